@@ -1,0 +1,132 @@
+"""The command: ``python -m skae compare``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import numpy as np
+from sklearn.preprocessing import StandardScaler
+
+from skae._comparison import compare
+
+_EXAMPLES = """examples:
+  python -m skae compare
+      the digits that scikit-learn ships, at 2, 4, 8 and 16 components
+  python -m skae compare data.csv --components 2 4 8 --target label
+      your own table, with a column to predict from the codes
+"""
+# A column with more than this share of values missing is left out, rather than every row it touches.
+_MOST_MISSING = 0.5
+
+
+def main(arguments=None):
+    """Run the command; returns its exit code: 0 done, 1 the table cannot be used, 2 wrong usage (by argparse)."""
+    options = _parser().parse_args(arguments)
+    try:
+        X, y, notes = _digits() if options.data is None else read_table(options.data, options.target, raw=options.raw)
+        for note in notes:
+            print(note)
+        print(f"{len(X)} rows, {X.shape[1]} columns, {options.cv}-fold cross-validation\n", flush=True)
+        print(compare(X, y, n_components=options.components, cv=options.cv, n_jobs=options.jobs, verbose=1).summary())
+    except (ValueError, OSError, ImportError) as error:
+        print(f"skae: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m skae", description="Autoencoders that start at PCA.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser(
+        "compare",
+        help="should an autoencoder replace PCA on my data, and with how many components?",
+        description="Cross-validate PCA and AutoencoderTransformer; the table goes to stdout, progress to stderr.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("data", nargs="?", help="a CSV file with a header line; without it, scikit-learn's digits")
+    command.add_argument(
+        "--components", type=int, nargs="+", default=[2, 4, 8, 16], metavar="N", help="sizes to compare"
+    )
+    command.add_argument("--target", help="column to predict from the codes; it is not reduced itself")
+    command.add_argument("--cv", type=int, default=5, help="folds (default 5)")
+    command.add_argument("--jobs", type=int, default=-1, help="fits at once, each on its share of cores (default: all)")
+    command.add_argument("--raw", action="store_true", help="leave columns in their own units (default: standardised)")
+    return parser
+
+
+def _digits():
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    return X, y, ["Digits of scikit-learn: 8 x 8 pixels of 0 to 16; errors are in squared grey levels."]
+
+
+def read_table(path, target=None, raw=False):
+    """Numeric columns of a CSV file, complete rows only, and what was left out.
+
+    Parameters
+    ----------
+    path : str
+    target : str or None, default=None
+        Column of labels.
+    raw : bool, default=False
+        Keep the columns' own units; otherwise each gets mean 0 and variance 1.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,) or None
+    notes : list of str
+        One sentence for each thing left out or changed.
+
+    Raises
+    ------
+    ValueError
+        If the target is no column, or no numeric column or too few rows are left.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError("Reading a CSV file needs pandas: pip install 'skae[compare]'.") from error
+
+    table = pd.read_csv(path)
+    if target is not None and target not in table:
+        raise ValueError(
+            f"--target {target} is no column of {path}. Its columns: {', '.join(map(str, table.columns))}."
+        )
+    features = table.drop(columns=[] if target is None else [target])
+    numeric = features.select_dtypes("number").replace([np.inf, -np.inf], np.nan)
+    notes = []
+    if left := [str(column) for column in features if column not in numeric]:
+        notes.append(f"Left out, not numeric: {', '.join(left)}.")
+    missing = numeric.isna().mean()
+    if left := [str(column) for column in numeric if missing[column] > _MOST_MISSING]:
+        notes.append(f"Left out, more than half missing: {', '.join(left)}.")
+        numeric = numeric[[column for column in numeric if missing[column] <= _MOST_MISSING]]
+    if numeric.shape[1] == 0:
+        raise ValueError(f"{path} has no numeric column to reduce.")
+
+    complete = numeric.notna().all(axis=1)
+    if target is not None:
+        complete &= table[target].notna()
+    if not complete.all():
+        counts = numeric.isna().sum()
+        where = [f"{column} ({counts[column]})" for column in numeric if counts[column]]
+        if target is not None and (n_unlabelled := int(table[target].isna().sum())):
+            where.append(f"{target} ({n_unlabelled})")
+        notes.append(
+            f"Left out, {int((~complete).sum())} of {len(table)} rows with missing values in: {', '.join(where)}."
+        )
+    X = numeric[complete].to_numpy(dtype=np.float64)
+    if len(X) < 2:
+        raise ValueError(f"{path} has {len(X)} complete rows, too few to compare anything.")
+    if not raw:
+        X = StandardScaler().fit_transform(X)
+        notes.append("Columns are standardised, so errors are in squared standard deviations (--raw to keep units).")
+    return X, None if target is None else table.loc[complete, target].to_numpy(), notes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

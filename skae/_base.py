@@ -1,0 +1,355 @@
+"""What the estimators share: the recipe of a fit, its fitted state, and the way of rows through the net.
+
+A subclass says what its parameters are (`_check_parameters`), which space its net works in (`_link`, `_raw`), what the
+net and its objective are (`_build_module`, `_start`, `_objective`) and what noise its inputs get (`_noise`). All else
+is here, once.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from contextlib import nullcontext
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils.validation import validate_data
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from skae import _validation as check
+from skae._engine import EVALUATION_BATCH, BestWeights, Net, corrupt, resolve_device, seeded_globals
+from skae.nn import ACTIVATIONS, MLP, CorrectedLinear, Gated, linear
+from skae.starts import Frame, fit_frame, raw_frame
+
+# Fitted state that is not for users; forgotten with the rest when fit begins.
+_PRIVATE_STATE = ("_frame", "_code_scale", "_seed")
+# Encoder widths behind hidden_layer_sizes="auto".
+_AUTO_WIDTHS = (256, 128)
+
+
+class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """The fit recipe and the fitted state of skae's estimators."""
+
+    def fit(self, X, y=None, *, X_val=None):
+        """Fit the net, from its start to the weights that held-out rows favour.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows: at least two, and at least as many as components.
+        y : None
+            Ignored.
+        X_val : array-like of shape (n_validation, n_features), default=None
+            Rows that choose the weights, in place of a random ``validation_fraction`` of X. Needs
+            ``early_stopping=True``.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        self._forget()
+        self._check_parameters()
+        X = self._check_rows(X, reset=True, ensure_min_samples=2)
+        X_val = self._check_validation_rows(X_val)
+        frame, net, code_scale, standardised = self._initialize(X)
+        rows, held_out = self._split(X, X_val, standardised, frame, net.device)
+        del standardised
+        best = BestWeights(self.n_iter_no_change, self.tol)
+        with self._training_scope(net):
+            net.train(rows, held_out, self.max_iter, best)
+        self._store(net, frame, code_scale, best)
+        self._warn(net, nothing_better=held_out is not None and best.loss == best.start_loss)
+        return self
+
+    def partial_fit(self, X, y=None):
+        """One pass over these rows, at a constant learning rate and without validation.
+
+        The first call decides mean, scale and start. After `fit` it goes on from the fitted weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            A batch of training rows; the first one needs more rows than components.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The estimator, one pass further.
+        """
+        self._check_parameters()
+        first = not self.__sklearn_is_fitted__()
+        if first:
+            self._forget()
+        X = self._check_rows(X, reset=first, ensure_min_samples=2 if first else 1)
+        if first and len(X) <= self.n_components:
+            raise ValueError(
+                f"The first call of partial_fit needs more rows than n_components={self.n_components}, but X has "
+                f"{len(X)}: they decide mean, scale and start. Pass a larger first batch."
+            )
+        if first:
+            frame, net, code_scale, standardised = self._initialize(X)
+        else:
+            frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, self._frame.to_net(X)
+            net.prepare_pass(self._seed + len(net.history), _batch_size(self.batch_size, len(X)))
+        with self._training_scope(net):
+            net.train_once(self._dataset(X, standardised, frame, net.device))
+        self._store(net, frame, code_scale)
+        self._warn(net)
+        return self
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    # Hooks of the recipe.
+
+    def _check_parameters(self):
+        """Check the parameters that all estimators share; a subclass adds its own."""
+        check.check_integer("n_components", self.n_components, 1)
+        check.check_widths("hidden_layer_sizes", self.hidden_layer_sizes)
+        check.check_choice("activation", self.activation, ACTIVATIONS)
+        check.check_real("alpha", self.alpha)
+        check.check_factory("encoder", self.encoder)
+        check.check_factory("decoder", self.decoder)
+        if not (isinstance(self.batch_size, str) and self.batch_size == "auto"):
+            check.check_integer("batch_size", self.batch_size, 1, extra=", or 'auto'")
+        check.check_real("learning_rate_init", self.learning_rate_init, open_low=True)
+        check.check_integer("max_iter", self.max_iter, 0)
+        check.check_flag("early_stopping", self.early_stopping)
+        check.check_real("validation_fraction", self.validation_fraction, high=1.0, open_low=True)
+        check.check_integer("n_iter_no_change", self.n_iter_no_change, 1)
+        check.check_real("tol", self.tol)
+        resolve_device(self.device)
+
+    def _raw(self):
+        """Whether rows go to the net as they are: to own modules that start at random."""
+        return self.start == "random" and (self.encoder is not None or self.decoder is not None)
+
+    def _noise(self, frame):
+        """Standard deviation a column of the noise on the net's inputs, or None."""
+
+    # Steps of the recipe.
+
+    def _forget(self):
+        """Drop what an earlier fit left, so that a fit that fails leaves an estimator that is not fitted."""
+        for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE_STATE]:
+            delattr(self, name)
+
+    def _check_rows(self, X, *, reset=False, ensure_min_samples=1):
+        X = validate_data(self, X, reset=reset, dtype=check.FLOATS, ensure_min_samples=ensure_min_samples)
+        self._check_values(X)
+        return X
+
+    def _check_validation_rows(self, X_val):
+        if X_val is None:
+            return None
+        if not self.early_stopping:
+            raise ValueError("X_val chooses the weights only with early_stopping=True. Set it, or leave X_val out.")
+        return self._check_rows(X_val)
+
+    def _initialize(self, X):
+        """The frame of X, the net at its start, the scale of its codes, and the rows as the net sees them."""
+        if self.n_components > len(X):
+            raise ValueError(
+                f"n_components={self.n_components} is more than the {len(X)} rows of X. Use at most as many "
+                "components as rows."
+            )
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        frame = raw_frame(X) if self._raw() else fit_frame(X, self._link())
+        if not (np.isfinite(frame.scale) and np.isfinite(frame.spread).all()):
+            raise ValueError("The spread of X is beyond what floating point can square. Divide X by a constant.")
+        standardised = frame.to_net(X)
+        module = self._build_module(X.shape[1], self.n_components).double()
+        code_scale = self._start(module, frame, standardised, np.random.RandomState(self._seed))
+        net = self._build_net(module, frame, len(X), resolve_device(self.device))
+        return frame, net, code_scale, standardised
+
+    def _build_net(self, module, frame, n_samples, device):
+        noise = self._noise(frame)
+        return Net(
+            module,
+            self._objective(),
+            alpha=self.alpha,
+            lr=self.learning_rate_init,
+            batch_size=_batch_size(self.batch_size, n_samples),
+            iterator_train__generator=_generator(self._seed, device),
+            iterator_train__noise=None if noise is None else torch.tensor(noise, dtype=torch.float32, device=device),
+            callbacks=clone(self.callbacks, safe=False),
+            progress=type(self).__name__ if self.verbose else None,
+            device=device,
+        ).initialize()
+
+    def _coder(self, n_in, n_out, widths, factory, generator, name):
+        """One half of the net: a linear path and its correction, or a user's own module alone if it takes raw rows."""
+        own = None
+        if factory is not None:
+            own = _build_own(factory, n_in, n_out, int(generator.initial_seed()), name)
+            if self._raw():
+                return own
+        path = linear(n_in, n_out, generator)
+        if own is not None:
+            return CorrectedLinear(path, Gated(own, n_out))
+        if not widths:
+            return CorrectedLinear(path)
+        return CorrectedLinear(path, MLP([n_in, *widths, n_out], self.activation, generator))
+
+    def _widths(self):
+        """Hidden widths of the encoder; the decoder's are these backwards."""
+        widths = check.check_widths("hidden_layer_sizes", self.hidden_layer_sizes)
+        return _AUTO_WIDTHS if widths == "auto" else widths
+
+    def _split(self, X, X_val, standardised, frame, device):
+        """Training and validation rows as datasets; the latter None without early stopping."""
+        if X_val is not None:
+            held_out = self._dataset(X_val, frame.to_net(X_val), frame, device)
+            return self._dataset(X, standardised, frame, device), self._with_noise(held_out, frame)
+        if not self.early_stopping:
+            return self._dataset(X, standardised, frame, device), None
+        order = np.random.RandomState(self._seed).permutation(len(X))
+        n_held_out = min(max(1, round(self.validation_fraction * len(X))), len(X) - 1)
+        held_out = self._dataset(X, standardised, frame, device, order[:n_held_out])
+        rows = self._dataset(X, standardised, frame, device, order[n_held_out:])
+        return rows, self._with_noise(held_out, frame)
+
+    def _dataset(self, X, standardised, frame, device, rows=slice(None)):
+        """Inputs and targets on the device: one tensor where the net's output is in its input's units."""
+        inputs = torch.from_numpy(standardised[rows]).to(device, torch.float32)
+        if frame.link == "identity":
+            return TensorDataset(inputs, inputs)
+        return TensorDataset(inputs, torch.tensor(X[rows], dtype=torch.float32, device=device))
+
+    def _with_noise(self, held_out, frame):
+        """Held-out rows with one fixed draw of the noise that training rows get, so that both losses mean the same."""
+        noise = self._noise(frame)
+        if noise is None:
+            return held_out
+        inputs, targets = held_out.tensors
+        noise = torch.tensor(noise, dtype=torch.float32, device=inputs.device)
+        return TensorDataset(corrupt(inputs, noise, _generator(self._seed, inputs.device)), targets)
+
+    def _training_scope(self, net):
+        """Users' own modules draw dropout from torch's global generators: seed these, and restore them after."""
+        if self.encoder is None and self.decoder is None:
+            return nullcontext()
+        return seeded_globals(self._seed + len(net.history), net.device)
+
+    def _store(self, net, frame, code_scale, best=None):
+        """Set the fitted attributes, the net last: it is what makes the estimator fitted."""
+        unit = self._loss_unit(frame)
+        self._frame, self._code_scale = frame, code_scale
+        self.mean_ = frame.mean
+        self.n_components_ = len(code_scale)
+        self.loss_curve_ = [unit * row["train_loss"] for row in net.history if "train_loss" in row]
+        validated = [unit * row["valid_loss"] for row in net.history if "valid_loss" in row]
+        self.validation_loss_curve_ = validated if best is not None and self.early_stopping else None
+        self.n_iter_ = len(self.loss_curve_)
+        self.best_loss_ = None if best is None else unit * best.loss
+        if best is not None and not self.early_stopping and self.loss_curve_:
+            self.best_loss_ = min(self.loss_curve_)
+        self.linear_loss_ = None if best is None or self.start == "random" else unit * best.start_loss
+        path = getattr(net.module_.decoder, "path", None)
+        if path is not None:
+            weight = path.weight.detach().cpu().numpy()
+            self.components_ = (weight * self._output_unit(frame) / code_scale).T
+        self.net_ = net
+
+    def _warn(self, net, nothing_better=False):
+        """At most one warning about how training ended."""
+        if net.outcome_ == "diverged":
+            warnings.warn(
+                f"The loss was no longer finite after {len(net.history)} epochs, so {type(self).__name__} went back "
+                f"to the best weights before. Lower learning_rate_init={self.learning_rate_init!r} or scale X.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        elif net.outcome_ == "stopped" and not self.callbacks:
+            warnings.warn(
+                f"Training was interrupted in epoch {len(net.history)}; the estimator is fitted with "
+                f"{'the best' if self.early_stopping else 'the last'} weights so far.",
+                UserWarning,
+                stacklevel=3,
+            )
+        elif nothing_better and self.n_iter_ > 0 and self.start != "random":
+            warnings.warn(
+                f"No epoch beat the linear start on the held-out rows, so this {type(self).__name__} is its linear "
+                "start. More rows may help, or a lower learning_rate_init; or the data are linear and need no net.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    # Rows through the fitted net.
+
+    def _map_rows(self, X, function, n_out):
+        """``function`` of blocks of rows, stacked: memory is bounded, whatever the number of rows."""
+        out = np.empty((len(X), n_out), dtype=X.dtype)
+        for rows in gen_batches(len(X), EVALUATION_BATCH):
+            out[rows] = function(X[rows])
+        return out
+
+    def _apply(self, method, rows):
+        """A method of the fitted module on an array, in the array's precision."""
+        module = self.net_.inference_module(torch.from_numpy(rows[:0]).dtype)
+        with torch.inference_mode():
+            out = getattr(module, method)(torch.from_numpy(np.ascontiguousarray(rows)).to(self.net_.device))
+            return out if method == "encode" else self._inverse_link(out)
+
+    # What a pickle holds.
+
+    def __getstate__(self):
+        """NumPy arrays and plain Python: the net goes as its weights, and is built again by `__setstate__`."""
+        state = copy.copy(super().__getstate__())
+        if "net_" in state:
+            state["net_"] = state["net_"].get_state()
+            state["_frame"] = asdict(state["_frame"])
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "net_" in state:
+            self._frame = Frame(**state["_frame"])
+            module = self._build_module(self.n_features_in_, self.n_components_)
+            try:
+                device = resolve_device(self.device)
+            except ValueError:  # fitted on a device that this machine lacks
+                device = torch.device("cpu")
+            self.net_ = self._build_net(module, self._frame, 1, device).set_state(state["net_"])
+
+
+def _generator(seed, device):
+    return torch.Generator(device).manual_seed(seed)
+
+
+def _batch_size(batch_size, n_samples):
+    """Rows a step: by default a sixteenth of the rows, from 32 to 128, as a power of two."""
+    if isinstance(batch_size, str):
+        return int(2 ** np.clip(round(np.log2(n_samples / 16)), 5, 7))
+    return int(batch_size)
+
+
+def _build_own(factory, n_in, n_out, seed, name):
+    """A user's own module, its initial weights seeded, its output width checked."""
+    with seeded_globals(seed, torch.device("cpu")), torch.no_grad():
+        module = copy.deepcopy(factory(n_in, n_out))
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"{name}({n_in}, {n_out}) must return a torch.nn.Module, got {type(module).__name__}.")
+        try:
+            width = tuple(module.float().eval()(torch.zeros(2, n_in)).shape)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ValueError(f"{name}({n_in}, {n_out}) cannot take rows of {n_in} columns: {error}") from error
+    if width != (2, n_out):
+        raise ValueError(
+            f"{name}({n_in}, {n_out}) gives output of shape {width} for 2 rows; its width must be {n_out}, not "
+            f"{width[-1] if width else 'nothing'}."
+        )
+    return module

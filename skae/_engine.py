@@ -1,0 +1,392 @@
+"""The training engine: a skorch net that slices its batches off tensors in memory.
+
+The only module that imports skorch. It knows torch modules and tensors, no estimator and no unit.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from torch.optim.lr_scheduler import OneCycleLR
+
+from skae.nn import split_parameters
+
+# Rows a forward pass without gradients takes at once: bounds memory, whatever the number of rows.
+EVALUATION_BATCH = 4096
+
+
+def resolve_device(device):
+    """The torch device that ``device`` names: "auto" is cuda where there is one, else the cpu.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device on this machine.
+    """
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} is not usable on this machine ({str(error).splitlines()[0]}). "
+            "Use device='auto' or 'cpu'."
+        ) from error
+    return resolved
+
+
+@contextmanager
+def seeded_globals(seed, device):
+    """Seed torch's global generators inside the block and put them back after it, for code that uses them."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+class Batches:
+    """Batches cut from the tensors of a dataset, of sizes that differ by one row at most.
+
+    Parameters
+    ----------
+    dataset : TensorDataset
+        Inputs and targets; the two may be one tensor, which is then gathered once.
+    batch_size : int
+        The largest batch.
+    generator : torch.Generator or None, default=None
+        Source of a new order of rows each epoch; None keeps the order.
+    noise : Tensor of shape (n_features,) or None, default=None
+        Standard deviations of Gaussian noise added to the inputs, drawn from ``generator``.
+    """
+
+    def __init__(self, dataset, batch_size, generator=None, noise=None):
+        self.dataset = dataset
+        self.generator = generator
+        self.noise = noise
+        self.n_batches = max(1, math.ceil(len(dataset) / batch_size))
+
+    def __len__(self):
+        return self.n_batches
+
+    def __iter__(self):
+        inputs, targets = self.dataset.tensors
+        if self.generator is None:
+            yield from zip(inputs.tensor_split(self.n_batches), targets.tensor_split(self.n_batches), strict=True)
+            return
+        order = torch.randperm(len(inputs), generator=self.generator, device=inputs.device)
+        for rows in order.tensor_split(self.n_batches):
+            x = inputs[rows]
+            target = x if targets is inputs else targets[rows]
+            yield (x if self.noise is None else corrupt(x, self.noise, self.generator)), target
+
+
+def corrupt(x, noise, generator):
+    """x plus Gaussian noise of the given standard deviation a column."""
+    return x + noise * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+
+
+class BestWeights:
+    """The best weights so far, and for how many epochs nothing better came.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without an improvement of more than ``tol`` after which training is ``over``.
+    tol : float
+        Relative to the best loss.
+    """
+
+    def __init__(self, patience, tol):
+        self.patience = patience
+        self.tol = tol
+
+    def begin(self, loss, weights):
+        """Take the start as the best so far."""
+        self.loss = self.start_loss = self._bar = loss if math.isfinite(loss) else math.inf
+        self.weights = weights
+        self._waited = 0
+
+    def offer(self, loss, module):
+        """Keep these weights if their loss is the lowest yet."""
+        if loss < self.loss:
+            self.loss = loss
+            self.weights = copy.deepcopy(module.state_dict())
+        if loss < self._bar * (1 - self.tol):
+            self._bar = loss
+            self._waited = 0
+        else:
+            self._waited += 1
+
+    @property
+    def over(self):
+        return self._waited >= self.patience
+
+
+class Net(NeuralNet):
+    """A skorch net for data in memory.
+
+    It differs from `skorch.NeuralNet` in what costs time there: batches are slices, losses stay on the device until
+    the epoch ends, and per-batch events fire only if there is a callback to hear them. ``history`` has
+    ``train_loss``, ``valid_loss`` and ``dur`` of each epoch. The module rests in float64, so that a closed-form start
+    stays exact, and trains in float32.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In float64, at its start.
+    criterion : nn.Module
+        (module output, target) -> scalar.
+    alpha : float, default=0.0
+        L2 penalty on the weights of the nonlinear part.
+    progress : str or None, default=None
+        Title of a progress bar on stderr.
+    **kwargs
+        Parameters of `skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    outcome_ : "untrained", "budget", "patience", "stopped" or "diverged"
+        Why training ended: epochs used up, no improvement, Ctrl-C or a callback, a loss that is not finite.
+    """
+
+    _default_callbacks = []
+    prefixes_ = [*NeuralNet.prefixes_, "optimizer"]  # known to skorch, though built only when training asks
+
+    def __init__(self, module, criterion, *, alpha=0.0, progress=None, **kwargs):
+        self.alpha = alpha
+        self.progress = progress
+        super().__init__(
+            module,
+            criterion,
+            iterator_train=Batches,
+            iterator_valid=Batches,
+            iterator_valid__batch_size=EVALUATION_BATCH,
+            train_split=None,
+            verbose=0,
+            **kwargs,
+        )
+
+    # What estimators call.
+
+    def train(self, rows, valid, epochs, best):
+        """Train on a one-cycle schedule and end with the best weights.
+
+        Parameters
+        ----------
+        rows, valid : TensorDataset, TensorDataset or None
+            Without validation rows the last weights stay, unless training diverged.
+        epochs : int
+        best : BestWeights
+            Offered the start first, then every epoch.
+        """
+        start = copy.deepcopy(self.module_.state_dict())
+        with self._in_float32(start):
+            best.begin(self._start_loss(rows, valid), start)
+            if epochs:
+                self._build_optimizer()
+                n_steps = epochs * len(self.get_iterator(rows, training=True))
+                self.schedule_ = OneCycleLR(self.optimizer_, max_lr=self.lr, total_steps=n_steps)
+                self.partial_fit(rows, valid=valid, epochs=epochs, best=best)
+        if valid is not None or self.outcome_ in ("diverged", "untrained"):
+            self.module_.load_state_dict(best.weights)
+        self.optimizer_ = None
+
+    def prepare_pass(self, seed, batch_size):
+        """Seed the order of the rows, and the noise, of the next pass."""
+        self.iterator_train__generator.manual_seed(seed)
+        self.batch_size = batch_size
+
+    def train_once(self, rows):
+        """One pass over the rows at a constant learning rate; the optimiser goes on where the last pass left it."""
+        before = copy.deepcopy(self.module_.state_dict())
+        with self._in_float32(before):
+            if self.optimizer_ is None:
+                self._build_optimizer()
+            self.schedule_ = None
+            self.partial_fit(rows, epochs=1)
+        if self.outcome_ == "diverged":
+            self.module_.load_state_dict(before)
+
+    def inference_module(self, dtype):
+        """The module in eval mode, with weights of this dtype."""
+        if dtype not in self._casts:
+            self._casts[dtype] = copy.deepcopy(self.module_).to(dtype)
+        return self._casts[dtype].eval()
+
+    def get_state(self):
+        """Weights, optimiser and history as arrays and plain Python."""
+        return {
+            "weights": _to_arrays(self.module_.state_dict()),
+            "optimizer": None if self.optimizer_ is None else _to_arrays(self.optimizer_.state_dict()),
+            "history": self.history.to_list(),
+        }
+
+    def set_state(self, state):
+        """Take over what `get_state` gave."""
+        self.module_.load_state_dict(_to_tensors(state["weights"]))
+        if state["optimizer"] is not None:
+            self.module_.float()  # what the optimiser's averages are in
+            self._build_optimizer()
+            self.optimizer_.load_state_dict(_to_tensors(state["optimizer"]))
+            self.module_.double()
+        for row in state["history"]:
+            self.history_.append(row)
+        return self
+
+    # Steps of the above.
+
+    @contextmanager
+    def _in_float32(self, weights):
+        """Train in float32, rest in float64; these weights come back if anything is raised."""
+        self._casts = {}
+        self.module_.float()
+        try:
+            yield
+        except BaseException:
+            self.module_.double().eval().load_state_dict(weights)
+            raise
+        self.module_.double().eval()
+
+    def _build_optimizer(self):
+        penalised, free = split_parameters(self.module_)
+        groups = [{"params": penalised, "weight_decay": self.alpha}, {"params": free}]
+        self.optimizer_ = torch.optim.Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
+
+    def _start_loss(self, rows, valid):
+        batches = self.get_iterator(rows if valid is None else valid, training=valid is None)
+        self._set_training(False)
+        return sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches) / len(batches.dataset)
+
+    def _weights_are_finite(self):
+        return all(bool(torch.isfinite(p).all()) for p in self.module_.parameters())
+
+    # skorch's hooks.
+
+    def initialize(self):
+        self._casts = {}
+        self.outcome_ = "untrained"
+        return super().initialize()
+
+    def initialize_module(self):
+        super().initialize_module()
+        self.module_.double().eval()
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        """Wait until training asks: a net that never trains should not pay for torch's optimisers."""
+        self.optimizer_ = None
+        return self
+
+    def fit_loop(self, X, y=None, epochs=None, *, valid=None, best=None, **fit_params):
+        """Epochs over the dataset X until the budget or the patience is spent."""
+        batches = self.get_iterator(X, training=True)
+        valid_batches = None if valid is None else self.get_iterator(valid, training=False)
+        judged = "train_loss" if valid is None else "valid_loss"
+        self.outcome_ = "stopped"
+        with progress_bar(self.progress, epochs, best) as tick:
+            for _ in range(epochs):
+                self.notify("on_epoch_begin", dataset_train=X, dataset_valid=valid)
+                began = time.perf_counter()
+                self.run_single_epoch(batches, True, "train", self.train_step)
+                self.run_single_epoch(valid_batches, False, "valid", self.validation_step)
+                self.history.record("dur", time.perf_counter() - began)
+                loss = self.history[-1, judged]
+                diverged = not (math.isfinite(loss) and self._weights_are_finite())
+                if best is not None and not diverged:
+                    best.offer(loss, self.module_)
+                self.notify("on_epoch_end", dataset_train=X, dataset_valid=valid)
+                tick()
+                if diverged or (best is not None and best.over):
+                    self.outcome_ = "diverged" if diverged else "patience"
+                    return self
+        self.outcome_ = "budget"
+        return self
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """One pass over the batches; their mean loss, weighted by rows, is recorded as ``<prefix>_loss``."""
+        if iterator is None:
+            return
+        self._set_training(training)
+        total = 0.0
+        for batch in iterator:
+            if self.callbacks_:
+                self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch)
+            total = total + step["loss"] * len(batch[0])
+            if self.callbacks_:
+                self.history.record_batch(prefix + "_loss", step["loss"].item())
+                self.history.record_batch(prefix + "_batch_size", len(batch[0]))
+                self.notify("on_batch_end", batch=batch, training=training, **step)
+        self.history.record(prefix + "_batch_count", len(iterator))
+        self.history.record(prefix + "_loss", float(total) / len(iterator.dataset))
+
+    def train_step(self, batch, **fit_params):
+        self.optimizer_.zero_grad(set_to_none=True)
+        x, target = batch
+        output = self.module_(x)
+        loss = self.criterion_(output, target)
+        loss.backward()
+        if self.callbacks_:
+            self.notify(
+                "on_grad_computed",
+                named_parameters=list(self.get_all_learnable_params()),
+                batch=batch,
+                training=True,
+            )
+        self.optimizer_.step()
+        if self.schedule_ is not None:
+            self.schedule_.step()
+        return {"loss": loss.detach(), "y_pred": output}
+
+    def validation_step(self, batch, **fit_params):
+        x, target = batch
+        with torch.no_grad():
+            output = self.module_(x)
+            return {"loss": self.criterion_(output, target), "y_pred": output}
+
+
+@contextmanager
+def progress_bar(title, epochs, best):
+    """A bar on stderr that shows the best loss over the start's; yields the function that moves it."""
+    if title is None:
+        yield lambda: None
+        return
+    from tqdm.auto import tqdm  # comes with skorch
+
+    start = math.nan if best is None else best.loss
+    with tqdm(total=epochs, desc=title, unit="epoch") as bar:
+
+        def tick():
+            if best is not None and start > 0:
+                bar.set_postfix_str(f"loss {best.loss / start:.3f} of the start's", refresh=False)
+            bar.update()
+
+        yield tick
+
+
+def _to_arrays(state):
+    """A state_dict with every tensor a NumPy array."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().cpu().numpy().copy()
+    if isinstance(state, dict):
+        return {key: _to_arrays(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [_to_arrays(value) for value in state]
+    return state
+
+
+def _to_tensors(state):
+    """The inverse of `_to_arrays`."""
+    if isinstance(state, np.ndarray | np.generic):
+        return torch.as_tensor(np.array(state))
+    if isinstance(state, dict):
+        return {key: _to_tensors(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [_to_tensors(value) for value in state]
+    return state

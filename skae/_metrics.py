@@ -1,0 +1,73 @@
+"""Reconstruction error of anything that transforms and inverts, as a number and as a scorer."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils import check_array
+
+
+def reconstruction_error(estimator, X):
+    """Mean squared error of ``inverse_transform(transform(X))``.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted, with ``transform`` and ``inverse_transform``: a PCA, an autoencoder, a Pipeline of such.
+    X : array-like of shape (n_samples, n_features)
+
+    Returns
+    -------
+    float
+        Mean over all entries, in units of X squared.
+
+    Raises
+    ------
+    TypeError
+        If the estimator lacks one of the two methods.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from skae import reconstruction_error
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> round(reconstruction_error(PCA(2).fit(X), X), 4)
+    0.0253
+    """
+    missing = [name for name in ("transform", "inverse_transform") if not hasattr(estimator, name)]
+    if missing:
+        raise TypeError(
+            f"{type(estimator).__name__} has no {' and no '.join(missing)}, so it has no reconstruction error. "
+            "Each step of a Pipeline needs both methods."
+        )
+    X_hat = np.asarray(estimator.inverse_transform(estimator.transform(X)))
+    return float(np.square(check_array(X) - X_hat, dtype=np.float64).mean())
+
+
+def reconstruction_scorer(estimator, X, y=None):
+    """Minus the reconstruction error, for ``scoring=``: higher is better.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted, with ``transform`` and ``inverse_transform``.
+    X : array-like of shape (n_samples, n_features)
+    y : None
+        Ignored.
+
+    Returns
+    -------
+    float
+        In units of X squared.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skae import reconstruction_scorer
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> GridSearchCV(PCA(), {"n_components": [1, 2]}, scoring=reconstruction_scorer).fit(X).best_params_
+    {'n_components': 2}
+    """
+    return -reconstruction_error(estimator, X)

@@ -1,0 +1,369 @@
+"""The autoencoder as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from skae import _validation as check
+from skae._base import BaseNetTransformer
+from skae.losses import LOSSES, ReconstructionObjective
+from skae.nn import Autoencoder
+from skae.starts import pca_start
+
+
+class AutoencoderTransformer(BaseNetTransformer):
+    r"""Nonlinear PCA: an autoencoder that starts as PCA and trains only as far as held-out rows favour it.
+
+    The net is ``z = A x + f(x)``, ``x^ = B z + g(z)``. A and B start as PCA, f and g as nothing, so before the first
+    epoch the autoencoder is PCA. Held-out rows then choose the epoch whose weights are kept, the start included.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Numbers in the code of a row, from 1 to the number of rows. More than columns makes an over-complete code.
+
+    hidden_layer_sizes : "auto" or sequence of int, default="auto"
+        Widths of the encoder's hidden layers; the decoder's are the same backwards. "auto" is (256, 128), () a linear
+        net. Of no effect on a side that is given as ``encoder`` or ``decoder``.
+
+    activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
+        Activation after each hidden layer.
+
+    loss : {"squared_error", "absolute_error", "huber", "log_loss", "poisson"}, default="squared_error"
+        What training minimises, and with it the range of reconstructions. The first three give any real number.
+        "huber" turns from squared to absolute at the root mean square of the centred X. "log_loss" is the Bernoulli
+        cross-entropy for X in [0, 1] and gives numbers in (0, 1), "poisson" half the Poisson deviance for X >= 0 and
+        gives positive numbers; with these the net, and so the code, sees X after a logit or a logarithm.
+
+    start : {"pca", "random"}, default="pca"
+        "pca" starts the linear path at PCA and the nonlinear path at zero: exactly PCA for "squared_error",
+        "absolute_error" and "huber", PCA of the rows after the loss's link for the others. "random" starts all weights
+        at random; own modules then get X as it is, and are the whole net.
+
+    noise : float, default=0.0
+        Standard deviation of Gaussian noise added to each column of the net's input while training, in standard
+        deviations of the column. The target stays clean.
+
+    sparsity : float, default=0.0
+        Weight of the sum of absolute values of the code (of unit variance at the start) in the objective, whose other
+        term is the mean loss of an entry of the standardised X.
+
+    alpha : float, default=0.0
+        L2 penalty on the weights of the nonlinear part (linear path and biases are free).
+
+    encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
+        Builds your own half of the net. The encoder maps n_features to n_components columns, the decoder back. With
+        ``start="pca"`` it gets standardised rows (the decoder: standardised codes) and its output is added to the
+        linear path through a gate that starts at zero. With ``start="random"`` rows come as they are and nothing is
+        added; for "log_loss" and "poisson" the decoder then returns logits or log-rates.
+
+    batch_size : "auto" or int, default="auto"
+        Rows a training step. "auto" is about a sixteenth of the rows, from 32 to 128.
+
+    learning_rate_init : float, default=1e-3
+        Peak of the one-cycle schedule of Adam's step in `fit`, the constant step in `partial_fit`.
+
+    max_iter : int, default=200
+        Most epochs. 0 leaves the net at its start: PCA.
+
+    early_stopping : bool, default=True
+        Whether held-out rows choose the weights and end training. If not, the last weights are kept, training ends
+        when the training loss stalls, and there is no way back to the linear start.
+
+    validation_fraction : float, default=0.1
+        Share of the rows of X held out, if no ``X_val`` is given to `fit`. The linear start is fitted on all rows.
+
+    n_iter_no_change : int, default=20
+        Epochs without an improvement of more than ``tol`` after which training ends.
+
+    tol : float, default=1e-4
+        Relative to the best loss.
+
+    callbacks : list of skorch callbacks, default=None
+        Cloned, then notified of skorch's events. Without callbacks, events of single batches cost nothing.
+
+    device : "auto", str or torch.device, default="auto"
+        Where to compute. "auto" is cuda where there is one, else the cpu.
+
+    verbose : int, default=0
+        Show a progress bar on stderr if not 0.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of held-out rows, order of rows, initial weights and noise. An int gives the same fit each time.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Numbers in a code.
+
+    components_ : ndarray of shape (n_components_, n_features_in_)
+        The decoder's linear path: what a unit of each code adds to a row, in units of X (after the link, for
+        "log_loss" and "poisson"). PCA's at ``max_iter=0``. Missing if an own decoder is the whole decoder.
+
+    mean_ : ndarray of shape (n_features_in_,)
+        Mean of the training rows.
+
+    net_ : skorch.NeuralNet
+        The net; its ``module_`` and ``history`` are within reach.
+
+    n_iter_ : int
+        Epochs run.
+
+    loss_curve_ : list of float
+        Training loss of each epoch: the mean of an entry, in units of X squared for "squared_error" and "huber", in
+        units of X for "absolute_error", in nats for "log_loss" and "poisson".
+
+    validation_loss_curve_ : list of float or None
+        The same on held-out rows; None without early stopping and after `partial_fit`.
+
+    best_loss_ : float or None
+        Loss of the weights kept on the held-out rows, the lowest training loss without early stopping. None after
+        `partial_fit`.
+
+    linear_loss_ : float or None
+        Loss of the linear start on the same rows. None with ``start="random"`` and after `partial_fit`.
+
+    n_features_in_ : int
+        Number of columns of X.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if X had names that are all strings.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear start.
+
+    Notes
+    -----
+    Training minimises the mean of :math:`\ell(\hat x_{ij}, x_{ij})` over rows and columns of the standardised X, by
+    Adam on a one-cycle schedule [2]_. X is centred, and divided by one number, so that PCA's geometry is kept. That
+    PCA is the best linear autoencoder is due to [1]_.
+
+    Codes and reconstructions are computed in the precision of their input; training runs in float32.
+
+    References
+    ----------
+    .. [1] Baldi, P. and Hornik, K. (1989). Neural networks and principal component analysis: learning from examples
+       without local minima. Neural Networks 2(1), 53-58. doi:10.1016/0893-6080(89)90014-2
+
+    .. [2] Smith, L. N. and Topin, N. (2019). Super-convergence: very fast training of neural networks using large
+       learning rates. doi:10.1117/12.2520589
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import AutoencoderTransformer
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> autoencoder = AutoencoderTransformer(n_components=8, max_iter=20, random_state=0).fit(X)
+    >>> Z = autoencoder.transform(X)
+    >>> Z.shape
+    (1797, 8)
+    >>> autoencoder.inverse_transform(Z).shape
+    (1797, 64)
+    >>> autoencoder.best_loss_ < 0.8 * autoencoder.linear_loss_  # PCA's error on the same held-out rows
+    True
+    """
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        hidden_layer_sizes="auto",
+        activation="gelu",
+        loss="squared_error",
+        start="pca",
+        noise=0.0,
+        sparsity=0.0,
+        alpha=0.0,
+        encoder=None,
+        decoder=None,
+        batch_size="auto",
+        learning_rate_init=1e-3,
+        max_iter=200,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=20,
+        tol=1e-4,
+        callbacks=None,
+        device="auto",
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.loss = loss
+        self.start = start
+        self.noise = noise
+        self.sparsity = sparsity
+        self.alpha = alpha
+        self.encoder = encoder
+        self.decoder = decoder
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def transform(self, X):
+        """The codes of rows, in the units and with the sign convention of `PCA.transform`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components_)
+            In float32 for float32 rows, else in float64.
+        """
+        check_is_fitted(self)
+        return self._encode(self._check_rows(X))
+
+    def inverse_transform(self, X):
+        """The rows that codes stand for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes, as `transform` gives them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            Rows in units of the training rows; in float32 for float32 codes, else in float64.
+        """
+        check_is_fitted(self)
+        X = check_array(X, dtype=check.FLOATS, input_name="X", estimator=self)
+        check.check_code_width(self, X.shape[1], self.n_components_)
+        return self._decode(X)
+
+    def score_samples(self, X):
+        """Minus the mean squared error of each row's reconstruction: higher is more like the training rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            In units of X squared, whatever the loss.
+        """
+        check_is_fitted(self)
+        X = self._check_rows(X)
+        return -self._squared_errors(X) / X.shape[1]
+
+    def score(self, X, y=None):
+        """R^2 of the reconstruction over all entries, against the training mean.
+
+        1 is perfect, 0 no better than the mean of the training rows. On the training rows of a PCA this is the sum of
+        its ``explained_variance_ratio_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        X = self._check_rows(X)
+        unexplained = self._squared_errors(X).sum(dtype=np.float64)
+        total = np.square(X - self.mean_, dtype=np.float64).sum()
+        if total == 0:
+            return float(unexplained == 0)
+        return float(1 - unexplained / total)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.positive_only = self.loss == "poisson"
+        return tags
+
+    # Rows to codes and back.
+
+    def _encode(self, X):
+        def encode(rows):
+            codes = self._apply("encode", self._frame.to_net(rows)).numpy(force=True)
+            return codes * self._code_scale.astype(rows.dtype)
+
+        return self._map_rows(X, encode, self.n_components_)
+
+    def _decode(self, Z):
+        def decode(codes):
+            rows = self._apply("decode", codes / self._code_scale.astype(codes.dtype))
+            return self._frame.from_net(rows.numpy(force=True))
+
+        return self._map_rows(Z, decode, self.n_features_in_)
+
+    def _squared_errors(self, X):
+        """Sum of squared errors of each row, in X's dtype."""
+
+        def residual(rows):
+            return np.square(rows - self._decode(self._encode(rows)), dtype=np.float64).sum(axis=1, keepdims=True)
+
+        return self._map_rows(X, residual, 1)[:, 0]
+
+    # Hooks of the fit recipe.
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check.check_choice("loss", self.loss, LOSSES)
+        check.check_choice("start", self.start, ("pca", "random"))
+        check.check_real("noise", self.noise)
+        check.check_real("sparsity", self.sparsity)
+
+    def _check_values(self, X):
+        check.check_range(X, self.loss)
+
+    def _link(self):
+        return LOSSES[self.loss].link
+
+    def _inverse_link(self, eta):
+        return LOSSES[self.loss].inverse_link(eta)
+
+    def _noise(self, frame):
+        return self.noise * frame.spread if self.noise else None
+
+    def _objective(self):
+        return ReconstructionObjective(LOSSES[self.loss], self.sparsity)
+
+    def _loss_unit(self, frame):
+        """What a standardised loss of 1 is in units of X."""
+        return frame.scale ** LOSSES[self.loss].degree
+
+    def _output_unit(self, frame):
+        """What an output of 1 is in units of X (of linked X where the link is not the identity)."""
+        return frame.scale if self._link() == "identity" else 1.0
+
+    def _build_module(self, n_features, n_components):
+        generator = torch.Generator().manual_seed(self._seed)
+        widths = self._widths()
+        encoder = self._coder(n_features, n_components, widths, self.encoder, generator, "encoder")
+        decoder = self._coder(n_components, n_features, widths[::-1], self.decoder, generator, "decoder")
+        return Autoencoder(encoder, decoder)
+
+    def _start(self, module, frame, standardised, random_state):
+        """Set the start's weights; the scale of the codes in X's units is returned."""
+        if self.start == "random":
+            return np.full(self.n_components, frame.scale)
+        start = pca_start(standardised, self.n_components, random_state)
+        module.encoder.start_at(torch.from_numpy(start.encoder))
+        if frame.link == "identity":
+            module.decoder.start_at(torch.from_numpy(start.decoder))
+        else:  # the output is on the link's own scale
+            module.decoder.start_at(torch.from_numpy(start.decoder * frame.scale), torch.from_numpy(frame.location))
+        return start.code_scale * frame.scale

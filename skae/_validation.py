@@ -1,0 +1,91 @@
+"""Checks of parameters and rows. Each message says the value, the rule and a way out."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+
+FLOATS = [np.float64, np.float32]
+
+
+def check_integer(name, value, low, *, extra=""):
+    """An int of at least ``low``."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < low:
+        raise ValueError(f"{name}={value!r} must be an integer of at least {low}{extra}.")
+    return int(value)
+
+
+def check_real(name, value, low=0.0, high=np.inf, *, open_low=False):
+    """A finite float in [low, high), or in (low, high) with ``open_low``."""
+    inside = isinstance(value, Real) and not isinstance(value, bool | np.bool_) and low <= value < high
+    if not inside or (open_low and value == low):
+        left = "(" if open_low else "["
+        raise ValueError(f"{name}={value!r} must be a number in {left}{low:g}, {high:g}).")
+    return float(value)
+
+
+def check_choice(name, value, options):
+    """One of the options."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name}={value!r} is not known. Use one of {', '.join(map(repr, options))}.")
+    return value
+
+
+def check_flag(name, value):
+    """True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}={value!r} must be True or False.")
+    return bool(value)
+
+
+def check_widths(name, value):
+    """A tuple of hidden widths: "auto" or integers of at least 1; () is a linear net."""
+    if isinstance(value, str) and value == "auto":
+        return value
+    try:
+        widths = (value,) if isinstance(value, Integral) else tuple(value)
+        return tuple(check_integer(name, width, 1) for width in widths)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}={value!r} must be 'auto' or a sequence of integers of at least 1, such as (256, 128); "
+            "() is a linear net."
+        ) from error
+
+
+def check_factory(name, value):
+    """None or a callable (n_in, n_out) -> torch.nn.Module, and not a module already built."""
+    if value is None:
+        return value
+    if not callable(value) or (hasattr(value, "forward") and not isinstance(value, type)):
+        raise TypeError(
+            f"{name}={value!r} must be a callable (n_in, n_out) -> torch.nn.Module, not a module already built: each "
+            "fit builds its own. For example lambda n_in, n_out: torch.nn.Linear(n_in, n_out)."
+        )
+    return value
+
+
+def check_range(X, loss):
+    """Rows that the loss is defined on: [0, 1] for log_loss, no negative value for poisson."""
+    low, high = X.min(), X.max()
+    # Scalers miss the ends of a range by a rounding error.
+    slack = 1e-6
+    if loss == "log_loss" and (low < -slack or high > 1 + slack):
+        raise ValueError(
+            f"loss='log_loss' needs values in [0, 1], but X has values from {low:g} to {high:g}. Scale it, for example "
+            "with sklearn.preprocessing.MinMaxScaler(clip=True), or use loss='squared_error'."
+        )
+    if loss == "poisson" and low < 0:
+        raise ValueError(
+            f"loss='poisson' needs values of at least 0, but X has {low:g}: Negative values in data passed to X. "
+            "Use loss='squared_error'."
+        )
+
+
+def check_code_width(estimator, n_columns, n_components):
+    """Codes of the width that the estimator makes."""
+    if n_columns != n_components:
+        raise ValueError(
+            f"X has {n_columns} columns, but the codes of this {type(estimator).__name__} have n_components_="
+            f"{n_components}. Pass what transform returns."
+        )

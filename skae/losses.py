@@ -1,0 +1,103 @@
+"""Reconstruction losses: what a net's output means, and how far it is from a row.
+
+A loss decides the output's *link*. With ``eta`` the decoder's output, the reconstruction is the inverse link of
+``eta`` and the loss compares it with the row ``x``. Torch only: no numpy, no scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from skae.nn import AutoencoderOutput
+
+
+def squared_error(eta: Tensor, x: Tensor) -> Tensor:
+    """(x - eta)^2."""
+    return (eta - x).square()
+
+
+def absolute_error(eta: Tensor, x: Tensor) -> Tensor:
+    """|x - eta|."""
+    return (eta - x).abs()
+
+
+def huber(eta: Tensor, x: Tensor) -> Tensor:
+    """Squared error / 2 below a distance of 1, absolute error - 1/2 above (Huber 1964)."""
+    return F.huber_loss(eta, x, reduction="none")
+
+
+def log_loss(eta: Tensor, x: Tensor) -> Tensor:
+    """-x log p - (1 - x) log(1 - p), p = sigmoid(eta): the Bernoulli cross-entropy, in nats, for x in [0, 1]."""
+    return F.softplus(eta) - x * eta
+
+
+def poisson(eta: Tensor, x: Tensor) -> Tensor:
+    """x log(x / mu) - x + mu, mu = exp(eta): half the Poisson deviance, in nats, for x >= 0."""
+    return torch.special.xlogy(x, x) - x * eta - x + eta.exp()
+
+
+class Loss(NamedTuple):
+    """One reconstruction loss.
+
+    Attributes
+    ----------
+    entry : callable (eta, x) -> Tensor
+        The loss of each entry.
+    inverse_link : callable Tensor -> Tensor
+        From the decoder's output to the reconstruction.
+    link : "identity", "logit" or "log"
+        The inverse of ``inverse_link``, by name.
+    degree : int
+        The loss of ``c x`` and ``c eta`` is ``c ** degree`` times that of ``x`` and ``eta`` (0: not scaled).
+    """
+
+    entry: Callable[[Tensor, Tensor], Tensor]
+    inverse_link: Callable[[Tensor], Tensor]
+    link: str
+    degree: int
+
+
+def _identity(eta: Tensor) -> Tensor:
+    return eta
+
+
+LOSSES = {
+    "squared_error": Loss(squared_error, _identity, "identity", 2),
+    "absolute_error": Loss(absolute_error, _identity, "identity", 1),
+    "huber": Loss(huber, _identity, "identity", 2),
+    "log_loss": Loss(log_loss, torch.sigmoid, "logit", 0),
+    "poisson": Loss(poisson, torch.exp, "log", 0),
+}
+
+
+class ReconstructionObjective(nn.Module):
+    r"""Mean loss of an entry, plus an L1 penalty on the code.
+
+    .. math:: \frac{1}{n d} \sum_{ij} \ell(\hat\eta_{ij}, x_{ij}) + \frac{\lambda}{n} \sum_{ik} |z_{ik}|
+
+    Parameters
+    ----------
+    loss : Loss
+    sparsity : float, default=0.0
+        The weight :math:`\lambda`.
+
+    Shape
+    -----
+    output: z (n, n_components), eta (n, n_features); x: (n, n_features); result: a scalar.
+    """
+
+    def __init__(self, loss: Loss, sparsity: float = 0.0) -> None:
+        super().__init__()
+        self.loss = loss
+        self.sparsity = sparsity
+
+    def forward(self, output: AutoencoderOutput, x: Tensor) -> Tensor:
+        objective = self.loss.entry(output.eta, x).mean()
+        if self.sparsity:
+            objective = objective + self.sparsity * output.z.abs().sum(1).mean()
+        return objective

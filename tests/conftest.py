@@ -1,0 +1,49 @@
+"""Seeds a test runs with, and the tables it may use."""
+
+import os
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.preprocessing import scale
+
+# SKAE_TEST_SEEDS=20 runs every test that takes a seed with twenty of them.
+SEEDS = range(int(os.environ.get("SKAE_TEST_SEEDS", "1")))
+
+
+@pytest.fixture(params=SEEDS)
+def seed(request):
+    return request.param
+
+
+TABLES = {
+    "iris": lambda: load_iris().data,
+    "wine": lambda: load_wine().data,
+    "breast cancer": lambda: load_breast_cancer().data,
+    "diabetes": lambda: load_diabetes().data,
+    "digits": lambda: load_digits().data[:600],
+}
+
+
+@pytest.fixture(params=TABLES)
+def table(request):
+    """A real table in its own units."""
+    return TABLES[request.param]()
+
+
+@pytest.fixture(params=["raw", "scaled"])
+def scaled_table(request, table):
+    return table if request.param == "raw" else scale(table)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load_digits().data
+
+
+@pytest.fixture
+def curve():
+    """Rows near a curve in five columns, which one number describes and PCA cannot."""
+    rng = np.random.RandomState(0)
+    t = rng.uniform(-2, 2, size=(300, 1))
+    return np.hstack([t, t**2, np.sin(2 * t), np.cos(t), t**3 / 3]) + 0.02 * rng.normal(size=(300, 5))

@@ -1,0 +1,79 @@
+"""The rooms of the house and the arrows between them, read from the sources."""
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import skae
+
+ROOT = Path(skae.__file__).parent
+
+# Each module may import those on the right and what these import, nothing else of skae.
+ARROWS = {
+    "_version": set(),
+    "nn": set(),
+    "losses": {"nn"},
+    "starts": set(),
+    "_validation": set(),
+    "_engine": {"nn"},
+    "_base": {"_engine", "nn", "starts", "_validation"},
+    "_transformer": {"_base", "losses", "nn", "starts", "_validation"},
+    "_metrics": set(),
+    "_comparison": {"_transformer", "_metrics", "_validation"},
+    "__main__": {"_comparison"},
+    "__init__": {"_comparison", "_metrics", "_transformer", "_version"},
+}
+
+
+def imports(module):
+    """Full names of the modules a source imports, wherever the import stands."""
+    tree = ast.parse((ROOT / f"{module}.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_every_module_is_in_the_plan():
+    assert {path.stem for path in ROOT.glob("*.py")} == set(ARROWS)
+
+
+@pytest.mark.parametrize("module", ARROWS)
+def test_imports_follow_the_arrows(module):
+    found = {name.split(".")[1] for name in imports(module) if name.startswith("skae.")}
+    assert {name for name in found if (ROOT / f"{name}.py").exists()} <= ARROWS[module]
+
+
+def test_the_arrows_have_no_circle():
+    assert list(TopologicalSorter(ARROWS).static_order())
+
+
+@pytest.mark.parametrize("module", sorted(set(ARROWS) - {"_engine"}))
+def test_only_the_engine_imports_skorch(module):
+    assert not any(name.split(".")[0] == "skorch" for name in imports(module))
+
+
+@pytest.mark.parametrize("module", ["nn", "losses"])
+def test_the_torch_half_knows_no_numpy_and_no_sklearn(module):
+    assert not {name.split(".")[0] for name in imports(module)} & {"numpy", "sklearn", "scipy"}
+
+
+def test_the_starts_know_no_torch():
+    assert "torch" not in {name.split(".")[0] for name in imports("starts")}
+
+
+def test_import_loads_no_matplotlib_and_no_pandas_of_its_own():
+    """scikit-learn itself may load pandas where it finds it; skae adds nothing to that."""
+    code = (
+        "import sys, torch, skorch, sklearn.base;"
+        "heavy = {'matplotlib', 'pandas', 'polars', 'torch._dynamo', 'tqdm.auto'};"
+        "before = heavy & set(sys.modules); import skae; print(sorted((heavy & set(sys.modules)) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

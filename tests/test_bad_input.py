@@ -1,0 +1,240 @@
+"""A mistake raises an error that names the value, the rule and a way out; a failed fit leaves nothing half done."""
+
+import signal
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from skorch.callbacks import Callback
+from torch import nn
+
+from skae import AutoencoderTransformer
+
+X = np.random.RandomState(0).normal(size=(40, 5))
+
+
+def quick(*args, **parameters):
+    return AutoencoderTransformer(*args, **{"max_iter": 5, "random_state": 0} | parameters)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_components": 0}, "n_components=0 must be an integer of at least 1"),
+        ({"n_components": -2}, "n_components=-2"),
+        ({"n_components": "many"}, "n_components='many'"),
+        ({"n_components": 1.5}, "n_components=1.5"),
+        ({"n_components": True}, "n_components=True"),
+        ({"n_components": 41}, "n_components=41 is more than the 40 rows"),
+        ({"hidden_layer_sizes": (8, 0)}, r"hidden_layer_sizes=\(8, 0\)"),
+        ({"hidden_layer_sizes": "wide"}, "hidden_layer_sizes='wide'"),
+        ({"hidden_layer_sizes": None}, "hidden_layer_sizes=None"),
+        ({"activation": "swish"}, "activation='swish' is not known. Use one of 'gelu', 'relu'"),
+        ({"loss": "l2"}, "loss='l2' is not known. Use one of 'squared_error'"),
+        ({"start": "svd"}, "start='svd' is not known. Use one of 'pca', 'random'"),
+        ({"noise": -0.1}, "noise=-0.1 must be a number in"),
+        ({"sparsity": float("nan")}, "sparsity=nan"),
+        ({"alpha": "strong"}, "alpha='strong'"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": "big"}, "batch_size='big'"),
+        ({"learning_rate_init": 0}, "learning_rate_init=0"),
+        ({"max_iter": -1}, "max_iter=-1"),
+        ({"early_stopping": "yes"}, "early_stopping='yes' must be True or False"),
+        ({"validation_fraction": 1.0}, "validation_fraction=1.0"),
+        ({"n_iter_no_change": 0}, "n_iter_no_change=0"),
+        ({"tol": -1}, "tol=-1"),
+        ({"device": "cuda:99"}, "device='cuda:99' is not usable on this machine"),
+        ({"device": "gpu"}, "device='gpu'"),
+        ({"device": 1.5}, "device=1.5"),
+        ({"encoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"its width must be 2, not 3"),
+        ({"decoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"its width must be 5, not 6"),
+        ({"encoder": lambda n_in, n_out: nn.Linear(n_in + 1, n_out)}, "cannot take rows of 5 columns"),
+    ],
+    ids=str,
+)
+def test_a_bad_parameter_is_named_with_its_rule(parameters, message):
+    model = quick(**parameters)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X)
+    with pytest.raises(NotFittedError):
+        model.transform(X)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (nn.Linear(5, 2), "not a module already built"),
+        ("linear", "must be a callable"),
+        (lambda n_in, n_out: "net", "must return a torch.nn.Module, got str"),
+    ],
+)
+def test_own_modules_of_a_wrong_type_are_refused(encoder, message):
+    with pytest.raises(TypeError, match=message):
+        quick(encoder=encoder).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        (np.where(X > 2, np.nan, X), ValueError, "contains NaN"),
+        (np.where(X > 2, np.inf, X), ValueError, "contains infinity"),
+        ([["a", "b"], ["c", "d"]], ValueError, "could not convert string to float"),
+        (X[:0], ValueError, r"0 sample\(s\)"),
+        (X[:1], ValueError, r"1 sample\(s\)"),
+        (X[:, :0], ValueError, r"0 feature\(s\)"),
+        (X[0], ValueError, "Expected 2D array"),
+        (csr_matrix(X), TypeError, r"[Ss]parse"),
+        (X + 1j, ValueError, "Complex data not supported"),
+    ],
+)
+def test_bad_rows_are_named(rows, error, message):
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(error, match=message):
+            getattr(quick(), method)(rows)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [("log_loss", r"needs values in \[0, 1\], but X has values from -.* to .*MinMaxScaler"), ("poisson", "at least 0")],
+)
+def test_rows_outside_the_range_of_the_loss_are_refused(loss, message):
+    with pytest.raises(ValueError, match=message):
+        quick(loss=loss).fit(X)
+    fitted = quick(loss=loss).fit(np.abs(X) / 10)
+    with pytest.raises(ValueError, match=message):
+        fitted.transform(X)
+
+
+def test_a_rounding_error_beyond_one_is_no_mistake():
+    quick(loss="log_loss").fit(np.clip(np.abs(X), 0, 1) * (1 + 1e-12))
+
+
+def test_wrong_widths_are_named():
+    model = quick().fit(X)
+    with pytest.raises(ValueError, match=r"X has 3 columns, but the codes .* n_components_=2"):
+        model.inverse_transform(np.zeros((4, 3)))
+    with pytest.raises(ValueError, match="X has 4 features, but AutoencoderTransformer is expecting 5"):
+        model.transform(X[:, :4])
+    with pytest.raises(ValueError, match="expecting 5"):
+        model.partial_fit(X[:, :4])
+    with pytest.raises(ValueError, match="expecting 5"):
+        quick().fit(X, X_val=X[:, :4])
+
+
+def test_validation_rows_need_early_stopping():
+    with pytest.raises(ValueError, match="early_stopping=True"):
+        quick(early_stopping=False).fit(X, X_val=X)
+
+
+def test_the_first_batch_needs_more_rows_than_components():
+    with pytest.raises(ValueError, match=r"more rows than n_components=3, but X has 3"):
+        quick(3).partial_fit(X[:3])
+
+
+def test_a_failed_refit_leaves_an_estimator_that_is_not_fitted():
+    model = quick().fit(X)
+    model.set_params(n_components=99)
+    with pytest.raises(ValueError, match="n_components=99"):
+        model.fit(X[:, :3])
+    for method in ("transform", "score", "score_samples", "inverse_transform"):
+        with pytest.raises(NotFittedError):
+            getattr(model, method)(X)
+
+
+def test_a_failed_partial_fit_changes_nothing():
+    model = quick().partial_fit(X)
+    before = model.transform(X)
+    with pytest.raises(ValueError, match="NaN"):
+        model.partial_fit(np.full((4, 5), np.nan))
+    np.testing.assert_array_equal(model.transform(X), before)
+    assert model.n_iter_ == 1
+
+
+class Breaks(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        raise RuntimeError("broken callback")
+
+
+def test_an_error_inside_training_leaves_what_was_there():
+    model = quick().partial_fit(X)
+    before = model.transform(X)
+    model.net_.callbacks_ = [("breaks", Breaks())]
+    with pytest.raises(RuntimeError, match="broken callback"):
+        model.partial_fit(X)
+    np.testing.assert_array_equal(model.transform(X), before)
+    with pytest.raises(RuntimeError, match="broken callback"):
+        model.set_params(callbacks=[Breaks()]).fit(X)
+    with pytest.raises(NotFittedError):
+        model.transform(X)
+
+
+class Poison(Callback):
+    """Breaks a weight after the third epoch."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == 4:
+            with torch.no_grad():
+                net.module_.encoder.path.weight.fill_(float("nan"))
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_a_loss_that_turns_nan_goes_back_to_the_best_weights_with_one_warning(early_stopping):
+    model = quick(callbacks=[Poison()], max_iter=20, early_stopping=early_stopping)
+    with pytest.warns(ConvergenceWarning, match="no longer finite") as caught:
+        model.fit(X)
+    assert len(caught) == 1
+    assert np.isfinite(model.transform(X)).all()
+    assert model.n_iter_ == 4
+
+
+def test_a_pass_that_diverges_is_undone():
+    model = quick().partial_fit(X)
+    before = model.transform(X)
+    model.net_.lr = model.net_.optimizer_.param_groups[0]["lr"] = float("inf")
+    with pytest.warns(ConvergenceWarning, match="no longer finite"):
+        model.partial_fit(X)
+    np.testing.assert_array_equal(model.transform(X), before)
+
+
+class Interrupts(Callback):
+    """Presses Ctrl-C in the middle of the fourth epoch."""
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if len(net.history) == 4 and training:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_keeps_the_best_weights(curve):
+    model = quick(max_iter=50, learning_rate_init=1e-2, callbacks=[Interrupts()])
+    model.fit(curve)
+    assert model.n_iter_ == 3
+    assert model.best_loss_ == min(model.validation_loss_curve_) < model.linear_loss_
+    assert np.isfinite(model.transform(curve)).all()
+
+
+def test_a_real_signal_stops_a_long_fit():
+    model = AutoencoderTransformer(max_iter=10**6, n_iter_no_change=10**6, random_state=0)
+    model.set_params(max_iter=3).fit(X)  # whatever torch loads late is loaded now
+    model.set_params(max_iter=10**6)
+    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    began = time.perf_counter()
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X)
+    assert time.perf_counter() - began < 30
+    assert 1 <= model.n_iter_ < 10**6
+    assert np.isfinite(model.score(X))
+
+
+def test_a_start_far_off_warns_once_and_stays_finite():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = quick(learning_rate_init=1e6, max_iter=30).fit(X)
+    assert [warning.category for warning in caught] == [ConvergenceWarning]
+    np.testing.assert_allclose(model.transform(X), PCA(2).fit_transform(X), atol=1e-9)

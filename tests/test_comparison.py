@@ -1,0 +1,205 @@
+"""The comparison as a function and as a process."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.decomposition import PCA, FastICA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skae import AutoencoderTransformer, Comparison, compare
+from skae.__main__ import main, read_table
+
+IRIS = load_iris(return_X_y=True)
+QUICK = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(max_iter=5, random_state=0)}
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    return compare(*IRIS, n_components=[1, 2], cv=3, estimators=QUICK)
+
+
+def test_every_cell_is_measured(comparison):
+    results = pd.DataFrame(comparison.results)
+    assert len(results) == 2 * 2 * 3
+    assert results.notna().all(axis=None)
+    assert set(results) == {
+        "estimator", "n_components", "fold", "error", "r2", "target_score", "fit_seconds", "transform_seconds"
+    }  # fmt: skip
+    assert results.r2.between(0.5, 1).all()
+
+
+def test_the_error_is_the_held_out_mean_squared_error(comparison):
+    from sklearn.model_selection import StratifiedKFold
+
+    X, y = IRIS
+    train, test = next(StratifiedKFold(3, shuffle=True, random_state=0).split(X, y))
+    pca = PCA(1).fit(X[train])
+    error = ((X[test] - pca.inverse_transform(pca.transform(X[test]))) ** 2).mean()
+    assert comparison.results["error"][0] == pytest.approx(error)
+    r2 = 1 - error / ((X[test] - X[train].mean(axis=0)) ** 2).mean()
+    assert comparison.results["r2"][0] == pytest.approx(r2)
+
+
+def test_the_summary_has_a_row_a_cell_and_a_verdict_a_size(comparison):
+    text = comparison.summary()
+    assert text == str(comparison)
+    assert text.count("AutoencoderTransformer") == 2
+    assert "accuracy" in text
+    share = np.array(comparison.results["error"][3:6]) / comparison.results["error"][:3]
+    assert (
+        f"At 1 component the error of the autoencoder is {100 * share.mean():.0f} % +- {100 * share.std():.0f} %"
+        in text
+    )
+
+
+@pytest.mark.parametrize(("shares", "stays"), [([0.5, 0.6], False), ([1.0, 1.0], True), ([1.2, 1.4], True)])
+def test_the_verdict_stays_with_pca_where_nothing_is_gained(shares, stays):
+    n = len(shares)
+    verdict = Comparison(
+        {
+            "estimator": ["PCA"] * n + ["other"] * n,
+            "n_components": [3] * 2 * n,
+            "fold": [*range(n), *range(n)],
+            "error": [2.0] * n + [2 * share for share in shares],
+            "r2": [0.5] * 2 * n,
+            "fit_seconds": [0.1] * 2 * n,
+            "transform_seconds": [0.1] * 2 * n,
+        }
+    ).summary()
+    assert f"{100 * np.mean(shares):.0f} % +- {100 * np.std(shares):.0f} % of PCA's" in verdict
+    assert ("stay with PCA" in verdict) == stays
+
+
+def test_a_numeric_target_is_predicted_by_regression(curve):
+    comparison = compare(curve, curve[:, 0], n_components=[2], cv=2, estimators={"PCA": PCA()})
+    assert "target R^2" in comparison.summary()
+    assert min(comparison.results["target_score"]) > 0.5
+
+
+def test_sizes_that_do_not_reduce_are_left_out_and_named():
+    comparison = compare(IRIS[0], n_components=[2, 4, 8], cv=2, estimators={"PCA": PCA()})
+    assert comparison.skipped == [4, 8]
+    assert "Left out: 4, 8 components" in comparison.summary()
+
+
+def test_pipelines_and_transformers_without_an_inverse_have_their_row():
+    class NoInverse(FastICA):
+        inverse_transform = property()
+
+    estimators = {"scaled": make_pipeline(StandardScaler(), PCA()), "one way": NoInverse(whiten="unit-variance")}
+    comparison = compare(*IRIS, n_components=[2], cv=2, estimators=estimators)
+    errors = comparison.results["error"]
+    assert np.isfinite(errors[:2]).all()
+    assert np.isnan(errors[2:]).all()
+    assert np.isfinite(comparison.results["target_score"]).all()
+    assert "one way" in comparison.summary()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_components": [4, 9]}, r"None of the sizes \[4, 9\] is left: a size must be less than the 4 columns"),
+        ({"n_components": [0]}, "n_components=0"),
+        ({"cv": 1}, "cv=1 must be an integer of at least 2"),
+        ({"cv": 1000}, "cv=1000 is more than the 150 rows"),
+        ({"y": np.zeros(150)}, "one class only"),
+        ({"y": np.zeros(149)}, "inconsistent numbers of samples"),
+        ({"estimators": {"scale": StandardScaler()}}, r"estimators\['scale'\]=StandardScaler\(\) has no parameter"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        compare(IRIS[0], **arguments)
+
+
+def test_parallel_folds_give_the_same_numbers(comparison):
+    again = compare(*IRIS, n_components=[1, 2], cv=3, estimators=QUICK, n_jobs=2)
+    np.testing.assert_allclose(again.results["error"], comparison.results["error"], rtol=1e-3)
+
+
+@pytest.fixture
+def csv(tmp_path, curve):
+    table = pd.DataFrame(curve[:80], columns=list("abcde"))
+    table.loc[[3, 7], "a"] = np.nan
+    table.loc[7, "b"] = np.inf
+    table["city"] = "Ulm"
+    table["empty"] = np.nan
+    table["label"] = np.where(np.arange(80) % 2, "yes", "no")
+    table.loc[9, "label"] = None
+    path = tmp_path / "data.csv"
+    table.to_csv(path, index=False)
+    return path
+
+
+def test_a_table_says_what_was_left_out(csv):
+    X, y, notes = read_table(csv, "label")
+    assert X.shape == (77, 5)
+    assert set(y) == {"yes", "no"}
+    np.testing.assert_allclose(X.std(axis=0), 1)
+    assert notes[0] == "Left out, not numeric: city."
+    assert notes[1] == "Left out, more than half missing: empty."
+    assert notes[2] == "Left out, 3 of 80 rows with missing values in: a (2), b (1), label (1)."
+    raw, _, _ = read_table(csv, "label", raw=True)
+    assert abs(raw[:, 0].std() - 1) > 0.05
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "skae", *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
+
+
+def test_the_command_compares_a_table(csv):
+    done = run("compare", csv, "--components", 2, "--target", "label", "--cv", 2, "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    assert "Left out, not numeric: city." in done.stdout
+    assert "At 2 components the error of the autoencoder is" in done.stdout
+    assert "accuracy" in done.stdout
+    assert "[4/4] AutoencoderTransformer, 2 components, fold 2" in done.stderr
+
+
+def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
+    from skae import __main__ as command
+
+    X, y, notes = command._digits()
+    assert X.shape == (1797, 64)
+    monkeypatch.setattr(command, "_digits", lambda: (X[:100], y[:100], notes))
+    assert main(["compare", "--components", "2", "--cv", "2", "--jobs", "1"]) == 0
+    assert "100 rows, 64 columns" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["compare", "no-such.csv"], 1, "no-such.csv"),
+        (["compare", "{csv}", "--target", "nope"], 1, "--target nope is no column"),
+        (["compare", "{csv}", "--components", "5"], 1, "less than the 5 columns"),
+        (["compare", "--components", "two"], 2, "invalid int value"),
+        (["reduce"], 2, "invalid choice"),
+        ([], 2, "required"),
+    ],
+)
+def test_the_command_fails_with_a_message_and_a_code(csv, arguments, code, message):
+    done = run(*(str(argument).replace("{csv}", str(csv)) for argument in arguments))
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_shows_examples():
+    done = run("compare", "--help")
+    assert done.returncode == 0
+    assert "python -m skae compare data.csv --components 2 4 8 --target label" in done.stdout
+
+
+@pytest.mark.parametrize("content", ["", "name\nx\ny\n", "a,b\n1,2\n"], ids=["empty", "text only", "one row"])
+def test_a_table_that_cannot_be_used_says_why(tmp_path, content, capsys):
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    assert main(["compare", str(path)]) == 1
+    assert capsys.readouterr().err.startswith("skae: ")

@@ -1,0 +1,219 @@
+"""Standing where PCA stands: clones, pickles, pipelines, searches, column names, routed metadata."""
+
+import copy
+import io
+import pickle
+
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import sklearn
+import torch
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from skae import AutoencoderTransformer, reconstruction_error, reconstruction_scorer
+
+# Five epochs are few: some fits here end at their linear start and say so.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def coder(n_in, n_out):
+    return nn.Sequential(nn.Linear(n_in, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, n_out))
+
+
+def quick(*args, **parameters):
+    return AutoencoderTransformer(*args, **{"max_iter": 5, "random_state": 0} | parameters)
+
+
+def by_pickle(model):
+    return pickle.loads(pickle.dumps(model))
+
+
+def by_joblib(model):
+    file = io.BytesIO()
+    joblib.dump(model, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+def by_skops(model):
+    skops = pytest.importorskip("skops.io")
+    data = skops.dumps(model)
+    untrusted = skops.get_untrusted_types(data=data)
+    assert all(name.startswith("skae.") for name in untrusted), untrusted
+    return skops.loads(data, trusted=untrusted)
+
+
+@pytest.mark.parametrize("copied", [by_pickle, by_joblib, copy.deepcopy, by_skops], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "parameters", [{}, {"loss": "huber", "max_iter": 0}, {"encoder": coder, "decoder": coder}], ids=str
+)
+def test_a_copy_is_the_same_and_still_trainable(curve, copied, parameters):
+    if copied is by_skops and "encoder" in parameters:
+        parameters = {"hidden_layer_sizes": (4,)}  # functions of a user's are not skae's to trust
+    model = quick(**parameters).fit(curve)
+    twin = copied(model)
+    np.testing.assert_array_equal(twin.transform(curve), model.transform(curve))
+    assert twin.score(curve) == model.score(curve)
+    assert twin.loss_curve_ == model.loss_curve_
+    assert len(twin.net_.history) == len(model.net_.history)
+    before = model.transform(curve)
+    twin.partial_fit(curve)
+    assert np.abs(twin.transform(curve) - before).max() > 0
+    np.testing.assert_array_equal(model.transform(curve), before)
+
+
+def test_an_unfitted_estimator_pickles_too():
+    assert by_pickle(quick(3)).n_components == 3
+
+
+def test_a_model_from_a_device_that_is_not_here_loads_on_the_cpu(curve):
+    model = quick().fit(curve)
+    model.device = "cuda:77"
+    np.testing.assert_array_equal(by_pickle(model).transform(curve), model.transform(curve))
+
+
+def test_clone_keeps_every_parameter():
+    parameters = {name: object() for name in quick().get_params()} | {"callbacks": None}
+    model = AutoencoderTransformer(**parameters)
+    assert all(model.get_params()[name] is value for name, value in parameters.items())
+    assert clone(quick(7, alpha=0.5)).get_params() == quick(7, alpha=0.5).get_params()
+
+
+def test_one_grid_holds_pca_and_the_autoencoder(digits):
+    X, y = digits[:300], np.arange(300) % 2
+    pipeline = Pipeline(
+        [("scale", StandardScaler()), ("reduce", PCA()), ("classify", LogisticRegression(max_iter=500))]
+    )
+    grid = {"reduce": [PCA(), quick()], "reduce__n_components": [2, 4, 8]}
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert len(search.cv_results_["params"]) == 6
+    alone = GridSearchCV(pipeline, grid, cv=2).fit(X, y)
+    np.testing.assert_allclose(alone.cv_results_["mean_test_score"], search.cv_results_["mean_test_score"], atol=1e-3)
+
+
+def test_a_grid_without_a_classifier_scores_by_reconstruction(digits):
+    X = digits[:300]
+    pipeline = Pipeline([("scale", StandardScaler()), ("reduce", PCA())])
+    grid = {"reduce": [PCA(), quick(max_iter=30)], "reduce__n_components": [2, 8]}
+    search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2, scoring=reconstruction_scorer).fit(X)
+    assert search.best_score_ < 0
+    assert search.best_params_["reduce__n_components"] == 8
+    assert isinstance(search.best_estimator_["reduce"], AutoencoderTransformer)
+
+
+def test_reconstruction_error_is_one_number_for_all(digits):
+    X = digits[:200]
+    pca = PCA(3).fit(X)
+    assert reconstruction_error(pca, X) == pytest.approx(reconstruction_error(quick(3, max_iter=0).fit(X), X))
+    pipeline = make_pipeline(StandardScaler(), PCA(64)).fit(X)
+    assert reconstruction_error(pipeline, X) == pytest.approx(0, abs=1e-20)
+    assert reconstruction_scorer(pca, X) == -reconstruction_error(pca, X)
+    frame = pd.DataFrame(X)
+    assert reconstruction_error(PCA(3).set_output(transform="pandas").fit(X), frame) == pytest.approx(
+        reconstruction_error(pca, X)
+    )
+    with pytest.raises(TypeError, match="Pipeline has no inverse_transform"):
+        reconstruction_error(make_pipeline(PCA(3), coder_without_inverse()).fit(X), X)
+
+
+def coder_without_inverse():
+    from sklearn.cluster import KMeans
+
+    return KMeans(2, n_init=1)
+
+
+def test_cross_val_score_of_a_pipeline_with_string_labels(digits):
+    y = np.where(np.arange(200) % 2, "odd", "even")
+    assert len(cross_val_score(make_pipeline(quick(4), LogisticRegression(max_iter=500)), digits[:200], y, cv=2)) == 2
+
+
+def test_unions_and_column_transformers(curve):
+    union = FeatureUnion([("pca", PCA(2)), ("autoencoder", quick(3))]).fit(curve)
+    assert union.transform(curve).shape == (300, 5)
+    columns = ColumnTransformer([("first", quick(1), [0, 1, 2]), ("rest", "passthrough", [3, 4])]).fit(curve)
+    assert list(columns.get_feature_names_out()) == ["first__autoencodertransformer0", "rest__x3", "rest__x4"]
+
+
+@pytest.mark.parametrize(("library", "frame"), [("pandas", pd.DataFrame), ("polars", pl.DataFrame)])
+def test_frames_in_and_out(curve, library, frame):
+    names = ["a", "b", "c", "d", "e"]
+    X = frame(dict(zip(names, curve.T, strict=True)))
+    model = quick(2).set_output(transform=library).fit(X)
+    assert list(model.feature_names_in_) == names
+    Z = model.transform(X)
+    assert isinstance(Z, frame)
+    assert (
+        list(Z.columns) == ["autoencodertransformer0", "autoencodertransformer1"] == list(model.get_feature_names_out())
+    )
+    X_hat = model.inverse_transform(Z)
+    assert isinstance(X_hat, np.ndarray)
+    np.testing.assert_allclose(X_hat, quick(2).fit(curve).inverse_transform(quick(2).fit(curve).transform(curve)))
+    with pytest.raises(ValueError, match="feature names"):
+        model.transform(X[["b", "a", "c", "d", "e"]])
+
+
+def test_validation_rows_are_routed_and_transformed_on_the_way(curve):
+    train, held_out = curve[:200], curve[200:]
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline = Pipeline(
+            [("scale", StandardScaler()), ("reduce", quick().set_fit_request(X_val=True))], transform_input=["X_val"]
+        )
+        pipeline.fit(train, X_val=held_out)
+    scaler = StandardScaler().fit(train)
+    by_hand = quick().fit(scaler.transform(train), X_val=scaler.transform(held_out))
+    assert pipeline[-1].best_loss_ == by_hand.best_loss_
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_is_kept(curve, dtype):
+    model = quick().fit(curve.astype(dtype))
+    Z = model.transform(curve.astype(dtype))
+    assert Z.dtype == model.inverse_transform(Z).dtype == dtype
+    assert model.transform((10 * curve).astype(int)).dtype == np.float64
+
+
+def test_read_only_and_fortran_rows(curve):
+    frozen = np.asfortranarray(curve)
+    frozen.setflags(write=False)
+    np.testing.assert_allclose(quick().fit(frozen).transform(frozen), quick().fit(curve).transform(curve), atol=1e-9)
+
+
+def test_inputs_are_not_changed(curve):
+    X, Z = curve.copy(), np.ones((4, 2))
+    for parameters in ({}, {"encoder": coder, "decoder": coder, "start": "random"}):
+        model = quick(**parameters).fit(X)
+        model.transform(X)
+        model.score(X)
+        model.inverse_transform(Z)
+    np.testing.assert_array_equal(X, curve)
+    np.testing.assert_array_equal(Z, np.ones((4, 2)))
+
+
+def test_the_html_repr_names_the_estimator_and_its_parameters(curve):
+    html = quick(3).fit(curve)._repr_html_()
+    assert "AutoencoderTransformer" in html
+    assert "n_components" in html
+    assert repr(quick(3)) == "AutoencoderTransformer(max_iter=5, n_components=3, random_state=0)"
+
+
+def test_results_do_not_depend_on_the_number_of_threads_beyond_rounding(curve):
+    threads = torch.get_num_threads()
+    try:
+        codes = []
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            codes.append(quick(max_iter=20).fit(curve).transform(curve))
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(codes[0], codes[1], atol=1e-3)

@@ -1,0 +1,65 @@
+"""scikit-learn's estimator contract, with no excuses."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
+
+from skae import AutoencoderTransformer
+
+# Random rows have nothing to learn, and the estimators say so.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def own_coder(n_in, n_out):
+    return nn.Sequential(nn.Linear(n_in, 6), nn.Tanh(), nn.Linear(6, n_out))
+
+
+class UnitIntervalAutoencoder(AutoencoderTransformer):
+    """Squashes rows of any kind into [0, 1], since scikit-learn has no tag for data that log_loss takes."""
+
+    def _check_rows(self, X, **kwargs):
+        return expit(super()._check_rows(X, **kwargs))
+
+    def _check_values(self, X):
+        pass
+
+
+def quick(**parameters):
+    return AutoencoderTransformer(max_iter=5, **parameters)
+
+
+CONFIGURATIONS = [
+    AutoencoderTransformer(),
+    quick(loss="absolute_error"),
+    quick(loss="huber", n_components=1),
+    quick(loss="poisson"),
+    UnitIntervalAutoencoder(loss="log_loss", max_iter=5),
+    quick(start="random", hidden_layer_sizes=(8,), activation="tanh"),
+    quick(hidden_layer_sizes=()),
+    quick(encoder=own_coder, decoder=own_coder),
+    quick(encoder=own_coder, decoder=own_coder, start="random"),
+    quick(n_components=3, noise=0.1, sparsity=0.01, alpha=0.01),
+    quick(early_stopping=False, batch_size=4),
+]
+
+
+@parametrize_with_checks(CONFIGURATIONS)
+def test_estimator_checks(estimator, check):
+    check(estimator)
+
+
+def test_the_squashed_rows_are_in_the_unit_interval():
+    rows = UnitIntervalAutoencoder()._check_rows(np.array([[-5.0, 5.0]]), reset=True)
+    assert 0 <= rows.min() <= rows.max() <= 1
+
+
+@pytest.mark.parametrize("estimator", CONFIGURATIONS, ids=str)
+def test_no_check_is_expected_to_fail(estimator):
+    """There is no table of excuses: no tag that skips checks is set either."""
+    tags = estimator.__sklearn_tags__()
+    assert not tags._skip_test
+    assert not tags.no_validation
+    assert not tags.non_deterministic
+    assert tags.input_tags.two_d_array

@@ -1,0 +1,136 @@
+"""What the documentation says is what the code does."""
+
+import doctest
+import inspect
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpydoc.docscrape import ClassDoc, FunctionDoc
+from numpydoc.validate import validate
+
+import skae
+from skae import AutoencoderTransformer
+
+ROOT = Path(__file__).parents[1]
+ESTIMATORS = [AutoencoderTransformer]
+PUBLIC = [name for name in skae.__all__ if name != "__version__"]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_documented_parameters_are_the_real_ones_with_their_defaults(estimator):
+    documented = {
+        name.strip(): parameter.type
+        for parameter in ClassDoc(estimator)["Parameters"]
+        for name in parameter.name.split(",")
+    }
+    signature = inspect.signature(estimator)
+    assert list(documented) == list(signature.parameters)
+    for name, parameter in signature.parameters.items():
+        default = re.search(r"default=(.+)$", documented[name]).group(1)
+        assert eval(default) == parameter.default, name
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_documented_attributes_are_the_fitted_ones(estimator, curve):
+    import pandas as pd
+
+    model = estimator(max_iter=2, random_state=0, early_stopping=False)
+    model.fit(pd.DataFrame(curve, columns=list("abcde")))
+    fitted = {name for name in vars(model) if name.endswith("_") and not name.startswith("_")}
+    assert {attribute.name for attribute in ClassDoc(estimator)["Attributes"]} == fitted
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_documented_shapes_are_the_fitted_ones(estimator, curve):
+    model = estimator(n_components=3, max_iter=2, random_state=0, early_stopping=False).fit(curve)
+    for attribute in ClassDoc(estimator)["Attributes"]:
+        shape = re.match(r"ndarray of shape \((.+)\)", attribute.type)
+        if shape and hasattr(model, attribute.name):
+            expected = tuple(getattr(model, name) for name in shape.group(1).replace(" ", "").split(",") if name)
+            assert np.shape(getattr(model, attribute.name)) == expected, attribute.name
+
+
+def public_objects():
+    for name in PUBLIC:
+        yield f"skae.{name}"
+        thing = getattr(skae, name)
+        if inspect.isclass(thing):
+            for method, value in inspect.getmembers(thing, callable):
+                if not method.startswith("_") and value.__module__.startswith("skae"):
+                    yield f"skae.{name}.{method}"
+
+
+# Codes of numpydoc: missing or wrong sections and parameters, not matters of taste.
+CODES = {"GL01", "GL08", "SS01", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01", "RT03", "YD01"}
+
+
+@pytest.mark.parametrize("name", list(public_objects()))
+def test_public_docstrings_are_complete(name):
+    errors = [error for error in validate(name)["errors"] if error[0] in CODES]
+    # numpydoc wants a description of every return value; self, arrays of a stated shape and numbers need none.
+    errors = [error for error in errors if error[0] not in {"RT03", "PR07", "GL01"}]
+    assert not errors
+
+
+def test_functions_have_examples():
+    for name in PUBLIC:
+        thing = getattr(skae, name)
+        if inspect.isfunction(thing):
+            assert FunctionDoc(thing)["Examples"], name
+
+
+class CloseNumbers(doctest.OutputChecker):
+    """Expected output may differ from the real one by 5 % in each number with a point: machines round differently."""
+
+    number = re.compile(r"\d+\.\d+")
+
+    def check_output(self, want, got, optionflags):
+        if super().check_output(self.number.sub("#", want), self.number.sub("#", got), optionflags):
+            pairs = zip(self.number.findall(want), self.number.findall(got), strict=True)
+            return all(float(b) == pytest.approx(float(a), rel=0.05) for a, b in pairs)
+        return False
+
+
+def test_close_numbers_are_equal_and_far_ones_are_not():
+    check = CloseNumbers().check_output
+    assert check("error 2.90\n", "error 2.95\n", 0)
+    assert not check("error 2.90\n", "error 3.20\n", 0)
+    assert not check("error 2.90\n", "loss 2.90\n", 0)
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_what_pages_show_is_what_happens(page):
+    test = doctest.DocTestParser().get_doctest((ROOT / page).read_text(), {}, page, page, 0)
+    runner = doctest.DocTestRunner(CloseNumbers(), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert runner.run(test).failed == 0
+    assert test.examples
+
+
+def test_the_readme_shows_examples_and_both_commands():
+    text = (ROOT / "README.md").read_text()
+    assert text.count(">>>") > 10
+    makefile = (ROOT / "Makefile").read_text()
+    for command in ("compare", "test"):
+        assert f"make {command}" in text
+        assert re.search(rf"^{command}:", makefile, flags=re.M)
+
+
+def test_the_readmes_table_is_the_committed_result():
+    result = (ROOT / "benchmarks/results/compare-digits.txt").read_text()
+    assert result.strip() in (ROOT / "README.md").read_text()
+
+
+def test_the_changelog_has_this_version():
+    assert f"## {skae.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted((ROOT / "docs/examples").glob("*.py")), ids=lambda path: path.stem)
+def test_examples_run(script, monkeypatch, tmp_path):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(script), run_name="__main__")

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from torch.utils.data import TensorDataset
+
+from skae import AutoencoderTransformer
+from skae._engine import Batches, BestWeights, Net
+
+
+def dataset(n, separate=False):
+    x = torch.arange(n, dtype=torch.float32)[:, None]
+    return TensorDataset(x, x + 0.5 if separate else x)
+
+
+@pytest.mark.parametrize("n", [1, 7, 32, 33, 100])
+@pytest.mark.parametrize("separate", [False, True])
+def test_an_epoch_sees_each_row_once_in_even_batches(n, separate, seed):
+    batches = Batches(dataset(n, separate), 32, torch.Generator().manual_seed(seed))
+    drawn = list(batches)
+    assert len(drawn) == len(batches) == -(-n // 32)
+    x = torch.cat([x for x, _ in drawn])[:, 0]
+    assert sorted(x.tolist()) == list(range(n))
+    sizes = {len(x) for x, _ in drawn}
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= 32
+    assert all(torch.equal(target, x + 0.5 * separate) for x, target in drawn)
+
+
+def test_each_epoch_has_an_order_of_its_own_and_one_seed_one_order():
+    def orders():
+        batches = Batches(dataset(50), 8, torch.Generator().manual_seed(0))
+        return [torch.cat([x for x, _ in batches]) for _ in range(2)]
+
+    (first, second), (again, _) = orders(), orders()
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
+def test_noise_changes_inputs_only_and_has_the_given_size():
+    rows = torch.zeros(20000, 2)
+    batches = Batches(TensorDataset(rows, rows), 5000, torch.Generator().manual_seed(0), torch.tensor([0.5, 2.0]))
+    x, target = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    np.testing.assert_allclose(x.std(dim=0), [0.5, 2.0], rtol=0.03)
+    assert not target.any()
+
+
+def test_best_weights_keep_the_lowest_loss_and_count_patience():
+    module = torch.nn.Linear(1, 1)
+    best = BestWeights(patience=2, tol=0.1)
+    best.begin(1.0, "start")
+    best.offer(1.5, module)
+    assert best.weights == "start"
+    best.offer(0.95, module)  # better, but by less than tol
+    assert best.loss == 0.95
+    assert best.weights != "start"
+    assert best.over
+    best = BestWeights(patience=2, tol=0.1)
+    best.begin(1.0, "start")
+    best.offer(1.5, module)
+    best.offer(0.5, module)
+    assert not best.over
+
+
+def test_the_net_is_skorchs_and_its_history_in_reach(curve):
+    model = AutoencoderTransformer(max_iter=4, random_state=0).fit(curve)
+    assert isinstance(model.net_, NeuralNet)
+    assert not isinstance(model, NeuralNet)
+    assert len(model.net_.history) == 4
+    np.testing.assert_allclose(model.net_.history[:, "train_loss"], np.array(model.loss_curve_) / model._frame.scale**2)
+    assert min(model.net_.history[:, "dur"]) > 0
+
+
+def test_the_engine_equals_a_plain_loop(curve):
+    """Same layers, same order of rows, same optimiser: the same weights to the last bit."""
+
+    def coder(n_in, n_out):
+        return torch.nn.Linear(n_in, n_out)
+
+    model = AutoencoderTransformer(
+        2, encoder=coder, decoder=coder, start="random", batch_size=50, max_iter=0, random_state=0
+    ).fit(curve)
+    plain = model._build_module(5, 2).float()
+    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3, fused=True)
+    generator = torch.Generator().manual_seed(model._seed)
+    rows = torch.from_numpy(curve).float()
+    for batch in torch.randperm(300, generator=generator).tensor_split(6):
+        optimizer.zero_grad()
+        (plain(rows[batch]).eta - rows[batch]).square().mean().backward()
+        optimizer.step()
+    model.set_params(max_iter=1)
+    fresh = AutoencoderTransformer(**model.get_params()).partial_fit(curve)
+    for key, weight in plain.state_dict().items():
+        torch.testing.assert_close(fresh.net_.module_.state_dict()[key].float(), weight, rtol=0, atol=1e-7)
+
+
+def test_training_does_not_import_a_compiler_without_training(curve):
+    model = AutoencoderTransformer(max_iter=0).fit(curve)
+    assert model.net_.optimizer_ is None
+
+
+class Recorder(Callback):
+    """Writes down the events it hears; a class attribute outlives the clone."""
+
+    events: list = []
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.events.append("train begin")
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        self.events.append("train end")
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        assert len(dataset_train) == 36
+        assert len(dataset_valid) == 4
+        self.events.append("epoch begin")
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        assert net.history[-1, "valid_loss"] > 0
+        self.events.append("epoch end")
+
+    def on_batch_begin(self, net, batch=None, training=None, **kwargs):
+        self.events.append(f"batch begin {training}")
+
+    def on_grad_computed(self, net, named_parameters, batch=None, training=None, **kwargs):
+        names = [name for name, parameter in named_parameters if parameter.grad is not None]
+        assert "encoder.path.weight" in names
+        self.events.append("grad")
+
+    def on_batch_end(self, net, batch=None, training=None, loss=None, y_pred=None, **kwargs):
+        assert y_pred.eta.shape == batch[0].shape
+        assert torch.isfinite(loss)
+        self.events.append(f"batch end {training}")
+
+
+def test_callbacks_hear_skorchs_events_in_order():
+    Recorder.events = []
+    recorder = Recorder()
+    X = np.random.RandomState(0).normal(size=(40, 3))
+    AutoencoderTransformer(1, max_iter=1, batch_size=18, callbacks=[recorder], random_state=0).fit(X)
+    batch = ["batch begin True", "grad", "batch end True"]
+    assert Recorder.events == [
+        "train begin", "epoch begin", *batch, *batch, "batch begin False", "batch end False", "epoch end", "train end",
+    ]  # fmt: skip
+
+
+def test_callbacks_change_no_result_and_are_cloned(curve):
+    stopping = EarlyStopping(monitor="valid_loss", patience=100)
+    before = dict(vars(stopping))
+    with_callbacks = AutoencoderTransformer(max_iter=5, callbacks=[("stop", stopping)], random_state=0).fit(curve)
+    without = AutoencoderTransformer(max_iter=5, random_state=0).fit(curve)
+    np.testing.assert_array_equal(with_callbacks.transform(curve), without.transform(curve))
+    assert vars(stopping) == before
+
+
+def test_skorchs_own_early_stopping_ends_the_fit(curve):
+    model = AutoencoderTransformer(
+        max_iter=50, callbacks=[EarlyStopping(monitor="train_loss", patience=2, threshold=10.0)], random_state=0
+    ).fit(curve)
+    assert model.n_iter_ < 10
+
+
+def test_a_scheduler_of_skorch_finds_the_optimizer(curve):
+    model = AutoencoderTransformer(max_iter=3, callbacks=[LRScheduler("StepLR", step_size=1)], random_state=0)
+    assert model.fit(curve).n_iter_ == 3
+
+
+def test_the_state_is_numpy_and_plain_python(curve):
+    def leaves(value):
+        if isinstance(value, dict):
+            return {leaf for item in value.items() for part in item for leaf in leaves(part)}
+        if isinstance(value, list | tuple):
+            return {leaf for item in value for leaf in leaves(item)}
+        return {type(value)}
+
+    for model in (
+        AutoencoderTransformer(max_iter=2, random_state=0).fit(curve),
+        AutoencoderTransformer(random_state=0).partial_fit(curve),
+    ):
+        kinds = leaves(model.__getstate__())
+        assert kinds <= {np.ndarray, str, int, float, bool, type(None), np.str_}, kinds
+    assert isinstance(model.net_, Net)
