@@ -106,7 +106,7 @@ def read_table(path, target=None, raw=False):
         notes.append(f"Left out, more than half missing: {', '.join(left)}.")
         numeric = numeric[[column for column in numeric if missing[column] <= _MOST_MISSING]]
     if numeric.shape[1] == 0:
-        raise ValueError(f"{path} has no numeric column to reduce.")
+        raise ValueError(" ".join([f"{path} has no numeric column to reduce.", *notes]))
 
     complete = numeric.notna().all(axis=1)
     if target is not None:
@@ -121,10 +121,13 @@ def read_table(path, target=None, raw=False):
         )
     X = numeric[complete].to_numpy(dtype=np.float64)
     if len(X) < 2:
-        raise ValueError(f"{path} has {len(X)} complete rows, too few to compare anything.")
+        raise ValueError(" ".join([f"{path} has too few complete rows, {len(X)}, to compare anything.", *notes]))
     if not raw:
         X = StandardScaler().fit_transform(X)
-        notes.append("Columns are standardised, so errors are in squared standard deviations (--raw to keep units).")
+        notes.append(
+            "Columns are standardised, once and before folds are made, so errors are in squared standard deviations "
+            "(--raw to keep units)."
+        )
     return X, None if target is None else table.loc[complete, target].to_numpy(), notes
 
 

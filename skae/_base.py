@@ -27,7 +27,7 @@ from skae.nn import ACTIVATIONS, MLP, CorrectedLinear, Gated, linear
 from skae.starts import Frame, fit_frame, raw_frame
 
 # Fitted state that is not for users; forgotten with the rest when fit begins.
-_PRIVATE_STATE = ("_frame", "_code_scale", "_seed")
+_PRIVATE_STATE = ("_design", "_frame", "_code_scale", "_seed")
 # Encoder widths behind hidden_layer_sizes="auto".
 _AUTO_WIDTHS = (256, 128)
 
@@ -88,6 +88,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         first = not self.__sklearn_is_fitted__()
         if first:
             self._forget()
+        elif changed := [name for name, value in self._new_design().items() if self._design[name] != value]:
+            raise ValueError(
+                f"{', '.join(changed)} changed since the net was built, and partial_fit goes on with that net. "
+                "Set back what changed, or call fit."
+            )
         X = self._check_rows(X, reset=first, ensure_min_samples=2 if first else 1)
         if first and len(X) <= self.n_components:
             raise ValueError(
@@ -130,11 +135,18 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         check.check_real("validation_fraction", self.validation_fraction, high=1.0, open_low=True)
         check.check_integer("n_iter_no_change", self.n_iter_no_change, 1)
         check.check_real("tol", self.tol)
+        check.check_callbacks(self.callbacks)
         resolve_device(self.device)
+
+    def _new_design(self):
+        """The parameters that decide what net is built. What follows a fit reads them here, as they were then."""
+        design = {name: getattr(self, name) for name in ("n_components", "activation", "start", "encoder", "decoder")}
+        widths = check.check_widths("hidden_layer_sizes", self.hidden_layer_sizes)
+        return design | {"hidden_layer_sizes": _AUTO_WIDTHS if widths == "auto" else widths}
 
     def _raw(self):
         """Whether rows go to the net as they are: to own modules that start at random."""
-        return self.start == "random" and (self.encoder is not None or self.decoder is not None)
+        return self._design["start"] == "random" and bool(self._design["encoder"] or self._design["decoder"])
 
     def _noise(self, frame):
         """Standard deviation a column of the noise on the net's inputs, or None."""
@@ -165,12 +177,17 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"n_components={self.n_components} is more than the {len(X)} rows of X. Use at most as many "
                 "components as rows."
             )
+        self._design = self._new_design()
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         frame = raw_frame(X) if self._raw() else fit_frame(X, self._link())
-        if not (np.isfinite(frame.scale) and np.isfinite(frame.spread).all()):
-            raise ValueError("The spread of X is beyond what floating point can square. Divide X by a constant.")
+        with np.errstate(over="ignore", under="ignore"):
+            squared = float(np.square(frame.scale, dtype=np.float64))
+        if not 0 < squared < np.inf:
+            raise ValueError(
+                f"The spread of X, {frame.scale:g}, is beyond what floating point can square. Rescale X by a constant."
+            )
         standardised = frame.to_net(X)
-        module = self._build_module(X.shape[1], self.n_components).double()
+        module = self._build_module(X.shape[1]).double()
         code_scale = self._start(module, frame, standardised, np.random.RandomState(self._seed))
         net = self._build_net(module, frame, len(X), resolve_device(self.device))
         return frame, net, code_scale, standardised
@@ -202,12 +219,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return CorrectedLinear(path, Gated(own, n_out))
         if not widths:
             return CorrectedLinear(path)
-        return CorrectedLinear(path, MLP([n_in, *widths, n_out], self.activation, generator))
-
-    def _widths(self):
-        """Hidden widths of the encoder; the decoder's are these backwards."""
-        widths = check.check_widths("hidden_layer_sizes", self.hidden_layer_sizes)
-        return _AUTO_WIDTHS if widths == "auto" else widths
+        return CorrectedLinear(path, MLP([n_in, *widths, n_out], self._design["activation"], generator))
 
     def _split(self, X, X_val, standardised, frame, device):
         """Training and validation rows as datasets; the latter None without early stopping."""
@@ -250,14 +262,17 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._frame, self._code_scale = frame, code_scale
         self.mean_ = frame.mean
         self.n_components_ = len(code_scale)
-        self.loss_curve_ = [unit * row["train_loss"] for row in net.history if "train_loss" in row]
-        validated = [unit * row["valid_loss"] for row in net.history if "valid_loss" in row]
-        self.validation_loss_curve_ = validated if best is not None and self.early_stopping else None
-        self.n_iter_ = len(self.loss_curve_)
-        self.best_loss_ = None if best is None else unit * best.loss
-        if best is not None and not self.early_stopping and self.loss_curve_:
-            self.best_loss_ = min(self.loss_curve_)
-        self.linear_loss_ = None if best is None or self.start == "random" else unit * best.start_loss
+        epochs = [row for row in net.history if "dur" in row]  # one that was cut short has none
+        self.n_iter_ = len(epochs)
+        self.loss_curve_ = [unit * row["train_loss"] for row in epochs]
+        self.validation_loss_curve_ = self.best_loss_ = self.linear_loss_ = None
+        if best is not None:
+            if self.early_stopping:
+                self.validation_loss_curve_ = [unit * row["valid_loss"] for row in epochs]
+            finite = [loss for loss in self.loss_curve_ if np.isfinite(loss)]
+            self.best_loss_ = unit * best.loss if self.early_stopping or not finite else min(finite)
+            if self._design["start"] != "random":
+                self.linear_loss_ = unit * best.start_loss
         path = getattr(net.module_.decoder, "path", None)
         if path is not None:
             weight = path.weight.detach().cpu().numpy()
@@ -273,7 +288,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        elif net.outcome_ == "stopped" and not self.callbacks:
+        elif net.outcome_ == "interrupted":
             warnings.warn(
                 f"Training was interrupted in epoch {len(net.history)}; the estimator is fitted with "
                 f"{'the best' if self.early_stopping else 'the last'} weights so far.",
@@ -290,9 +305,9 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     # Rows through the fitted net.
 
-    def _map_rows(self, X, function, n_out):
+    def _map_rows(self, X, function, n_out, dtype=None):
         """``function`` of blocks of rows, stacked: memory is bounded, whatever the number of rows."""
-        out = np.empty((len(X), n_out), dtype=X.dtype)
+        out = np.empty((len(X), n_out), dtype=dtype or X.dtype)
         for rows in gen_batches(len(X), EVALUATION_BATCH):
             out[rows] = function(X[rows])
         return out
@@ -318,7 +333,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         super().__setstate__(state)
         if "net_" in state:
             self._frame = Frame(**state["_frame"])
-            module = self._build_module(self.n_features_in_, self.n_components_)
+            module = self._build_module(self.n_features_in_)
             try:
                 device = resolve_device(self.device)
             except ValueError:  # fitted on a device that this machine lacks
@@ -340,13 +355,19 @@ def _batch_size(batch_size, n_samples):
 def _build_own(factory, n_in, n_out, seed, name):
     """A user's own module, its initial weights seeded, its output width checked."""
     with seeded_globals(seed, torch.device("cpu")), torch.no_grad():
-        module = copy.deepcopy(factory(n_in, n_out))
+        try:
+            module = copy.deepcopy(factory(n_in, n_out))
+        except TypeError as error:
+            raise TypeError(f"{name} must be a callable (n_in, n_out) -> torch.nn.Module: {error}") from error
         if not isinstance(module, nn.Module):
             raise TypeError(f"{name}({n_in}, {n_out}) must return a torch.nn.Module, got {type(module).__name__}.")
         try:
-            width = tuple(module.float().eval()(torch.zeros(2, n_in)).shape)
-        except (RuntimeError, ValueError, IndexError) as error:
+            out = module.float().eval()(torch.zeros(2, n_in))
+        except Exception as error:  # whatever a user's code may raise
             raise ValueError(f"{name}({n_in}, {n_out}) cannot take rows of {n_in} columns: {error}") from error
+    if not isinstance(out, torch.Tensor):
+        raise TypeError(f"{name}({n_in}, {n_out}) must give a tensor, got {type(out).__name__}.")
+    width = tuple(out.shape)
     if width != (2, n_out):
         raise ValueError(
             f"{name}({n_in}, {n_out}) gives output of shape {width} for 2 rows; its width must be {n_out}, not "

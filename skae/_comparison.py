@@ -26,6 +26,8 @@ from skae._validation import check_integer
 
 # An error above this share of PCA's is no reason to leave PCA.
 _WORTH_IT = 0.98
+# A numeric target with more values than this is predicted, not classified.
+_MOST_CLASSES = 20
 
 
 def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_jobs=None, verbose=0):
@@ -74,7 +76,7 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_j
     if len(X) < cv:
         raise ValueError(f"cv={cv} is more than the {len(X)} rows of X. Use fewer folds.")
     if estimators is None:
-        estimators = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(random_state=0)}
+        estimators = {"PCA": PCA(random_state=0), "AutoencoderTransformer": AutoencoderTransformer(random_state=0)}
     folds, y, predictor = _plan(X, y, cv)
     sizes, skipped = _usable_sizes(n_components, X.shape[1], min(len(train) for train, _ in folds))
 
@@ -103,13 +105,19 @@ def _plan(X, y, cv):
         return list(KFold(**shuffled).split(X)), None, None
     y = column_or_1d(y)
     check_consistent_length(X, y)
-    if type_of_target(y).startswith("continuous"):
+    if type_of_target(y).startswith("continuous") or (
+        np.issubdtype(y.dtype, np.number) and len(np.unique(y)) > _MOST_CLASSES
+    ):
         return list(KFold(**shuffled).split(X)), y, LinearRegression()
     classes, counts = np.unique(y, return_counts=True)
-    if len(classes) < 2:
-        raise ValueError(f"y has one class only, {classes[0]!r}. Leave y out, or pass labels that differ.")
     splitter = StratifiedKFold if counts.min() >= cv else KFold
-    return list(splitter(**shuffled).split(X, y)), y, LogisticRegression(max_iter=1000)
+    folds = list(splitter(**shuffled).split(X, y))
+    if any(len(np.unique(y[train])) < 2 for train, _ in folds):
+        rest = ", ".join(f"{label!s} ({count})" for label, count in list(zip(classes, counts, strict=True))[:5])
+        raise ValueError(
+            f"A fold has one class of y only; classes and their rows: {rest}. Leave y out, or merge classes."
+        )
+    return folds, y, LogisticRegression(max_iter=1000)
 
 
 def _usable_sizes(n_components, n_features, n_rows):
@@ -246,7 +254,8 @@ class Comparison:
                 f"At {size} component{'s' if size > 1 else ''} the error of {_spoken(name)} is "
                 f"{100 * share.mean():.0f} % +- {100 * share.std():.0f} % of {reference}'s"
             )
-            yield sentence + (f": stay with {reference}." if share.mean() > _WORTH_IT else ".")
+            no_gain = share.mean() > _WORTH_IT or share.mean() + share.std() > 1
+            yield sentence + (f": stay with {reference}." if no_gain else ".")
 
 
 def _spoken(name):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from skorch import NeuralNet
+from skorch.callbacks import LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
 
 from skae.nn import split_parameters
@@ -33,6 +34,8 @@ def resolve_device(device):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
+        if resolved.type not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda compute in float32 and float64")
         torch.empty(0, device=resolved)
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
@@ -45,8 +48,12 @@ def resolve_device(device):
 @contextmanager
 def seeded_globals(seed, device):
     """Seed torch's global generators inside the block and put them back after it, for code that uses them."""
+    # torch.manual_seed would seed every device there is, and only these are put back.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 
@@ -151,8 +158,8 @@ class Net(NeuralNet):
 
     Attributes
     ----------
-    outcome_ : "untrained", "budget", "patience", "stopped" or "diverged"
-        Why training ended: epochs used up, no improvement, Ctrl-C or a callback, a loss that is not finite.
+    outcome_ : "untrained", "budget", "patience", "callback", "interrupted" or "diverged"
+        Why training ended: epochs used up, no improvement, a callback, Ctrl-C, a loss that is not finite.
     """
 
     _default_callbacks = []
@@ -191,11 +198,12 @@ class Net(NeuralNet):
             if epochs:
                 self._build_optimizer()
                 n_steps = epochs * len(self.get_iterator(rows, training=True))
-                self.schedule_ = OneCycleLR(self.optimizer_, max_lr=self.lr, total_steps=n_steps)
+                if not any(isinstance(callback, LRScheduler) for _, callback in self.callbacks_):
+                    self.schedule_ = OneCycleLR(self.optimizer_, max_lr=self.lr, total_steps=n_steps)
                 self.partial_fit(rows, valid=valid, epochs=epochs, best=best)
         if valid is not None or self.outcome_ in ("diverged", "untrained"):
             self.module_.load_state_dict(best.weights)
-        self.optimizer_ = None
+        self.optimizer_ = self.schedule_ = None
 
     def prepare_pass(self, seed, batch_size):
         """Seed the order of the rows, and the noise, of the next pass."""
@@ -208,7 +216,6 @@ class Net(NeuralNet):
         with self._in_float32(before):
             if self.optimizer_ is None:
                 self._build_optimizer()
-            self.schedule_ = None
             self.partial_fit(rows, epochs=1)
         if self.outcome_ == "diverged":
             self.module_.load_state_dict(before)
@@ -244,13 +251,14 @@ class Net(NeuralNet):
     @contextmanager
     def _in_float32(self, weights):
         """Train in float32, rest in float64; these weights come back if anything is raised."""
-        self._casts = {}
         self.module_.float()
         try:
             yield
         except BaseException:
             self.module_.double().eval().load_state_dict(weights)
             raise
+        finally:
+            self._casts = {}
         self.module_.double().eval()
 
     def _build_optimizer(self):
@@ -266,11 +274,27 @@ class Net(NeuralNet):
     def _weights_are_finite(self):
         return all(bool(torch.isfinite(p).all()) for p in self.module_.parameters())
 
+    def _record_bests(self):
+        """Whether this epoch's losses are the lowest yet, under the names that skorch's callbacks look for."""
+        for name in ("train_loss", "valid_loss"):
+            curve = [row[name] for row in self.history if name in row]
+            if curve:
+                self.history.record(name + "_best", curve[-1] <= min(curve))
+
     # skorch's hooks.
+
+    def notify(self, method_name, **cb_kwargs):
+        """Tell the callbacks; a KeyboardInterrupt out of one of them is its way to end training."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            self.outcome_ = "callback"
+            raise
 
     def initialize(self):
         self._casts = {}
         self.outcome_ = "untrained"
+        self.schedule_ = None
         return super().initialize()
 
     def initialize_module(self):
@@ -288,15 +312,16 @@ class Net(NeuralNet):
         batches = self.get_iterator(X, training=True)
         valid_batches = None if valid is None else self.get_iterator(valid, training=False)
         judged = "train_loss" if valid is None else "valid_loss"
-        self.outcome_ = "stopped"
+        self.outcome_ = "interrupted"
         with progress_bar(self.progress, epochs, best) as tick:
             for _ in range(epochs):
                 self.notify("on_epoch_begin", dataset_train=X, dataset_valid=valid)
                 began = time.perf_counter()
                 self.run_single_epoch(batches, True, "train", self.train_step)
                 self.run_single_epoch(valid_batches, False, "valid", self.validation_step)
-                self.history.record("dur", time.perf_counter() - began)
                 loss = self.history[-1, judged]
+                self._record_bests()
+                self.history.record("dur", time.perf_counter() - began)
                 diverged = not (math.isfinite(loss) and self._weights_are_finite())
                 if best is not None and not diverged:
                     best.offer(loss, self.module_)

@@ -34,7 +34,8 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     loss : {"squared_error", "absolute_error", "huber", "log_loss", "poisson"}, default="squared_error"
         What training minimises, and with it the range of reconstructions. The first three give any real number.
-        "huber" turns from squared to absolute at the root mean square of the centred X. "log_loss" is the Bernoulli
+        "huber" turns from squared to absolute at the root mean square of the centred X (at 1 where own modules get X
+        as it is). "log_loss" is the Bernoulli
         cross-entropy for X in [0, 1] and gives numbers in (0, 1), "poisson" half the Poisson deviance for X >= 0 and
         gives positive numbers; with these the net, and so the code, sees X after a logit or a logarithm.
 
@@ -44,12 +45,13 @@ class AutoencoderTransformer(BaseNetTransformer):
         at random; own modules then get X as it is, and are the whole net.
 
     noise : float, default=0.0
-        Standard deviation of Gaussian noise added to each column of the net's input while training, in standard
-        deviations of the column. The target stays clean.
+        Standard deviation of Gaussian noise added to each column of the net's input (X after the loss's link) in
+        training and on held-out rows, in standard deviations of the column. The target stays clean.
 
     sparsity : float, default=0.0
-        Weight of the sum of absolute values of the code (of unit variance at the start) in the objective, whose other
-        term is the mean loss of an entry of the standardised X.
+        Weight, in the objective, of the mean absolute value of each component of the code over its root mean square,
+        summed over components: a scale-free L1 penalty. The objective's other term is the mean loss of an entry of
+        the standardised X.
 
     alpha : float, default=0.0
         L2 penalty on the weights of the nonlinear part (linear path and biases are free).
@@ -67,7 +69,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         Peak of the one-cycle schedule of Adam's step in `fit`, the constant step in `partial_fit`.
 
     max_iter : int, default=200
-        Most epochs. 0 leaves the net at its start: PCA.
+        Most epochs. 0 leaves the net at its start.
 
     early_stopping : bool, default=True
         Whether held-out rows choose the weights and end training. If not, the last weights are kept, training ends
@@ -83,7 +85,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         Relative to the best loss.
 
     callbacks : list of skorch callbacks, default=None
-        Cloned, then notified of skorch's events. Without callbacks, events of single batches cost nothing.
+        Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule.
+        Without callbacks, events of single batches cost nothing.
 
     device : "auto", str or torch.device, default="auto"
         Where to compute. "auto" is cuda where there is one, else the cpu.
@@ -261,7 +264,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         """
         check_is_fitted(self)
         X = self._check_rows(X)
-        return -self._squared_errors(X) / X.shape[1]
+        return (-self._squared_errors(X) / X.shape[1]).astype(X.dtype)
 
     def score(self, X, y=None):
         """R^2 of the reconstruction over all entries, against the training mean.
@@ -281,7 +284,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         """
         check_is_fitted(self)
         X = self._check_rows(X)
-        unexplained = self._squared_errors(X).sum(dtype=np.float64)
+        unexplained = self._squared_errors(X).sum()
         total = np.square(X - self.mean_, dtype=np.float64).sum()
         if total == 0:
             return float(unexplained == 0)
@@ -310,12 +313,12 @@ class AutoencoderTransformer(BaseNetTransformer):
         return self._map_rows(Z, decode, self.n_features_in_)
 
     def _squared_errors(self, X):
-        """Sum of squared errors of each row, in X's dtype."""
+        """Sum of squared errors of each row, in float64 whatever X's dtype: squares need its range."""
 
         def residual(rows):
             return np.square(rows - self._decode(self._encode(rows)), dtype=np.float64).sum(axis=1, keepdims=True)
 
-        return self._map_rows(X, residual, 1)[:, 0]
+        return self._map_rows(X, residual, 1, np.float64)[:, 0]
 
     # Hooks of the fit recipe.
 
@@ -327,40 +330,47 @@ class AutoencoderTransformer(BaseNetTransformer):
         check.check_real("sparsity", self.sparsity)
 
     def _check_values(self, X):
-        check.check_range(X, self.loss)
+        check.check_range(X, self._design["loss"] if hasattr(self, "_design") else self.loss)
+
+    def _new_design(self):
+        return super()._new_design() | {"loss": self.loss}
+
+    @property
+    def _fitted_loss(self):
+        return LOSSES[self._design["loss"]]
 
     def _link(self):
-        return LOSSES[self.loss].link
+        return self._fitted_loss.link
 
     def _inverse_link(self, eta):
-        return LOSSES[self.loss].inverse_link(eta)
+        return self._fitted_loss.inverse_link(eta)
 
     def _noise(self, frame):
         return self.noise * frame.spread if self.noise else None
 
     def _objective(self):
-        return ReconstructionObjective(LOSSES[self.loss], self.sparsity)
+        return ReconstructionObjective(self._fitted_loss, self.sparsity)
 
     def _loss_unit(self, frame):
         """What a standardised loss of 1 is in units of X."""
-        return frame.scale ** LOSSES[self.loss].degree
+        return frame.scale**self._fitted_loss.degree
 
     def _output_unit(self, frame):
         """What an output of 1 is in units of X (of linked X where the link is not the identity)."""
-        return frame.scale if self._link() == "identity" else 1.0
+        return frame.scale if frame.link == "identity" else 1.0
 
-    def _build_module(self, n_features, n_components):
-        generator = torch.Generator().manual_seed(self._seed)
-        widths = self._widths()
-        encoder = self._coder(n_features, n_components, widths, self.encoder, generator, "encoder")
-        decoder = self._coder(n_components, n_features, widths[::-1], self.decoder, generator, "decoder")
+    def _build_module(self, n_features):
+        design, generator = self._design, torch.Generator().manual_seed(self._seed)
+        n_components, widths = design["n_components"], design["hidden_layer_sizes"]
+        encoder = self._coder(n_features, n_components, widths, design["encoder"], generator, "encoder")
+        decoder = self._coder(n_components, n_features, widths[::-1], design["decoder"], generator, "decoder")
         return Autoencoder(encoder, decoder)
 
     def _start(self, module, frame, standardised, random_state):
         """Set the start's weights; the scale of the codes in X's units is returned."""
-        if self.start == "random":
-            return np.full(self.n_components, frame.scale)
-        start = pca_start(standardised, self.n_components, random_state)
+        if self._design["start"] == "random":
+            return np.full(self._design["n_components"], frame.scale)
+        start = pca_start(standardised, self._design["n_components"], random_state)
         module.encoder.start_at(torch.from_numpy(start.encoder))
         if frame.link == "identity":
             module.decoder.start_at(torch.from_numpy(start.decoder))

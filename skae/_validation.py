@@ -65,6 +65,17 @@ def check_factory(name, value):
     return value
 
 
+def check_callbacks(value):
+    """None or a list of skorch callbacks, of their classes, or of pairs (name, callback)."""
+    items = [] if value is None else value if isinstance(value, list | tuple) else [value]
+    for item in items:
+        callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+        if not isinstance(value, list | tuple) or not hasattr(callback, "on_train_begin"):
+            raise TypeError(
+                f"callbacks={value!r} must be a list of skorch callbacks, such as [skorch.callbacks.EpochTimer()]."
+            )
+
+
 def check_range(X, loss):
     """Rows that the loss is defined on: [0, 1] for log_loss, no negative value for poisson."""
     low, high = X.min(), X.max()

@@ -76,9 +76,12 @@ LOSSES = {
 
 
 class ReconstructionObjective(nn.Module):
-    r"""Mean loss of an entry, plus an L1 penalty on the code.
+    r"""Mean loss of an entry, plus an L1 penalty on the code in units of its own root mean square.
 
-    .. math:: \frac{1}{n d} \sum_{ij} \ell(\hat\eta_{ij}, x_{ij}) + \frac{\lambda}{n} \sum_{ik} |z_{ik}|
+    .. math:: \frac{1}{n d} \sum_{ij} \ell(\eta_{ij}, x_{ij})
+        + \lambda \sum_k \frac{\frac{1}{n} \sum_i |z_{ik}|}{\sqrt{\frac{1}{n} \sum_i z_{ik}^2}}
+
+    A plain L1 norm would be met by small codes and a large decoder, with no zero in sight.
 
     Parameters
     ----------
@@ -99,5 +102,6 @@ class ReconstructionObjective(nn.Module):
     def forward(self, output: AutoencoderOutput, x: Tensor) -> Tensor:
         objective = self.loss.entry(output.eta, x).mean()
         if self.sparsity:
-            objective = objective + self.sparsity * output.z.abs().sum(1).mean()
+            size = output.z.square().mean(0).sqrt().clamp_min(torch.finfo(output.z.dtype).tiny)
+            objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()
         return objective

@@ -45,11 +45,6 @@ class Frame:
     spread: np.ndarray
     constant: np.ndarray
 
-    @property
-    def linear_output(self) -> bool:
-        """Whether the net's output is in the frame's units (else the output is the link's own scale)."""
-        return self.link == "identity"
-
     def to_net(self, X):
         """Standardised rows, in X's dtype; a new array."""
         linked = self._linked(X)
@@ -60,7 +55,7 @@ class Frame:
 
     def from_net(self, mean):
         """Rows in X's units from the net's output after the inverse link; a new array or ``mean`` changed."""
-        if self.linear_output:
+        if self.link == "identity":  # else the output is on the link's own scale
             mean *= mean.dtype.type(self.scale)
             mean += self.location.astype(mean.dtype)
         mean[:, self.constant] = self.mean[self.constant].astype(mean.dtype)

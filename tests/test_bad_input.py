@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skorch.callbacks import Callback
 from torch import nn
 
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, reconstruction_error
 
 X = np.random.RandomState(0).normal(size=(40, 5))
 
@@ -52,6 +52,7 @@ def quick(*args, **parameters):
         ({"device": "cuda:99"}, "device='cuda:99' is not usable on this machine"),
         ({"device": "gpu"}, "device='gpu'"),
         ({"device": 1.5}, "device=1.5"),
+        ({"device": "meta"}, "device='meta'"),
         ({"encoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"its width must be 2, not 3"),
         ({"decoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"its width must be 5, not 6"),
         ({"encoder": lambda n_in, n_out: nn.Linear(n_in + 1, n_out)}, "cannot take rows of 5 columns"),
@@ -72,11 +73,31 @@ def test_a_bad_parameter_is_named_with_its_rule(parameters, message):
         (nn.Linear(5, 2), "not a module already built"),
         ("linear", "must be a callable"),
         (lambda n_in, n_out: "net", "must return a torch.nn.Module, got str"),
+        (lambda n_in: nn.Linear(n_in, 2), r"must be a callable \(n_in, n_out\)"),
+        (lambda n_in, n_out: nn.LSTM(n_in, n_out), "must give a tensor, got tuple"),
     ],
 )
 def test_own_modules_of_a_wrong_type_are_refused(encoder, message):
     with pytest.raises(TypeError, match=message):
         quick(encoder=encoder).fit(X)
+
+
+@pytest.mark.parametrize("callbacks", ["EpochTimer", [1], 3])
+def test_callbacks_of_a_wrong_type_are_refused(callbacks):
+    with pytest.raises(TypeError, match="must be a list of skorch callbacks"):
+        quick(callbacks=callbacks).fit(X)
+
+
+def test_partial_fit_refuses_another_net():
+    model = quick().partial_fit(X)
+    with pytest.raises(ValueError, match="n_components changed since the net was built"):
+        model.set_params(n_components=3).partial_fit(X)
+
+
+@pytest.mark.parametrize("unit", [1e-170, 1e170])
+def test_a_spread_that_has_no_square_is_named(unit):
+    with pytest.raises(ValueError, match="beyond what floating point can square"):
+        quick().fit(X * unit)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +195,14 @@ def test_an_error_inside_training_leaves_what_was_there():
         model.transform(X)
 
 
+class Stop(Callback):
+    """Ends training after the third epoch."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 3:
+            raise KeyboardInterrupt
+
+
 class Poison(Callback):
     """Breaks a weight after the third epoch."""
 
@@ -184,13 +213,17 @@ class Poison(Callback):
 
 
 @pytest.mark.parametrize("early_stopping", [True, False])
-def test_a_loss_that_turns_nan_goes_back_to_the_best_weights_with_one_warning(early_stopping):
-    model = quick(callbacks=[Poison()], max_iter=20, early_stopping=early_stopping)
+def test_a_loss_that_turns_nan_goes_back_to_the_best_weights_with_one_warning(curve, early_stopping):
+    parameters = {"max_iter": 20, "learning_rate_init": 1e-2, "early_stopping": early_stopping}
     with pytest.warns(ConvergenceWarning, match="no longer finite") as caught:
-        model.fit(X)
+        model = quick(1, callbacks=[Poison()], **parameters).fit(curve)
     assert len(caught) == 1
-    assert np.isfinite(model.transform(X)).all()
     assert model.n_iter_ == 4
+    stopped = quick(1, callbacks=[Stop()], **parameters).fit(curve)
+    losses = stopped.validation_loss_curve_ if early_stopping else stopped.loss_curve_
+    assert losses == sorted(losses, reverse=True)  # so the third epoch's weights are the best
+    assert model.best_loss_ == stopped.best_loss_ == losses[-1]
+    np.testing.assert_allclose(model.transform(curve), stopped.transform(curve))
 
 
 def test_a_pass_that_diverges_is_undone():
@@ -215,7 +248,15 @@ def test_ctrl_c_keeps_the_best_weights(curve):
     model.fit(curve)
     assert model.n_iter_ == 3
     assert model.best_loss_ == min(model.validation_loss_curve_) < model.linear_loss_
-    assert np.isfinite(model.transform(curve)).all()
+    held_out = np.random.RandomState(model._seed).permutation(300)[:30]
+    assert reconstruction_error(model, curve[held_out]) == pytest.approx(model.best_loss_, rel=1e-3)
+
+
+def test_weights_that_never_were_finite_go_back_to_the_start():
+    with pytest.warns(ConvergenceWarning, match="no longer finite"):
+        model = quick(learning_rate_init=1e30, early_stopping=False).fit(X)
+    assert model.best_loss_ == model.linear_loss_
+    np.testing.assert_allclose(model.transform(X), PCA(2).fit_transform(X), atol=1e-9)
 
 
 def test_a_real_signal_stops_a_long_fit():

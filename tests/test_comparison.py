@@ -57,7 +57,9 @@ def test_the_summary_has_a_row_a_cell_and_a_verdict_a_size(comparison):
     )
 
 
-@pytest.mark.parametrize(("shares", "stays"), [([0.5, 0.6], False), ([1.0, 1.0], True), ([1.2, 1.4], True)])
+@pytest.mark.parametrize(
+    ("shares", "stays"), [([0.5, 0.6], False), ([1.0, 1.0], True), ([1.2, 1.4], True), ([0.8, 1.1], True)]
+)
 def test_the_verdict_stays_with_pca_where_nothing_is_gained(shares, stays):
     n = len(shares)
     verdict = Comparison(
@@ -79,6 +81,8 @@ def test_a_numeric_target_is_predicted_by_regression(curve):
     comparison = compare(curve, curve[:, 0], n_components=[2], cv=2, estimators={"PCA": PCA()})
     assert "target R^2" in comparison.summary()
     assert min(comparison.results["target_score"]) > 0.5
+    whole_numbers = np.argsort(np.argsort(curve[:, 0]))
+    assert compare(curve, whole_numbers, n_components=[2], cv=2, estimators={"PCA": PCA()}).target_label == "target R^2"
 
 
 def test_sizes_that_do_not_reduce_are_left_out_and_named():
@@ -107,7 +111,8 @@ def test_pipelines_and_transformers_without_an_inverse_have_their_row():
         ({"n_components": [0]}, "n_components=0"),
         ({"cv": 1}, "cv=1 must be an integer of at least 2"),
         ({"cv": 1000}, "cv=1000 is more than the 150 rows"),
-        ({"y": np.zeros(150)}, "one class only"),
+        ({"y": np.zeros(150)}, r"one class of y only; classes and their rows: 0.0 \(150\)"),
+        ({"y": np.arange(150) == 0, "n_components": [2]}, r"one class of y only.*False \(149\), True \(1\)"),
         ({"y": np.zeros(149)}, "inconsistent numbers of samples"),
         ({"estimators": {"scale": StandardScaler()}}, r"estimators\['scale'\]=StandardScaler\(\) has no parameter"),
     ],

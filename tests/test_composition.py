@@ -12,6 +12,7 @@ import pytest
 import sklearn
 import torch
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -82,6 +83,22 @@ def test_a_model_from_a_device_that_is_not_here_loads_on_the_cpu(curve):
     np.testing.assert_array_equal(by_pickle(model).transform(curve), model.transform(curve))
 
 
+@pytest.mark.parametrize("changed", [{"hidden_layer_sizes": (8,)}, {"loss": "poisson"}, {"start": "random"}], ids=str)
+def test_parameters_set_after_the_fit_wait_for_the_next(curve, changed):
+    model = quick().fit(curve)
+    Z, X_hat = model.transform(curve), model.inverse_transform(model.transform(curve))
+    model.set_params(**changed)
+    for twin in (model, by_pickle(model), copy.deepcopy(model)):
+        np.testing.assert_array_equal(twin.transform(curve), Z)
+        np.testing.assert_array_equal(twin.inverse_transform(Z), X_hat)
+
+
+def test_float32_squares_do_not_overflow(curve):
+    for unit in (1e20, 1, 1e-25):
+        X = (curve * unit).astype(np.float32)
+        assert quick(max_iter=0).fit(X).score(X) == pytest.approx(quick(max_iter=0).fit(curve).score(curve), abs=1e-4)
+
+
 def test_clone_keeps_every_parameter():
     parameters = {name: object() for name in quick().get_params()} | {"callbacks": None}
     model = AutoencoderTransformer(**parameters)
@@ -124,13 +141,7 @@ def test_reconstruction_error_is_one_number_for_all(digits):
         reconstruction_error(pca, X)
     )
     with pytest.raises(TypeError, match="Pipeline has no inverse_transform"):
-        reconstruction_error(make_pipeline(PCA(3), coder_without_inverse()).fit(X), X)
-
-
-def coder_without_inverse():
-    from sklearn.cluster import KMeans
-
-    return KMeans(2, n_init=1)
+        reconstruction_error(make_pipeline(PCA(3), KMeans(2, n_init=1)).fit(X), X)
 
 
 def test_cross_val_score_of_a_pipeline_with_string_labels(digits):

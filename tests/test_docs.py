@@ -64,15 +64,12 @@ def public_objects():
 
 
 # Codes of numpydoc: missing or wrong sections and parameters, not matters of taste.
-CODES = {"GL01", "GL08", "SS01", "PR01", "PR02", "PR03", "PR04", "PR07", "RT01", "RT03", "YD01"}
+CODES = {"GL08", "SS01", "PR01", "PR02", "PR03", "PR04", "RT01", "YD01"}
 
 
 @pytest.mark.parametrize("name", list(public_objects()))
 def test_public_docstrings_are_complete(name):
-    errors = [error for error in validate(name)["errors"] if error[0] in CODES]
-    # numpydoc wants a description of every return value; self, arrays of a stated shape and numbers need none.
-    errors = [error for error in errors if error[0] not in {"RT03", "PR07", "GL01"}]
-    assert not errors
+    assert not [error for error in validate(name)["errors"] if error[0] in CODES]
 
 
 def test_functions_have_examples():
@@ -128,6 +125,7 @@ def test_the_changelog_has_this_version():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # OpenML out of reach is a warning before it is an error
 @pytest.mark.parametrize("script", sorted((ROOT / "docs/examples").glob("*.py")), ids=lambda path: path.stem)
 def test_examples_run(script, monkeypatch, tmp_path):
     matplotlib = pytest.importorskip("matplotlib")

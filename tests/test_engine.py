@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from torch.utils.data import TensorDataset
 
 from skae import AutoencoderTransformer
@@ -72,8 +72,8 @@ def test_the_net_is_skorchs_and_its_history_in_reach(curve):
     assert min(model.net_.history[:, "dur"]) > 0
 
 
-def test_the_engine_equals_a_plain_loop(curve):
-    """Same layers, same order of rows, same optimiser: the same weights to the last bit."""
+def test_a_pass_equals_a_plain_loop(curve):
+    """Same layers, same order of rows, same optimiser: the same weights."""
 
     def coder(n_in, n_out):
         return torch.nn.Linear(n_in, n_out)
@@ -81,7 +81,7 @@ def test_the_engine_equals_a_plain_loop(curve):
     model = AutoencoderTransformer(
         2, encoder=coder, decoder=coder, start="random", batch_size=50, max_iter=0, random_state=0
     ).fit(curve)
-    plain = model._build_module(5, 2).float()
+    plain = model._build_module(5).float()
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3, fused=True)
     generator = torch.Generator().manual_seed(model._seed)
     rows = torch.from_numpy(curve).float()
@@ -89,7 +89,6 @@ def test_the_engine_equals_a_plain_loop(curve):
         optimizer.zero_grad()
         (plain(rows[batch]).eta - rows[batch]).square().mean().backward()
         optimizer.step()
-    model.set_params(max_iter=1)
     fresh = AutoencoderTransformer(**model.get_params()).partial_fit(curve)
     for key, weight in plain.state_dict().items():
         torch.testing.assert_close(fresh.net_.module_.state_dict()[key].float(), weight, rtol=0, atol=1e-7)
@@ -161,9 +160,57 @@ def test_skorchs_own_early_stopping_ends_the_fit(curve):
     assert model.n_iter_ < 10
 
 
-def test_a_scheduler_of_skorch_finds_the_optimizer(curve):
-    model = AutoencoderTransformer(max_iter=3, callbacks=[LRScheduler("StepLR", step_size=1)], random_state=0)
-    assert model.fit(curve).n_iter_ == 3
+class Rates(Callback):
+    """The learning rate at each epoch's end."""
+
+    seen: list = []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.seen.append(net.optimizer_.param_groups[0]["lr"])
+
+
+def test_the_learning_rate_goes_through_one_cycle(curve):
+    Rates.seen = []
+    AutoencoderTransformer(max_iter=10, early_stopping=False, callbacks=[Rates()], random_state=0).fit(curve)
+    assert max(Rates.seen) == pytest.approx(1e-3, rel=0.1)
+    assert Rates.seen[0] < 5e-4 > Rates.seen[-2]
+    assert Rates.seen[-1] < 1e-6
+
+
+def test_a_scheduler_of_skorch_replaces_the_one_cycle(curve):
+    Rates.seen = []
+    callbacks = [LRScheduler("StepLR", step_size=1, gamma=0.1), Rates()]
+    AutoencoderTransformer(max_iter=3, early_stopping=False, callbacks=callbacks, random_state=0).fit(curve)
+    np.testing.assert_allclose(Rates.seen, [1e-4, 1e-5, 1e-6])
+
+
+def test_skorchs_checkpoint_finds_its_monitor(curve, tmp_path):
+    callback = Checkpoint(dirname=tmp_path, monitor="valid_loss_best")
+    AutoencoderTransformer(max_iter=3, callbacks=[callback], random_state=0).fit(curve)
+    assert (tmp_path / "params.pt").exists()
+
+
+def test_a_transform_inside_training_leaves_no_trace(curve):
+    model = AutoencoderTransformer(max_iter=2, early_stopping=False, random_state=0).partial_fit(curve)
+
+    class Peek(Callback):
+        def on_train_end(self, net, **kwargs):
+            model.transform(curve)
+
+    twin = AutoencoderTransformer(max_iter=2, early_stopping=False, random_state=0).partial_fit(curve)
+    model.net_.callbacks_ = [("peek", Peek())]
+    np.testing.assert_array_equal(model.partial_fit(curve).transform(curve), twin.partial_fit(curve).transform(curve))
+
+
+def test_only_this_process_generator_is_seeded(monkeypatch, curve):
+    """torch.manual_seed would also seed devices that nothing restores."""
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("every device was seeded"))
+    AutoencoderTransformer(max_iter=1, encoder=torch.nn.Linear, early_stopping=False, random_state=0).fit(curve)
+
+
+def test_rows_are_never_fetched_singly(monkeypatch, curve):
+    monkeypatch.setattr(TensorDataset, "__getitem__", lambda self, index: pytest.fail("a row was fetched"))
+    AutoencoderTransformer(max_iter=1, early_stopping=False, random_state=0).fit(curve)
 
 
 def test_the_state_is_numpy_and_plain_python(curve):

@@ -52,9 +52,12 @@ def test_poisson_is_half_the_deviance(seed):
     assert LOSSES["poisson"].entry(eta, x).mean().item() == pytest.approx(mean_poisson_deviance(x, eta.exp()) / 2)
 
 
-def test_objective_adds_the_l1_norm_of_the_code(seed):
+def test_objective_adds_a_scale_free_l1_norm_of_the_code(seed):
     z, eta, x = draws(seed, 6, 2), draws(seed + 1, 6, 4), draws(seed + 2, 6, 4)
     plain = ReconstructionObjective(LOSSES["squared_error"])(AutoencoderOutput(z, eta), x)
     sparse = ReconstructionObjective(LOSSES["squared_error"], sparsity=0.3)(AutoencoderOutput(z, eta), x)
     assert plain.item() == pytest.approx(((eta - x) ** 2).mean().item())
-    assert (sparse - plain).item() == pytest.approx(0.3 * z.abs().sum().item() / 6)
+    expected = 0.3 * (z.abs().mean(0) / z.square().mean(0).sqrt()).sum().item()
+    assert (sparse - plain).item() == pytest.approx(expected)
+    shrunk = ReconstructionObjective(LOSSES["squared_error"], sparsity=0.3)(AutoencoderOutput(z / 1000, eta), x)
+    assert shrunk.item() == pytest.approx(sparse.item())
