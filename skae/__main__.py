@@ -22,7 +22,10 @@ _MOST_MISSING = 0.5
 
 def main(arguments=None):
     """Run the command; returns its exit code: 0 done, 1 the table cannot be used, 2 wrong usage (by argparse)."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.data is None and options.target is not None:
+        parser.error("--target needs a table")
     try:
         X, y, notes = _digits() if options.data is None else read_table(options.data, options.target, raw=options.raw)
         for note in notes:
@@ -45,7 +48,11 @@ def _parser():
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("data", nargs="?", help="a CSV file with a header line; without it, scikit-learn's digits")
+    command.add_argument(
+        "data",
+        nargs="?",
+        help="a table with a header line (comma, semicolon or tab); without it, scikit-learn's digits",
+    )
     command.add_argument(
         "--components", type=int, nargs="+", default=[2, 4, 8, 16], metavar="N", help="sizes to compare"
     )
@@ -91,13 +98,18 @@ def read_table(path, target=None, raw=False):
     except ImportError as error:
         raise ImportError("Reading a CSV file needs pandas: pip install 'skae[compare]'.") from error
 
-    table = pd.read_csv(path)
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            header = file.readline()
+        table = pd.read_csv(path, sep=max(",;\t", key=header.count), encoding="utf-8-sig")
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}.") from error
     if target is not None and target not in table:
         raise ValueError(
             f"--target {target} is no column of {path}. Its columns: {', '.join(map(str, table.columns))}."
         )
     features = table.drop(columns=[] if target is None else [target])
-    numeric = features.select_dtypes("number").replace([np.inf, -np.inf], np.nan)
+    numeric = features.select_dtypes(["number", "bool"]).astype(np.float64).replace([np.inf, -np.inf], np.nan)
     notes = []
     if left := [str(column) for column in features if column not in numeric]:
         notes.append(f"Left out, not numeric: {', '.join(left)}.")
@@ -128,7 +140,10 @@ def read_table(path, target=None, raw=False):
             "Columns are standardised, once and before folds are made, so errors are in squared standard deviations "
             "(--raw to keep units)."
         )
-    return X, None if target is None else table.loc[complete, target].to_numpy(), notes
+    if target is None:
+        return X, None, notes
+    y = table.loc[complete, target].infer_objects()
+    return X, y.to_numpy() if pd.api.types.is_numeric_dtype(y) else y.astype(str).to_numpy(), notes
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             frame, net, code_scale, standardised = self._initialize(X)
         else:
             frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, self._frame.to_net(X)
-            net.prepare_pass(self._seed + len(net.history), _batch_size(self.batch_size, len(X)))
+            net.prepare_pass(self._seed + self.n_iter_, _batch_size(self.batch_size, len(X)), self.learning_rate_init)
         with self._training_scope(net):
             net.train_once(self._dataset(X, standardised, frame, net.device))
         self._store(net, frame, code_scale)
@@ -181,8 +181,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         frame = raw_frame(X) if self._raw() else fit_frame(X, self._link())
         with np.errstate(over="ignore", under="ignore"):
-            squared = float(np.square(frame.scale, dtype=np.float64))
-        if not 0 < squared < np.inf:
+            total = float(np.square(frame.scale, dtype=np.float64) * X.size)
+        if not 0 < total < np.inf:
             raise ValueError(
                 f"The spread of X, {frame.scale:g}, is beyond what floating point can square. Rescale X by a constant."
             )
@@ -196,13 +196,13 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         noise = self._noise(frame)
         return Net(
             module,
-            self._objective(),
+            self._objective(frame),
             alpha=self.alpha,
             lr=self.learning_rate_init,
             batch_size=_batch_size(self.batch_size, n_samples),
             iterator_train__generator=_generator(self._seed, device),
             iterator_train__noise=None if noise is None else torch.tensor(noise, dtype=torch.float32, device=device),
-            callbacks=clone(self.callbacks, safe=False),
+            callbacks=None if self.callbacks is None else clone(list(self.callbacks), safe=False),
             progress=type(self).__name__ if self.verbose else None,
             device=device,
         ).initialize()
@@ -354,23 +354,29 @@ def _batch_size(batch_size, n_samples):
 
 def _build_own(factory, n_in, n_out, seed, name):
     """A user's own module, its initial weights seeded, its output width checked."""
-    with seeded_globals(seed, torch.device("cpu")), torch.no_grad():
+    with seeded_globals(seed, torch.device("cpu")):
         try:
-            module = copy.deepcopy(factory(n_in, n_out))
+            module = factory(n_in, n_out)
         except TypeError as error:
             raise TypeError(f"{name} must be a callable (n_in, n_out) -> torch.nn.Module: {error}") from error
         if not isinstance(module, nn.Module):
             raise TypeError(f"{name}({n_in}, {n_out}) must return a torch.nn.Module, got {type(module).__name__}.")
         try:
-            out = module.float().eval()(torch.zeros(2, n_in))
+            with torch.no_grad():
+                out = module.eval()(torch.zeros(2, n_in))  # lazy layers take their shape
+                module = copy.deepcopy(module).double()
+                module(torch.zeros(2, n_in, dtype=torch.float64))
         except Exception as error:  # whatever a user's code may raise
-            raise ValueError(f"{name}({n_in}, {n_out}) cannot take rows of {n_in} columns: {error}") from error
+            raise ValueError(
+                f"{name}({n_in}, {n_out}) cannot take rows of {n_in} columns, in float32 and in float64: {error}"
+            ) from error
     if not isinstance(out, torch.Tensor):
         raise TypeError(f"{name}({n_in}, {n_out}) must give a tensor, got {type(out).__name__}.")
-    width = tuple(out.shape)
-    if width != (2, n_out):
+    if tuple(out.shape) != (2, n_out):
         raise ValueError(
-            f"{name}({n_in}, {n_out}) gives output of shape {width} for 2 rows; its width must be {n_out}, not "
-            f"{width[-1] if width else 'nothing'}."
+            f"{name}({n_in}, {n_out}) gives output of shape {tuple(out.shape)} for 2 rows; its width must be {n_out}, "
+            f"not {out.shape[-1] if out.ndim else 'nothing'}."
         )
+    # A layer that works in place must not reach the rows, which are its input and its target.
+    module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(),))
     return module

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 import time
 from contextlib import contextmanager
 
@@ -15,11 +16,14 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.data import TensorDataset
 
 from skae.nn import split_parameters
 
 # Rows a forward pass without gradients takes at once: bounds memory, whatever the number of rows.
 EVALUATION_BATCH = 4096
+# Held by whoever has the global generators seeded: two fits in two threads wait for each other.
+_GLOBAL_GENERATORS = threading.RLock()
 
 
 def resolve_device(device):
@@ -49,7 +53,7 @@ def resolve_device(device):
 def seeded_globals(seed, device):
     """Seed torch's global generators inside the block and put them back after it, for code that uses them."""
     # torch.manual_seed would seed every device there is, and only these are put back.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with _GLOBAL_GENERATORS, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
             with torch.cuda.device(device):
@@ -195,7 +199,7 @@ class Net(NeuralNet):
         start = copy.deepcopy(self.module_.state_dict())
         with self._in_float32(start):
             best.begin(self._start_loss(rows, valid), start)
-            if epochs:
+            if epochs and any(p.requires_grad for p in self.module_.parameters()):
                 self._build_optimizer()
                 n_steps = epochs * len(self.get_iterator(rows, training=True))
                 if not any(isinstance(callback, LRScheduler) for _, callback in self.callbacks_):
@@ -205,10 +209,11 @@ class Net(NeuralNet):
             self.module_.load_state_dict(best.weights)
         self.optimizer_ = self.schedule_ = None
 
-    def prepare_pass(self, seed, batch_size):
-        """Seed the order of the rows, and the noise, of the next pass."""
+    def prepare_pass(self, seed, batch_size, lr):
+        """Seed the order of the rows, and the noise, of the next pass, and set its batches and its rate."""
         self.iterator_train__generator.manual_seed(seed)
         self.batch_size = batch_size
+        self.lr = lr
 
     def train_once(self, rows):
         """One pass over the rows at a constant learning rate; the optimiser goes on where the last pass left it."""
@@ -216,6 +221,8 @@ class Net(NeuralNet):
         with self._in_float32(before):
             if self.optimizer_ is None:
                 self._build_optimizer()
+            for group in self.optimizer_.param_groups:
+                group["lr"] = self.lr
             self.partial_fit(rows, epochs=1)
         if self.outcome_ == "diverged":
             self.module_.load_state_dict(before)
@@ -253,7 +260,8 @@ class Net(NeuralNet):
         """Train in float32, rest in float64; these weights come back if anything is raised."""
         self.module_.float()
         try:
-            yield
+            with torch.enable_grad():
+                yield
         except BaseException:
             self.module_.double().eval().load_state_dict(weights)
             raise
@@ -333,6 +341,18 @@ class Net(NeuralNet):
         self.outcome_ = "budget"
         return self
 
+    def get_dataset(self, X, y=None):
+        """Rows as a dataset: what skorch's own ``forward`` and ``predict``, and callbacks that use them, ask for."""
+        if isinstance(X, TensorDataset):
+            return X
+        rows = torch.as_tensor(np.asarray(X), dtype=torch.float32, device=self.device)
+        return TensorDataset(rows, rows)
+
+    def evaluation_step(self, batch, training=False):
+        self._set_training(training)
+        with torch.set_grad_enabled(training):
+            return tuple(self.module_(batch[0].to(next(self.module_.parameters()).dtype)))
+
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass over the batches; their mean loss, weighted by rows, is recorded as ``<prefix>_loss``."""
         if iterator is None:
@@ -367,13 +387,13 @@ class Net(NeuralNet):
         self.optimizer_.step()
         if self.schedule_ is not None:
             self.schedule_.step()
-        return {"loss": loss.detach(), "y_pred": output}
+        return {"loss": loss.detach(), "y_pred": tuple(output)}
 
     def validation_step(self, batch, **fit_params):
         x, target = batch
         with torch.no_grad():
             output = self.module_(x)
-            return {"loss": self.criterion_(output, target), "y_pred": output}
+            return {"loss": self.criterion_(output, target), "y_pred": tuple(output)}
 
 
 @contextmanager

@@ -117,7 +117,8 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     loss_curve_ : list of float
         Training loss of each epoch: the mean of an entry, in units of X squared for "squared_error" and "huber", in
-        units of X for "absolute_error", in nats for "log_loss" and "poisson".
+        units of X for "absolute_error", in nats for "log_loss" and "poisson". Columns that are constant in the
+        training rows count as zero.
 
     validation_loss_curve_ : list of float or None
         The same on held-out rows; None without early stopping and after `partial_fit`.
@@ -348,8 +349,9 @@ class AutoencoderTransformer(BaseNetTransformer):
     def _noise(self, frame):
         return self.noise * frame.spread if self.noise else None
 
-    def _objective(self):
-        return ReconstructionObjective(self._fitted_loss, self.sparsity)
+    def _objective(self, frame):
+        varies = torch.from_numpy(~frame.constant).float() if frame.constant.any() else None
+        return ReconstructionObjective(self._fitted_loss, self.sparsity, varies)
 
     def _loss_unit(self, frame):
         """What a standardised loss of 1 is in units of X."""

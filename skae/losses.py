@@ -88,19 +88,25 @@ class ReconstructionObjective(nn.Module):
     loss : Loss
     sparsity : float, default=0.0
         The weight :math:`\lambda`.
+    varies : Tensor of shape (n_features,) or None, default=None
+        1 for columns that count, 0 for those whose loss is zero whatever the output.
 
     Shape
     -----
     output: z (n, n_components), eta (n, n_features); x: (n, n_features); result: a scalar.
     """
 
-    def __init__(self, loss: Loss, sparsity: float = 0.0) -> None:
+    varies: Tensor | None
+
+    def __init__(self, loss: Loss, sparsity: float = 0.0, varies: Tensor | None = None) -> None:
         super().__init__()
+        self.register_buffer("varies", varies)
         self.loss = loss
         self.sparsity = sparsity
 
     def forward(self, output: AutoencoderOutput, x: Tensor) -> Tensor:
-        objective = self.loss.entry(output.eta, x).mean()
+        entries = self.loss.entry(output.eta, x)
+        objective = entries.mean() if self.varies is None else (entries * self.varies).mean()
         if self.sparsity:
             size = output.z.square().mean(0).sqrt().clamp_min(torch.finfo(output.z.dtype).tiny)
             objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()

@@ -116,14 +116,15 @@ def _moments(X):
     Rows are shifted by the first one before they are summed, so that an offset of 1e9 costs no digits, and scaled by
     the largest entry left, so that squares neither overflow nor vanish.
     """
-    shifted = np.subtract(X, X[0], dtype=np.float64)
-    shift = shifted.mean(axis=0)
-    mean = X[0] + shift
-    shifted -= shift
-    constant = X.max(axis=0) == X.min(axis=0)
-    peak = max(np.abs(shifted).max(), np.finfo(np.float64).tiny)
-    shifted /= peak
-    deviation = peak * np.sqrt(np.einsum("ij,ij->j", shifted, shifted) / len(X))
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name, later
+        shifted = np.subtract(X, X[0], dtype=np.float64)
+        shift = shifted.mean(axis=0)
+        mean = X[0] + shift
+        shifted -= shift
+        constant = X.max(axis=0) == X.min(axis=0)
+        peak = max(np.abs(shifted).max(), np.finfo(np.float64).tiny)
+        shifted /= peak
+        deviation = peak * np.sqrt(np.einsum("ij,ij->j", shifted, shifted) / len(X))
     return mean, np.where(constant, 0, deviation), constant
 
 

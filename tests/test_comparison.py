@@ -153,6 +153,15 @@ def test_a_table_says_what_was_left_out(csv):
     assert abs(raw[:, 0].std() - 1) > 0.05
 
 
+def test_semicolons_booleans_and_labels_of_any_kind_are_read(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("a;flag;label\n1;True;True\n2;False;\n3;True;False\n4;False;True\n")
+    X, y, notes = read_table(path, "label", raw=True)
+    np.testing.assert_array_equal(X, [[1, 1], [3, 1], [4, 0]])
+    assert list(y) == [True, False, True]
+    assert notes == ["Left out, 1 of 4 rows with missing values in: label (1)."]
+
+
 def run(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "skae", *map(str, arguments)], capture_output=True, text=True, timeout=300
@@ -185,6 +194,7 @@ def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
         (["compare", "{csv}", "--target", "nope"], 1, "--target nope is no column"),
         (["compare", "{csv}", "--components", "5"], 1, "less than the 5 columns"),
         (["compare", "--components", "two"], 2, "invalid int value"),
+        (["compare", "--target", "label"], 2, "--target needs a table"),
         (["reduce"], 2, "invalid choice"),
         ([], 2, "required"),
     ],

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, LRScheduler
 from torch.utils.data import TensorDataset
 
 from skae import AutoencoderTransformer
@@ -128,7 +128,7 @@ class Recorder(Callback):
         self.events.append("grad")
 
     def on_batch_end(self, net, batch=None, training=None, loss=None, y_pred=None, **kwargs):
-        assert y_pred.eta.shape == batch[0].shape
+        assert y_pred[1].shape == batch[0].shape
         assert torch.isfinite(loss)
         self.events.append(f"batch end {training}")
 
@@ -206,6 +206,17 @@ def test_only_this_process_generator_is_seeded(monkeypatch, curve):
     """torch.manual_seed would also seed devices that nothing restores."""
     monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("every device was seeded"))
     AutoencoderTransformer(max_iter=1, encoder=torch.nn.Linear, early_stopping=False, random_state=0).fit(curve)
+
+
+def test_skorchs_epoch_scoring_can_ask_the_net(curve):
+    def error(net, X, y=None):
+        z, eta = net.forward(X)
+        assert z.shape == (len(X), 2)
+        return float((eta - X.tensors[0]).square().mean())
+
+    callback = EpochScoring(error, name="error", use_caching=False)
+    model = AutoencoderTransformer(max_iter=2, callbacks=[callback], random_state=0).fit(curve)
+    np.testing.assert_allclose(model.net_.history[:, "error"], model.net_.history[:, "valid_loss"], rtol=1e-4)
 
 
 def test_rows_are_never_fetched_singly(monkeypatch, curve):
