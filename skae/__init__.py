@@ -1,6 +1,7 @@
 """Autoencoders that start at PCA and stand where PCA stands: scikit-learn estimators over PyTorch nets."""
 
 from skae._comparison import Comparison, compare
+from skae._generator import VAEGenerator
 from skae._metrics import reconstruction_error, reconstruction_scorer
 from skae._transformer import AutoencoderTransformer
 from skae._version import __version__
@@ -8,6 +9,7 @@ from skae._version import __version__
 __all__ = [
     "AutoencoderTransformer",
     "Comparison",
+    "VAEGenerator",
     "__version__",
     "compare",
     "reconstruction_error",

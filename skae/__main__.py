@@ -12,9 +12,13 @@ from skae._comparison import compare
 
 _EXAMPLES = """examples:
   python -m skae compare
-      the digits that scikit-learn ships, at 2, 4, 8 and 16 components
+      the digits that scikit-learn ships, at 2, 4, 8 and 16 components; the report goes to report.html
   python -m skae compare data.csv --components 2 4 8 --target label
       your own table, with a column to predict from the codes
+  python -m skae compare data.parquet --raw --report none
+      columns in their own units, and no report
+
+exit codes: 0 done, 1 the table cannot be used, 2 wrong usage
 """
 # A column with more than this share of values missing is left out, rather than every row it touches.
 _MOST_MISSING = 0.5
@@ -26,16 +30,29 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.data is None and options.target is not None:
         parser.error("--target needs a table")
+    shape = (8, 8) if options.data is None else None
     try:
         X, y, notes = _digits() if options.data is None else read_table(options.data, options.target, raw=options.raw)
-        for note in notes:
-            print(note)
-        print(f"{len(X)} rows, {X.shape[1]} columns, {options.cv}-fold cross-validation\n", flush=True)
-        print(compare(X, y, n_components=options.components, cv=options.cv, n_jobs=options.jobs, verbose=1).summary())
+        notes.append(f"{len(X)} rows, {X.shape[1]} columns, {options.cv}-fold cross-validation.")
+        print(*notes, sep="\n", end="\n\n", flush=True)
+        comparison = compare(X, y, n_components=options.components, cv=options.cv, n_jobs=options.jobs, verbose=1)
+        print(comparison.summary())
+        if options.report != "none":
+            _report(comparison, options.report, shape, notes)
     except (ValueError, OSError, ImportError) as error:
         print(f"skae: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _report(comparison, path, shape, notes):
+    """Write the report, or say what is missing for it: the table has been printed and stands."""
+    try:
+        comparison.to_html(path, feature_shape=shape, notes=notes)
+    except (ImportError, OSError) as error:
+        print(f"skae: no report: {error}", file=sys.stderr)
+    else:
+        print(f"\nThe report is {path}.")
 
 
 def _parser():
@@ -44,14 +61,15 @@ def _parser():
     command = commands.add_parser(
         "compare",
         help="should an autoencoder replace PCA on my data, and with how many components?",
-        description="Cross-validate PCA and AutoencoderTransformer; the table goes to stdout, progress to stderr.",
+        description="Cross-validate PCA, factor analysis, AutoencoderTransformer and VAEGenerator. The table goes to "
+        "stdout, progress to stderr, pictures to a report.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument(
         "data",
         nargs="?",
-        help="a table with a header line (comma, semicolon or tab); without it, scikit-learn's digits",
+        help="a table: CSV with a header line (comma, semicolon or tab) or Parquet; without it, scikit-learn's digits",
     )
     command.add_argument(
         "--components", type=int, nargs="+", default=[2, 4, 8, 16], metavar="N", help="sizes to compare"
@@ -59,6 +77,9 @@ def _parser():
     command.add_argument("--target", help="column to predict from the codes; it is not reduced itself")
     command.add_argument("--cv", type=int, default=5, help="folds (default 5)")
     command.add_argument("--jobs", type=int, default=-1, help="fits at once, each on its share of cores (default: all)")
+    command.add_argument(
+        "--report", default="report.html", metavar="FILE", help="the report (default report.html); none for none"
+    )
     command.add_argument("--raw", action="store_true", help="leave columns in their own units (default: standardised)")
     return parser
 
@@ -67,11 +88,16 @@ def _digits():
     from sklearn.datasets import load_digits
 
     X, y = load_digits(return_X_y=True)
-    return X, y, ["Digits of scikit-learn: 8 x 8 pixels of 0 to 16; errors are in squared grey levels."]
+    X = X + np.random.RandomState(0).uniform(size=X.shape)
+    note = (
+        "Digits of scikit-learn: 8 x 8 pixels of 0 to 16, with uniform noise of one grey level, since discrete values "
+        "have no density. Errors are in squared grey levels."
+    )
+    return X, y, [note]
 
 
 def read_table(path, target=None, raw=False):
-    """Numeric columns of a CSV file, complete rows only, and what was left out.
+    """Numeric columns of a CSV or Parquet file, complete rows only, and what was left out.
 
     Parameters
     ----------
@@ -96,12 +122,15 @@ def read_table(path, target=None, raw=False):
     try:
         import pandas as pd
     except ImportError as error:
-        raise ImportError("Reading a CSV file needs pandas: pip install 'skae[compare]'.") from error
+        raise ImportError("Reading a table needs pandas: pip install 'skae[compare]'.") from error
 
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            header = file.readline()
-        table = pd.read_csv(path, sep=max(",;\t", key=header.count), encoding="utf-8-sig")
+        if str(path).endswith((".parquet", ".pq")):
+            table = pd.read_parquet(path)
+        else:
+            with open(path, encoding="utf-8-sig") as file:
+                header = file.readline()
+            table = pd.read_csv(path, sep=max(",;\t", key=header.count), encoding="utf-8-sig")
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as a table: {error}.") from error
     if target is not None and target not in table:

@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils.validation import validate_data
+from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 from torch.utils.data import TensorDataset
 
 from skae import _validation as check
 from skae._engine import EVALUATION_BATCH, BestWeights, Net, corrupt, resolve_device, seeded_globals
-from skae.nn import ACTIVATIONS, MLP, CorrectedLinear, Gated, linear
+from skae.nn import ACTIVATIONS, MLP, CorrectedLinear, linear
 from skae.starts import Frame, fit_frame, raw_frame
 
 # Fitted state that is not for users; forgotten with the rest when fit begins.
-_PRIVATE_STATE = ("_design", "_frame", "_code_scale", "_seed")
+_PRIVATE_STATE = ("_container", "_design", "_frame", "_code_scale", "_seed")
 # Encoder widths behind hidden_layer_sizes="auto".
 _AUTO_WIDTHS = (256, 128)
 
@@ -63,7 +63,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         best = BestWeights(self.n_iter_no_change, self.tol)
         with self._training_scope(net):
             net.train(rows, held_out, self.max_iter, best)
-        self._store(net, frame, code_scale, best)
+        self._store(net, frame, code_scale, rows, best)
         self._warn(net, nothing_better=held_out is not None and best.loss == best.start_loss)
         return self
 
@@ -104,14 +104,20 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         else:
             frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, self._frame.to_net(X)
             net.prepare_pass(self._seed + self.n_iter_, _batch_size(self.batch_size, len(X)), self.learning_rate_init)
+        rows = self._dataset(X, standardised, frame, net.device)
         with self._training_scope(net):
-            net.train_once(self._dataset(X, standardised, frame, net.device))
-        self._store(net, frame, code_scale)
+            net.train_once(rows)
+        self._store(net, frame, code_scale, rows)
         self._warn(net)
         return self
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
     @property
     def _n_features_out(self):
@@ -148,6 +154,12 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Whether rows go to the net as they are: to own modules that start at random."""
         return self._design["start"] == "random" and bool(self._design["encoder"] or self._design["decoder"])
 
+    # Whether each column gets a scale of its own; one for all keeps PCA's geometry.
+    _scale_per_column = False
+
+    def _evaluation_draws(self, device):
+        """The draws of codes that evaluations share, for a net that samples, or None."""
+
     def _noise(self, frame):
         """Standard deviation a column of the noise on the net's inputs, or None."""
 
@@ -179,12 +191,13 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             )
         self._design = self._new_design()
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        frame = raw_frame(X) if self._raw() else fit_frame(X, self._link())
+        frame = raw_frame(X) if self._raw() else fit_frame(X, self._link(), per_column=self._scale_per_column)
         with np.errstate(over="ignore", under="ignore"):
-            total = float(np.square(frame.scale, dtype=np.float64) * X.size)
-        if not 0 < total < np.inf:
+            total = np.square(frame.scale, dtype=np.float64) * X.size
+        if not ((total > 0) & (total < np.inf)).all():
             raise ValueError(
-                f"The spread of X, {frame.scale:g}, is beyond what floating point can square. Rescale X by a constant."
+                f"The spread of X, {np.max(frame.scale):g}, is beyond what floating point can square. "
+                "Rescale X by a constant."
             )
         standardised = frame.to_net(X)
         module = self._build_module(X.shape[1]).double()
@@ -196,7 +209,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         noise = self._noise(frame)
         return Net(
             module,
-            self._objective(frame),
+            self._objective(frame, module),
+            draws=self._evaluation_draws(device),
             alpha=self.alpha,
             lr=self.learning_rate_init,
             batch_size=_batch_size(self.batch_size, n_samples),
@@ -209,14 +223,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _coder(self, n_in, n_out, widths, factory, generator, name):
         """One half of the net: a linear path and its correction, or a user's own module alone if it takes raw rows."""
-        own = None
-        if factory is not None:
-            own = _build_own(factory, n_in, n_out, int(generator.initial_seed()), name)
-            if self._raw():
-                return own
         path = linear(n_in, n_out, generator)
-        if own is not None:
-            return CorrectedLinear(path, Gated(own, n_out))
+        if factory is not None:
+            own = self._own_correction(factory, n_in, n_out, generator, name)
+            return own if self._raw() else CorrectedLinear(path, own)
         if not widths:
             return CorrectedLinear(path)
         return CorrectedLinear(path, MLP([n_in, *widths, n_out], self._design["activation"], generator))
@@ -256,27 +266,27 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return nullcontext()
         return seeded_globals(self._seed + len(net.history), net.device)
 
-    def _store(self, net, frame, code_scale, best=None):
+    def _store(self, net, frame, code_scale, rows, best=None):
         """Set the fitted attributes, the net last: it is what makes the estimator fitted."""
-        unit = self._loss_unit(frame)
         self._frame, self._code_scale = frame, code_scale
         self.mean_ = frame.mean
         self.n_components_ = len(code_scale)
         epochs = [row for row in net.history if "dur" in row]  # one that was cut short has none
         self.n_iter_ = len(epochs)
-        self.loss_curve_ = [unit * row["train_loss"] for row in epochs]
+        self.loss_curve_ = [self._in_units(row["train_loss"], frame) for row in epochs]
         self.validation_loss_curve_ = self.best_loss_ = self.linear_loss_ = None
         if best is not None:
             if self.early_stopping:
-                self.validation_loss_curve_ = [unit * row["valid_loss"] for row in epochs]
+                self.validation_loss_curve_ = [self._in_units(row["valid_loss"], frame) for row in epochs]
             finite = [loss for loss in self.loss_curve_ if np.isfinite(loss)]
-            self.best_loss_ = unit * best.loss if self.early_stopping or not finite else min(finite)
+            judged = self.early_stopping or not finite
+            self.best_loss_ = self._in_units(best.loss, frame) if judged else min(finite)
             if self._design["start"] != "random":
-                self.linear_loss_ = unit * best.start_loss
+                self.linear_loss_ = self._in_units(best.start_loss, frame)
         path = getattr(net.module_.decoder, "path", None)
         if path is not None:
             weight = path.weight.detach().cpu().numpy()
-            self.components_ = (weight * self._output_unit(frame) / code_scale).T
+            self.components_ = (weight / code_scale).T * self._output_unit(frame)
         self.net_ = net
 
     def _warn(self, net, nothing_better=False):
@@ -305,10 +315,58 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     # Rows through the fitted net.
 
-    def _map_rows(self, X, function, n_out, dtype=None):
+    def transform(self, X):
+        """The codes of rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, in the units of the training rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components_)
+            In float32 for float32 rows, else in float64.
+        """
+        check_is_fitted(self)
+        return self._encode(self._check_rows(X))
+
+    def inverse_transform(self, X):
+        """The rows that codes stand for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes, as `transform` gives them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            Rows in units of the training rows; in float32 for float32 codes, else in float64.
+        """
+        check_is_fitted(self)
+        X = check_array(X, dtype=check.FLOATS, input_name="X", estimator=self)
+        check.check_code_width(self, X.shape[1], self.n_components_)
+        return self._decode(X)
+
+    def _encode(self, X):
+        def encode(rows):
+            codes = self._apply("encode", self._frame.to_net(rows)).numpy(force=True)
+            return codes * self._code_scale.astype(rows.dtype)
+
+        return self._map_rows(X, encode, self.n_components_)
+
+    def _decode(self, Z):
+        def decode(codes):
+            rows = self._inverse_link(self._apply("decode", codes / self._code_scale.astype(codes.dtype)))
+            return self._frame.from_net(rows.numpy(force=True))
+
+        return self._map_rows(Z, decode, self.n_features_in_)
+
+    def _map_rows(self, X, function, n_out, dtype=None, block=EVALUATION_BATCH):
         """``function`` of blocks of rows, stacked: memory is bounded, whatever the number of rows."""
         out = np.empty((len(X), n_out), dtype=dtype or X.dtype)
-        for rows in gen_batches(len(X), EVALUATION_BATCH):
+        for rows in gen_batches(len(X), block):
             out[rows] = function(X[rows])
         return out
 
@@ -316,8 +374,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """A method of the fitted module on an array, in the array's precision."""
         module = self.net_.inference_module(torch.from_numpy(rows[:0]).dtype)
         with torch.inference_mode():
-            out = getattr(module, method)(torch.from_numpy(np.ascontiguousarray(rows)).to(self.net_.device))
-            return out if method == "encode" else self._inverse_link(out)
+            return getattr(module, method)(torch.from_numpy(np.ascontiguousarray(rows)).to(self.net_.device))
 
     # What a pickle holds.
 
@@ -346,14 +403,15 @@ def _generator(seed, device):
 
 
 def _batch_size(batch_size, n_samples):
-    """Rows a step: by default a sixteenth of the rows, from 32 to 128, as a power of two."""
+    """Rows a step: by default a twelfth of the rows, from 32 to 128, as a power of two."""
     if isinstance(batch_size, str):
-        return int(2 ** np.clip(round(np.log2(n_samples / 16)), 5, 7))
+        return int(2 ** np.clip(round(np.log2(n_samples / 12)), 5, 7))
     return int(batch_size)
 
 
-def _build_own(factory, n_in, n_out, seed, name):
-    """A user's own module, its initial weights seeded, its output width checked."""
+def build_own(factory, n_in, n_out, generator, name, any_width=False):
+    """A user's own module, its initial weights seeded and its output checked, and its width."""
+    seed = int(generator.initial_seed())
     with seeded_globals(seed, torch.device("cpu")):
         try:
             module = factory(n_in, n_out)
@@ -372,11 +430,11 @@ def _build_own(factory, n_in, n_out, seed, name):
             ) from error
     if not isinstance(out, torch.Tensor):
         raise TypeError(f"{name}({n_in}, {n_out}) must give a tensor, got {type(out).__name__}.")
-    if tuple(out.shape) != (2, n_out):
+    if out.ndim != 2 or len(out) != 2 or (out.shape[1] != n_out and not any_width):
         raise ValueError(
             f"{name}({n_in}, {n_out}) gives output of shape {tuple(out.shape)} for 2 rows; its width must be {n_out}, "
             f"not {out.shape[-1] if out.ndim else 'nothing'}."
         )
     # A layer that works in place must not reach the rows, which are its input and its target.
     module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(),))
-    return module
+    return module, out.shape[1]

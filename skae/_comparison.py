@@ -1,4 +1,4 @@
-"""PCA and its rivals side by side on the same folds: the numbers, the table, the verdict."""
+"""PCA and its rivals side by side on the same folds: the numbers, the table, the verdicts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from collections import defaultdict
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_array
+from sklearn.utils import check_array, get_tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
+from skae._generator import VAEGenerator
 from skae._metrics import reconstruction_error
 from skae._transformer import AutoencoderTransformer
 from skae._validation import check_integer
@@ -28,6 +29,10 @@ from skae._validation import check_integer
 _WORTH_IT = 0.98
 # A numeric target with more values than this is predicted, not classified.
 _MOST_CLASSES = 20
+# Rows of the first fold kept as examples of reconstructions and samples.
+_N_EXAMPLES = 10
+# What the defaults are called in a sentence.
+_SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
 
 
 def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_jobs=None, verbose=0):
@@ -46,7 +51,8 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_j
         Number of folds: shuffled with seed 0, stratified where y has classes.
     estimators : dict of str to transformer, default=None
         What to compare; each has a parameter ``n_components``, in a Pipeline too. The one named "PCA", else the first,
-        is what verdicts compare with. None is PCA and `AutoencoderTransformer` with its defaults and seed 0.
+        is what verdicts compare with. None is PCA, FactorAnalysis, and `AutoencoderTransformer` and `VAEGenerator`
+        with their defaults and seed 0.
     n_jobs : int, default=None
         Fits to run at once, as in `sklearn.model_selection.GridSearchCV`.
     verbose : int, default=0
@@ -64,7 +70,7 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_j
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.decomposition import PCA, FactorAnalysis
     >>> from skae import compare
     >>> X, y = load_iris(return_X_y=True)
     >>> comparison = compare(X, y, n_components=[1, 2], estimators={"PCA": PCA()})
@@ -76,7 +82,12 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_j
     if len(X) < cv:
         raise ValueError(f"cv={cv} is more than the {len(X)} rows of X. Use fewer folds.")
     if estimators is None:
-        estimators = {"PCA": PCA(random_state=0), "AutoencoderTransformer": AutoencoderTransformer(random_state=0)}
+        estimators = {
+            "PCA": PCA(random_state=0),
+            "FactorAnalysis": FactorAnalysis(random_state=0),
+            "AutoencoderTransformer": AutoencoderTransformer(random_state=0),
+            "VAEGenerator": VAEGenerator(random_state=0),
+        }
     folds, y, predictor = _plan(X, y, cv)
     sizes, skipped = _usable_sizes(n_components, X.shape[1], min(len(train) for train, _ in folds))
 
@@ -89,13 +100,18 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_j
     measured = Parallel(n_jobs=n_jobs, return_as="generator")(
         delayed(_measure)(clone(sized[size, name]), X, *folds[fold], y, predictor) for size, name, fold in cells
     )
-    results = defaultdict(list)
-    for done, ((size, name, fold), row) in enumerate(zip(cells, measured, strict=True), start=1):
+    results, examples = defaultdict(list), {}
+    for done, ((size, name, fold), (row, example)) in enumerate(zip(cells, measured, strict=True), start=1):
         if verbose:
             print(f"[{done}/{len(cells)}] {name}, {size} components, fold {fold + 1}", file=sys.stderr, flush=True)
+        if fold == 0:
+            examples[name, size] = example
         for key, value in ({"estimator": name, "n_components": size, "fold": fold} | row).items():
             results[key].append(value)
-    return Comparison(dict(results), skipped, "accuracy" if isinstance(predictor, LogisticRegression) else "target R^2")
+    test = folds[0][1]
+    rows = {"rows": X[test[:_N_EXAMPLES]], "target": None if y is None else y[test], "models": examples}
+    target_label = "accuracy" if isinstance(predictor, LogisticRegression) else "target R^2"
+    return Comparison(dict(results), skipped, target_label, rows)
 
 
 def _plan(X, y, cv):
@@ -141,26 +157,37 @@ def _size_parameter(name, estimator):
 
 
 def _measure(estimator, X, train, test, y, predictor):
-    """One fit on the training rows, judged on the test rows."""
+    """One fit on the training rows, judged on the test rows; and examples of what it makes of them."""
     with warnings.catch_warnings():
         # What did not converge shows in the numbers.
         warnings.simplefilter("ignore", ConvergenceWarning)
         began = time.perf_counter()
         estimator.fit(X[train])
         fitted = time.perf_counter()
-        codes = estimator.transform(X[test])
+        codes = np.asarray(estimator.transform(X[test]))
         transformed = time.perf_counter()
-        row = {"fit_seconds": fitted - began, "transform_seconds": transformed - fitted}
+        row = {"error": np.nan, "r2": np.nan, "log_likelihood": _log_likelihood(estimator, X[test])}
+        example = {"codes": codes}
         if hasattr(estimator, "inverse_transform"):
             row["error"] = reconstruction_error(estimator, X[test])
             total = np.square(X[test] - X[train].mean(axis=0)).mean()
             row["r2"] = 1 - row["error"] / total if total > 0 else float(row["error"] == 0)
-        else:
-            row["error"] = row["r2"] = np.nan
+            example["reconstructions"] = np.asarray(estimator.inverse_transform(codes[:_N_EXAMPLES]))
+        if isinstance(estimator, VAEGenerator):
+            example["samples"] = np.asarray(estimator.sample(2 * _N_EXAMPLES, random_state=0))
         if predictor is not None:
             model = make_pipeline(StandardScaler(), clone(predictor)).fit(estimator.transform(X[train]), y[train])
             row["target_score"] = model.score(codes, y[test])
-    return row
+    return row | {"fit_seconds": fitted - began, "transform_seconds": transformed - fitted}, example
+
+
+def _log_likelihood(estimator, X):
+    """Mean log-density of the rows, in nats, in units of X; nan where the model has none."""
+    if not isinstance(estimator, PCA | FactorAnalysis) and get_tags(estimator).estimator_type != "density_estimator":
+        return np.nan
+    with np.errstate(all="ignore"):
+        density = float(np.mean(estimator.score_samples(X)))
+    return density if np.isfinite(density) else np.nan
 
 
 class Comparison:
@@ -170,93 +197,253 @@ class Comparison:
     ----------
     results : dict of str to list
         One entry a fit: "estimator", "n_components", "fold", "error" (held-out mean squared error, in units of X
-        squared), "r2" (against the mean of the training rows), "target_score" (only with y), "fit_seconds",
-        "transform_seconds". A DataFrame's constructor takes it as it is.
+        squared), "r2" (against the mean of the training rows), "log_likelihood" (held-out, in nats a row; of a VAE its
+        lower bound), "target_score" (only with y), "fit_seconds", "transform_seconds"; nan where a model has no such
+        number. A DataFrame's constructor takes it as it is.
     skipped : sequence of int, default=()
         Sizes left out.
     target_label : str, default="accuracy"
         What "target_score" is.
+    examples : dict or None, default=None
+        Of the first fold: ten "rows", the "target" of all, and for each of "models" its codes, reconstructions and
+        samples; for the pictures of a report.
 
     Attributes
     ----------
-    results, skipped, target_label
+    results, skipped, target_label, examples
         As given.
     """
 
-    def __init__(self, results, skipped=(), target_label="accuracy"):
+    def __init__(self, results, skipped=(), target_label="accuracy", examples=None):
         self.results = results
         self.skipped = skipped
         self.target_label = target_label
+        self.examples = examples
 
     def summary(self):
-        """The table and a verdict a size.
+        """The table, a verdict for each model and size, and the answer.
 
         Returns
         -------
         str
         """
-        lines = [self._table(), ""]
-        lines += [verdict for size in self._sizes() for verdict in self._verdicts(size)]
+        widths = [max(map(len, column)) for column in zip(*self.table(), strict=True)]
+        header, *body = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in self.table()
+        ]
+        return "\n".join(
+            [header, "-" * (sum(widths) + 2 * len(widths) - 2), *body, "", *self.verdicts(), "", self.answer()]
+        )
+
+    def table(self):
+        """The numbers as text, means over folds with their standard deviations; seconds are medians.
+
+        Returns
+        -------
+        list of list of str
+            The header first.
+        """
+        columns = {
+            "held-out error": lambda name, size: self._spread("error", name, size, ".4g"),
+            "R^2": lambda name, size: self._mean("r2", name, size, ".3f"),
+            "log-likelihood": lambda name, size: self._spread("log_likelihood", name, size, ".2f"),
+            self.target_label: lambda name, size: self._mean("target_score", name, size, ".3f"),
+            "fit s": lambda name, size: f"{np.median(self.folds('fit_seconds', name, size)):.3g}",
+            "transform s": lambda name, size: f"{np.median(self.folds('transform_seconds', name, size)):.2g}",
+        }
+        if "target_score" not in self.results:
+            del columns[self.target_label]
+        rows = [["components", "estimator", *columns]]
+        for size in self.sizes:
+            rows += [[str(size), name, *(cell(name, size) for cell in columns.values())] for name in self.names]
+        return rows
+
+    def verdicts(self):
+        """A sentence for each model that reconstructs, or has a density, at each size.
+
+        Returns
+        -------
+        list of str
+        """
+        sentences = []
+        for size in self.sizes:
+            at = f"At {size} component{'s' if size > 1 else ''}"
+            for name in self.names:
+                if (share := self._share(name, size)) is not None:
+                    stay = "" if _is_gain(share) else f": stay with {self.reference}"
+                    sentences.append(
+                        f"{at} the error of {_spoken(name)} is {100 * share.mean():.0f} % +- "
+                        f"{100 * share.std():.0f} % of {self.reference}'s{stay}."
+                    )
+            if gain := self._density_gain(size):
+                name, rival, nats = gain
+                more = (
+                    f"{abs(nats.mean()):.2f} +- {nats.std():.2f} nats a row {'above' if nats.mean() > 0 else 'below'}"
+                )
+                sentences.append(f"{at} the log-likelihood of {_spoken(name)} is {more} {_spoken(rival)}'s.")
+        return sentences
+
+    def answer(self):
+        """What to do, weighing error, density and time.
+
+        Returns
+        -------
+        str
+        """
+        sentences = [*self._answer_by_error(), *self._answer_by_density()]
         if self.skipped:
             sizes = ", ".join(map(str, self.skipped))
-            lines += [f"Left out: {sizes} components, which do not reduce this table or exceed a fold's rows."]
-        return "\n".join(lines)
+            sentences.append(f"Left out: {sizes} components, which do not reduce this table or exceed a fold's rows.")
+        return "\n".join(sentences)
+
+    def plot(self, axes=None):
+        """Held-out error, and log-likelihood where a model has one, against the number of components.
+
+        Parameters
+        ----------
+        axes : pair of matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from skae._report import plot_curves
+
+        return plot_curves(self, axes)
+
+    def to_html(self, path, *, feature_shape=None, notes=()):
+        """Write a report: one file that needs no network.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, which is replaced if it exists.
+        feature_shape : tuple of two int, default=None
+            Height and width, if rows are flattened images.
+        notes : sequence of str, default=()
+            Sentences about the data.
+
+        Returns
+        -------
+        None
+        """
+        from skae._report import write_report
+
+        write_report(self, path, feature_shape, notes)
+
+    def _repr_html_(self):
+        from skae._report import html_table
+
+        return html_table(self)
 
     def __str__(self):
         return self.summary()
 
-    def _sizes(self):
+    @property
+    def sizes(self):
+        """Numbers of components compared, ascending."""
         return sorted(set(self.results["n_components"]))
 
-    def _names(self):
+    @property
+    def names(self):
+        """Names of the models, in the order given."""
         return list(dict.fromkeys(self.results["estimator"]))
 
-    def _folds(self, column, name, size):
-        """A column's values over the folds of one cell."""
+    @property
+    def reference(self):
+        """The model that verdicts compare with: "PCA" if there is one, else the first."""
+        return "PCA" if "PCA" in self.names else self.names[0]
+
+    def folds(self, column, name, size):
+        """A column's values over the folds of one model at one size.
+
+        Parameters
+        ----------
+        column : str
+            A key of ``results``.
+        name : str
+        size : int
+
+        Returns
+        -------
+        ndarray of shape (n_folds,)
+        """
         keys = zip(self.results["estimator"], self.results["n_components"], self.results[column], strict=True)
         return np.array([value for estimator, n, value in keys if (estimator, n) == (name, size)])
 
-    def _table(self):
-        header = ["components", "estimator", "held-out error", "R^2", "fit s", "transform s"]
-        has_target = "target_score" in self.results
-        if has_target:
-            header.insert(4, self.target_label)
-        rows = [header]
-        for size in self._sizes():
-            for name in self._names():
-                error = self._folds("error", name, size)
-                row = [
-                    str(size),
-                    name,
-                    f"{error.mean():.4g} +- {error.std():.2g}",
-                    f"{self._folds('r2', name, size).mean():.3f}",
-                    f"{np.median(self._folds('fit_seconds', name, size)):.3g}",
-                    f"{np.median(self._folds('transform_seconds', name, size)):.2g}",
-                ]
-                if has_target:
-                    row.insert(4, f"{self._folds('target_score', name, size).mean():.3f}")
-                rows.append(row)
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+    def _mean(self, column, name, size, form):
+        mean = self.folds(column, name, size).mean()
+        return format(mean, form) if np.isfinite(mean) else "-"
 
-    def _verdicts(self, size):
-        """A sentence for each rival of the reference."""
-        names = self._names()
-        reference = "PCA" if "PCA" in names else names[0]
-        base = self._folds("error", reference, size)
-        for name in names:
-            error = self._folds("error", name, size)
-            if name == reference or not np.isfinite(error).all() or not (base > 0).all():
-                continue
-            share = error / base
-            sentence = (
-                f"At {size} component{'s' if size > 1 else ''} the error of {_spoken(name)} is "
-                f"{100 * share.mean():.0f} % +- {100 * share.std():.0f} % of {reference}'s"
+    def _spread(self, column, name, size, form):
+        values = self.folds(column, name, size)
+        return f"{values.mean():{form}} +- {values.std():.2g}" if np.isfinite(values).all() else "-"
+
+    def _share(self, name, size):
+        """Error over the reference's, fold by fold; None for the reference and where one of the two has none."""
+        base, error = self.folds("error", self.reference, size), self.folds("error", name, size)
+        if name == self.reference or not np.isfinite(error).all() or not (base > 0).all():
+            return None
+        return error / base
+
+    def _density_gain(self, size):
+        """A VAE, the best other model with a density, and the difference in nats, fold by fold; None without both."""
+        densities = {name: self.folds("log_likelihood", name, size) for name in self.names}
+        densities = {name: values for name, values in densities.items() if np.isfinite(values).all()}
+        rivals = [name for name in densities if name != "VAEGenerator"]
+        if "VAEGenerator" not in densities or not rivals:
+            return None
+        rival = max(rivals, key=lambda name: densities[name].mean())
+        return "VAEGenerator", rival, densities["VAEGenerator"] - densities[rival]
+
+    def _answer_by_error(self):
+        shares = {
+            (name, size): share
+            for size in self.sizes
+            for name in self.names
+            if (share := self._share(name, size)) is not None
+        }
+        gains = {key: share.mean() for key, share in shares.items() if _is_gain(share)}
+        if not gains:
+            return [
+                f"For reconstruction: stay with {self.reference}. Nothing here beats it beyond the spread of the folds."
+            ]
+        name, size = min(gains, key=gains.get)
+        seconds = [np.median(self.folds("fit_seconds", which, size)) for which in (name, self.reference)]
+        sentence = (
+            f"For reconstruction: {_spoken(name)}, which at {size} components errs by {100 * gains[name, size]:.0f} % "
+            f"of {self.reference}, for a fit of {seconds[0]:.2g} s in place of {seconds[1]:.2g} s."
+        )
+        return [sentence, *self._fewer_components(name)]
+
+    def _fewer_components(self, name):
+        """How many components less do what the reference's most do."""
+        most = self.sizes[-1]
+        bar = self.folds("error", self.reference, most).mean()
+        enough = [size for size in self.sizes if self.folds("error", name, size).mean() <= bar]
+        if enough and enough[0] < most:
+            yield f"It needs {enough[0]} components for the error of {self.reference} with {most}."
+
+    def _answer_by_density(self):
+        gains = [(size, gain) for size in self.sizes if (gain := self._density_gain(size))]
+        if not gains:
+            return
+        size, (name, rival, nats) = max(gains, key=lambda item: item[1][2].mean())
+        if nats.mean() - nats.std() > 0:
+            yield (
+                f"For densities and new rows: {_spoken(name)}, {nats.mean():.2f} nats a row above {_spoken(rival)} at "
+                f"{size} components, by a lower bound."
             )
-            no_gain = share.mean() > _WORTH_IT or share.mean() + share.std() > 1
-            yield sentence + (f": stay with {reference}." if no_gain else ".")
+        else:
+            yield f"For densities: stay with {_spoken(rival)}, which {_spoken(name)} does not beat beyond the spread."
+
+
+def _is_gain(share):
+    """Whether errors are below the reference's by enough to matter and beyond their spread."""
+    return share.mean() <= _WORTH_IT and share.mean() + share.std() <= 1
 
 
 def _spoken(name):
-    return "the autoencoder" if name == "AutoencoderTransformer" else name
+    return _SPOKEN.get(name, name)

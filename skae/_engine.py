@@ -128,7 +128,7 @@ class BestWeights:
         if loss < self.loss:
             self.loss = loss
             self.weights = copy.deepcopy(module.state_dict())
-        if loss < self._bar * (1 - self.tol):
+        if loss < self._bar - self.tol * abs(self._bar) or math.isinf(self._bar):
             self._bar = loss
             self._waited = 0
         else:
@@ -157,6 +157,9 @@ class Net(NeuralNet):
         L2 penalty on the weights of the nonlinear part.
     progress : str or None, default=None
         Title of a progress bar on stderr.
+    draws : Tensor of shape (n_draws, 1, n_components) or None, default=None
+        For a module that samples codes, called as ``module(x, noise)``: the noise of every evaluation. In training it
+        is one fresh draw a row.
     **kwargs
         Parameters of `skorch.NeuralNet`.
 
@@ -169,15 +172,16 @@ class Net(NeuralNet):
     _default_callbacks = []
     prefixes_ = [*NeuralNet.prefixes_, "optimizer"]  # known to skorch, though built only when training asks
 
-    def __init__(self, module, criterion, *, alpha=0.0, progress=None, **kwargs):
+    def __init__(self, module, criterion, *, alpha=0.0, progress=None, draws=None, **kwargs):
         self.alpha = alpha
         self.progress = progress
+        self.draws = draws
         super().__init__(
             module,
             criterion,
             iterator_train=Batches,
             iterator_valid=Batches,
-            iterator_valid__batch_size=EVALUATION_BATCH,
+            iterator_valid__batch_size=EVALUATION_BATCH if draws is None else max(1, EVALUATION_BATCH // len(draws)),
             train_split=None,
             verbose=0,
             **kwargs,
@@ -255,6 +259,16 @@ class Net(NeuralNet):
 
     # Steps of the above.
 
+    def _output(self, x, training):
+        """What the module makes of a batch."""
+        if self.draws is None:
+            return self.module_(x)
+        if not training:
+            return self.module_(x, self.draws.to(x.dtype))
+        shape = (1, len(x), self.draws.shape[-1])
+        noise = torch.randn(shape, generator=self.iterator_train__generator, device=x.device, dtype=x.dtype)
+        return self.module_(x, noise)
+
     @contextmanager
     def _in_float32(self, weights):
         """Train in float32, rest in float64; these weights come back if anything is raised."""
@@ -275,7 +289,8 @@ class Net(NeuralNet):
         self.optimizer_ = torch.optim.Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
 
     def _start_loss(self, rows, valid):
-        batches = self.get_iterator(rows if valid is None else valid, training=valid is None)
+        training = valid is None and self.iterator_train__noise is not None
+        batches = self.get_iterator(rows if valid is None else valid, training=training)
         self._set_training(False)
         return sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches) / len(batches.dataset)
 
@@ -351,7 +366,7 @@ class Net(NeuralNet):
     def evaluation_step(self, batch, training=False):
         self._set_training(training)
         with torch.set_grad_enabled(training):
-            return tuple(self.module_(batch[0].to(next(self.module_.parameters()).dtype)))
+            return tuple(self._output(batch[0].to(next(self.module_.parameters()).dtype), training))
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass over the batches; their mean loss, weighted by rows, is recorded as ``<prefix>_loss``."""
@@ -374,7 +389,7 @@ class Net(NeuralNet):
     def train_step(self, batch, **fit_params):
         self.optimizer_.zero_grad(set_to_none=True)
         x, target = batch
-        output = self.module_(x)
+        output = self._output(x, training=True)
         loss = self.criterion_(output, target)
         loss.backward()
         if self.callbacks_:
@@ -392,7 +407,7 @@ class Net(NeuralNet):
     def validation_step(self, batch, **fit_params):
         x, target = batch
         with torch.no_grad():
-            output = self.module_(x)
+            output = self._output(x, training=False)
             return {"loss": self.criterion_(output, target), "y_pred": tuple(output)}
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
-from skae._base import BaseNetTransformer
+from skae._base import BaseNetTransformer, build_own
 from skae.losses import LOSSES, ReconstructionObjective
-from skae.nn import Autoencoder
+from skae.nn import Autoencoder, Gated
 from skae.starts import pca_start
 
 
@@ -63,7 +62,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         added; for "log_loss" and "poisson" the decoder then returns logits or log-rates.
 
     batch_size : "auto" or int, default="auto"
-        Rows a training step. "auto" is about a sixteenth of the rows, from 32 to 128.
+        Rows a training step. "auto" is about a twelfth of the rows, from 32 to 128.
 
     learning_rate_init : float, default=1e-3
         Peak of the one-cycle schedule of Adam's step in `fit`, the constant step in `partial_fit`.
@@ -146,7 +145,8 @@ class AutoencoderTransformer(BaseNetTransformer):
     Adam on a one-cycle schedule [2]_. X is centred, and divided by one number, so that PCA's geometry is kept. That
     PCA is the best linear autoencoder is due to [1]_.
 
-    Codes and reconstructions are computed in the precision of their input; training runs in float32.
+    Codes are in the units and have the sign convention of `PCA.transform`. Codes and reconstructions are computed in
+    the precision of their input; training runs in float32.
 
     References
     ----------
@@ -218,39 +218,6 @@ class AutoencoderTransformer(BaseNetTransformer):
         self.verbose = verbose
         self.random_state = random_state
 
-    def transform(self, X):
-        """The codes of rows, in the units and with the sign convention of `PCA.transform`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_components_)
-            In float32 for float32 rows, else in float64.
-        """
-        check_is_fitted(self)
-        return self._encode(self._check_rows(X))
-
-    def inverse_transform(self, X):
-        """The rows that codes stand for.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_components_)
-            Codes, as `transform` gives them.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features_in_)
-            Rows in units of the training rows; in float32 for float32 codes, else in float64.
-        """
-        check_is_fitted(self)
-        X = check_array(X, dtype=check.FLOATS, input_name="X", estimator=self)
-        check.check_code_width(self, X.shape[1], self.n_components_)
-        return self._decode(X)
-
     def score_samples(self, X):
         """Minus the mean squared error of each row's reconstruction: higher is more like the training rows.
 
@@ -293,25 +260,8 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.positive_only = self.loss == "poisson"
         return tags
-
-    # Rows to codes and back.
-
-    def _encode(self, X):
-        def encode(rows):
-            codes = self._apply("encode", self._frame.to_net(rows)).numpy(force=True)
-            return codes * self._code_scale.astype(rows.dtype)
-
-        return self._map_rows(X, encode, self.n_components_)
-
-    def _decode(self, Z):
-        def decode(codes):
-            rows = self._apply("decode", codes / self._code_scale.astype(codes.dtype))
-            return self._frame.from_net(rows.numpy(force=True))
-
-        return self._map_rows(Z, decode, self.n_features_in_)
 
     def _squared_errors(self, X):
         """Sum of squared errors of each row, in float64 whatever X's dtype: squares need its range."""
@@ -331,7 +281,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         check.check_real("sparsity", self.sparsity)
 
     def _check_values(self, X):
-        check.check_range(X, self._design["loss"] if hasattr(self, "_design") else self.loss)
+        check.check_range(X, "loss", self._design["loss"] if hasattr(self, "_design") else self.loss)
 
     def _new_design(self):
         return super()._new_design() | {"loss": self.loss}
@@ -349,13 +299,17 @@ class AutoencoderTransformer(BaseNetTransformer):
     def _noise(self, frame):
         return self.noise * frame.spread if self.noise else None
 
-    def _objective(self, frame):
+    def _objective(self, frame, module):
         varies = torch.from_numpy(~frame.constant).float() if frame.constant.any() else None
         return ReconstructionObjective(self._fitted_loss, self.sparsity, varies)
 
-    def _loss_unit(self, frame):
-        """What a standardised loss of 1 is in units of X."""
-        return frame.scale**self._fitted_loss.degree
+    def _own_correction(self, factory, n_in, n_out, generator, name):
+        own, _ = build_own(factory, n_in, n_out, generator, name)
+        return own if self._raw() else Gated(own, n_out)
+
+    def _in_units(self, loss, frame):
+        """A loss of standardised rows in units of X."""
+        return frame.scale**self._fitted_loss.degree * loss
 
     def _output_unit(self, frame):
         """What an output of 1 is in units of X (of linked X where the link is not the identity)."""

@@ -76,20 +76,21 @@ def check_callbacks(value):
             )
 
 
-def check_range(X, loss):
-    """Rows that the loss is defined on: [0, 1] for log_loss, no negative value for poisson."""
+def check_range(X, parameter, value):
+    """Rows that a loss or likelihood is defined on: [0, 1] for log_loss and bernoulli, no negative for poisson."""
     low, high = X.min(), X.max()
+    otherwise = {"loss": "loss='squared_error'", "likelihood": "likelihood='gaussian'"}[parameter]
     # Scalers miss the ends of a range by a rounding error.
     slack = 1e-6
-    if loss == "log_loss" and (low < -slack or high > 1 + slack):
+    if value in ("log_loss", "bernoulli") and (low < -slack or high > 1 + slack):
         raise ValueError(
-            f"loss='log_loss' needs values in [0, 1], but X has values from {low:g} to {high:g}. Scale it, for example "
-            "with sklearn.preprocessing.MinMaxScaler(clip=True), or use loss='squared_error'."
+            f"{parameter}={value!r} needs values in [0, 1], but X has values from {low:g} to {high:g}. Scale it, for "
+            f"example with sklearn.preprocessing.MinMaxScaler(clip=True), or use {otherwise}."
         )
-    if loss == "poisson" and low < 0:
+    if value == "poisson" and low < 0:
         raise ValueError(
-            f"loss='poisson' needs values of at least 0, but X has {low:g}: Negative values in data passed to X. "
-            "Use loss='squared_error'."
+            f"{parameter}={value!r} needs values of at least 0, but X has {low:g}: Negative values in data passed to X."
+            f" Use {otherwise}."
         )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skae.nn import AutoencoderOutput
+from skae.nn import AutoencoderOutput, VAEOutput
 
 
 def squared_error(eta: Tensor, x: Tensor) -> Tensor:
@@ -111,3 +111,37 @@ class ReconstructionObjective(nn.Module):
             size = output.z.square().mean(0).sqrt().clamp_min(torch.finfo(output.z.dtype).tiny)
             objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()
         return objective
+
+
+def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mean, diag exp(log_var)) || N(0, I)) of each component, in nats: (mean^2 + var - log var - 1) / 2."""
+    return 0.5 * (mean.square() + log_var.exp() - log_var - 1)
+
+
+class NegativeELBO(nn.Module):
+    r"""Minus the evidence lower bound, the mean of a row, in nats.
+
+    .. math:: -\frac{1}{n} \sum_i \Big( \frac{1}{S} \sum_s \log p(x_i | z_{is})
+        - \beta \, \mathrm{KL}(q(z | x_i) \,\|\, N(0, I)) \Big)
+
+    Parameters
+    ----------
+    likelihood : nn.Module
+        (eta, x) -> log-density of each row; the one of the net, so that it learns with it.
+    beta : float, default=1.0
+        Weight of the KL term (Higgins et al. 2017); 1 is the bound.
+
+    Shape
+    -----
+    output: mean, log_var (n, n_components), eta (S, n, n_features); x: (n, n_features); result: a scalar.
+    """
+
+    def __init__(self, likelihood: nn.Module, beta: float = 1.0) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+        self.beta = beta
+
+    def forward(self, output: VAEOutput, x: Tensor) -> Tensor:
+        log_likelihood = self.likelihood(output.eta, x).mean(0)
+        kl = gaussian_kl(output.mean, output.log_var).sum(1)
+        return (self.beta * kl - log_likelihood).mean()

@@ -93,20 +93,37 @@ class Gated(nn.Module):
         return self.gate * self.module(x)
 
 
+class Headed(nn.Sequential):
+    """head(features(x)): a linear layer on top of a module of any width.
+
+    Shape
+    -----
+    (n, n_in) -> (n, head.out_features)
+    """
+
+    def __init__(self, features: nn.Module, head: nn.Linear) -> None:
+        super().__init__(features, head)
+
+    def silence(self) -> None:
+        """Set the head, and so the output, to zero."""
+        for parameter in self[-1].parameters():
+            nn.init.zeros_(parameter)
+
+
 class CorrectedLinear(nn.Module):
     """A x + b + f(x): a linear path and, if one is given, a nonlinear correction.
 
     Parameters
     ----------
     path : nn.Linear
-    correction : MLP, Gated or None
+    correction : MLP, Gated, Headed or None
 
     Shape
     -----
     (n, n_in) -> (n, n_out)
     """
 
-    def __init__(self, path: nn.Linear, correction: MLP | Gated | None = None) -> None:
+    def __init__(self, path: nn.Linear, correction: MLP | Gated | Headed | None = None) -> None:
         super().__init__()
         self.path = path
         self.correction = correction
@@ -154,6 +171,79 @@ class Autoencoder(nn.Module):
     def forward(self, x: Tensor) -> AutoencoderOutput:
         z = self.encode(x)
         return AutoencoderOutput(z, self.decode(z))
+
+
+class Posterior(NamedTuple):
+    """The normal q(z | x): ``mean`` and ``log_var``, both (n, n_components)."""
+
+    mean: Tensor
+    log_var: Tensor
+
+
+class VAEOutput(NamedTuple):
+    """``mean`` and ``log_var`` of the posterior, and draws ``z`` (n_draws, n, n_components) with their ``eta``."""
+
+    mean: Tensor
+    log_var: Tensor
+    z: Tensor
+    eta: Tensor
+
+
+class VAE(nn.Module):
+    """q(z | x) = N(mean, diag exp(log_var)), p(x | z) = likelihood(decoder(z)), p(z) = N(0, I).
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        n_features to 2 n_components columns: means, then log-variances.
+    decoder : nn.Module
+        n_components to n_features columns.
+    likelihood : nn.Module
+
+    Shape
+    -----
+    encode: (n, n_features) -> (n, n_components), the posterior mean; decode: back.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+
+    def posterior(self, x: Tensor) -> Posterior:
+        return Posterior(*self.encoder(x).chunk(2, dim=-1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.posterior(x).mean
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+    def forward(self, x: Tensor, noise: Tensor) -> VAEOutput:
+        """With ``noise`` (n_draws, n or 1, n_components) of standard normal draws."""
+        q = self.posterior(x)
+        z = q.mean + (q.log_var / 2).exp() * noise
+        eta = self.decode(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
+        return VAEOutput(q.mean, q.log_var, z, eta)
+
+
+def fixed_draws(n_draws: int, n_components: int) -> Tensor:
+    """Standard normal draws, always the same, with mean exactly zero and, if there are enough, identity covariance.
+
+    Half of them are the other half mirrored. With ``n_draws >= 2 n_components`` the halves are made orthogonal, so that
+    the mean of any quadratic function over the draws is its expectation.
+
+    Shape
+    -----
+    (n_draws, 1, n_components), in float64; n_draws must be even.
+    """
+    generator = torch.Generator().manual_seed(0)
+    half = torch.randn(n_draws // 2, n_components, generator=generator, dtype=torch.float64)
+    if len(half) >= n_components:
+        u, _, v = torch.linalg.svd(half, full_matrices=False)
+        half = u @ v * len(half) ** 0.5
+    return torch.cat([half, -half])[:, None, :]
 
 
 def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

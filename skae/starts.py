@@ -5,24 +5,32 @@ NumPy and scikit-learn only: no torch.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
 
 # How far data are shrunk inside their range before a link with infinite ends: 0 and 1 become +-2.9 under logit.
 _SHRINKAGE = 0.1
 # Codes are scaled to unit variance inside the net, but never by more than this against the leading one.
 _SMALLEST_CODE = 1e-4
+# The least noise variance of a start over the column's variance: of probabilistic PCA, which is exact down to rounding,
+# and of factor analysis, whose noise on a column may otherwise vanish (a Heywood case) and its density with it.
+_SMALLEST_NOISE = 1e-12
+_SMALLEST_FACTOR_NOISE = 1e-6
+# Columns up to which EM costs little beside training.
+_MOST_FACTORED = 200
 
 
 @dataclass(frozen=True)
 class Frame:
     """From rows in X's units to the net's input, and from its output back.
 
-    The net sees ``(link(x) - location) / scale`` with one global scale, so that PCA's geometry is kept. Columns that
-    are constant in the training rows are zero on the way in and come back constant.
+    The net sees ``(link(x) - location) / scale``, with one scale for all columns, which keeps PCA's geometry, or with
+    one for each. Columns that are constant in the training rows are zero on the way in and come back constant.
 
     Attributes
     ----------
@@ -31,8 +39,8 @@ class Frame:
         Mean of the training rows, in X's units.
     location : ndarray of shape (n_features,)
         Mean of the linked training rows.
-    scale : float
-        Root mean square of the centred, linked entries; 1 where all is constant.
+    scale : float or ndarray of shape (n_features,)
+        Root mean square of the centred, linked entries, of all or of each column; 1 where all is constant.
     spread : ndarray of shape (n_features,)
         Standard deviation of each linked column, in units of ``scale``.
     constant : ndarray of bool of shape (n_features,)
@@ -41,7 +49,7 @@ class Frame:
     link: str
     mean: np.ndarray
     location: np.ndarray
-    scale: float
+    scale: float | np.ndarray
     spread: np.ndarray
     constant: np.ndarray
 
@@ -49,14 +57,14 @@ class Frame:
         """Standardised rows, in X's dtype; a new array."""
         linked = self._linked(X)
         centred = np.subtract(linked, self.location.astype(X.dtype), dtype=X.dtype)
-        centred /= X.dtype.type(self.scale)
+        centred /= np.asarray(self.scale, dtype=X.dtype)
         centred[:, self.constant] = 0
         return centred
 
     def from_net(self, mean):
         """Rows in X's units from the net's output after the inverse link; a new array or ``mean`` changed."""
         if self.link == "identity":  # else the output is on the link's own scale
-            mean *= mean.dtype.type(self.scale)
+            mean *= np.asarray(self.scale, dtype=mean.dtype)
             mean += self.location.astype(mean.dtype)
         mean[:, self.constant] = self.mean[self.constant].astype(mean.dtype)
         return mean
@@ -85,13 +93,15 @@ def raw_frame(X):
     )
 
 
-def fit_frame(X, link):
+def fit_frame(X, link, per_column=False):
     """The frame that centres and scales these rows.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features), float32 or float64
     link : "identity", "logit" or "log"
+    per_column : bool, default=False
+        Whether each column gets a scale of its own.
 
     Returns
     -------
@@ -103,6 +113,8 @@ def fit_frame(X, link):
         location, deviation, _ = _moments(frame._linked(X))
         deviation[constant] = 0
         frame = replace(frame, location=location)
+    if per_column:
+        return replace(frame, scale=np.where(constant, 1.0, deviation), spread=np.where(constant, 0.0, 1.0))
     if constant.all():
         return replace(frame, spread=deviation)
     largest = deviation.max()
@@ -173,6 +185,114 @@ def pca_start(X, n_components, random_state):
         decoder=np.hstack([directions.T * deviation, np.zeros((X.shape[1], n_extra))]),
         code_scale=np.concatenate([deviation, np.ones(n_extra)]),
     )
+
+
+class LinearGaussian(NamedTuple):
+    """x = loadings @ z + noise, z standard normal: factor analysis, or probabilistic PCA where all noise is one.
+
+    ``loadings`` (n_features, n_components), ``noise`` (n_features,) variances. The loadings are rotated so that
+    loadings' diag(1 / noise) loadings is diagonal, and with it the posterior's covariance.
+    """
+
+    loadings: np.ndarray
+    noise: np.ndarray
+
+    def posterior(self):
+        """The matrix of the posterior mean (n_components, n_features) and the posterior variances (n_components,)."""
+        weighted = self.loadings / self.noise[:, None]
+        variance = 1 / (1 + np.einsum("jk,jk->k", self.loadings, weighted))
+        return variance[:, None] * weighted.T, variance
+
+
+def probabilistic_pca_start(X, scale, n_components, random_state):
+    """Probabilistic PCA (Tipping and Bishop 1999) of ``X * scale``, told in the units of X.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Centred rows.
+    scale : ndarray of shape (n_features,)
+        Units in which all columns have the same noise.
+    n_components : int
+    random_state : RandomState
+
+    Returns
+    -------
+    LinearGaussian
+    """
+    varying = X.any(axis=0)
+    rows, unit = X[:, varying], scale[varying] / scale[varying].max(initial=1e-300)
+    if not varying.any():
+        return _embed(np.zeros((0, 0)), np.ones(0), varying, n_components)
+    rank = min(n_components, *rows.shape)
+    with np.errstate(invalid="ignore"):
+        pca = PCA(rank, svd_solver=_solver(*rows.shape), random_state=random_state).fit(rows * unit.astype(X.dtype))
+    noise = float(pca.noise_variance_)
+    lengths = np.sqrt(np.maximum(pca.explained_variance_ - noise, 0)).astype(np.float64)
+    loadings = pca.components_.T * lengths / unit[:, None]
+    return _embed(loadings, np.maximum(noise / unit**2, _SMALLEST_NOISE), varying, n_components)
+
+
+def factor_analysis_start(X, scale, n_components, random_state):
+    """Factor analysis by scikit-learn's EM, run to convergence; probabilistic PCA where EM would take long.
+
+    EM sees rows through their covariance only, so it is given the 2 n_features rows that have it; and it climbs to a
+    local optimum, so it starts twice, from one noise variance in units of X and from one in units of ``X * scale``.
+
+    Parameters
+    ----------
+    X, scale, n_components, random_state
+        As for `probabilistic_pca_start`; the columns of X have variance 1, or 0.
+
+    Returns
+    -------
+    LinearGaussian
+    """
+    varying = X.any(axis=0)
+    n_varying = int(varying.sum())
+    if not 0 < n_varying <= _MOST_FACTORED:
+        return probabilistic_pca_start(X, scale, n_components, random_state)
+    rows = _same_covariance(X[:, varying].astype(np.float64))
+    fits = []
+    for start in (np.ones(n_varying), 1 / scale[varying] ** 2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not be the end
+            fits.append(
+                FactorAnalysis(
+                    min(n_components, n_varying),
+                    svd_method="lapack",
+                    noise_variance_init=np.maximum(start, _SMALLEST_FACTOR_NOISE),
+                    tol=1e-6 * len(rows),
+                ).fit(rows)
+            )
+    best = max(fits, key=lambda fit: fit.loglike_[-1])
+    return _embed(best.components_.T, np.maximum(best.noise_variance_, _SMALLEST_FACTOR_NOISE), varying, n_components)
+
+
+def _same_covariance(X):
+    """At most 2 n_features rows with the mean, zero, and the covariance of the centred rows X."""
+    n_samples, n_features = X.shape
+    if n_samples <= 2 * n_features:
+        return X
+    values, vectors = np.linalg.eigh(X.T @ X / n_samples)
+    half = (vectors * np.sqrt(np.maximum(values, 0) * n_features)).T
+    return np.vstack([half, -half])
+
+
+def _embed(loadings, noise, varying, n_components):
+    """A model of the varying columns as one of all, with a diagonal posterior, its strongest component first.
+
+    Columns that do not vary get no loadings and a noise of 1; components beyond those of the model get no loadings.
+    """
+    _, _, rotation = np.linalg.svd(loadings / np.sqrt(noise)[:, None], full_matrices=False)
+    rotated = loadings @ rotation.T
+    if rotated.size:
+        signs = np.sign(rotated[np.abs(rotated).argmax(axis=0), np.arange(rotated.shape[1])])
+        rotated *= np.where(signs == 0, 1, signs)
+    whole = LinearGaussian(np.zeros((len(varying), n_components)), np.ones(len(varying)))
+    whole.loadings[varying, : rotated.shape[1]] = rotated
+    whole.noise[varying] = noise
+    return whole
 
 
 def _solver(n_samples, n_features):

@@ -1,18 +1,26 @@
 """The comparison as a function and as a process."""
 
+import html
+import re
 import subprocess
 import sys
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_iris
-from sklearn.decomposition import PCA, FastICA
+from sklearn.decomposition import PCA, FactorAnalysis, FastICA
+from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import AutoencoderTransformer, Comparison, compare
+from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare
 from skae.__main__ import main, read_table
+from skae._report import _example_figures
+
+mpl.use("agg")
 
 IRIS = load_iris(return_X_y=True)
 QUICK = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(max_iter=5, random_state=0)}
@@ -26,10 +34,11 @@ def comparison():
 def test_every_cell_is_measured(comparison):
     results = pd.DataFrame(comparison.results)
     assert len(results) == 2 * 2 * 3
-    assert results.notna().all(axis=None)
-    assert set(results) == {
-        "estimator", "n_components", "fold", "error", "r2", "target_score", "fit_seconds", "transform_seconds"
-    }  # fmt: skip
+    assert results.drop(columns="log_likelihood").notna().all(axis=None)
+    assert list(results) == [
+        "estimator", "n_components", "fold", "error", "r2", "log_likelihood", "target_score", "fit_seconds",
+        "transform_seconds",
+    ]  # fmt: skip
     assert results.r2.between(0.5, 1).all()
 
 
@@ -48,7 +57,7 @@ def test_the_error_is_the_held_out_mean_squared_error(comparison):
 def test_the_summary_has_a_row_a_cell_and_a_verdict_a_size(comparison):
     text = comparison.summary()
     assert text == str(comparison)
-    assert text.count("AutoencoderTransformer") == 2
+    assert text.count("  AutoencoderTransformer") == 2
     assert "accuracy" in text
     share = np.array(comparison.results["error"][3:6]) / comparison.results["error"][:3]
     assert (
@@ -57,24 +66,50 @@ def test_the_summary_has_a_row_a_cell_and_a_verdict_a_size(comparison):
     )
 
 
+def made_up(shares, densities=None):
+    """A comparison of PCA and an autoencoder whose errors are these shares of PCA's; densities of PCA and a VAE."""
+    n = len(shares)
+    results = {
+        "estimator": ["PCA"] * n + ["AutoencoderTransformer"] * n,
+        "n_components": [3] * 2 * n,
+        "fold": [*range(n), *range(n)],
+        "error": [2.0] * n + [2 * share for share in shares],
+        "r2": [0.5] * 2 * n,
+        "log_likelihood": [np.nan] * 2 * n,
+        "fit_seconds": [0.1] * n + [4.0] * n,
+        "transform_seconds": [0.1] * 2 * n,
+    }
+    if densities:
+        results["estimator"][n:] = ["VAEGenerator"] * n
+        results["log_likelihood"] = [densities[0]] * n + [*densities[1]]
+    return Comparison(results)
+
+
 @pytest.mark.parametrize(
-    ("shares", "stays"), [([0.5, 0.6], False), ([1.0, 1.0], True), ([1.2, 1.4], True), ([0.8, 1.1], True)]
+    ("shares", "stays"),
+    [([0.5, 0.6], False), ([1.0, 1.0], True), ([1.2, 1.4], True), ([0.8, 1.1], True), ([0.981, 0.985], True)],
 )
 def test_the_verdict_stays_with_pca_where_nothing_is_gained(shares, stays):
-    n = len(shares)
-    verdict = Comparison(
-        {
-            "estimator": ["PCA"] * n + ["other"] * n,
-            "n_components": [3] * 2 * n,
-            "fold": [*range(n), *range(n)],
-            "error": [2.0] * n + [2 * share for share in shares],
-            "r2": [0.5] * 2 * n,
-            "fit_seconds": [0.1] * 2 * n,
-            "transform_seconds": [0.1] * 2 * n,
-        }
-    ).summary()
-    assert f"{100 * np.mean(shares):.0f} % +- {100 * np.std(shares):.0f} % of PCA's" in verdict
-    assert ("stay with PCA" in verdict) == stays
+    summary = made_up(shares).summary()
+    assert f"{100 * np.mean(shares):.0f} % +- {100 * np.std(shares):.0f} % of PCA's" in summary
+    assert ("of PCA's: stay with PCA." in summary) == stays
+    assert ("For reconstruction: stay with PCA" in summary) == stays
+    assert ("for a fit of 4 s in place of 0.1 s" in summary) != stays
+
+
+@pytest.mark.parametrize(("densities", "stays"), [((-5.0, (-3.0, -3.2)), False), ((-5.0, (-4.0, -6.1)), True)])
+def test_the_verdict_on_densities_minds_the_spread(densities, stays):
+    comparison = made_up([0.9, 0.9], densities)
+    gain = np.array(densities[1]) - densities[0]
+    assert f"{abs(gain.mean()):.2f} +- {gain.std():.2f} nats a row" in comparison.summary()
+    assert ("For densities: stay with PCA" in comparison.answer()) == stays
+
+
+def test_fewer_components_for_the_same_error_are_counted():
+    results = {key: value * 2 for key, value in made_up([1.0, 1.0]).results.items()}
+    results["n_components"] = [3] * 4 + [6] * 4
+    results["error"] = [8.0, 8.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0]
+    assert "It needs 3 components for the error of PCA with 6." in Comparison(results).answer()
 
 
 def test_a_numeric_target_is_predicted_by_regression(curve):
@@ -120,6 +155,59 @@ def test_pipelines_and_transformers_without_an_inverse_have_their_row():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         compare(IRIS[0], **arguments)
+
+
+def test_densities_are_the_models_own_where_they_have_one():
+    X = IRIS[0]
+    estimators = {
+        "PCA": PCA(),
+        "FactorAnalysis": FactorAnalysis(),
+        "VAEGenerator": VAEGenerator(max_iter=0),
+        "AutoencoderTransformer": AutoencoderTransformer(max_iter=0),
+    }
+    comparison = compare(X, n_components=[2], cv=2, estimators=estimators)
+    train, test = next(KFold(2, shuffle=True, random_state=0).split(X))
+    for name in ("PCA", "FactorAnalysis", "VAEGenerator"):
+        expected = clone(estimators[name]).set_params(n_components=2).fit(X[train]).score(X[test])
+        assert comparison.folds("log_likelihood", name, 2)[0] == pytest.approx(expected, abs=1e-9)
+    assert np.isnan(comparison.folds("log_likelihood", "AutoencoderTransformer", 2)).all()
+    assert np.isnan(comparison.folds("error", "FactorAnalysis", 2)).all()
+
+
+def test_the_defaults_are_four_models():
+    comparison = compare(IRIS[0][:40], n_components=[1], cv=2)
+    assert comparison.names == ["PCA", "FactorAnalysis", "AutoencoderTransformer", "VAEGenerator"]
+    assert "of the VAE" in comparison.summary()
+
+
+def test_the_report_is_one_file_without_a_network(tmp_path):
+    estimators = QUICK | {"VAEGenerator": VAEGenerator(max_iter=3, random_state=0)}
+    comparison = compare(*IRIS, n_components=[1, 2], cv=2, estimators=estimators)
+    path = tmp_path / "report.html"
+    comparison.to_html(path, notes=["Irises <3."])
+    page = path.read_text()
+    assert page.count("data:image/png;base64,") == 4  # curves, reconstructions, samples, codes
+    assert not re.search(r"https?:|<script|<link|@import", page)
+    for part in (*comparison.verdicts(), *comparison.answer().splitlines(), "Irises <3."):
+        assert html.escape(part) in page
+    assert page.count("<tr") == 1 + 6
+    for name in ("skae", "scikit-learn", "torch", "skorch", "numpy", "Python"):
+        assert re.search(rf"{name} \d", page)
+    assert comparison._repr_html_() in page
+
+
+def test_images_are_drawn_as_images(tmp_path, digits):
+    comparison = compare(digits[:60], n_components=[2], cv=2, estimators={"PCA": PCA()})
+    comparison.to_html(tmp_path / "report.html", feature_shape=(8, 8))
+    figure = next(_example_figures(comparison, (8, 8)))[1]
+    assert figure.axes[0].images[0].get_array().shape == (8, 8)
+
+
+def test_the_curves_are_the_means_over_folds(comparison):
+    figure = comparison.plot()
+    drawn = {container.get_label(): container[0].get_ydata() for container in figure.axes[0].containers}
+    for name in comparison.names:
+        np.testing.assert_allclose(drawn[name], [comparison.folds("error", name, size).mean() for size in (1, 2)])
 
 
 def test_parallel_folds_give_the_same_numbers(comparison):
@@ -168,13 +256,30 @@ def run(*arguments):
     )
 
 
-def test_the_command_compares_a_table(csv):
-    done = run("compare", csv, "--components", 2, "--target", "label", "--cv", 2, "--jobs", 1)
+def test_the_command_compares_a_table(csv, tmp_path):
+    report = tmp_path / "out.html"
+    done = run("compare", csv, "--components", 2, "--target", "label", "--cv", 2, "--jobs", 1, "--report", report)
     assert done.returncode == 0, done.stderr
     assert "Left out, not numeric: city." in done.stdout
     assert "At 2 components the error of the autoencoder is" in done.stdout
     assert "accuracy" in done.stdout
-    assert "[4/4] AutoencoderTransformer, 2 components, fold 2" in done.stderr
+    assert "[8/8] VAEGenerator, 2 components, fold 2" in done.stderr
+    assert f"The report is {report}." in done.stdout
+    assert "Left out, not numeric: city." in report.read_text()
+
+
+def test_parquet_is_read_like_csv(tmp_path, csv):
+    path = tmp_path / "data.parquet"
+    pd.read_csv(csv).to_parquet(path)
+    for mine, theirs in zip(read_table(path, "label"), read_table(csv, "label"), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_report_that_cannot_be_written_leaves_the_table(csv, tmp_path):
+    done = run("compare", csv, "--components", 2, "--cv", 2, "--jobs", 1, "--report", tmp_path / "no" / "report.html")
+    assert done.returncode == 0
+    assert "For reconstruction" in done.stdout
+    assert "skae: no report" in done.stderr
 
 
 def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
@@ -183,7 +288,7 @@ def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
     X, y, notes = command._digits()
     assert X.shape == (1797, 64)
     monkeypatch.setattr(command, "_digits", lambda: (X[:100], y[:100], notes))
-    assert main(["compare", "--components", "2", "--cv", "2", "--jobs", "1"]) == 0
+    assert main(["compare", "--components", "2", "--cv", "2", "--jobs", "1", "--report", "none"]) == 0
     assert "100 rows, 64 columns" in capsys.readouterr().out
 
 

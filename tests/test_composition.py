@@ -21,7 +21,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skae import AutoencoderTransformer, reconstruction_error, reconstruction_scorer
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error, reconstruction_scorer
 
 # Five epochs are few: some fits here end at their linear start and say so.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -29,6 +29,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 def coder(n_in, n_out):
     return nn.Sequential(nn.Linear(n_in, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, n_out))
+
+
+KINDS = [AutoencoderTransformer, VAEGenerator]
+both = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
 def quick(*args, **parameters):
@@ -99,10 +103,15 @@ def test_float32_squares_do_not_overflow(curve):
         assert quick(max_iter=0).fit(X).score(X) == pytest.approx(quick(max_iter=0).fit(curve).score(curve), abs=1e-4)
 
 
-def test_clone_keeps_every_parameter():
-    parameters = {name: object() for name in quick().get_params()} | {"callbacks": None}
-    model = AutoencoderTransformer(**parameters)
+@both
+def test_clone_keeps_every_parameter(kind):
+    parameters = {name: object() for name in kind().get_params()} | {"callbacks": None}
+    model = kind(**parameters)
     assert all(model.get_params()[name] is value for name, value in parameters.items())
+    assert clone(kind(7, alpha=0.5)).get_params() == kind(7, alpha=0.5).get_params()
+
+
+def test_clone_of_a_changed_estimator_is_changed_too():
     assert clone(quick(7, alpha=0.5)).get_params() == quick(7, alpha=0.5).get_params()
 
 
@@ -111,10 +120,11 @@ def test_one_grid_holds_pca_and_the_autoencoder(digits):
     pipeline = Pipeline(
         [("scale", StandardScaler()), ("reduce", PCA()), ("classify", LogisticRegression(max_iter=500))]
     )
-    grid = {"reduce": [PCA(), quick()], "reduce__n_components": [2, 4, 8]}
+    vae = VAEGenerator(max_iter=5, random_state=0)
+    grid = {"reduce": [PCA(), quick(), vae], "reduce__n_components": [2, 4, 8]}
     search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    assert len(search.cv_results_["params"]) == 6
+    assert len(search.cv_results_["params"]) == 9
     alone = GridSearchCV(pipeline, grid, cv=2).fit(X, y)
     np.testing.assert_allclose(alone.cv_results_["mean_test_score"], search.cv_results_["mean_test_score"], atol=1e-3)
 
@@ -174,23 +184,27 @@ def test_frames_in_and_out(curve, library, frame):
         model.transform(X[["b", "a", "c", "d", "e"]])
 
 
-def test_validation_rows_are_routed_and_transformed_on_the_way(curve):
+@both
+def test_validation_rows_are_routed_and_transformed_on_the_way(curve, kind):
     train, held_out = curve[:200], curve[200:]
+    model = kind(max_iter=5, random_state=0)
     with sklearn.config_context(enable_metadata_routing=True):
         pipeline = Pipeline(
-            [("scale", StandardScaler()), ("reduce", quick().set_fit_request(X_val=True))], transform_input=["X_val"]
+            [("scale", StandardScaler()), ("reduce", clone(model).set_fit_request(X_val=True))],
+            transform_input=["X_val"],
         )
         pipeline.fit(train, X_val=held_out)
     scaler = StandardScaler().fit(train)
-    by_hand = quick().fit(scaler.transform(train), X_val=scaler.transform(held_out))
+    by_hand = model.fit(scaler.transform(train), X_val=scaler.transform(held_out))
     assert pipeline[-1].best_loss_ == by_hand.best_loss_
 
 
+@both
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_dtype_is_kept(curve, dtype):
-    model = quick().fit(curve.astype(dtype))
+def test_dtype_is_kept(curve, kind, dtype):
+    model = kind(max_iter=5, random_state=0).fit(curve.astype(dtype))
     Z = model.transform(curve.astype(dtype))
-    assert Z.dtype == model.inverse_transform(Z).dtype == dtype
+    assert Z.dtype == model.inverse_transform(Z).dtype == model.score_samples(curve.astype(dtype)).dtype == dtype
     assert model.transform((10 * curve).astype(int)).dtype == np.float64
 
 

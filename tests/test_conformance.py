@@ -6,7 +6,7 @@ from scipy.special import expit
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, VAEGenerator
 
 # Random rows have nothing to learn, and the estimators say so.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -16,7 +16,7 @@ def own_coder(n_in, n_out):
     return nn.Sequential(nn.Linear(n_in, 6), nn.Tanh(), nn.Linear(6, n_out))
 
 
-class UnitIntervalAutoencoder(AutoencoderTransformer):
+class UnitInterval:
     """Squashes rows of any kind into [0, 1], since scikit-learn has no tag for data that log_loss takes."""
 
     def _check_rows(self, X, **kwargs):
@@ -24,6 +24,18 @@ class UnitIntervalAutoencoder(AutoencoderTransformer):
 
     def _check_values(self, X):
         pass
+
+
+class UnitIntervalAutoencoder(UnitInterval, AutoencoderTransformer):
+    pass
+
+
+class UnitIntervalVAE(UnitInterval, VAEGenerator):
+    pass
+
+
+def quick_vae(**parameters):
+    return VAEGenerator(max_iter=5, **parameters)
 
 
 def quick(**parameters):
@@ -42,6 +54,15 @@ CONFIGURATIONS = [
     quick(encoder=own_coder, decoder=own_coder, start="random"),
     quick(n_components=3, noise=0.1, sparsity=0.01, alpha=0.01),
     quick(early_stopping=False, batch_size=4),
+    VAEGenerator(),
+    UnitIntervalVAE(likelihood="bernoulli", max_iter=5),
+    quick_vae(start="pca", n_components=1),
+    quick_vae(start="random", hidden_layer_sizes=(8,), activation="tanh"),
+    quick_vae(hidden_layer_sizes=(), beta=0.5),
+    quick_vae(encoder=own_coder, decoder=own_coder),
+    quick_vae(encoder=own_coder, decoder=own_coder, start="random"),
+    quick_vae(n_components=3, alpha=0.01),
+    quick_vae(early_stopping=False, batch_size=4),
 ]
 
 

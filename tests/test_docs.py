@@ -12,10 +12,10 @@ from numpydoc.docscrape import ClassDoc, FunctionDoc
 from numpydoc.validate import validate
 
 import skae
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, VAEGenerator
 
 ROOT = Path(__file__).parents[1]
-ESTIMATORS = [AutoencoderTransformer]
+ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
 PUBLIC = [name for name in skae.__all__ if name != "__version__"]
 
 

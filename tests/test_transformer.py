@@ -173,7 +173,7 @@ def test_validation_fraction_is_the_share_of_rows_held_out(curve):
     assert model.net_.history[0, "train_batch_count"] == 15
 
 
-@pytest.mark.parametrize(("n", "batches"), [(400, 13), (2000, 16), (20000, 157)])
+@pytest.mark.parametrize(("n", "batches"), [(400, 13), (700, 11), (20000, 157)])
 def test_automatic_batches_grow_with_the_rows(n, batches):
     X = np.random.RandomState(0).normal(size=(n, 2)) ** 3
     model = quick(1, hidden_layer_sizes=(2,), max_iter=1, early_stopping=False).fit(X)

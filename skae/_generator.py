@@ -1,0 +1,466 @@
+"""The variational autoencoder as a scikit-learn density estimator."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from importlib import import_module
+
+import numpy as np
+import torch
+from sklearn.base import DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skae import _validation as check
+from skae._base import BaseNetTransformer, build_own
+from skae.likelihoods import LIKELIHOODS
+from skae.losses import NegativeELBO, gaussian_kl
+from skae.nn import VAE, Headed, fixed_draws, linear
+from skae.starts import factor_analysis_start, probabilistic_pca_start
+
+# Draws a row: at least so many in scores; so many in the losses of held-out rows, where each costs a pass.
+_SCORE_DRAWS = 64
+_EVALUATION_DRAWS = 16
+# Training brings no noise variance under this share of its column's variance; a start that lies lower may stay.
+_NOISE_FLOOR = 1e-4
+# A component whose posterior is nearer to the prior than this, in nats a row, is not in use.
+_ACTIVE = 0.01
+# Numbers that one block of score draws may hold.
+_BLOCK = 2**22
+
+
+class VAEGenerator(DensityMixin, BaseNetTransformer):
+    r"""Nonlinear factor analysis: a variational autoencoder that starts as factor analysis and can be sampled.
+
+    A row is drawn by drawing a code from a standard normal, decoding it and adding noise. The net starts as the linear
+    model of that kind, factor analysis or probabilistic PCA, where its bound on the log-density is exact, and trains
+    only as far as held-out rows favour it.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Numbers in the code of a row, from 1 to the number of rows.
+
+    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
+        Density of an entry given the code. "gaussian" has a noise variance a column, learned. "bernoulli" is for X in
+        [0, 1], of zeros and ones if its scores are to be probabilities; the net sees X after a logit.
+
+    start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
+        "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence (above 200 columns at
+        probabilistic PCA, as EM would take long), "pca" at probabilistic PCA, whose density is `PCA.score`'s, "random"
+        with random weights; own modules then get X as it is. With "bernoulli" the start is that of the rows after the
+        logit: a good beginning, not an identity.
+
+    beta : float, default=1.0
+        Weight of the KL term in training. Scores always have 1.
+
+    hidden_layer_sizes : "auto" or sequence of int, default="auto"
+        Widths of the encoder's hidden layers; the decoder's are the same backwards. "auto" is (256, 128), () a linear
+        net. Of no effect on a side that is given as ``encoder`` or ``decoder``.
+
+    activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
+        Activation after each hidden layer.
+
+    alpha : float, default=0.0
+        L2 penalty on the weights of the nonlinear part (linear path and biases are free).
+
+    encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
+        Builds your own features of rows, or of codes: of any width, skae adds the layer that makes mean and variance of
+        the code, or the likelihood's parameters, of them. With a linear start they get standardised rows and what they
+        give is added to the linear path, from zero on. With ``start="random"`` rows come as they are.
+
+    batch_size : "auto" or int, default="auto"
+        Rows a training step. "auto" is about a twelfth of the rows, from 32 to 128.
+
+    learning_rate_init : float, default=1e-3
+        Peak of the one-cycle schedule of Adam's step in `fit`, the constant step in `partial_fit`.
+
+    max_iter : int, default=200
+        Most epochs. 0 leaves the net at its start: the linear model.
+
+    early_stopping : bool, default=True
+        Whether held-out rows choose the weights and end training. If not, the last weights are kept, training ends
+        when the training loss stalls, and there is no way back to the linear start.
+
+    validation_fraction : float, default=0.1
+        Share of the rows of X held out, if no ``X_val`` is given to `fit`. The linear start is fitted on all rows.
+
+    n_iter_no_change : int, default=20
+        Epochs without an improvement of more than ``tol`` after which training ends.
+
+    tol : float, default=1e-4
+        Relative to the best loss.
+
+    callbacks : list of skorch callbacks, default=None
+        Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule.
+
+    device : "auto", str or torch.device, default="auto"
+        Where to compute. "auto" is cuda where there is one, else the cpu.
+
+    verbose : int, default=0
+        Show a progress bar on stderr if not 0.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of held-out rows, order of rows, initial weights and draws of codes in training. An int gives the same
+        fit each time. `sample` has a seed of its own.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Numbers in a code.
+
+    components_ : ndarray of shape (n_components_, n_features_in_)
+        The decoder's linear path: what a unit of each code adds to a row, in units of X (after the logit, for
+        "bernoulli"); the loadings at ``max_iter=0``. Missing if an own decoder is the whole decoder.
+
+    noise_variance_ : ndarray of shape (n_features_in_,)
+        Noise variance of each column, in units of X squared; zero for constant columns. Missing for "bernoulli".
+
+    kl_per_component_ : ndarray of shape (n_components_,)
+        How far the posterior of each component is from the prior, in nats, the mean over the training rows.
+
+    active_components_ : ndarray of shape (n_components_,)
+        Whether each component is in use: its KL is above 0.01 nats.
+
+    mean_ : ndarray of shape (n_features_in_,)
+        Mean of the training rows.
+
+    net_ : skorch.NeuralNet
+        The net; its ``module_`` and ``history`` are within reach.
+
+    n_iter_ : int
+        Epochs run.
+
+    loss_curve_ : list of float
+        Training loss of each epoch: minus the ELBO of a row (with ``beta``), in nats, in units of X.
+
+    validation_loss_curve_ : list of float or None
+        The same on held-out rows; None without early stopping and after `partial_fit`.
+
+    best_loss_ : float or None
+        Loss of the weights kept on the held-out rows, the lowest training loss without early stopping. None after
+        `partial_fit`.
+
+    linear_loss_ : float or None
+        Loss of the linear start on the same rows. None with ``start="random"`` and after `partial_fit`.
+
+    n_features_in_ : int
+        Number of columns of X.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if X had names that are all strings.
+
+    See Also
+    --------
+    AutoencoderTransformer : Codes and reconstructions without a density.
+    sklearn.decomposition.FactorAnalysis : The linear start.
+
+    Notes
+    -----
+    The evidence lower bound [1]_ of a row is
+
+    .. math:: \mathrm{ELBO}(x) = E_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, N(0, I)) \le \log p(x)
+
+    In scores the expectation is a mean over draws that are the same for all rows and have mean zero and identity
+    covariance, so that it is exact for linear models: there the bound meets :math:`\log p(x)` [2]_.
+
+    Each column is centred and divided by its standard deviation for the net; densities are told in X's units.
+    Constant columns add nothing to a density and come back constant. Noise is kept from vanishing: a start's variance
+    is at least 1e-6 of its column's ("pca": 1e-12), and training brings none under 1e-4 (a standard deviation of a
+    hundredth of the column's), since duplicated columns would make any density unbounded.
+
+    References
+    ----------
+    .. [1] Kingma, D. P. and Welling, M. (2014). Auto-encoding variational Bayes. arXiv:1312.6114
+
+    .. [2] Lucas, J., Tucker, G., Grosse, R. and Norouzi, M. (2019). Don't blame the ELBO! A linear VAE perspective on
+       posterior collapse. arXiv:1911.02469
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.decomposition import FactorAnalysis
+    >>> from skae import VAEGenerator
+    >>> X, _ = load_breast_cancer(return_X_y=True)
+    >>> linear = VAEGenerator(n_components=2, max_iter=0).fit(X)
+    >>> bool(linear.score(X) >= FactorAnalysis(2).fit(X).score(X))
+    True
+    >>> linear.sample(3, random_state=0).shape
+    (3, 30)
+    """
+
+    _scale_per_column = True
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        likelihood="gaussian",
+        start="factor_analysis",
+        beta=1.0,
+        hidden_layer_sizes="auto",
+        activation="gelu",
+        alpha=0.0,
+        encoder=None,
+        decoder=None,
+        batch_size="auto",
+        learning_rate_init=1e-3,
+        max_iter=200,
+        early_stopping=True,
+        validation_fraction=0.1,
+        n_iter_no_change=20,
+        tol=1e-4,
+        callbacks=None,
+        device="auto",
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.likelihood = likelihood
+        self.start = start
+        self.beta = beta
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.alpha = alpha
+        self.encoder = encoder
+        self.decoder = decoder
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def score_samples(self, X):
+        """The ELBO of each row: a lower bound of its log-density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            In nats, in units of X: comparable with `score_samples` of PCA, FactorAnalysis and GaussianMixture.
+        """
+        check_is_fitted(self)
+        X = self._check_rows(X)
+        n_draws = max(_SCORE_DRAWS, 2 * self.n_components_)
+
+        def bound(module, output, x):
+            kl = gaussian_kl(output.mean, output.log_var).sum(1)
+            return module.likelihood(output.eta, x).mean(0) - kl
+
+        return self._densities(X, fixed_draws(n_draws, self.n_components_), bound)
+
+    def score(self, X, y=None):
+        """The mean ELBO of the rows, in nats a row, in units of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+        """
+        return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def log_likelihood(self, X, n_draws=100):
+        """The importance-weighted bound of each row's log-density: tighter than the ELBO, the more draws the tighter.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        n_draws : int, default=100
+            Draws a row, the same for all rows and at every call.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            In nats, in units of X. In expectation over draws at least the ELBO and at most the log-density (Burda et
+            al. 2016, arXiv:1509.00519).
+        """
+        check_is_fitted(self)
+        X = self._check_rows(X)
+        n_draws = check.check_integer("n_draws", n_draws, 1)
+        generator = torch.Generator().manual_seed(0)
+        draws = torch.randn((n_draws, 1, self.n_components_), generator=generator, dtype=torch.float64)
+
+        def bound(module, output, x):
+            noise = (output.z - output.mean) * (-output.log_var / 2).exp()
+            log_ratio = 0.5 * (noise.square() + output.log_var - output.z.square()).sum(-1)  # log p(z) - log q(z | x)
+            return (module.likelihood(output.eta, x) + log_ratio).logsumexp(0) - math.log(n_draws)
+
+        return self._densities(X, draws, bound)
+
+    def sample(self, n_samples=1, *, noise=True, random_state=None):
+        """New rows.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many.
+        noise : bool, default=True
+            Whether to draw rows from the likelihood; if not, its means are returned.
+        random_state : int, RandomState instance or None, default=None
+            An int gives the same rows each time, None others each time.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_), or DataFrame
+            In units of X; a DataFrame of the library and the column names of the one that was fitted.
+        """
+        check_is_fitted(self)
+        n_samples = check.check_integer("n_samples", n_samples, 1)
+        check.check_flag("noise", noise)
+        random_state = check_random_state(random_state)
+        generator = torch.Generator().manual_seed(int(random_state.randint(2**31 - 1)))
+        codes = torch.randn((n_samples, self.n_components_), generator=generator, dtype=torch.float64).numpy()
+        if not noise:
+            return self._in_container(self._decode(codes))
+        likelihood = copy.deepcopy(self.net_.inference_module(torch.float64).likelihood).cpu()
+
+        def draw(codes):
+            with torch.inference_mode():
+                rows = likelihood.draw(self._apply("decode", codes).cpu(), generator)
+            return self._frame.from_net(rows.numpy())
+
+        return self._in_container(self._map_rows(codes, draw, self.n_features_in_))
+
+    def _densities(self, X, draws, bound):
+        """``bound`` of each row, given the net's output at these draws, in units of X."""
+        module = self.net_.inference_module(torch.from_numpy(X[:0]).dtype)
+        device = self.net_.device
+        jacobian = self._log_unit(self._frame)
+
+        def densities(rows):
+            inputs = torch.from_numpy(self._frame.to_net(rows)).to(device)
+            targets = inputs if self._frame.link == "identity" else torch.tensor(rows, device=device)
+            with torch.inference_mode():
+                output = module(inputs, draws.to(inputs))
+                return (bound(module, output, targets) - jacobian).numpy(force=True)[:, None]
+
+        block = max(1, _BLOCK // (len(draws) * X.shape[1]))
+        return self._map_rows(X, densities, 1, block=block)[:, 0]
+
+    def _in_container(self, rows):
+        if self._container is None:
+            return rows
+        names = getattr(self, "feature_names_in_", range(self.n_features_in_))
+        return import_module(self._container).DataFrame(dict(zip(names, rows.T, strict=True)))
+
+    # Hooks of the fit recipe.
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check.check_choice("likelihood", self.likelihood, LIKELIHOODS)
+        check.check_choice("start", self.start, ("factor_analysis", "pca", "random"))
+        check.check_real("beta", self.beta)
+
+    def _check_rows(self, X, *, reset=False, ensure_min_samples=1):
+        if reset:
+            library = type(X).__module__.split(".")[0]
+            self._container = library if library in ("pandas", "polars") else None
+        return super()._check_rows(X, reset=reset, ensure_min_samples=ensure_min_samples)
+
+    def _check_values(self, X):
+        likelihood = self._design["likelihood"] if hasattr(self, "_design") else self.likelihood
+        check.check_range(X, "likelihood", likelihood)
+
+    def _new_design(self):
+        return super()._new_design() | {"likelihood": self.likelihood}
+
+    def _link(self):
+        return LIKELIHOODS[self._design["likelihood"]].link
+
+    def _inverse_link(self, eta):
+        return torch.sigmoid(eta) if self._design["likelihood"] == "bernoulli" else eta
+
+    def _objective(self, frame, module):
+        return NegativeELBO(module.likelihood, self.beta)
+
+    def _evaluation_draws(self, device):
+        return fixed_draws(_EVALUATION_DRAWS, self._design["n_components"]).to(device)
+
+    def _own_correction(self, factory, n_in, n_out, generator, name):
+        own, width = build_own(factory, n_in, n_out, generator, name, any_width=True)
+        return Headed(own, linear(width, n_out, generator))
+
+    def _log_unit(self, frame):
+        """What a density of standardised rows loses, in nats, when it is told in units of X."""
+        if frame.link != "identity":
+            return 0.0
+        scale = np.broadcast_to(frame.scale, frame.constant.shape)
+        return float(np.log(scale[~frame.constant]).sum())
+
+    def _in_units(self, loss, frame):
+        return loss + self._log_unit(frame)
+
+    def _output_unit(self, frame):
+        return frame.scale if frame.link == "identity" else 1.0
+
+    def _build_module(self, n_features):
+        design, generator = self._design, torch.Generator().manual_seed(self._seed)
+        n_components, widths = design["n_components"], design["hidden_layer_sizes"]
+        encoder = self._coder(n_features, 2 * n_components, widths, design["encoder"], generator, "encoder")
+        decoder = self._coder(n_components, n_features, widths[::-1], design["decoder"], generator, "decoder")
+        return VAE(encoder, decoder, LIKELIHOODS[design["likelihood"]](n_features))
+
+    def _start(self, module, frame, standardised, random_state):
+        """Set the start's weights; codes have no unit but the prior's."""
+        n_components, gaussian = self._design["n_components"], self._design["likelihood"] == "gaussian"
+        with torch.no_grad():
+            module.likelihood.varies.copy_(torch.from_numpy(~frame.constant))
+        floor = torch.from_numpy(_NOISE_FLOOR * np.where(frame.constant, 1, frame.spread**2))
+        if self._design["start"] == "random":
+            if gaussian:
+                module.likelihood.start_at(torch.from_numpy(np.where(frame.constant, 1, frame.spread**2)), floor)
+            return np.ones(n_components)
+        start = {"factor_analysis": factor_analysis_start, "pca": probabilistic_pca_start}[self._design["start"]]
+        model = start(standardised, frame.scale, n_components, random_state)
+        weight, variance = (torch.from_numpy(part) for part in model.posterior())
+        bias = torch.cat([torch.zeros(n_components, dtype=torch.float64), variance.log()])
+        module.encoder.start_at(torch.cat([weight, torch.zeros_like(weight)]), bias)
+        loadings = torch.from_numpy(model.loadings)
+        if gaussian:
+            module.decoder.start_at(loadings)
+            module.likelihood.start_at(torch.from_numpy(model.noise), floor)
+        else:  # the output is on the link's own scale
+            scale, location = torch.from_numpy(frame.scale), torch.from_numpy(frame.location)
+            module.decoder.start_at(scale[:, None] * loadings, location)
+        return np.ones(n_components)
+
+    def _store(self, net, frame, code_scale, rows, best=None):
+        super()._store(net, frame, code_scale, rows, best)
+        module = net.inference_module(torch.float64)
+        with torch.inference_mode():
+            parts = rows.tensors[0].split(4096)
+            totals = [gaussian_kl(*module.posterior(x.double())).sum(0) for x in parts]
+        self.kl_per_component_ = (sum(totals) / len(rows)).numpy(force=True)
+        self.active_components_ = self.kl_per_component_ > _ACTIVE
+        if self._design["likelihood"] == "gaussian":
+            variance = module.likelihood.variance.numpy(force=True).copy()
+            self.noise_variance_ = np.where(frame.constant, 0, variance * frame.scale**2)
+
+    def _warn(self, net, nothing_better=False):
+        if self.best_loss_ is None or self.active_components_.any() or net.outcome_ in ("diverged", "interrupted"):
+            super()._warn(net, nothing_better)
+            return
+        warnings.warn(
+            "The posterior collapsed: no component of the code says anything about a row. Lower "
+            f"beta={self.beta!r} or start with start='factor_analysis'; if that changes nothing, the columns of X have "
+            "nothing in common.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

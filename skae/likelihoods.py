@@ -1,0 +1,102 @@
+"""Likelihoods of a row given its code: log-density, mean and draw of each. Torch only: no numpy, no scikit-learn."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Likelihood(nn.Module):
+    """A density of rows given the decoder's output ``eta``; columns that do not vary count for nothing.
+
+    Subclasses give ``link`` (whose inverse turns eta into the mean), ``log_prob`` of each entry, ``mean`` and ``draw``.
+    """
+
+    link: str
+    varies: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("varies", torch.ones(n_features))
+
+    def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def mean(self, eta: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, eta: Tensor, x: Tensor) -> Tensor:
+        """Log-density of each row: (..., n_features) -> (...)."""
+        return (self.log_prob(eta, x) * self.varies).sum(-1)
+
+
+class Gaussian(Likelihood):
+    r"""Normal with the decoder's output as mean and a variance a column, learned.
+
+    .. math:: \log p(x | \eta) = \sum_j -\tfrac12 \log(2 \pi \sigma_j^2) - \frac{(x_j - \eta_j)^2}{2 \sigma_j^2}
+
+    The variance is ``floor + exp(log_excess)``: it can fall to the floor and no further, which keeps densities finite.
+
+    Shape
+    -----
+    eta, x: (..., n_features) -> log_prob: (..., n_features).
+    """
+
+    link = "identity"
+    floor: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__(n_features)
+        self.log_excess = nn.Parameter(torch.zeros(n_features))
+        self.register_buffer("floor", torch.full((n_features,), 1e-12))
+
+    @torch.no_grad()
+    def start_at(self, variance: Tensor, floor: Tensor) -> None:
+        """Begin at this variance; training may not bring it under ``floor``, a start that lies there can only rise."""
+        self.floor.copy_(torch.minimum(floor, variance / 2))
+        self.log_excess.copy_((variance - self.floor).log())
+
+    @property
+    def variance(self) -> Tensor:
+        return self.floor + self.log_excess.exp()
+
+    def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
+        variance = self.variance
+        return -0.5 * ((x - eta).square() / variance + variance.log() + math.log(2 * math.pi))
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return eta
+
+    def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(eta.shape, generator=generator, dtype=eta.dtype, device=eta.device)
+        return eta + self.variance.sqrt() * noise
+
+
+class Bernoulli(Likelihood):
+    r"""Bernoulli with the decoder's output as log-odds, for rows in [0, 1].
+
+    .. math:: \log p(x | \eta) = \sum_j x_j \eta_j - \log(1 + e^{\eta_j})
+
+    Shape
+    -----
+    eta, x: (..., n_features) -> log_prob: (..., n_features).
+    """
+
+    link = "logit"
+
+    def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
+        return x * eta - nn.functional.softplus(eta)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return torch.sigmoid(eta)
+
+    def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.bernoulli(torch.sigmoid(eta), generator=generator)
+
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {"gaussian": Gaussian, "bernoulli": Bernoulli}

@@ -1,0 +1,418 @@
+"""Densities, samples and codes of the VAE, held against closed forms and brute force."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.preprocessing import scale
+from torch import nn
+
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
+
+
+def quick(n_components=2, **parameters):
+    return VAEGenerator(n_components, **{"max_iter": 10, "random_state": 0} | parameters)
+
+
+def varying(X):
+    return X[:, X.std(axis=0) > 0]
+
+
+VARYING_TABLES = {
+    "iris": load_iris,
+    "wine": load_wine,
+    "breast cancer": load_breast_cancer,
+    "diabetes": load_diabetes,
+    "digits": load_digits,
+}
+
+
+@pytest.fixture(params=VARYING_TABLES)
+def varying_table(request):
+    return varying(VARYING_TABLES[request.param]().data)
+
+
+@pytest.fixture(params=["raw", "scaled"])
+def scaled_table(request, varying_table):
+    return varying_table if request.param == "raw" else scale(varying_table)
+
+
+@pytest.fixture
+def linear_gaussian(seed):
+    """Rows of a linear-Gaussian model with three factors in eight columns of different units."""
+    rng = np.random.RandomState(seed)
+    W, noise = rng.normal(size=(8, 3)), rng.uniform(0.1, 1, size=8)
+    X = rng.normal(size=(2000, 3)) @ W.T + np.sqrt(noise) * rng.normal(size=(2000, 8)) + 5
+    return X * 10.0 ** np.arange(-4, 4)
+
+
+def own_density(model, X):
+    """The exact log-density of the linear model with this one's loadings and noise."""
+    covariance = model.components_.T @ model.components_ + np.diag(model.noise_variance_)
+    unit = np.sqrt(np.diag(covariance))
+    whitened = multivariate_normal(np.zeros(len(unit)), covariance / np.outer(unit, unit), allow_singular=True)
+    return whitened.logpdf((X - model.mean_) / unit) - np.log(unit).sum()
+
+
+# Step zero is the linear model.
+
+
+def test_from_pca_the_density_is_pcas(scaled_table):
+    for k in (1, 2, 3):
+        pca = PCA(k, svd_solver="full").fit(scaled_table)
+        model = quick(k, start="pca", max_iter=0).fit(scaled_table)
+        assert model.score(scaled_table) == pytest.approx(pca.score(scaled_table), abs=1e-6)
+        np.testing.assert_allclose(
+            model.score_samples(scaled_table), pca.score_samples(scaled_table), rtol=1e-6, atol=1e-6
+        )
+        np.testing.assert_allclose(model.noise_variance_, pca.noise_variance_)
+
+
+def test_from_factor_analysis_the_density_is_at_least_its(scaled_table):
+    for k in (1, 2, 3, 8):
+        if k < scaled_table.shape[1]:
+            reference = FactorAnalysis(k, random_state=0).fit(scaled_table).score(scaled_table)
+            assert quick(k, max_iter=0).fit(scaled_table).score(scaled_table) >= reference - 0.01
+
+
+@pytest.mark.parametrize("start", ["factor_analysis", "pca"])
+def test_without_training_the_bound_is_the_exact_density(varying_table, start):
+    X = scale(varying_table)
+    for k in (1, 3):
+        model = quick(k, start=start, max_iter=0).fit(X)
+        np.testing.assert_allclose(model.score_samples(X), own_density(model, X), rtol=1e-8, atol=1e-7)
+        np.testing.assert_allclose(model.log_likelihood(X, n_draws=3), model.score_samples(X), rtol=1e-8, atol=1e-7)
+
+
+def test_the_start_is_exact_for_every_size(linear_gaussian):
+    for k in (1, 4, 7, 8, 11):
+        model = quick(k, max_iter=0).fit(linear_gaussian)
+        np.testing.assert_allclose(model.score_samples(linear_gaussian), own_density(model, linear_gaussian), atol=1e-6)
+        assert model.transform(linear_gaussian).shape == (2000, k)
+
+
+def test_codes_are_posterior_means_and_rows_come_back_as_decoder_means(linear_gaussian):
+    X = linear_gaussian
+    model = quick(3, max_iter=0).fit(X)
+    W, noise = model.components_.T, model.noise_variance_
+    precision = np.eye(3) + W.T @ (W / noise[:, None])
+    expected = np.linalg.solve(precision, (W / noise[:, None]).T @ (X - model.mean_).T).T
+    np.testing.assert_allclose(model.transform(X), expected, atol=1e-8)
+    np.testing.assert_allclose(model.inverse_transform(expected), model.mean_ + expected @ W.T)
+
+
+def test_on_linear_data_training_stays_under_the_truth(linear_gaussian, seed):
+    train, test = linear_gaussian[:1500], linear_gaussian[1500:]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = quick(3, max_iter=30).fit(train)
+    rng = np.random.RandomState(seed)
+    W, noise = rng.normal(size=(8, 3)), rng.uniform(0.1, 1, size=8)
+    unit = 10.0 ** np.arange(-4, 4)
+    truth = (
+        multivariate_normal(np.full(8, 5.0), W @ W.T + np.diag(noise)).logpdf(test / unit).mean() - np.log(unit).sum()
+    )
+    assert truth - 0.1 < model.score(test) < truth + 0.02
+    linear = quick(3, max_iter=0).fit(train)
+    assert model.score(test) >= linear.score(test) - 0.05
+
+
+# Bounds of a nonlinear model.
+
+
+def trained(curve, k):
+    return VAEGenerator(k, hidden_layer_sizes=(16,), max_iter=40, learning_rate_init=1e-2, random_state=0).fit(curve)
+
+
+def brute_force(model, X, k):
+    """log p(x) by a fine grid over codes."""
+    axis = np.linspace(-6, 6, 1201 if k == 1 else 241)
+    grid = np.stack(np.meshgrid(*[axis] * k, indexing="ij"), axis=-1).reshape(-1, k)
+    mean = model.inverse_transform(grid)
+    log_prior = -0.5 * (grid**2).sum(axis=1) - 0.5 * k * np.log(2 * np.pi)
+    variance = model.noise_variance_
+    densities = [log_prior - 0.5 * ((x - mean) ** 2 / variance + np.log(2 * np.pi * variance)).sum(axis=1) for x in X]
+    return np.logaddexp.reduce(densities, axis=1) + k * np.log(axis[1] - axis[0])
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_bounds_lie_under_the_density_and_rise_with_draws(curve, k):
+    X = curve[:60]
+    model = trained(curve, k)
+    assert model.best_loss_ < model.linear_loss_ - 0.3
+    exact = brute_force(model, X, k).mean()
+    elbo = model.score(X)
+    bounds = [model.log_likelihood(X, n_draws=n).mean() for n in (100, 1000, 5000)]
+    assert elbo < exact
+    assert elbo < bounds[0] <= exact + 0.02
+    assert bounds[-1] == pytest.approx(exact, abs=0.02)
+    assert bounds[0] < bounds[-1] + 0.01
+
+
+def test_training_raises_the_held_out_density(digits):
+    noisy = digits + np.random.RandomState(0).uniform(size=digits.shape)
+    train, test = noisy[:1000], noisy[1000:1400]
+    model = quick(4, max_iter=30).fit(train)
+    assert model.score(test) > FactorAnalysis(4, random_state=0).fit(train).score(test) + 3
+
+
+def test_the_curve_is_in_nats_and_in_units_of_x(curve):
+    train, held_out = curve[:200], curve[200:]
+    for unit in (1, 1000):
+        model = quick(1, max_iter=20).fit(unit * train, X_val=unit * held_out)
+        assert -model.score(unit * held_out) == pytest.approx(model.best_loss_, abs=0.05)
+        assert model.linear_loss_ == pytest.approx(
+            -quick(1, max_iter=0).fit(unit * train).score(unit * held_out), abs=1e-3
+        )
+
+
+def test_a_row_is_worth_the_same_in_any_unit(curve):
+    model, moved = quick(1).fit(curve), quick(1).fit(1000 * curve + 5)
+    difference = model.score_samples(curve) - moved.score_samples(1000 * curve + 5)
+    np.testing.assert_allclose(difference, 5 * np.log(1000), atol=0.05)
+
+
+def test_a_reconstruction_is_near_the_autoencoders(digits):
+    noisy = digits + np.random.RandomState(0).uniform(size=digits.shape)
+    train, test = noisy[:1000], noisy[1000:]
+    vae = reconstruction_error(quick(8, max_iter=40).fit(train), test)
+    autoencoder = reconstruction_error(AutoencoderTransformer(8, max_iter=40, random_state=0).fit(train), test)
+    assert vae < 1.4 * autoencoder
+
+
+# A row's numbers are its own.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_and_codes_do_not_depend_on_batch_order_or_call(curve, dtype):
+    model = trained(curve, 2)
+    X = curve.astype(dtype)
+    order = np.random.RandomState(0).permutation(len(X))
+    tolerance = 1e-3 if dtype == np.float32 else 1e-9
+    for method in (model.score_samples, model.log_likelihood, model.transform):
+        whole = method(X)
+        assert whole.dtype == dtype
+        np.testing.assert_array_equal(whole, method(X))
+        np.testing.assert_allclose(method(X[order]), whole[order], atol=tolerance)
+        np.testing.assert_allclose(np.concatenate([method(X[i : i + 1]) for i in range(5)]), whole[:5], atol=tolerance)
+
+
+def test_scores_in_small_blocks_are_the_same(curve, monkeypatch):
+    from skae import _generator
+
+    model = trained(curve, 2)
+    whole = model.score_samples(curve)
+    monkeypatch.setattr(_generator, "_BLOCK", 1000)
+    np.testing.assert_allclose(model.score_samples(curve), whole, atol=1e-9)
+
+
+def test_constant_columns_add_nothing_to_a_density(curve):
+    with_constants = np.hstack([np.full((300, 1), 7.5), curve])
+    for parameters in ({}, {"start": "pca"}, {"start": "random"}):
+        model, plain = (quick(1, max_iter=0, **parameters).fit(X) for X in (with_constants, curve))
+        if parameters.get("start") != "random":
+            np.testing.assert_allclose(model.score_samples(with_constants), plain.score_samples(curve))
+        moved = with_constants.copy()
+        moved[:, 0] = -1
+        np.testing.assert_array_equal(model.score_samples(moved), model.score_samples(with_constants))
+        assert (model.sample(9, random_state=0)[:, 0] == 7.5).all()
+        assert model.noise_variance_[0] == 0
+
+
+def test_duplicated_columns_keep_the_density_finite(curve):
+    model = quick(2, max_iter=30).fit(np.hstack([curve, curve]))
+    assert np.isfinite(model.score(np.hstack([curve, curve])))
+    assert (model.noise_variance_ >= 0.99e-6 * np.hstack([curve, curve]).var(axis=0)).all()
+
+
+# Samples.
+
+
+def test_samples_of_the_linear_model_have_its_moments(linear_gaussian):
+    model = quick(3, max_iter=0).fit(linear_gaussian)
+    rows = model.sample(60000, random_state=0)
+    unit = linear_gaussian.std(axis=0)
+    covariance = model.components_.T @ model.components_ + np.diag(model.noise_variance_)
+    np.testing.assert_allclose((rows.mean(axis=0) - model.mean_) / unit, 0, atol=0.02)
+    np.testing.assert_allclose(np.cov(rows.T) / np.outer(unit, unit), covariance / np.outer(unit, unit), atol=0.03)
+    means = model.sample(60000, noise=False, random_state=0)
+    np.testing.assert_allclose(
+        np.cov(means.T) / np.outer(unit, unit),
+        model.components_.T @ model.components_ / np.outer(unit, unit),
+        atol=0.03,
+    )
+
+
+def test_sample_is_seeded_by_its_own_seed(curve):
+    model = quick().fit(curve)
+    np.testing.assert_array_equal(model.sample(5, random_state=3), model.sample(5, random_state=3))
+    assert (model.sample(5) != model.sample(5)).any()
+    assert (model.sample(5, random_state=3) != model.sample(5, random_state=4)).any()
+    assert model.sample().shape == (1, 5)
+
+
+def test_samples_look_like_rows(curve):
+    model = VAEGenerator(2, max_iter=150, learning_rate_init=5e-3, random_state=0).fit(curve)
+    rows = model.sample(2000, random_state=0)
+    np.testing.assert_allclose(rows.mean(axis=0), curve.mean(axis=0), atol=0.3)
+    # The second column is the square of the first; a linear model cannot say so.
+    assert np.median(np.abs(rows[:, 1] - rows[:, 0] ** 2)) < 0.3
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+def test_a_frame_was_fitted_so_a_frame_is_sampled(curve, frame):
+    X = frame(dict(zip("abcde", curve.T, strict=True)))
+    model = pickle.loads(pickle.dumps(quick().fit(X)))
+    rows = model.sample(4, random_state=0)
+    assert isinstance(rows, frame)
+    assert list(rows.columns) == list("abcde")
+    np.testing.assert_allclose(rows.to_numpy(), quick().fit(curve).sample(4, random_state=0), atol=1e-6)
+
+
+# Bernoulli.
+
+
+def test_bernoulli_samples_are_bits_and_its_means_probabilities(digits):
+    X = (digits[:400] > 8).astype(float)
+    model = quick(4, likelihood="bernoulli", max_iter=20).fit(X)
+    assert set(np.unique(model.sample(50, random_state=0))) == {0.0, 1.0}
+    means = model.sample(50, noise=False, random_state=0)
+    assert 0 <= means.min() < 0.1 < 0.9 < means.max() <= 1
+    assert not hasattr(model, "noise_variance_")
+    independent = np.clip(X.mean(axis=0), 1e-3, 1 - 1e-3)
+    baseline = (X * np.log(independent) + (1 - X) * np.log1p(-independent)).sum(axis=1).mean()
+    assert baseline + 2 < model.score(X) < 0
+    assert model.log_likelihood(X).mean() > model.score(X)
+
+
+def test_bernoulli_learns_from_its_start(digits):
+    X = (digits[:400] > 8).astype(float)
+    model = quick(4, likelihood="bernoulli", max_iter=20).fit(X)
+    assert model.best_loss_ < model.linear_loss_ - 1
+
+
+# Components in use.
+
+
+def test_components_in_use_are_counted(linear_gaussian):
+    model = quick(6, max_iter=0, early_stopping=False).fit(linear_gaussian)
+    signal = np.einsum("kj,kj->k", model.components_, model.components_ / model.noise_variance_)
+    codes = model.transform(linear_gaussian)
+    expected = 0.5 * ((codes**2).mean(axis=0) + 1 / (1 + signal) + np.log1p(signal) - 1)
+    np.testing.assert_allclose(model.kl_per_component_, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(model.active_components_, model.kl_per_component_ > 0.01)
+    assert model.active_components_[:3].all()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"beta": 1e4, "early_stopping": False, "max_iter": 200, "learning_rate_init": 1e-2},
+        {"beta": 1e4, "start": "random", "early_stopping": False, "max_iter": 200, "learning_rate_init": 1e-2},
+        {"beta": 1e4, "likelihood": "bernoulli", "early_stopping": False, "max_iter": 200, "learning_rate_init": 1e-2},
+    ],
+    ids=["beta", "random start", "bernoulli"],
+)
+def test_a_collapsed_posterior_is_said_once_with_the_remedy(curve, parameters):
+    X = (curve > 0).astype(float) if "likelihood" in parameters else curve
+    with pytest.warns(ConvergenceWarning, match="collapsed.*Lower beta=10000.0") as caught:
+        model = quick(2, hidden_layer_sizes=(), **parameters).fit(X)
+    assert len(caught) == 1
+    assert not model.active_components_.any()
+
+
+def test_beta_weighs_the_code_in_training_and_not_in_scores(curve):
+    small, large = (quick(2, beta=beta, early_stopping=False, max_iter=60).fit(curve) for beta in (0.1, 4.0))
+    assert small.kl_per_component_.sum() > large.kl_per_component_.sum() + 0.3
+    again = quick(2, beta=4.0, max_iter=0).fit(curve)
+    assert again.score(curve) == pytest.approx(quick(2, max_iter=0).fit(curve).score(curve))
+
+
+# Own modules, partial_fit, determinism, bad input.
+
+
+def features(n_in, n_out):
+    return nn.Sequential(nn.Linear(n_in, 12), nn.Tanh())
+
+
+@pytest.mark.parametrize("start", ["factor_analysis", "random"])
+def test_own_features_of_any_width_get_their_heads(curve, start):
+    model = quick(2, encoder=features, decoder=features, start=start, max_iter=30).fit(curve)
+    assert model.transform(curve).shape == (300, 2)
+    if start == "random":
+        assert [type(part) for part in model.net_.module_.encoder] == [nn.Sequential, nn.Linear]
+        assert not hasattr(model, "components_")
+    else:
+        linear = quick(2, encoder=features, decoder=features, max_iter=0).fit(curve)
+        np.testing.assert_allclose(linear.score_samples(curve), own_density(linear, curve), atol=1e-6)
+
+
+def test_partial_fit_learns(curve):
+    model = quick(1)
+    for _ in range(40):
+        model.partial_fit(curve)
+    assert model.n_iter_ == 40
+    assert model.best_loss_ is None
+    assert model.score(curve) > quick(1, max_iter=0).fit(curve).score(curve)
+
+
+def test_same_seed_same_fit(curve):
+    one, two, other = (quick(random_state=s).fit(curve) for s in (3, 3, 4))
+    np.testing.assert_array_equal(one.score_samples(curve), two.score_samples(curve))
+    assert one.loss_curve_ == two.loss_curve_ != other.loss_curve_
+
+
+def test_noise_alone_leaves_the_linear_start(seed):
+    X = np.random.RandomState(seed).normal(size=(80, 6))
+    with pytest.warns(ConvergenceWarning, match="linear start") as caught:
+        model = quick(2, learning_rate_init=0.03).fit(X)
+    assert len(caught) == 1
+    assert model.score(X) == quick(2, max_iter=0).fit(X).score(X)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"likelihood": "normal"}, "likelihood='normal' is not known. Use one of 'gaussian', 'bernoulli'"),
+        ({"start": "fa"}, "start='fa' is not known. Use one of 'factor_analysis', 'pca', 'random'"),
+        ({"beta": -1}, "beta=-1"),
+        ({"n_components": 0}, "n_components=0"),
+        ({"n_components": 999}, "n_components=999 is more than the 300 rows"),
+        ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' needs values in \[0, 1\].*likelihood='gaussian'"),
+        ({"encoder": lambda n_in, n_out: nn.Linear(n_in + 1, n_out)}, "cannot take rows of 5 columns"),
+    ],
+    ids=str,
+)
+def test_a_bad_parameter_is_named(curve, parameters, message):
+    model = quick(**parameters)
+    with pytest.raises(ValueError, match=message):
+        model.fit(curve)
+    for method in ("transform", "score", "log_likelihood", "inverse_transform"):
+        with pytest.raises(NotFittedError):
+            getattr(model, method)(curve)
+    with pytest.raises(NotFittedError):
+        model.sample()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model: model.sample(0), "n_samples=0"),
+        (lambda model: model.sample(2.5), "n_samples=2.5"),
+        (lambda model: model.sample(2, noise="no"), "noise='no'"),
+        (lambda model: model.log_likelihood(np.zeros((2, 5)), n_draws=0), "n_draws=0"),
+        (lambda model: model.score(np.zeros((2, 4))), "4 features"),
+        (lambda model: model.inverse_transform(np.zeros((2, 3))), "n_components_=2"),
+        (lambda model: model.score([[np.nan] * 5]), "NaN"),
+    ],
+)
+def test_a_bad_call_is_named(curve, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(quick().fit(curve))

@@ -1,0 +1,109 @@
+import pytest
+import torch
+from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
+
+from skae.likelihoods import LIKELIHOODS
+from skae.losses import NegativeELBO, gaussian_kl
+from skae.nn import MLP, VAE, VAEOutput, fixed_draws
+
+
+def draws(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def likelihood(name, n_features):
+    built = LIKELIHOODS[name](n_features).double()
+    if name == "gaussian":
+        variance = torch.linspace(0.5, 2, n_features, dtype=torch.float64)
+        built.start_at(variance, torch.full((n_features,), 1e-4))
+    return built
+
+
+def target(name, seed, *shape):
+    x = draws(seed, *shape)
+    return (x > 0).double() if name == "bernoulli" else x
+
+
+def reference(built, name, eta):
+    base = Normal(eta, built.variance.sqrt()) if name == "gaussian" else Bernoulli(logits=eta)
+    return Independent(base, 1)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_log_density_is_torchs(name, seed):
+    built, eta, x = likelihood(name, 4), draws(seed, 6, 4), target(name, seed + 1, 6, 4)
+    torch.testing.assert_close(built(eta, x), reference(built, name, eta).log_prob(x))
+    torch.testing.assert_close(built.mean(eta), reference(built, name, eta).mean)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_gradients_match_finite_differences(name, seed):
+    built, x = likelihood(name, 3), target(name, seed + 1, 5, 3)
+    parameters = [p.requires_grad_() for p in built.parameters()]
+    eta = draws(seed, 5, 3).requires_grad_()
+    torch.autograd.gradcheck(lambda eta, *_: built(eta, x), (eta, *parameters))
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_draws_have_the_moments_of_the_density(name, seed):
+    built = likelihood(name, 3)
+    eta = draws(seed, 1, 3).expand(40000, 3)
+    rows = built.draw(eta, torch.Generator().manual_seed(seed))
+    density = reference(built, name, eta[0])
+    spread = density.variance.sqrt()
+    assert ((rows.mean(0) - density.mean).abs() < 5 * spread / 200).all()
+    torch.testing.assert_close(rows.var(0), density.variance, rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_columns_that_do_not_vary_count_for_nothing(name, seed):
+    built, eta, x = likelihood(name, 4), draws(seed, 6, 4), target(name, seed + 1, 6, 4)
+    whole = built.log_prob(eta, x)
+    built.varies.copy_(torch.tensor([1.0, 0, 1, 0]))
+    torch.testing.assert_close(built(eta, x), whole[:, 0] + whole[:, 2])
+
+
+def test_noise_starts_where_it_is_told_and_stops_at_the_floor():
+    built = LIKELIHOODS["gaussian"](2).double()
+    variance = torch.tensor([0.3, 1e-9], dtype=torch.float64)
+    built.start_at(variance, torch.tensor([1e-4, 1e-4], dtype=torch.float64))
+    torch.testing.assert_close(built.variance, variance)
+    with torch.no_grad():
+        built.log_excess.fill_(-1000.0)
+    torch.testing.assert_close(built.variance, torch.tensor([1e-4, 5e-10], dtype=torch.float64))
+
+
+def test_kl_is_torchs_and_within_monte_carlo_error(seed):
+    mean, log_var = draws(seed, 5, 3), draws(seed + 1, 5, 3)
+    q, p = Normal(mean, (log_var / 2).exp()), Normal(0.0, 1.0)
+    torch.testing.assert_close(gaussian_kl(mean, log_var), kl_divergence(q, Normal(torch.zeros_like(mean), 1.0)))
+    z = mean + (log_var / 2).exp() * draws(seed + 2, 40000, 5, 3)
+    ratio = q.log_prob(z) - p.log_prob(z)
+    assert ((ratio.mean(0) - gaussian_kl(mean, log_var)).abs() < 5 * ratio.std(0) / 200).all()
+
+
+def test_the_objective_is_minus_the_bound_with_beta_on_its_kl(seed):
+    built = likelihood("gaussian", 4)
+    mean, log_var, eta, x = draws(seed, 6, 2), draws(seed + 1, 6, 2), draws(seed + 2, 3, 6, 4), draws(seed + 3, 6, 4)
+    output = VAEOutput(mean, log_var, None, eta)
+    fit, kl = built(eta, x).mean(0), gaussian_kl(mean, log_var).sum(1)
+    for beta in (0.0, 1.0, 4.0):
+        assert NegativeELBO(built, beta)(output, x).item() == pytest.approx((beta * kl - fit).mean().item())
+
+
+@pytest.mark.parametrize(("n_draws", "n_components"), [(16, 1), (16, 8), (64, 20)])
+def test_fixed_draws_have_mean_zero_and_identity_covariance(n_draws, n_components):
+    z = fixed_draws(n_draws, n_components)[:, 0]
+    torch.testing.assert_close(z.mean(0), torch.zeros(n_components, dtype=torch.float64))
+    torch.testing.assert_close(z.T @ z / n_draws, torch.eye(n_components, dtype=torch.float64))
+    assert torch.equal(z, fixed_draws(n_draws, n_components)[:, 0])
+
+
+def test_every_parameter_of_a_vae_gets_a_gradient(seed):
+    generator = torch.Generator().manual_seed(seed)
+    built = likelihood("gaussian", 5)
+    net = VAE(MLP([5, 8, 4], "tanh", generator), MLP([2, 8, 5], "tanh", generator), built).double()
+    x = draws(seed, 30, 5)
+    NegativeELBO(built)(net(x, fixed_draws(4, 2)), x).backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
