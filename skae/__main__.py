@@ -96,6 +96,23 @@ def _digits():
     return X, y, [note]
 
 
+def _read(path):
+    """The file as a DataFrame."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError("Reading a table needs pandas: pip install 'skae[compare]'.") from error
+
+    try:
+        if str(path).endswith((".parquet", ".pq")):
+            return pd.read_parquet(path)
+        with open(path, encoding="utf-8-sig") as file:
+            header = file.readline()
+        return pd.read_csv(path, sep=max(",;\t", key=header.count), encoding="utf-8-sig")
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}.") from error
+
+
 def read_table(path, target=None, raw=False):
     """Numeric columns of a CSV or Parquet file, complete rows only, and what was left out.
 
@@ -119,20 +136,7 @@ def read_table(path, target=None, raw=False):
     ValueError
         If the target is no column, or no numeric column or too few rows are left.
     """
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError("Reading a table needs pandas: pip install 'skae[compare]'.") from error
-
-    try:
-        if str(path).endswith((".parquet", ".pq")):
-            table = pd.read_parquet(path)
-        else:
-            with open(path, encoding="utf-8-sig") as file:
-                header = file.readline()
-            table = pd.read_csv(path, sep=max(",;\t", key=header.count), encoding="utf-8-sig")
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}.") from error
+    table = _read(path)
     if target is not None and target not in table:
         raise ValueError(
             f"--target {target} is no column of {path}. Its columns: {', '.join(map(str, table.columns))}."
@@ -172,7 +176,7 @@ def read_table(path, target=None, raw=False):
     if target is None:
         return X, None, notes
     y = table.loc[complete, target].infer_objects()
-    return X, y.to_numpy() if pd.api.types.is_numeric_dtype(y) else y.astype(str).to_numpy(), notes
+    return X, y.to_numpy() if np.issubdtype(y.to_numpy().dtype, np.number) else y.astype(str).to_numpy(), notes
 
 
 if __name__ == "__main__":

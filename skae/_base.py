@@ -145,8 +145,9 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         resolve_device(self.device)
 
     def _new_design(self):
-        """The parameters that decide what net is built. What follows a fit reads them here, as they were then."""
-        design = {name: getattr(self, name) for name in ("n_components", "activation", "start", "encoder", "decoder")}
+        """The parameters that decide what net is built and what it minimises, as they were when it was built."""
+        names = ("n_components", "activation", "start", "encoder", "decoder", "alpha")
+        design = {name: getattr(self, name) for name in names}
         widths = check.check_widths("hidden_layer_sizes", self.hidden_layer_sizes)
         return design | {"hidden_layer_sizes": _AUTO_WIDTHS if widths == "auto" else widths}
 
@@ -211,7 +212,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             module,
             self._objective(frame, module),
             draws=self._evaluation_draws(device),
-            alpha=self.alpha,
+            alpha=self._design["alpha"],
             lr=self.learning_rate_init,
             batch_size=_batch_size(self.batch_size, n_samples),
             iterator_train__generator=_generator(self._seed, device),
@@ -372,7 +373,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _apply(self, method, rows):
         """A method of the fitted module on an array, in the array's precision."""
-        module = self.net_.inference_module(torch.from_numpy(rows[:0]).dtype)
+        module = self.net_.inference_module(torch_dtype(rows))
         with torch.inference_mode():
             return getattr(module, method)(torch.from_numpy(np.ascontiguousarray(rows)).to(self.net_.device))
 
@@ -396,6 +397,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             except ValueError:  # fitted on a device that this machine lacks
                 device = torch.device("cpu")
             self.net_ = self._build_net(module, self._frame, 1, device).set_state(state["net_"])
+
+
+def torch_dtype(X):
+    """Torch's name for the precision of an array."""
+    return torch.float32 if X.dtype == np.float32 else torch.float64
 
 
 def _generator(seed, device):

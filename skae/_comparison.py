@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.multiclass import type_of_target
@@ -42,6 +42,7 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_j
     ----------
     X : array-like of shape (n_samples, n_features)
         Rows, in the units that errors should have. Scale columns of different units before.
+        Columns that are constant in a training fold are left out and named in the summary.
     y : array-like of shape (n_samples,), default=None
         Labels (or numbers) to predict from the codes, by logistic (linear) regression.
     n_components : sequence of int, default=(2, 4, 8, 16)
@@ -88,7 +89,13 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_j
             "AutoencoderTransformer": AutoencoderTransformer(random_state=0),
             "VAEGenerator": VAEGenerator(random_state=0),
         }
+    if not isinstance(estimators, dict) or not estimators or not all(isinstance(name, str) for name in estimators):
+        raise TypeError(f"estimators={estimators!r} must be a dict of names (str) to transformers, with one at least.")
     folds, y, predictor = _plan(X, y, cv)
+    varying = np.all([np.ptp(X[train], axis=0) > 0 for train, _ in folds], axis=0)
+    X, constant = X[:, varying], np.flatnonzero(~varying).tolist()
+    if not varying.any():
+        raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
     sizes, skipped = _usable_sizes(n_components, X.shape[1], min(len(train) for train, _ in folds))
 
     cells = [(size, name, fold) for size in sizes for name in estimators for fold in range(cv)]
@@ -111,7 +118,7 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_j
     test = folds[0][1]
     rows = {"rows": X[test[:_N_EXAMPLES]], "target": None if y is None else y[test], "models": examples}
     target_label = "accuracy" if isinstance(predictor, LogisticRegression) else "target R^2"
-    return Comparison(dict(results), skipped, target_label, rows)
+    return Comparison(dict(results), skipped, target_label, rows, constant)
 
 
 def _plan(X, y, cv):
@@ -176,17 +183,30 @@ def _measure(estimator, X, train, test, y, predictor):
         if isinstance(estimator, VAEGenerator):
             example["samples"] = np.asarray(estimator.sample(2 * _N_EXAMPLES, random_state=0))
         if predictor is not None:
-            model = make_pipeline(StandardScaler(), clone(predictor)).fit(estimator.transform(X[train]), y[train])
+            model = make_pipeline(StandardScaler(), clone(predictor))
+            model.fit(np.asarray(estimator.transform(X[train])), y[train])
             row["target_score"] = model.score(codes, y[test])
     return row | {"fit_seconds": fitted - began, "transform_seconds": transformed - fitted}, example
 
 
 def _log_likelihood(estimator, X):
-    """Mean log-density of the rows, in nats, in units of X; nan where the model has none."""
-    if not isinstance(estimator, PCA | FactorAnalysis) and get_tags(estimator).estimator_type != "density_estimator":
+    """Mean log-density of the rows, in nats, in units of X; nan where the model has none that is finite.
+
+    A Pipeline's is in the units of its last step, so it counts as none.
+
+    PCA and FactorAnalysis whose noise is at its floor have found a direction without any, as with duplicated columns:
+    their density is as high as the floor is low, and says nothing.
+    """
+    dense = isinstance(estimator, PCA | FactorAnalysis) or get_tags(estimator).estimator_type == "density_estimator"
+    if not dense or isinstance(estimator, Pipeline) or not hasattr(estimator, "score_samples"):
         return np.nan
-    with np.errstate(all="ignore"):
-        density = float(np.mean(estimator.score_samples(X)))
+    if isinstance(estimator, PCA | FactorAnalysis) and np.min(estimator.noise_variance_ / X.var(axis=0).max()) < 1e-11:
+        return np.nan
+    try:
+        with np.errstate(all="ignore"):
+            density = float(np.mean(estimator.score_samples(X)))
+    except (np.linalg.LinAlgError, ValueError):  # a covariance that has no inverse
+        return np.nan
     return density if np.isfinite(density) else np.nan
 
 
@@ -207,18 +227,21 @@ class Comparison:
     examples : dict or None, default=None
         Of the first fold: ten "rows", the "target" of all, and for each of "models" its codes, reconstructions and
         samples; for the pictures of a report.
+    constant : sequence of int, default=()
+        Columns left out.
 
     Attributes
     ----------
-    results, skipped, target_label, examples
+    results, skipped, target_label, examples, constant
         As given.
     """
 
-    def __init__(self, results, skipped=(), target_label="accuracy", examples=None):
+    def __init__(self, results, skipped=(), target_label="accuracy", examples=None, constant=()):
         self.results = results
         self.skipped = skipped
         self.target_label = target_label
         self.examples = examples
+        self.constant = constant
 
     def summary(self):
         """The table, a verdict for each model and size, and the answer.
@@ -276,16 +299,14 @@ class Comparison:
                         f"{at} the error of {_spoken(name)} is {100 * share.mean():.0f} % +- "
                         f"{100 * share.std():.0f} % of {self.reference}'s{stay}."
                     )
-            if gain := self._density_gain(size):
-                name, rival, nats = gain
-                more = (
-                    f"{abs(nats.mean()):.2f} +- {nats.std():.2f} nats a row {'above' if nats.mean() > 0 else 'below'}"
-                )
-                sentences.append(f"{at} the log-likelihood of {_spoken(name)} is {more} {_spoken(rival)}'s.")
+            densities = {name: values for (name, n), values in self._densities().items() if n == size}
+            if len(densities) > 1:
+                best, second = sorted(densities, key=lambda name: -densities[name].mean())[:2]
+                sentences.append(f"{at} {_lead(best, second, densities[best] - densities[second])}.")
         return sentences
 
     def answer(self):
-        """What to do, weighing error, density and time.
+        """What to do: by error, with what it costs in time, and by density.
 
         Returns
         -------
@@ -295,6 +316,9 @@ class Comparison:
         if self.skipped:
             sizes = ", ".join(map(str, self.skipped))
             sentences.append(f"Left out: {sizes} components, which do not reduce this table or exceed a fold's rows.")
+        if self.constant:
+            columns = ", ".join(map(str, self.constant))
+            sentences.append(f"Left out: columns {columns} (counted from 0), constant in the training rows of a fold.")
         return "\n".join(sentences)
 
     def plot(self, axes=None):
@@ -353,8 +377,9 @@ class Comparison:
 
     @property
     def reference(self):
-        """The model that verdicts compare with: "PCA" if there is one, else the first."""
-        return "PCA" if "PCA" in self.names else self.names[0]
+        """The model that verdicts compare with: "PCA" if there is one, else the first that reconstructs."""
+        with_error = [name for name in self.names if np.isfinite(self.folds("error", name, self.sizes[0])).all()]
+        return "PCA" if "PCA" in self.names else (with_error or self.names)[0]
 
     def folds(self, column, name, size):
         """A column's values over the folds of one model at one size.
@@ -384,19 +409,15 @@ class Comparison:
     def _share(self, name, size):
         """Error over the reference's, fold by fold; None for the reference and where one of the two has none."""
         base, error = self.folds("error", self.reference, size), self.folds("error", name, size)
-        if name == self.reference or not np.isfinite(error).all() or not (base > 0).all():
+        exact = self.folds("r2", self.reference, size) > 1 - 1e-12
+        if name == self.reference or not np.isfinite(error).all() or not (base > 0).all() or exact.any():
             return None
         return error / base
 
-    def _density_gain(self, size):
-        """A VAE, the best other model with a density, and the difference in nats, fold by fold; None without both."""
-        densities = {name: self.folds("log_likelihood", name, size) for name in self.names}
-        densities = {name: values for name, values in densities.items() if np.isfinite(values).all()}
-        rivals = [name for name in densities if name != "VAEGenerator"]
-        if "VAEGenerator" not in densities or not rivals:
-            return None
-        rival = max(rivals, key=lambda name: densities[name].mean())
-        return "VAEGenerator", rival, densities["VAEGenerator"] - densities[rival]
+    def _densities(self):
+        """Log-likelihoods over folds of each model and size that has them."""
+        cells = {(name, size): self.folds("log_likelihood", name, size) for size in self.sizes for name in self.names}
+        return {cell: values for cell, values in cells.items() if np.isfinite(values).all()}
 
     def _answer_by_error(self):
         shares = {
@@ -405,6 +426,8 @@ class Comparison:
             for name in self.names
             if (share := self._share(name, size)) is not None
         }
+        if not shares:
+            return []
         gains = {key: share.mean() for key, share in shares.items() if _is_gain(share)}
         if not gains:
             return [
@@ -427,22 +450,30 @@ class Comparison:
             yield f"It needs {enough[0]} components for the error of {self.reference} with {most}."
 
     def _answer_by_density(self):
-        gains = [(size, gain) for size in self.sizes if (gain := self._density_gain(size))]
-        if not gains:
+        """The best model over all sizes beside the best of the others; nothing where only one has a density."""
+        densities = self._densities()
+        best = max(densities, key=lambda cell: densities[cell].mean(), default=None)
+        others = [cell for cell in densities if best and cell[0] != best[0]]
+        if not others:
             return
-        size, (name, rival, nats) = max(gains, key=lambda item: item[1][2].mean())
-        if nats.mean() - nats.std() > 0:
-            yield (
-                f"For densities and new rows: {_spoken(name)}, {nats.mean():.2f} nats a row above {_spoken(rival)} at "
-                f"{size} components, by a lower bound."
-            )
+        second = max(others, key=lambda cell: densities[cell].mean())
+        gain = densities[best] - densities[second]
+        ahead, behind = (f"{_spoken(name)} with {size}" for name, size in (best, second))
+        if gain.mean() > gain.std():
+            yield f"For densities and new rows: {ahead} components, {gain.mean():.2f} nats a row above {behind}."
         else:
-            yield f"For densities: stay with {_spoken(rival)}, which {_spoken(name)} does not beat beyond the spread."
+            yield f"For densities: {ahead} components and {behind} are within the spread; take the simpler one."
 
 
 def _is_gain(share):
     """Whether errors are below the reference's by enough to matter and beyond their spread."""
     return share.mean() <= _WORTH_IT and share.mean() + share.std() <= 1
+
+
+def _lead(best, second, gain):
+    """How far the best density is ahead of the second."""
+    nats = f"{gain.mean():.2f} +- {gain.std():.2f} nats a row above {_spoken(second)}'s"
+    return f"the highest log-likelihood is that of {_spoken(best)}, {nats}"
 
 
 def _spoken(name):

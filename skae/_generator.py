@@ -15,13 +15,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
-from skae._base import BaseNetTransformer, build_own
+from skae._base import BaseNetTransformer, build_own, torch_dtype
 from skae.likelihoods import LIKELIHOODS
 from skae.losses import NegativeELBO, gaussian_kl
 from skae.nn import VAE, Headed, fixed_draws, linear
 from skae.starts import factor_analysis_start, probabilistic_pca_start
 
-# Draws a row: at least so many in scores; so many in the losses of held-out rows, where each costs a pass.
+# Draws a row, or two for each component if that is more: in scores, and in the losses of held-out rows.
 _SCORE_DRAWS = 64
 _EVALUATION_DRAWS = 16
 # Training brings no noise variance under this share of its column's variance; a start that lies lower may stay.
@@ -49,10 +49,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         [0, 1], of zeros and ones if its scores are to be probabilities; the net sees X after a logit.
 
     start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
-        "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence (above 200 columns at
-        probabilistic PCA, as EM would take long), "pca" at probabilistic PCA, whose density is `PCA.score`'s, "random"
-        with random weights; own modules then get X as it is. With "bernoulli" the start is that of the rows after the
-        logit: a good beginning, not an identity.
+        "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence (at probabilistic PCA above
+        200 columns, where EM would take long, and with no more rows than columns, which it would learn by heart),
+        "pca" at probabilistic PCA, whose density is `PCA.score`'s, "random" with random weights; own modules then get
+        X as it is. With "bernoulli" the start is that of the rows after the logit: a good beginning, not an identity.
 
     beta : float, default=1.0
         Weight of the KL term in training. Scores always have 1.
@@ -168,9 +168,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     covariance, so that it is exact for linear models: there the bound meets :math:`\log p(x)` [2]_.
 
     Each column is centred and divided by its standard deviation for the net; densities are told in X's units.
-    Constant columns add nothing to a density and come back constant. Noise is kept from vanishing: a start's variance
-    is at least 1e-6 of its column's ("pca": 1e-12), and training brings none under 1e-4 (a standard deviation of a
-    hundredth of the column's), since duplicated columns would make any density unbounded.
+    Constant columns add nothing to a density and come back constant (from own modules that start at random, as these
+    make them). Noise is kept from vanishing, since duplicated columns would make any density unbounded: a start's
+    variance is at least 1e-6 of its column's ("pca": 1e-12), and training brings none under 1e-4, a standard deviation
+    of a hundredth of the column's, or under half its start if that is less.
 
     References
     ----------
@@ -255,7 +256,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         X = self._check_rows(X)
         n_draws = max(_SCORE_DRAWS, 2 * self.n_components_)
 
-        def bound(module, output, x):
+        def bound(module, output, x, noise):
             kl = gaussian_kl(output.mean, output.log_var).sum(1)
             return module.likelihood(output.eta, x).mean(0) - kl
 
@@ -297,8 +298,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         generator = torch.Generator().manual_seed(0)
         draws = torch.randn((n_draws, 1, self.n_components_), generator=generator, dtype=torch.float64)
 
-        def bound(module, output, x):
-            noise = (output.z - output.mean) * (-output.log_var / 2).exp()
+        def bound(module, output, x, noise):
             log_ratio = 0.5 * (noise.square() + output.log_var - output.z.square()).sum(-1)  # log p(z) - log q(z | x)
             return (module.likelihood(output.eta, x) + log_ratio).logsumexp(0) - math.log(n_draws)
 
@@ -340,7 +340,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _densities(self, X, draws, bound):
         """``bound`` of each row, given the net's output at these draws, in units of X."""
-        module = self.net_.inference_module(torch.from_numpy(X[:0]).dtype)
+        module = self.net_.inference_module(torch_dtype(X))
         device = self.net_.device
         jacobian = self._log_unit(self._frame)
 
@@ -348,8 +348,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             inputs = torch.from_numpy(self._frame.to_net(rows)).to(device)
             targets = inputs if self._frame.link == "identity" else torch.tensor(rows, device=device)
             with torch.inference_mode():
-                output = module(inputs, draws.to(inputs))
-                return (bound(module, output, targets) - jacobian).numpy(force=True)[:, None]
+                noise = draws.to(inputs)
+                densities = bound(module, module(inputs, noise), targets, noise) - jacobian
+            # Of a row so far off that the arithmetic overflows, the density is nothing.
+            return densities.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)[:, None]
 
         block = max(1, _BLOCK // (len(draws) * X.shape[1]))
         return self._map_rows(X, densities, 1, block=block)[:, 0]
@@ -357,8 +359,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _in_container(self, rows):
         if self._container is None:
             return rows
-        names = getattr(self, "feature_names_in_", range(self.n_features_in_))
-        return import_module(self._container).DataFrame(dict(zip(names, rows.T, strict=True)))
+        library, names = self._container
+        return import_module(library).DataFrame(dict(zip(names, rows.T, strict=True)))
 
     # Hooks of the fit recipe.
 
@@ -371,7 +373,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _check_rows(self, X, *, reset=False, ensure_min_samples=1):
         if reset:
             library = type(X).__module__.split(".")[0]
-            self._container = library if library in ("pandas", "polars") else None
+            self._container = (library, list(X.columns)) if library in ("pandas", "polars") else None
         return super()._check_rows(X, reset=reset, ensure_min_samples=ensure_min_samples)
 
     def _check_values(self, X):
@@ -379,19 +381,20 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         check.check_range(X, "likelihood", likelihood)
 
     def _new_design(self):
-        return super()._new_design() | {"likelihood": self.likelihood}
+        return super()._new_design() | {"likelihood": self.likelihood, "beta": self.beta}
 
     def _link(self):
         return LIKELIHOODS[self._design["likelihood"]].link
 
     def _inverse_link(self, eta):
-        return torch.sigmoid(eta) if self._design["likelihood"] == "bernoulli" else eta
+        return self.net_.module_.likelihood.mean(eta)
 
     def _objective(self, frame, module):
-        return NegativeELBO(module.likelihood, self.beta)
+        return NegativeELBO(module.likelihood, self._design["beta"])
 
     def _evaluation_draws(self, device):
-        return fixed_draws(_EVALUATION_DRAWS, self._design["n_components"]).to(device)
+        n_components = self._design["n_components"]
+        return fixed_draws(max(_EVALUATION_DRAWS, 2 * n_components), n_components).to(device)
 
     def _own_correction(self, factory, n_in, n_out, generator, name):
         own, width = build_own(factory, n_in, n_out, generator, name, any_width=True)
@@ -421,11 +424,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         """Set the start's weights; codes have no unit but the prior's."""
         n_components, gaussian = self._design["n_components"], self._design["likelihood"] == "gaussian"
         with torch.no_grad():
-            module.likelihood.varies.copy_(torch.from_numpy(~frame.constant))
-        floor = torch.from_numpy(_NOISE_FLOOR * np.where(frame.constant, 1, frame.spread**2))
+            module.likelihood.varies.copy_(torch.from_numpy(frame.spread > 0))
+        variance = torch.from_numpy(np.where(frame.spread > 0, frame.spread**2, 1))
+        floor = _NOISE_FLOOR * variance
         if self._design["start"] == "random":
             if gaussian:
-                module.likelihood.start_at(torch.from_numpy(np.where(frame.constant, 1, frame.spread**2)), floor)
+                module.likelihood.start_at(variance, floor)
             return np.ones(n_components)
         start = {"factor_analysis": factor_analysis_start, "pca": probabilistic_pca_start}[self._design["start"]]
         model = start(standardised, frame.scale, n_components, random_state)
@@ -451,16 +455,20 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self.active_components_ = self.kl_per_component_ > _ACTIVE
         if self._design["likelihood"] == "gaussian":
             variance = module.likelihood.variance.numpy(force=True).copy()
-            self.noise_variance_ = np.where(frame.constant, 0, variance * frame.scale**2)
+            self.noise_variance_ = np.where(frame.spread > 0, variance * frame.scale**2, 0)
 
     def _warn(self, net, nothing_better=False):
         if self.best_loss_ is None or self.active_components_.any() or net.outcome_ in ("diverged", "interrupted"):
             super()._warn(net, nothing_better)
             return
+        if self.beta > 1:
+            remedy = f"Lower beta={self.beta!r}"
+        elif self._design["start"] == "random":
+            remedy = "Start with start='factor_analysis'"
+        else:
+            remedy = "The columns of X may have nothing in common; if they have, lower beta or give more rows"
         warnings.warn(
-            "The posterior collapsed: no component of the code says anything about a row. Lower "
-            f"beta={self.beta!r} or start with start='factor_analysis'; if that changes nothing, the columns of X have "
-            "nothing in common.",
+            f"The posterior collapsed: no component of the code says anything about a row. {remedy}.",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import platform
 from datetime import date
 from html import escape
@@ -62,18 +63,21 @@ def plot_curves(comparison, axes=None):
     """Error and, if any model has one, log-likelihood against the number of components."""
     columns = {"error": "held-out mean squared error", "log_likelihood": "held-out log-likelihood (nats a row)"}
     drawn = [c for c in columns if np.isfinite(comparison.results.get(c, [np.nan])).any()]
+    if not drawn:
+        raise ValueError("No model here has a reconstruction error or a density, so there is nothing to draw.")
     if axes is None:
         _, axes = _pyplot().subplots(1, len(drawn), figsize=(4.8 * len(drawn), 3.6), layout="constrained")
     for axis, column in zip(np.atleast_1d(axes), drawn, strict=False):
         for i, name in enumerate(comparison.names):
             folds = np.array([comparison.folds(column, name, size) for size in comparison.sizes])
-            if not np.isfinite(folds).all():
+            known = np.isfinite(folds).all(axis=1)
+            if not known.any():
                 continue
             axis.errorbar(
-                comparison.sizes,
-                folds.mean(axis=1),
-                folds.std(axis=1),
-                label=name,
+                np.array(comparison.sizes)[known],
+                folds[known].mean(axis=1),
+                folds[known].std(axis=1),
+                label=_plain(name),
                 color=_COLOURS[i % len(_COLOURS)],
                 marker=_MARKERS[i % len(_MARKERS)],
                 capsize=3,
@@ -102,7 +106,11 @@ def html_table(comparison):
 def write_report(comparison, path, feature_shape=None, notes=()):
     """Write the report of a comparison to a file."""
     plt = _pyplot()
-    figures = [("Error and density against the number of components", plot_curves(comparison))]
+    figures = []
+    if np.isfinite([*comparison.results["error"], *comparison.results["log_likelihood"]]).any():
+        figures.append(("Error and density against the number of components", plot_curves(comparison)))
+    if comparison.examples and feature_shape and math.prod(feature_shape) != comparison.examples["rows"].shape[1]:
+        feature_shape = None  # columns were left out
     if comparison.examples:
         figures += list(_example_figures(comparison, feature_shape))
     parts = []
@@ -169,7 +177,7 @@ def _rows_figure(lines, feature_shape):
             else:
                 axis.imshow(row.reshape(feature_shape), cmap="gray_r", vmin=low, vmax=high)
             axis.set(xticks=[], yticks=[])
-        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        line[0].set_ylabel(_plain(label), rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
 
@@ -183,11 +191,16 @@ def _codes_figure(comparison):
     for axis, name in zip(axes[0], comparison.names, strict=True):
         codes = comparison.examples["models"][name, 2]["codes"]
         points = axis.scatter(*codes.T, c=colours, cmap="tab10" if labels else "viridis", s=8)
-        axis.set(title=name, xticks=[], yticks=[])
+        axis.set(title=_plain(name), xticks=[], yticks=[])
     if labels and len(labels) <= 10:
         handles = points.legend_elements(num=None)[0]
         figure.legend(handles, labels, loc="outside right center", frameon=False)
     return figure
+
+
+def _plain(name):
+    """A name that matplotlib does not take for mathematics."""
+    return name.replace("$", r"\$")
 
 
 def _colours_of(target, n_rows):

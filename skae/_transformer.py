@@ -284,7 +284,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         check.check_range(X, "loss", self._design["loss"] if hasattr(self, "_design") else self.loss)
 
     def _new_design(self):
-        return super()._new_design() | {"loss": self.loss}
+        return super()._new_design() | {"loss": self.loss, "noise": self.noise, "sparsity": self.sparsity}
 
     @property
     def _fitted_loss(self):
@@ -297,11 +297,11 @@ class AutoencoderTransformer(BaseNetTransformer):
         return self._fitted_loss.inverse_link(eta)
 
     def _noise(self, frame):
-        return self.noise * frame.spread if self.noise else None
+        return self._design["noise"] * frame.spread if self._design["noise"] else None
 
     def _objective(self, frame, module):
         varies = torch.from_numpy(~frame.constant).float() if frame.constant.any() else None
-        return ReconstructionObjective(self._fitted_loss, self.sparsity, varies)
+        return ReconstructionObjective(self._fitted_loss, self._design["sparsity"], varies)
 
     def _own_correction(self, factory, n_in, n_out, generator, name):
         own, _ = build_own(factory, n_in, n_out, generator, name)

@@ -57,7 +57,7 @@ class Gaussian(Likelihood):
 
     @torch.no_grad()
     def start_at(self, variance: Tensor, floor: Tensor) -> None:
-        """Begin at this variance; training may not bring it under ``floor``, a start that lies there can only rise."""
+        """Begin at this variance; training may not bring it under ``floor``, or half the start if that is less."""
         self.floor.copy_(torch.minimum(floor, variance / 2))
         self.log_excess.copy_((variance - self.floor).log())
 

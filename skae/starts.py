@@ -234,7 +234,9 @@ def probabilistic_pca_start(X, scale, n_components, random_state):
 
 
 def factor_analysis_start(X, scale, n_components, random_state):
-    """Factor analysis by scikit-learn's EM, run to convergence; probabilistic PCA where EM would take long.
+    """Factor analysis by scikit-learn's EM, run to convergence; probabilistic PCA where that is no choice.
+
+    EM would take long on many columns, and with no more rows than columns it learns rows by heart.
 
     EM sees rows through their covariance only, so it is given the 2 n_features rows that have it; and it climbs to a
     local optimum, so it starts twice, from one noise variance in units of X and from one in units of ``X * scale``.
@@ -250,7 +252,7 @@ def factor_analysis_start(X, scale, n_components, random_state):
     """
     varying = X.any(axis=0)
     n_varying = int(varying.sum())
-    if not 0 < n_varying <= _MOST_FACTORED:
+    if not 0 < n_varying <= min(_MOST_FACTORED, len(X) - 1):
         return probabilistic_pca_start(X, scale, n_components, random_state)
     rows = _same_covariance(X[:, varying].astype(np.float64))
     fits = []
