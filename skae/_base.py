@@ -157,6 +157,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     # Whether each column gets a scale of its own; one for all keeps PCA's geometry.
     _scale_per_column = False
+    # Whether the loss has zero at its bottom, so that ratios of losses mean something.
+    _relative_loss = False
 
     def _evaluation_draws(self, device):
         """The draws of codes that evaluations share, for a net that samples, or None."""
@@ -213,6 +215,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self._objective(frame, module),
             draws=self._evaluation_draws(device),
             alpha=self._design["alpha"],
+            relative=self._relative_loss and self._design["start"] != "random",
             lr=self.learning_rate_init,
             batch_size=_batch_size(self.batch_size, n_samples),
             iterator_train__generator=_generator(self._seed, device),
@@ -284,9 +287,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.best_loss_ = self._in_units(best.loss, frame) if judged else min(finite)
             if self._design["start"] != "random":
                 self.linear_loss_ = self._in_units(best.start_loss, frame)
-        path = getattr(net.module_.decoder, "path", None)
-        if path is not None:
-            weight = path.weight.detach().cpu().numpy()
+        if isinstance(net.module_.decoder, CorrectedLinear):
+            weight = net.module_.decoder.linear_map()[0].numpy(force=True)[: len(frame.mean)]
             self.components_ = (weight / code_scale).T * self._output_unit(frame)
         self.net_ = net
 
@@ -374,7 +376,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _apply(self, method, rows):
         """A method of the fitted module on an array, in the array's precision."""
         module = self.net_.inference_module(torch_dtype(rows))
-        with torch.inference_mode():
+        with torch.no_grad():
             return getattr(module, method)(torch.from_numpy(np.ascontiguousarray(rows)).to(self.net_.device))
 
     # What a pickle holds.

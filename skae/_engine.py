@@ -155,6 +155,8 @@ class Net(NeuralNet):
         (module output, target) -> scalar.
     alpha : float, default=0.0
         L2 penalty on the weights of the nonlinear part.
+    relative : bool, default=False
+        Whether gradients are those of the loss over its value at the start, for losses that have a unit.
     progress : str or None, default=None
         Title of a progress bar on stderr.
     draws : Tensor of shape (n_draws, 1, n_components) or None, default=None
@@ -172,8 +174,9 @@ class Net(NeuralNet):
     _default_callbacks = []
     prefixes_ = [*NeuralNet.prefixes_, "optimizer"]  # known to skorch, though built only when training asks
 
-    def __init__(self, module, criterion, *, alpha=0.0, progress=None, draws=None, **kwargs):
+    def __init__(self, module, criterion, *, alpha=0.0, relative=False, progress=None, draws=None, **kwargs):
         self.alpha = alpha
+        self.relative = relative
         self.progress = progress
         self.draws = draws
         super().__init__(
@@ -203,11 +206,14 @@ class Net(NeuralNet):
         start = copy.deepcopy(self.module_.state_dict())
         with self._in_float32(start):
             best.begin(self._start_loss(rows, valid), start)
+            self._set_gradient_scale(best.start_loss)
             if epochs and any(p.requires_grad for p in self.module_.parameters()):
                 self._build_optimizer()
                 n_steps = epochs * len(self.get_iterator(rows, training=True))
                 if not any(isinstance(callback, LRScheduler) for _, callback in self.callbacks_):
-                    self.schedule_ = OneCycleLR(self.optimizer_, max_lr=self.lr, total_steps=n_steps)
+                    # A rise over 10 of 100 steps; torch cannot have one that ends after the first step.
+                    rise = 0.1 if n_steps > 10 else 0.3
+                    self.schedule_ = OneCycleLR(self.optimizer_, max_lr=self.lr, total_steps=n_steps, pct_start=rise)
                 self.partial_fit(rows, valid=valid, epochs=epochs, best=best)
         if valid is not None or self.outcome_ in ("diverged", "untrained"):
             self.module_.load_state_dict(best.weights)
@@ -224,6 +230,7 @@ class Net(NeuralNet):
         before = copy.deepcopy(self.module_.state_dict())
         with self._in_float32(before):
             if self.optimizer_ is None:
+                self._set_gradient_scale(self._start_loss(rows, None))
                 self._build_optimizer()
             for group in self.optimizer_.param_groups:
                 group["lr"] = self.lr
@@ -234,7 +241,7 @@ class Net(NeuralNet):
     def inference_module(self, dtype):
         """The module in eval mode, with weights of this dtype."""
         if dtype not in self._casts:
-            self._casts[dtype] = copy.deepcopy(self.module_).to(dtype)
+            self._casts[dtype] = copy.deepcopy(self.module_).to(dtype).requires_grad_(False)
         return self._casts[dtype].eval()
 
     def get_state(self):
@@ -242,12 +249,14 @@ class Net(NeuralNet):
         return {
             "weights": _to_arrays(self.module_.state_dict()),
             "optimizer": None if self.optimizer_ is None else _to_arrays(self.optimizer_.state_dict()),
+            "gradient_scale": self._gradient_scale,
             "history": self.history.to_list(),
         }
 
     def set_state(self, state):
         """Take over what `get_state` gave."""
         self.module_.load_state_dict(_to_tensors(state["weights"]))
+        self._gradient_scale = state["gradient_scale"]
         if state["optimizer"] is not None:
             self.module_.float()  # what the optimiser's averages are in
             self._build_optimizer()
@@ -285,8 +294,13 @@ class Net(NeuralNet):
 
     def _build_optimizer(self):
         penalised, free = split_parameters(self.module_)
-        groups = [{"params": penalised, "weight_decay": self.alpha}, {"params": free}]
+        groups = [{"params": penalised, "weight_decay": self.alpha * self._gradient_scale}, {"params": free}]
         self.optimizer_ = torch.optim.Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
+
+    def _set_gradient_scale(self, start_loss):
+        """Let Adam, whose epsilon has a unit, see losses relative to the start's, if these are sizes."""
+        if self.relative and 0 < start_loss < math.inf:
+            self._gradient_scale = 1 / start_loss
 
     def _start_loss(self, rows, valid):
         training = valid is None and self.iterator_train__noise is not None
@@ -318,6 +332,7 @@ class Net(NeuralNet):
         self._casts = {}
         self.outcome_ = "untrained"
         self.schedule_ = None
+        self._gradient_scale = 1.0
         return super().initialize()
 
     def initialize_module(self):
@@ -391,7 +406,7 @@ class Net(NeuralNet):
         x, target = batch
         output = self._output(x, training=True)
         loss = self.criterion_(output, target)
-        loss.backward()
+        (loss if self._gradient_scale == 1 else loss * self._gradient_scale).backward()
         if self.callbacks_:
             self.notify(
                 "on_grad_computed",

@@ -75,7 +75,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     batch_size : "auto" or int, default="auto"
         Rows a training step. "auto" is about a twelfth of the rows, from 32 to 128.
 
-    learning_rate_init : float, default=1e-3
+    learning_rate_init : float, default=3e-3
         Peak of the one-cycle schedule of Adam's step in `fit`, the constant step in `partial_fit`.
 
     max_iter : int, default=200
@@ -208,7 +208,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         encoder=None,
         decoder=None,
         batch_size="auto",
-        learning_rate_init=1e-3,
+        learning_rate_init=3e-3,
         max_iter=200,
         early_stopping=True,
         validation_fraction=0.1,
@@ -417,8 +417,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         design, generator = self._design, torch.Generator().manual_seed(self._seed)
         n_components, widths = design["n_components"], design["hidden_layer_sizes"]
         encoder = self._coder(n_features, 2 * n_components, widths, design["encoder"], generator, "encoder")
-        decoder = self._coder(n_components, n_features, widths[::-1], design["decoder"], generator, "decoder")
-        return VAE(encoder, decoder, LIKELIHOODS[design["likelihood"]](n_features))
+        likelihood = LIKELIHOODS[design["likelihood"]](n_features)
+        n_out = n_features * likelihood.n_parameters
+        decoder = self._coder(n_components, n_out, widths[::-1], design["decoder"], generator, "decoder")
+        return VAE(encoder, decoder, likelihood)
 
     def _start(self, module, frame, standardised, random_state):
         """Set the start's weights; codes have no unit but the prior's."""
@@ -435,11 +437,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         model = start(standardised, frame.scale, n_components, random_state)
         weight, variance = (torch.from_numpy(part) for part in model.posterior())
         bias = torch.cat([torch.zeros(n_components, dtype=torch.float64), variance.log()])
-        module.encoder.start_at(torch.cat([weight, torch.zeros_like(weight)]), bias)
+        import os
+        U=os.environ.get("VU","1")=="1"
+        eu=torch.cat([variance.sqrt(), torch.ones_like(variance)]) if U else 1.0
+        module.encoder.start_at(torch.cat([weight, torch.zeros_like(weight)]), bias, unit=eu)
         loadings = torch.from_numpy(model.loadings)
         if gaussian:
-            module.decoder.start_at(loadings)
-            module.likelihood.start_at(torch.from_numpy(model.noise), floor)
+            noise = torch.from_numpy(model.noise)
+            du=torch.cat([noise.sqrt(), torch.ones_like(noise)]) if U else 1.0
+            module.decoder.start_at(torch.cat([loadings, torch.zeros_like(loadings)]), unit=du)
+            module.likelihood.start_at(noise, floor)
         else:  # the output is on the link's own scale
             scale, location = torch.from_numpy(frame.scale), torch.from_numpy(frame.location)
             module.decoder.start_at(scale[:, None] * loadings, location)
@@ -454,7 +461,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self.kl_per_component_ = (sum(totals) / len(rows)).numpy(force=True)
         self.active_components_ = self.kl_per_component_ > _ACTIVE
         if self._design["likelihood"] == "gaussian":
-            variance = module.likelihood.variance.numpy(force=True).copy()
+            with torch.inference_mode():
+                noises = [module.likelihood.variance(module.decode(module.encode(x.double()))).sum(0) for x in parts]
+            variance = (sum(noises) / len(rows)).numpy(force=True)
             self.noise_variance_ = np.where(frame.spread > 0, variance * frame.scale**2, 0)
 
     def _warn(self, net, nothing_better=False):

@@ -13,6 +13,12 @@ from skae.nn import Autoencoder, Gated
 from skae.starts import pca_start
 
 
+# Steps from the encoder's code towards the nearest point of the decoder's surface.
+_PROJECTIONS = 4
+# The least unit of training beside the scale of the data: rounding begins not far below.
+_SMALLEST_UNIT = 1e-7
+
+
 class AutoencoderTransformer(BaseNetTransformer):
     r"""Nonlinear PCA: an autoencoder that starts as PCA and trains only as far as held-out rows favour it.
 
@@ -64,7 +70,7 @@ class AutoencoderTransformer(BaseNetTransformer):
     batch_size : "auto" or int, default="auto"
         Rows a training step. "auto" is about a twelfth of the rows, from 32 to 128.
 
-    learning_rate_init : float, default=1e-3
+    learning_rate_init : float, default=3e-3
         Peak of the one-cycle schedule of Adam's step in `fit`, the constant step in `partial_fit`.
 
     max_iter : int, default=200
@@ -171,6 +177,8 @@ class AutoencoderTransformer(BaseNetTransformer):
     True
     """
 
+    _relative_loss = True
+
     def __init__(
         self,
         n_components=2,
@@ -185,7 +193,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         encoder=None,
         decoder=None,
         batch_size="auto",
-        learning_rate_init=1e-3,
+        learning_rate_init=3e-3,
         max_iter=200,
         early_stopping=True,
         validation_fraction=0.1,
@@ -287,6 +295,11 @@ class AutoencoderTransformer(BaseNetTransformer):
         return super()._new_design() | {"loss": self.loss, "noise": self.noise, "sparsity": self.sparsity}
 
     @property
+    def _plain(self):
+        """Whether training minimises the error of clean rows and nothing else."""
+        return not (self._design["noise"] or self._design["sparsity"])
+
+    @property
     def _fitted_loss(self):
         return LOSSES[self._design["loss"]]
 
@@ -320,16 +333,31 @@ class AutoencoderTransformer(BaseNetTransformer):
         n_components, widths = design["n_components"], design["hidden_layer_sizes"]
         encoder = self._coder(n_features, n_components, widths, design["encoder"], generator, "encoder")
         decoder = self._coder(n_components, n_features, widths[::-1], design["decoder"], generator, "decoder")
-        return Autoencoder(encoder, decoder)
+        projected = self._plain and design["start"] == "pca" and design["loss"] == "squared_error"
+        return Autoencoder(encoder, decoder, n_projections=_PROJECTIONS if projected else 0)
 
     def _start(self, module, frame, standardised, random_state):
         """Set the start's weights; the scale of the codes in X's units is returned."""
         if self._design["start"] == "random":
             return np.full(self._design["n_components"], frame.scale)
         start = pca_start(standardised, self._design["n_components"], random_state)
-        module.encoder.start_at(torch.from_numpy(start.encoder))
-        if frame.link == "identity":
-            module.decoder.start_at(torch.from_numpy(start.decoder))
-        else:  # the output is on the link's own scale
-            module.decoder.start_at(torch.from_numpy(start.decoder * frame.scale), torch.from_numpy(frame.location))
+        spread, code, output = self._units(start, frame)
+        scale, location = (1.0, 0.0 * frame.mean) if frame.link == "identity" else (frame.scale, frame.location)
+        encoder, decoder, location = (torch.from_numpy(a) for a in (start.encoder, start.decoder * scale, location))
+        module.encoder.start_at(encoder, input_unit=spread, unit=code)
+        module.decoder.start_at(decoder, location, unit=output * scale)
         return start.code_scale * frame.scale
+
+    def _units(self, start, frame):
+        """What training moves inputs of the encoder, codes and outputs of the decoder in: what PCA leaves of a row.
+
+        Where PCA leaves little, a step that is small beside the data is large beside the error. Noise and sparsity
+        give training more to do than that.
+        """
+        if not self._plain:
+            return (torch.ones(n) for n in (len(start.residual), len(start.code_scale), len(start.residual)))
+        typical = max(np.sqrt(np.square(start.residual).mean()), _SMALLEST_UNIT)
+        spread = np.maximum(frame.spread, typical)
+        code = np.minimum(1, typical * np.sqrt(len(start.residual)) / start.code_scale)
+        output = np.maximum(start.residual, 1e-4 * typical)
+        return (torch.from_numpy(unit) for unit in (spread, code, output))

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 class Likelihood(nn.Module):
     """A density of rows given the decoder's output ``eta``; columns that do not vary count for nothing.
 
-    Subclasses give ``link`` (whose inverse turns eta into the mean), ``log_prob`` of each entry, ``mean`` and ``draw``.
+    Subclasses give ``link`` (whose inverse turns eta into the mean), ``log_prob`` of each entry, ``mean`` and ``draw``,
+    and how many numbers of eta an entry takes: all first ones, then all second ones.
     """
 
     link: str
+    n_parameters = 1
     varies: Tensor
 
     def __init__(self, n_features: int) -> None:
@@ -36,18 +38,21 @@ class Likelihood(nn.Module):
 
 
 class Gaussian(Likelihood):
-    r"""Normal with the decoder's output as mean and a variance a column, learned.
+    r"""Normal whose mean and variance are the decoder's output.
 
-    .. math:: \log p(x | \eta) = \sum_j -\tfrac12 \log(2 \pi \sigma_j^2) - \frac{(x_j - \eta_j)^2}{2 \sigma_j^2}
+    .. math:: \log p(x | \eta) = \sum_j -\tfrac12 \log(2 \pi \sigma_j^2) - \frac{(x_j - \mu_j)^2}{2 \sigma_j^2}
 
-    The variance is ``floor + exp(log_excess)``: it can fall to the floor and no further, which keeps densities finite.
+    The first half of eta is the mean. The second half moves the logarithm of the variance around one level a column,
+    which is learned, by at most ``RANGE`` either way; the variance is ``floor`` plus that, which keeps densities finite.
 
     Shape
     -----
-    eta, x: (..., n_features) -> log_prob: (..., n_features).
+    eta: (..., 2 n_features), x: (..., n_features) -> log_prob: (..., n_features).
     """
 
     link = "identity"
+    n_parameters = 2
+    RANGE = 3.0
     floor: Tensor
 
     def __init__(self, n_features: int) -> None:
@@ -61,20 +66,21 @@ class Gaussian(Likelihood):
         self.floor.copy_(torch.minimum(floor, variance / 2))
         self.log_excess.copy_((variance - self.floor).log())
 
-    @property
-    def variance(self) -> Tensor:
-        return self.floor + self.log_excess.exp()
+    def variance(self, eta: Tensor) -> Tensor:
+        change = self.RANGE * torch.tanh(eta.chunk(2, -1)[1] / self.RANGE)
+        return self.floor + (self.log_excess + change).exp()
 
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
-        variance = self.variance
-        return -0.5 * ((x - eta).square() / variance + variance.log() + math.log(2 * math.pi))
+        variance = self.variance(eta)
+        return -0.5 * ((x - self.mean(eta)).square() / variance + variance.log() + math.log(2 * math.pi))
 
     def mean(self, eta: Tensor) -> Tensor:
-        return eta
+        return eta.chunk(2, -1)[0]
 
     def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(eta.shape, generator=generator, dtype=eta.dtype, device=eta.device)
-        return eta + self.variance.sqrt() * noise
+        mean = self.mean(eta)
+        noise = torch.randn(mean.shape, generator=generator, dtype=eta.dtype, device=eta.device)
+        return mean + self.variance(eta).sqrt() * noise
 
 
 class Bernoulli(Likelihood):

@@ -24,6 +24,10 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+# A step of `project` counts in full if it takes this share off a row's error.
+_WORTHWHILE = 0.01
+
+
 def linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
     """A linear layer, its weights and bias uniform within +-1 / sqrt(n_in): torch's own start, from ``generator``."""
     layer = nn.Linear(n_in, n_out, device="meta").to_empty(device="cpu")
@@ -111,7 +115,15 @@ class Headed(nn.Sequential):
 
 
 class CorrectedLinear(nn.Module):
-    """A x + b + f(x): a linear path and, if one is given, a nonlinear correction.
+    r"""A x + b + s * f(x / r): a linear path and, if one is given, a nonlinear correction.
+
+    What training adds to a start is told in units that the start decides: ``r`` of inputs, ``s`` of outputs. A step
+    of the optimiser, the same for all weights, is then of one size beside what the start leaves unexplained, however
+    small that is beside the data. With the start :math:`A_0 x + b_0`,
+
+    .. math:: A = A_0 + \operatorname{diag}(s)\, W \operatorname{diag}(1 / r), \qquad b = b_0 + s \odot c
+
+    where W and c are the weight and bias of ``path``. A random start has :math:`A_0 = 0` and all units 1.
 
     Parameters
     ----------
@@ -123,23 +135,84 @@ class CorrectedLinear(nn.Module):
     (n, n_in) -> (n, n_out)
     """
 
+    start_weight: Tensor
+    start_bias: Tensor
+    per_input: Tensor
+    unit: Tensor
+
     def __init__(self, path: nn.Linear, correction: MLP | Gated | Headed | None = None) -> None:
         super().__init__()
         self.path = path
         self.correction = correction
+        self.register_buffer("start_weight", torch.zeros_like(path.weight))
+        self.register_buffer("start_bias", torch.zeros_like(path.bias))
+        self.register_buffer("per_input", torch.ones(path.in_features))
+        self.register_buffer("unit", torch.ones(path.out_features))
 
     @torch.no_grad()
-    def start_at(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        """Make this exactly the linear map ``weight @ x + bias`` (bias zero if None)."""
-        self.path.weight.copy_(weight)
-        self.path.bias.zero_() if bias is None else self.path.bias.copy_(bias)
+    def start_at(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        input_unit: Tensor | float = 1.0,
+        unit: Tensor | float = 1.0,
+    ) -> None:
+        """Make this exactly the linear map ``weight @ x + bias`` (bias zero if None), with these units."""
+        self.start_weight.copy_(weight)
+        self.start_bias.zero_() if bias is None else self.start_bias.copy_(bias)
+        self.per_input.copy_(1 / torch.as_tensor(input_unit))
+        self.unit.copy_(torch.as_tensor(unit))
+        for parameter in self.path.parameters():
+            nn.init.zeros_(parameter)
         if self.correction is not None:
             self.correction.silence()
 
+    def linear_map(self) -> tuple[Tensor, Tensor]:
+        """A and b."""
+        weight = self.start_weight + self.unit[:, None] * self.path.weight * self.per_input
+        return weight, self.start_bias + self.unit * self.path.bias
+
     def forward(self, x: Tensor) -> Tensor:
+        line = nn.functional.linear(x, *self.linear_map())
         if self.correction is None:
-            return self.path(x)
-        return self.path(x) + self.correction(x)
+            return line
+        return line + self.unit * self.correction(x * self.per_input)
+
+
+def project(decoder: nn.Module, x: Tensor, z: Tensor, n_steps: int) -> Tensor:
+    r"""Codes nearer to those whose decoded rows are nearest to ``x`` in squared error, by descent from ``z``.
+
+    .. math:: z \leftarrow z - t\, (A_0' A_0)^{-1} J' (g(z) - x)
+
+    with g the decoder, J its Jacobian at z and A_0 its linear start: where g is linear, one step is the orthogonal
+    projection. Each row has its own step t, from 1 on, that shrinks after a step which did not help. That one is not
+    taken, and one that hardly helped only in part, so that rounding cannot decide between two codes.
+
+    Shape
+    -----
+    x: (n, n_features), z: (n, n_components) -> (n, n_components)
+    """
+
+    def errors(z: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            error = (decoder(z) - x).square().sum(1)
+            (gradient,) = torch.autograd.grad(error.sum(), z)
+        return error.detach()[:, None], gradient / 2
+
+    start = decoder.get_buffer("start_weight")
+    inverse = torch.linalg.pinv(start.T @ start, hermitian=True)
+    error, gradient = errors(z)
+    step = torch.ones_like(error)
+    for _ in range(n_steps):
+        proposal = z - step * (gradient @ inverse)
+        new_error, new_gradient = errors(proposal)
+        taken = ((error - new_error) / (_WORTHWHILE * error)).nan_to_num(0.0).clamp(0, 1)
+        z = torch.where(taken > 0, z.lerp(proposal, taken), z)
+        gradient = torch.where(taken > 0, gradient.lerp(new_gradient, taken), gradient)
+        error = torch.where(taken > 0, error.lerp(new_error, taken), error)
+        step = step * torch.lerp(torch.full_like(taken, 0.25), torch.full_like(taken, 1.2), taken)
+    return z
 
 
 class AutoencoderOutput(NamedTuple):
@@ -150,20 +223,30 @@ class AutoencoderOutput(NamedTuple):
 
 
 class Autoencoder(nn.Module):
-    """z = encoder(x), eta = decoder(z).
+    """z = encoder(x), eta = decoder(z); in eval mode, if asked, z is then brought to where eta is nearest to x.
+
+    Parameters
+    ----------
+    encoder, decoder : nn.Module
+    n_projections : int, default=0
+        Steps of `project` in eval mode. Training needs none: the encoder learns where they lead.
 
     Shape
     -----
     encode: (n, n_features) -> (n, n_components); decode: back.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, n_projections: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
+        self.n_projections = n_projections
 
     def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)
+        z = self.encoder(x)
+        if self.training or not self.n_projections:
+            return z
+        return project(self.decoder, x, z, self.n_projections)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z)

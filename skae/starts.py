@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import gen_batches
 
 # How far data are shrunk inside their range before a link with infinite ends: 0 and 1 become +-2.9 under logit.
 _SHRINKAGE = 0.1
@@ -21,6 +22,8 @@ _SMALLEST_CODE = 1e-4
 # and of factor analysis, whose noise on a column may otherwise vanish (a Heywood case) and its density with it.
 _SMALLEST_NOISE = 1e-12
 _SMALLEST_FACTOR_NOISE = 1e-6
+# Rows at a time where rows are worked on one by one: bounds memory.
+_BLOCK = 4096
 # Columns up to which EM costs little beside training.
 _MOST_FACTORED = 200
 
@@ -144,12 +147,14 @@ class LinearStart(NamedTuple):
     """An encoder ``z = encoder @ x`` and a decoder ``x = decoder @ z`` on standardised rows.
 
     ``encoder`` (n_components, n_features), ``decoder`` (n_features, n_components); the codes have unit variance, and
-    ``code_scale`` (n_components,) brings them back to the standardised rows' units.
+    ``code_scale`` (n_components,) brings them back to the standardised rows' units. ``residual`` (n_features,) is the
+    root mean square of what it leaves of each column.
     """
 
     encoder: np.ndarray
     decoder: np.ndarray
     code_scale: np.ndarray
+    residual: np.ndarray
 
 
 def pca_start(X, n_components, random_state):
@@ -184,7 +189,17 @@ def pca_start(X, n_components, random_state):
         encoder=np.vstack([directions / deviation[:, None], extra]),
         decoder=np.hstack([directions.T * deviation, np.zeros((X.shape[1], n_extra))]),
         code_scale=np.concatenate([deviation, np.ones(n_extra)]),
+        residual=_residual(X, pca.components_),
     )
+
+
+def _residual(X, directions):
+    """Root mean square, a column, of what rows have outside of these orthonormal directions."""
+    total = np.zeros(X.shape[1])
+    for rows in gen_batches(len(X), _BLOCK):
+        rest = X[rows] - X[rows] @ directions.T @ directions
+        total += np.einsum("ij,ij->j", rest, rest, dtype=np.float64)
+    return np.sqrt(total / len(X))
 
 
 class LinearGaussian(NamedTuple):

@@ -162,10 +162,10 @@ def test_without_early_stopping_a_bad_end_is_no_reason_to_go_back(curve):
     class Spoil(Callback):
         def on_epoch_end(self, net, **kwargs):
             with torch.no_grad():
-                net.module_.decoder.path.bias.fill_(10.0)
+                net.module_.decoder.start_bias.fill_(10.0)
 
     autoencoder = quick(early_stopping=False, max_iter=3, callbacks=[Spoil()]).fit(curve)
-    assert reconstruction_error(autoencoder, curve) > 50
+    assert reconstruction_error(autoencoder, curve) > 20
 
 
 def test_validation_fraction_is_the_share_of_rows_held_out(curve):
@@ -255,7 +255,7 @@ def test_sparsity_brings_codes_to_zero(curve):
 def test_alpha_shrinks_the_nonlinear_weights_and_leaves_the_linear_path(curve):
     nets = [quick(alpha=alpha, max_iter=60, early_stopping=False).fit(curve).net_.module_ for alpha in (0.0, 10.0)]
     weights = [float(net.encoder.correction[0].weight.norm().detach()) for net in nets]
-    paths = [float(net.encoder.path.weight.norm().detach()) for net in nets]
+    paths = [float(net.encoder.linear_map()[0].norm().detach()) for net in nets]
     assert weights[1] < 0.7 * weights[0]
     assert paths[1] > 0.9 * paths[0]
 
@@ -458,7 +458,7 @@ def test_global_generators_are_left_as_found(curve, own):
 
     modules = {"encoder": coder, "decoder": coder} if own else {}
     before = torch.random.get_rng_state(), random.getstate(), pickle.dumps(np.random.get_state())
-    model = quick(noise=0.1, **modules).fit(curve)
+    model = quick(noise=0.1, early_stopping=False, **modules).fit(curve)
     model.partial_fit(curve)
     model.score(curve)
     pickle_free = torch.random.get_rng_state(), random.getstate(), pickle.dumps(np.random.get_state())
