@@ -22,6 +22,8 @@ from skae.nn import split_parameters
 
 # Rows a forward pass without gradients takes at once: bounds memory, whatever the number of rows.
 EVALUATION_BATCH = 4096
+# Share of an epoch's last weights in the running average that held-out rows judge: it looks back over three epochs.
+_NEWEST = 0.3
 # Held by whoever has the global generators seeded: two fits in two threads wait for each other.
 _GLOBAL_GENERATORS = threading.RLock()
 
@@ -308,6 +310,31 @@ class Net(NeuralNet):
         self._set_training(False)
         return sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches) / len(batches.dataset)
 
+    def _trained_parameters(self):
+        return [p for p in self.module_.parameters() if p.requires_grad]
+
+    @contextmanager
+    def _averaged(self, average):
+        """Move the average towards the weights and put it in their place inside the block; None: leave them.
+
+        At the rates of a one-cycle schedule weights wander around what they have learnt, and their average is nearer
+        to it (Polyak and Juditsky 1992).
+        """
+        if average is None:
+            yield
+            return
+        parameters = self._trained_parameters()
+        newest = [p.detach().clone() for p in parameters]
+        with torch.no_grad():
+            for mean, p in zip(average, parameters, strict=True):
+                p.copy_(mean.lerp_(p, _NEWEST))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for p, last in zip(parameters, newest, strict=True):
+                    p.copy_(last)
+
     def _weights_are_finite(self):
         return all(bool(torch.isfinite(p).all()) for p in self.module_.parameters())
 
@@ -350,19 +377,21 @@ class Net(NeuralNet):
         batches = self.get_iterator(X, training=True)
         valid_batches = None if valid is None else self.get_iterator(valid, training=False)
         judged = "train_loss" if valid is None else "valid_loss"
+        average = None if valid is None else [p.detach().clone() for p in self._trained_parameters()]
         self.outcome_ = "interrupted"
         with progress_bar(self.progress, epochs, best) as tick:
             for _ in range(epochs):
                 self.notify("on_epoch_begin", dataset_train=X, dataset_valid=valid)
                 began = time.perf_counter()
                 self.run_single_epoch(batches, True, "train", self.train_step)
-                self.run_single_epoch(valid_batches, False, "valid", self.validation_step)
-                loss = self.history[-1, judged]
+                with self._averaged(average):
+                    self.run_single_epoch(valid_batches, False, "valid", self.validation_step)
+                    loss = self.history[-1, judged]
+                    diverged = not (math.isfinite(loss) and self._weights_are_finite())
+                    if best is not None and not diverged:
+                        best.offer(loss, self.module_)
                 self._record_bests()
                 self.history.record("dur", time.perf_counter() - began)
-                diverged = not (math.isfinite(loss) and self._weights_are_finite())
-                if best is not None and not diverged:
-                    best.offer(loss, self.module_)
                 self.notify("on_epoch_end", dataset_train=X, dataset_valid=valid)
                 tick()
                 if diverged or (best is not None and best.over):

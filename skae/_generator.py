@@ -17,13 +17,15 @@ from sklearn.utils.validation import check_is_fitted
 from skae import _validation as check
 from skae._base import BaseNetTransformer, build_own, torch_dtype
 from skae.likelihoods import LIKELIHOODS
-from skae.losses import NegativeELBO, gaussian_kl
-from skae.nn import VAE, Headed, fixed_draws, linear
+from skae.losses import NegativeELBO
+from skae.nn import VAE, Headed, fixed_draws, gaussian_kl, linear
 from skae.starts import factor_analysis_start, probabilistic_pca_start
 
 # Draws a row, or two for each component if that is more: in scores, and in the losses of held-out rows.
 _SCORE_DRAWS = 64
 _EVALUATION_DRAWS = 16
+# Steps from the encoder's posterior towards the best one of a row.
+_REFINEMENTS = 2
 # Training brings no noise variance under this share of its column's variance; a start that lies lower may stay.
 _NOISE_FLOOR = 1e-4
 # A component whose posterior is nearer to the prior than this, in nats a row, is not in use.
@@ -332,7 +334,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         likelihood = copy.deepcopy(self.net_.inference_module(torch.float64).likelihood).cpu()
 
         def draw(codes):
-            with torch.inference_mode():
+            with torch.no_grad():
                 rows = likelihood.draw(self._apply("decode", codes).cpu(), generator)
             return self._frame.from_net(rows.numpy())
 
@@ -347,7 +349,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         def densities(rows):
             inputs = torch.from_numpy(self._frame.to_net(rows)).to(device)
             targets = inputs if self._frame.link == "identity" else torch.tensor(rows, device=device)
-            with torch.inference_mode():
+            with torch.no_grad():
                 noise = draws.to(inputs)
                 densities = bound(module, module(inputs, noise), targets, noise) - jacobian
             # Of a row so far off that the arithmetic overflows, the density is nothing.
@@ -420,7 +422,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         likelihood = LIKELIHOODS[design["likelihood"]](n_features)
         n_out = n_features * likelihood.n_parameters
         decoder = self._coder(n_components, n_out, widths[::-1], design["decoder"], generator, "decoder")
-        return VAE(encoder, decoder, likelihood)
+        refined = design["start"] != "random" and design["likelihood"] == "gaussian" and design["beta"] == 1
+        draws = fixed_draws(max(_EVALUATION_DRAWS, 2 * n_components), n_components)
+        return VAE(encoder, decoder, likelihood, draws, n_refinements=_REFINEMENTS if refined else 0)
 
     def _start(self, module, frame, standardised, random_state):
         """Set the start's weights; codes have no unit but the prior's."""
@@ -437,16 +441,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         model = start(standardised, frame.scale, n_components, random_state)
         weight, variance = (torch.from_numpy(part) for part in model.posterior())
         bias = torch.cat([torch.zeros(n_components, dtype=torch.float64), variance.log()])
-        import os
-        U=os.environ.get("VU","1")=="1"
-        eu=torch.cat([variance.sqrt(), torch.ones_like(variance)]) if U else 1.0
-        module.encoder.start_at(torch.cat([weight, torch.zeros_like(weight)]), bias, unit=eu)
+        inputs = torch.from_numpy(np.stack([standardised.min(axis=0), standardised.max(axis=0)]))
+        module.encoder.start_at(torch.cat([weight, torch.zeros_like(weight)]), bias, input_range=inputs)
         loadings = torch.from_numpy(model.loadings)
         if gaussian:
-            noise = torch.from_numpy(model.noise)
-            du=torch.cat([noise.sqrt(), torch.ones_like(noise)]) if U else 1.0
-            module.decoder.start_at(torch.cat([loadings, torch.zeros_like(loadings)]), unit=du)
-            module.likelihood.start_at(noise, floor)
+            module.decoder.start_at(torch.cat([loadings, torch.zeros_like(loadings)]))
+            module.likelihood.start_at(torch.from_numpy(model.noise), floor)
         else:  # the output is on the link's own scale
             scale, location = torch.from_numpy(frame.scale), torch.from_numpy(frame.location)
             module.decoder.start_at(scale[:, None] * loadings, location)
@@ -455,13 +455,13 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _store(self, net, frame, code_scale, rows, best=None):
         super()._store(net, frame, code_scale, rows, best)
         module = net.inference_module(torch.float64)
-        with torch.inference_mode():
+        with torch.no_grad():
             parts = rows.tensors[0].split(4096)
             totals = [gaussian_kl(*module.posterior(x.double())).sum(0) for x in parts]
         self.kl_per_component_ = (sum(totals) / len(rows)).numpy(force=True)
         self.active_components_ = self.kl_per_component_ > _ACTIVE
         if self._design["likelihood"] == "gaussian":
-            with torch.inference_mode():
+            with torch.no_grad():
                 noises = [module.likelihood.variance(module.decode(module.encode(x.double()))).sum(0) for x in parts]
             variance = (sum(noises) / len(rows)).numpy(force=True)
             self.noise_variance_ = np.where(frame.spread > 0, variance * frame.scale**2, 0)

@@ -12,7 +12,6 @@ from skae.losses import LOSSES, ReconstructionObjective
 from skae.nn import Autoencoder, Gated
 from skae.starts import pca_start
 
-
 # Steps from the encoder's code towards the nearest point of the decoder's surface.
 _PROJECTIONS = 4
 # The least unit of training beside the scale of the data: rounding begins not far below.
@@ -344,8 +343,10 @@ class AutoencoderTransformer(BaseNetTransformer):
         spread, code, output = self._units(start, frame)
         scale, location = (1.0, 0.0 * frame.mean) if frame.link == "identity" else (frame.scale, frame.location)
         encoder, decoder, location = (torch.from_numpy(a) for a in (start.encoder, start.decoder * scale, location))
-        module.encoder.start_at(encoder, input_unit=spread, unit=code)
-        module.decoder.start_at(decoder, location, unit=output * scale)
+        inputs = torch.from_numpy(np.stack([standardised.min(axis=0), standardised.max(axis=0)]))
+        codes = torch.from_numpy(start.code_range)
+        module.encoder.start_at(encoder, input_unit=spread, unit=code, input_range=inputs)
+        module.decoder.start_at(decoder, location, unit=output * scale, input_range=codes)
         return start.code_scale * frame.scale
 
     def _units(self, start, frame):

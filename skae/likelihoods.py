@@ -43,7 +43,7 @@ class Gaussian(Likelihood):
     .. math:: \log p(x | \eta) = \sum_j -\tfrac12 \log(2 \pi \sigma_j^2) - \frac{(x_j - \mu_j)^2}{2 \sigma_j^2}
 
     The first half of eta is the mean. The second half moves the logarithm of the variance around one level a column,
-    which is learned, by at most ``RANGE`` either way; the variance is ``floor`` plus that, which keeps densities finite.
+    which is learned, by at most ``RANGE`` either way. The variance is ``floor`` plus that, so densities stay finite.
 
     Shape
     -----

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skae.nn import AutoencoderOutput, VAEOutput
+from skae.nn import AutoencoderOutput, VAEOutput, gaussian_kl
 
 
 def squared_error(eta: Tensor, x: Tensor) -> Tensor:
@@ -111,11 +111,6 @@ class ReconstructionObjective(nn.Module):
             size = output.z.square().mean(0).sqrt().clamp_min(torch.finfo(output.z.dtype).tiny)
             objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()
         return objective
-
-
-def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mean, diag exp(log_var)) || N(0, I)) of each component, in nats: (mean^2 + var - log var - 1) / 2."""
-    return 0.5 * (mean.square() + log_var.exp() - log_var - 1)
 
 
 class NegativeELBO(nn.Module):

@@ -24,7 +24,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-# A step of `project` counts in full if it takes this share off a row's error.
+# A step of `descend` counts in full if it takes this share off a row's error, or this many nats.
 _WORTHWHILE = 0.01
 
 
@@ -115,15 +115,15 @@ class Headed(nn.Sequential):
 
 
 class CorrectedLinear(nn.Module):
-    r"""A x + b + s * f(x / r): a linear path and, if one is given, a nonlinear correction.
+    r"""A_0 x + b_0 + s * (W u + c + f(u)), u = clip(x) / r: a linear start, and what training adds to it.
 
-    What training adds to a start is told in units that the start decides: ``r`` of inputs, ``s`` of outputs. A step
-    of the optimiser, the same for all weights, is then of one size beside what the start leaves unexplained, however
-    small that is beside the data. With the start :math:`A_0 x + b_0`,
+    :math:`A_0` and :math:`b_0` stay as they start; W and c, the linear ``path``, and f, the nonlinear ``correction``,
+    are trained, from zero on if there is a start. They are told in units that the start decides: ``r`` of inputs, ``s``
+    of outputs. A step of the optimiser, the same for all weights, is then of one size beside what the start leaves
+    unexplained, however small that is beside the data. They see inputs clipped to a range, that of the rows they learn
+    from: beyond it, where nothing has told them what to add, the map goes on as the start does.
 
-    .. math:: A = A_0 + \operatorname{diag}(s)\, W \operatorname{diag}(1 / r), \qquad b = b_0 + s \odot c
-
-    where W and c are the weight and bias of ``path``. A random start has :math:`A_0 = 0` and all units 1.
+    A random start has :math:`A_0 = 0`, all units 1 and no bounds.
 
     Parameters
     ----------
@@ -139,6 +139,8 @@ class CorrectedLinear(nn.Module):
     start_bias: Tensor
     per_input: Tensor
     unit: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(self, path: nn.Linear, correction: MLP | Gated | Headed | None = None) -> None:
         super().__init__()
@@ -148,6 +150,8 @@ class CorrectedLinear(nn.Module):
         self.register_buffer("start_bias", torch.zeros_like(path.bias))
         self.register_buffer("per_input", torch.ones(path.in_features))
         self.register_buffer("unit", torch.ones(path.out_features))
+        self.register_buffer("low", torch.full((path.in_features,), -torch.inf))
+        self.register_buffer("high", torch.full((path.in_features,), torch.inf))
 
     @torch.no_grad()
     def start_at(
@@ -156,27 +160,79 @@ class CorrectedLinear(nn.Module):
         bias: Tensor | None = None,
         input_unit: Tensor | float = 1.0,
         unit: Tensor | float = 1.0,
+        input_range: Tensor | None = None,
     ) -> None:
-        """Make this exactly the linear map ``weight @ x + bias`` (bias zero if None), with these units."""
+        """Make this exactly the linear map ``weight @ x + bias`` (bias zero if None), with these units and range."""
         self.start_weight.copy_(weight)
         self.start_bias.zero_() if bias is None else self.start_bias.copy_(bias)
         self.per_input.copy_(1 / torch.as_tensor(input_unit))
         self.unit.copy_(torch.as_tensor(unit))
+        if input_range is not None:
+            self.low.copy_(input_range[0])
+            self.high.copy_(input_range[1])
         for parameter in self.path.parameters():
             nn.init.zeros_(parameter)
         if self.correction is not None:
             self.correction.silence()
 
     def linear_map(self) -> tuple[Tensor, Tensor]:
-        """A and b."""
+        """Weight and bias of the linear part, inside the range."""
         weight = self.start_weight + self.unit[:, None] * self.path.weight * self.per_input
         return weight, self.start_bias + self.unit * self.path.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        line = nn.functional.linear(x, *self.linear_map())
-        if self.correction is None:
-            return line
-        return line + self.unit * self.correction(x * self.per_input)
+        start = nn.functional.linear(x, self.start_weight, self.start_bias)
+        u = x.clamp(self.low, self.high) * self.per_input
+        change = self.path(u) if self.correction is None else self.path(u) + self.correction(u)
+        return start + self.unit * change
+
+
+def descend(
+    objective: Callable[..., Tensor],
+    direction: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]],
+    point: Sequence[Tensor],
+    n_steps: int,
+    worthwhile: Callable[[Tensor], Tensor],
+) -> Sequence[Tensor]:
+    r"""Points where the objective, of each row by itself, is lower.
+
+    A row has its own step along the direction, a full one at first, that shrinks after one that did not help. That one
+    is not taken, and one that hardly helped only in part, so that rounding cannot decide between two points.
+
+    Parameters
+    ----------
+    objective : callable (\*point) -> Tensor of shape (n,)
+    direction : callable (point, gradients) -> tensors like point
+        Where to go from a point.
+    point : sequence of Tensor of shape (n, k)
+    n_steps : int
+    worthwhile : callable
+        From the objective to the gain by which a step is taken in full.
+    """
+
+    def at(point: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        with torch.enable_grad():
+            leaves = [p.detach().requires_grad_() for p in point]
+            value = objective(*leaves)
+            gradients = torch.autograd.grad(value.sum(), leaves)
+        with torch.no_grad():
+            return value.detach()[:, None], list(direction(leaves, gradients))
+
+    value, move = at(point)
+    step = torch.ones_like(value)
+    for _ in range(n_steps):
+        proposal = [p + step * m for p, m in zip(point, move, strict=True)]
+        new_value, new_move = at(proposal)
+        taken = ((value - new_value) / worthwhile(value)).nan_to_num(0.0).clamp(0, 1)
+
+        def towards(old: Tensor, new: Tensor, taken: Tensor = taken) -> Tensor:
+            return torch.where(taken > 0, old.lerp(new, taken), old)
+
+        point = [towards(p, q) for p, q in zip(point, proposal, strict=True)]
+        move = [towards(m, new) for m, new in zip(move, new_move, strict=True)]
+        value = towards(value, new_value)
+        step = step * torch.lerp(torch.full_like(taken, 0.25), torch.full_like(taken, 1.2), taken)
+    return point
 
 
 def project(decoder: nn.Module, x: Tensor, z: Tensor, n_steps: int) -> Tensor:
@@ -185,33 +241,21 @@ def project(decoder: nn.Module, x: Tensor, z: Tensor, n_steps: int) -> Tensor:
     .. math:: z \leftarrow z - t\, (A_0' A_0)^{-1} J' (g(z) - x)
 
     with g the decoder, J its Jacobian at z and A_0 its linear start: where g is linear, one step is the orthogonal
-    projection. Each row has its own step t, from 1 on, that shrinks after a step which did not help. That one is not
-    taken, and one that hardly helped only in part, so that rounding cannot decide between two codes.
+    projection.
 
     Shape
     -----
     x: (n, n_features), z: (n, n_components) -> (n, n_components)
     """
-
-    def errors(z: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            error = (decoder(z) - x).square().sum(1)
-            (gradient,) = torch.autograd.grad(error.sum(), z)
-        return error.detach()[:, None], gradient / 2
-
     start = decoder.get_buffer("start_weight")
     inverse = torch.linalg.pinv(start.T @ start, hermitian=True)
-    error, gradient = errors(z)
-    step = torch.ones_like(error)
-    for _ in range(n_steps):
-        proposal = z - step * (gradient @ inverse)
-        new_error, new_gradient = errors(proposal)
-        taken = ((error - new_error) / (_WORTHWHILE * error)).nan_to_num(0.0).clamp(0, 1)
-        z = torch.where(taken > 0, z.lerp(proposal, taken), z)
-        gradient = torch.where(taken > 0, gradient.lerp(new_gradient, taken), gradient)
-        error = torch.where(taken > 0, error.lerp(new_error, taken), error)
-        step = step * torch.lerp(torch.full_like(taken, 0.25), torch.full_like(taken, 1.2), taken)
+    (z,) = descend(
+        lambda z: (decoder(z) - x).square().sum(1),
+        lambda _, gradients: [-0.5 * gradients[0] @ inverse],
+        [z],
+        n_steps,
+        worthwhile=lambda error: _WORTHWHILE * error,
+    )
     return z
 
 
@@ -263,6 +307,11 @@ class Posterior(NamedTuple):
     log_var: Tensor
 
 
+def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mean, diag exp(log_var)) || N(0, I)) of each component, in nats: (mean^2 + var - log var - 1) / 2."""
+    return 0.5 * (mean.square() + log_var.exp() - log_var - 1)
+
+
 class VAEOutput(NamedTuple):
     """``mean`` and ``log_var`` of the posterior, and draws ``z`` (n_draws, n, n_components) with their ``eta``."""
 
@@ -273,7 +322,11 @@ class VAEOutput(NamedTuple):
 
 
 class VAE(nn.Module):
-    """q(z | x) = N(mean, diag exp(log_var)), p(x | z) = likelihood(decoder(z)), p(z) = N(0, I).
+    r"""q(z | x) = N(mean, diag exp(log_var)), p(x | z) = likelihood(decoder(z)), p(z) = N(0, I).
+
+    In eval mode, if asked, the encoder's q is a row's first guess, and steps along the natural gradient of its bound,
+    in each row's own mean and log-variance, bring it nearer to the best there is (Kim et al. 2018, arXiv:1802.02550;
+    Amari 1998). Where the decoder is linear and q the posterior, they stay there.
 
     Parameters
     ----------
@@ -282,20 +335,47 @@ class VAE(nn.Module):
     decoder : nn.Module
         n_components to n_features columns.
     likelihood : nn.Module
+    draws : Tensor of shape (n_draws, 1, n_components) or None, default=None
+        Noise that estimates the bound in these steps.
+    n_refinements : int, default=0
+        How many steps. The likelihood must be one of the encoder's own inputs, not of rows before a link.
 
     Shape
     -----
     encode: (n, n_features) -> (n, n_components), the posterior mean; decode: back.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: nn.Module) -> None:
+    draws: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: nn.Module,
+        draws: Tensor | None = None,
+        n_refinements: int = 0,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
+        self.register_buffer("draws", torch.empty(0) if draws is None else draws, persistent=False)
+        self.n_refinements = n_refinements
 
     def posterior(self, x: Tensor) -> Posterior:
-        return Posterior(*self.encoder(x).chunk(2, dim=-1))
+        q = Posterior(*self.encoder(x).chunk(2, dim=-1))
+        if self.training or not self.n_refinements:
+            return q
+
+        def cost(mean: Tensor, log_var: Tensor) -> Tensor:
+            eta = self._decode_draws(mean + (log_var / 2).exp() * self.draws)
+            return gaussian_kl(mean, log_var).sum(1) - self.likelihood(eta, x).mean(0)
+
+        def natural(q: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+            return [-q[1].exp() * gradients[0], (-2 * gradients[1]).clamp(-1, 1)]
+
+        refined = descend(cost, natural, q, self.n_refinements, lambda cost: torch.full_like(cost, _WORTHWHILE))
+        return Posterior(*refined)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.posterior(x).mean
@@ -307,8 +387,10 @@ class VAE(nn.Module):
         """With ``noise`` (n_draws, n or 1, n_components) of standard normal draws."""
         q = self.posterior(x)
         z = q.mean + (q.log_var / 2).exp() * noise
-        eta = self.decode(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
-        return VAEOutput(q.mean, q.log_var, z, eta)
+        return VAEOutput(q.mean, q.log_var, z, self._decode_draws(z))
+
+    def _decode_draws(self, z: Tensor) -> Tensor:
+        return self.decode(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
 
 
 def fixed_draws(n_draws: int, n_components: int) -> Tensor:

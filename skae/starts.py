@@ -148,13 +148,14 @@ class LinearStart(NamedTuple):
 
     ``encoder`` (n_components, n_features), ``decoder`` (n_features, n_components); the codes have unit variance, and
     ``code_scale`` (n_components,) brings them back to the standardised rows' units. ``residual`` (n_features,) is the
-    root mean square of what it leaves of each column.
+    root mean square of what it leaves of each column, ``code_range`` (2, n_components) the least and largest codes.
     """
 
     encoder: np.ndarray
     decoder: np.ndarray
     code_scale: np.ndarray
     residual: np.ndarray
+    code_range: np.ndarray
 
 
 def pca_start(X, n_components, random_state):
@@ -185,11 +186,14 @@ def pca_start(X, n_components, random_state):
 
     n_extra = n_components - rank
     extra = random_state.normal(size=(n_extra, X.shape[1])) / np.sqrt(X.shape[1])
+    encoder = np.vstack([directions / deviation[:, None], extra])
+    codes = X @ encoder.T.astype(X.dtype)
     return LinearStart(
-        encoder=np.vstack([directions / deviation[:, None], extra]),
+        encoder=encoder,
         decoder=np.hstack([directions.T * deviation, np.zeros((X.shape[1], n_extra))]),
         code_scale=np.concatenate([deviation, np.ones(n_extra)]),
         residual=_residual(X, pca.components_),
+        code_range=np.stack([codes.min(axis=0), codes.max(axis=0)]),
     )
 
 

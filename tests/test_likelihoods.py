@@ -3,8 +3,8 @@ import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from skae.likelihoods import LIKELIHOODS
-from skae.losses import NegativeELBO, gaussian_kl
-from skae.nn import MLP, VAE, VAEOutput, fixed_draws
+from skae.losses import NegativeELBO
+from skae.nn import MLP, VAE, VAEOutput, fixed_draws, gaussian_kl
 
 
 def draws(seed, *shape):
@@ -19,19 +19,24 @@ def likelihood(name, n_features):
     return built
 
 
+def output(built, seed, n, n_features):
+    return draws(seed, n, built.n_parameters * n_features)
+
+
 def target(name, seed, *shape):
     x = draws(seed, *shape)
     return (x > 0).double() if name == "bernoulli" else x
 
 
 def reference(built, name, eta):
-    base = Normal(eta, built.variance.sqrt()) if name == "gaussian" else Bernoulli(logits=eta)
+    base = Normal(built.mean(eta), built.variance(eta).sqrt()) if name == "gaussian" else Bernoulli(logits=eta)
     return Independent(base, 1)
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_log_density_is_torchs(name, seed):
-    built, eta, x = likelihood(name, 4), draws(seed, 6, 4), target(name, seed + 1, 6, 4)
+    built, x = likelihood(name, 4), target(name, seed + 1, 6, 4)
+    eta = output(built, seed, 6, 4)
     torch.testing.assert_close(built(eta, x), reference(built, name, eta).log_prob(x))
     torch.testing.assert_close(built.mean(eta), reference(built, name, eta).mean)
 
@@ -40,14 +45,14 @@ def test_log_density_is_torchs(name, seed):
 def test_gradients_match_finite_differences(name, seed):
     built, x = likelihood(name, 3), target(name, seed + 1, 5, 3)
     parameters = [p.requires_grad_() for p in built.parameters()]
-    eta = draws(seed, 5, 3).requires_grad_()
+    eta = output(built, seed, 5, 3).requires_grad_()
     torch.autograd.gradcheck(lambda eta, *_: built(eta, x), (eta, *parameters))
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_draws_have_the_moments_of_the_density(name, seed):
     built = likelihood(name, 3)
-    eta = draws(seed, 1, 3).expand(40000, 3)
+    eta = output(built, seed, 1, 3).expand(40000, -1)
     rows = built.draw(eta, torch.Generator().manual_seed(seed))
     density = reference(built, name, eta[0])
     spread = density.variance.sqrt()
@@ -57,7 +62,8 @@ def test_draws_have_the_moments_of_the_density(name, seed):
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_columns_that_do_not_vary_count_for_nothing(name, seed):
-    built, eta, x = likelihood(name, 4), draws(seed, 6, 4), target(name, seed + 1, 6, 4)
+    built, x = likelihood(name, 4), target(name, seed + 1, 6, 4)
+    eta = output(built, seed, 6, 4)
     whole = built.log_prob(eta, x)
     built.varies.copy_(torch.tensor([1.0, 0, 1, 0]))
     torch.testing.assert_close(built(eta, x), whole[:, 0] + whole[:, 2])
@@ -65,12 +71,21 @@ def test_columns_that_do_not_vary_count_for_nothing(name, seed):
 
 def test_noise_starts_where_it_is_told_and_stops_at_the_floor():
     built = LIKELIHOODS["gaussian"](2).double()
-    variance = torch.tensor([0.3, 1e-9], dtype=torch.float64)
+    variance, eta = torch.tensor([0.3, 1e-9], dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
     built.start_at(variance, torch.tensor([1e-4, 1e-4], dtype=torch.float64))
-    torch.testing.assert_close(built.variance, variance)
+    torch.testing.assert_close(built.variance(eta), variance)
     with torch.no_grad():
         built.log_excess.fill_(-1000.0)
-    torch.testing.assert_close(built.variance, torch.tensor([1e-4, 5e-10], dtype=torch.float64))
+    torch.testing.assert_close(built.variance(eta), torch.tensor([1e-4, 5e-10], dtype=torch.float64))
+
+
+def test_a_code_moves_the_noise_within_bounds():
+    built = likelihood("gaussian", 2)
+    eta = torch.tensor([[7.0, 7.0, change, 0.0] for change in (-1e9, -0.01, 0.0, 0.01, 1e9)], dtype=torch.float64)
+    moved = (built.variance(eta) - built.floor).log() - built.log_excess
+    expected = torch.tensor([-built.RANGE, -0.01, 0, 0.01, built.RANGE], dtype=torch.float64)
+    torch.testing.assert_close(moved[:, 0], expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(moved[:, 1], torch.zeros(5, dtype=torch.float64))
 
 
 def test_kl_is_torchs_and_within_monte_carlo_error(seed):
@@ -84,7 +99,7 @@ def test_kl_is_torchs_and_within_monte_carlo_error(seed):
 
 def test_the_objective_is_minus_the_bound_with_beta_on_its_kl(seed):
     built = likelihood("gaussian", 4)
-    mean, log_var, eta, x = draws(seed, 6, 2), draws(seed + 1, 6, 2), draws(seed + 2, 3, 6, 4), draws(seed + 3, 6, 4)
+    mean, log_var, eta, x = draws(seed, 6, 2), draws(seed + 1, 6, 2), draws(seed + 2, 3, 6, 8), draws(seed + 3, 6, 4)
     output = VAEOutput(mean, log_var, None, eta)
     fit, kl = built(eta, x).mean(0), gaussian_kl(mean, log_var).sum(1)
     for beta in (0.0, 1.0, 4.0):
@@ -102,7 +117,7 @@ def test_fixed_draws_have_mean_zero_and_identity_covariance(n_draws, n_component
 def test_every_parameter_of_a_vae_gets_a_gradient(seed):
     generator = torch.Generator().manual_seed(seed)
     built = likelihood("gaussian", 5)
-    net = VAE(MLP([5, 8, 4], "tanh", generator), MLP([2, 8, 5], "tanh", generator), built).double()
+    net = VAE(MLP([5, 8, 4], "tanh", generator), MLP([2, 8, 10], "tanh", generator), built).double()
     x = draws(seed, 30, 5)
     NegativeELBO(built)(net(x, fixed_draws(4, 2)), x).backward()
     for name, parameter in net.named_parameters():
