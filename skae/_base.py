@@ -58,7 +58,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         X = self._check_rows(X, reset=True, ensure_min_samples=2)
         X_val = self._check_validation_rows(X_val)
         frame, net, code_scale, standardised = self._initialize(X)
-        rows, held_out = self._split(X, X_val, standardised, frame, net.device)
+        rows, held_out = self._split(X, X_val, standardised, frame, net)
         del standardised
         best = BestWeights(self.n_iter_no_change, self.tol)
         with self._training_scope(net):
@@ -166,6 +166,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _noise(self, frame):
         """Standard deviation a column of the noise on the net's inputs, or None."""
 
+    def _hold_out(self, net, standardised, n_held_out, rng):
+        """Indices of the rows that are held out."""
+        return rng.permutation(len(standardised))[:n_held_out]
+
     # Steps of the recipe.
 
     def _forget(self):
@@ -235,17 +239,17 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return CorrectedLinear(path)
         return CorrectedLinear(path, MLP([n_in, *widths, n_out], self._design["activation"], generator))
 
-    def _split(self, X, X_val, standardised, frame, device):
+    def _split(self, X, X_val, standardised, frame, net):
         """Training and validation rows as datasets; the latter None without early stopping."""
         if X_val is not None:
-            held_out = self._dataset(X_val, frame.to_net(X_val), frame, device)
-            return self._dataset(X, standardised, frame, device), self._with_noise(held_out, frame)
+            held_out = self._dataset(X_val, frame.to_net(X_val), frame, net.device)
+            return self._dataset(X, standardised, frame, net.device), self._with_noise(held_out, frame)
         if not self.early_stopping:
-            return self._dataset(X, standardised, frame, device), None
-        order = np.random.RandomState(self._seed).permutation(len(X))
+            return self._dataset(X, standardised, frame, net.device), None
         n_held_out = min(max(1, round(self.validation_fraction * len(X))), len(X) - 1)
-        held_out = self._dataset(X, standardised, frame, device, order[:n_held_out])
-        rows = self._dataset(X, standardised, frame, device, order[n_held_out:])
+        drawn = self._hold_out(net, standardised, n_held_out, np.random.RandomState(self._seed))
+        held_out = self._dataset(X, standardised, frame, net.device, drawn)
+        rows = self._dataset(X, standardised, frame, net.device, np.delete(np.arange(len(X)), drawn))
         return rows, self._with_noise(held_out, frame)
 
     def _dataset(self, X, standardised, frame, device, rows=slice(None)):
@@ -357,7 +361,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             codes = self._apply("encode", self._frame.to_net(rows)).numpy(force=True)
             return codes * self._code_scale.astype(rows.dtype)
 
-        return self._map_rows(X, encode, self.n_components_)
+        return self._map_rows(X, encode, self.n_components_, block=self.net_.evaluation_batch)
 
     def _decode(self, Z):
         def decode(codes):

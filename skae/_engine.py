@@ -186,13 +186,18 @@ class Net(NeuralNet):
             criterion,
             iterator_train=Batches,
             iterator_valid=Batches,
-            iterator_valid__batch_size=EVALUATION_BATCH if draws is None else max(1, EVALUATION_BATCH // len(draws)),
+            iterator_valid__batch_size=self.evaluation_batch,
             train_split=None,
             verbose=0,
             **kwargs,
         )
 
     # What estimators call.
+
+    @property
+    def evaluation_batch(self):
+        """Rows that an evaluation takes at once."""
+        return EVALUATION_BATCH if self.draws is None else max(1, EVALUATION_BATCH // len(self.draws))
 
     def train(self, rows, valid, epochs, best):
         """Train on a one-cycle schedule and end with the best weights.

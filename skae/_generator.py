@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from sklearn.base import DensityMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
 from skae._base import BaseNetTransformer, build_own, torch_dtype
+from skae._engine import EVALUATION_BATCH
 from skae.likelihoods import LIKELIHOODS
 from skae.losses import NegativeELBO
 from skae.nn import VAE, Headed, fixed_draws, gaussian_kl, linear
@@ -452,18 +453,38 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             module.decoder.start_at(scale[:, None] * loadings, location)
         return np.ones(n_components)
 
+    def _hold_out(self, net, standardised, n_held_out, rng):
+        """One row of each group of rows that the start fits about equally badly.
+
+        The worst rows decide a mean log-density, and a judge without its share of them would be a bad one.
+        """
+        if self._design["likelihood"] != "gaussian":
+            return super()._hold_out(net, standardised, n_held_out, rng)
+        module, misfit = net.module_, np.empty(len(standardised))
+        for rows in gen_batches(len(standardised), EVALUATION_BATCH):
+            x = torch.from_numpy(standardised[rows]).to(net.device, torch.float64)
+            with torch.no_grad():
+                z = module.guess(x).mean
+                misfit[rows] = (z.square().sum(1) / 2 - module.likelihood(module.decode(z), x)).numpy(force=True)
+        order = rng.permutation(len(misfit))  # chance decides among equals
+        order = order[np.argsort(misfit[order], kind="stable")]
+        return np.array([rng.choice(group) for group in np.array_split(order, n_held_out)])
+
     def _store(self, net, frame, code_scale, rows, best=None):
         super()._store(net, frame, code_scale, rows, best)
         module = net.inference_module(torch.float64)
-        with torch.no_grad():
-            parts = rows.tensors[0].split(4096)
-            totals = [gaussian_kl(*module.posterior(x.double())).sum(0) for x in parts]
-        self.kl_per_component_ = (sum(totals) / len(rows)).numpy(force=True)
-        self.active_components_ = self.kl_per_component_ > _ACTIVE
-        if self._design["likelihood"] == "gaussian":
+        gaussian = self._design["likelihood"] == "gaussian"
+        kl, noise = 0.0, 0.0
+        for x in rows.tensors[0].split(EVALUATION_BATCH):
             with torch.no_grad():
-                noises = [module.likelihood.variance(module.decode(module.encode(x.double()))).sum(0) for x in parts]
-            variance = (sum(noises) / len(rows)).numpy(force=True)
+                q = module.guess(x.double())
+                kl = kl + gaussian_kl(*q).sum(0)
+                if gaussian:
+                    noise = noise + module.likelihood.variance(module.decode(q.mean)).sum(0)
+        self.kl_per_component_ = (kl / len(rows)).numpy(force=True)
+        self.active_components_ = self.kl_per_component_ > _ACTIVE
+        if gaussian:
+            variance = (noise / len(rows)).numpy(force=True)
             self.noise_variance_ = np.where(frame.spread > 0, variance * frame.scale**2, 0)
 
     def _warn(self, net, nothing_better=False):

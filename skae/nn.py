@@ -362,8 +362,12 @@ class VAE(nn.Module):
         self.register_buffer("draws", torch.empty(0) if draws is None else draws, persistent=False)
         self.n_refinements = n_refinements
 
+    def guess(self, x: Tensor) -> Posterior:
+        """The encoder's own q."""
+        return Posterior(*self.encoder(x).chunk(2, dim=-1))
+
     def posterior(self, x: Tensor) -> Posterior:
-        q = Posterior(*self.encoder(x).chunk(2, dim=-1))
+        q = self.guess(x)
         if self.training or not self.n_refinements:
             return q
 

@@ -23,7 +23,7 @@ ARROWS = {
     "_engine": {"nn"},
     "_base": {"_engine", "nn", "starts", "_validation"},
     "_transformer": {"_base", "losses", "nn", "starts", "_validation"},
-    "_generator": {"_base", "likelihoods", "losses", "nn", "starts", "_validation"},
+    "_generator": {"_base", "_engine", "likelihoods", "losses", "nn", "starts", "_validation"},
     "_metrics": set(),
     "_report": {"_version"},
     "_comparison": {"_transformer", "_generator", "_metrics", "_report", "_validation"},
