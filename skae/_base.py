@@ -11,6 +11,7 @@ import copy
 import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
+from importlib import import_module
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from skae.nn import ACTIVATIONS, MLP, CorrectedLinear, linear
 from skae.starts import Frame, fit_frame, raw_frame
 
 # Fitted state that is not for users; forgotten with the rest when fit begins.
-_PRIVATE_STATE = ("_container", "_design", "_frame", "_code_scale", "_seed")
+_PRIVATE_STATE = ("_container", "_design", "_frame", "_code_scale", "_codes", "_code_density", "_seed")
 # Encoder widths behind hidden_layer_sizes="auto".
 _AUTO_WIDTHS = (256, 128)
 
@@ -178,6 +179,9 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             delattr(self, name)
 
     def _check_rows(self, X, *, reset=False, ensure_min_samples=1):
+        if reset:
+            library = type(X).__module__.split(".")[0]
+            self._container = (library, list(X.columns)) if library in ("pandas", "polars") else None
         X = validate_data(self, X, reset=reset, dtype=check.FLOATS, ensure_min_samples=ensure_min_samples)
         self._check_values(X)
         return X
@@ -369,6 +373,13 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return self._frame.from_net(rows.numpy(force=True))
 
         return self._map_rows(Z, decode, self.n_features_in_)
+
+    def _in_container(self, rows):
+        """New rows as what was fitted: an array or a DataFrame of the same library and column names."""
+        if self._container is None:
+            return rows
+        library, names = self._container
+        return import_module(library).DataFrame(dict(zip(names, rows.T, strict=True)))
 
     def _map_rows(self, X, function, n_out, dtype=None, block=EVALUATION_BATCH):
         """``function`` of blocks of rows, stacked: memory is bounded, whatever the number of rows."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from importlib import import_module
 
 import numpy as np
 import torch
@@ -356,14 +355,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             # Of a row so far off that the arithmetic overflows, the density is nothing.
             return densities.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)[:, None]
 
-        block = max(1, _BLOCK // (len(draws) * X.shape[1]))
+        block = max(1, min(self.net_.evaluation_batch, _BLOCK // (len(draws) * X.shape[1])))
         return self._map_rows(X, densities, 1, block=block)[:, 0]
-
-    def _in_container(self, rows):
-        if self._container is None:
-            return rows
-        library, names = self._container
-        return import_module(library).DataFrame(dict(zip(names, rows.T, strict=True)))
 
     # Hooks of the fit recipe.
 
@@ -372,12 +365,6 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         check.check_choice("likelihood", self.likelihood, LIKELIHOODS)
         check.check_choice("start", self.start, ("factor_analysis", "pca", "random"))
         check.check_real("beta", self.beta)
-
-    def _check_rows(self, X, *, reset=False, ensure_min_samples=1):
-        if reset:
-            library = type(X).__module__.split(".")[0]
-            self._container = (library, list(X.columns)) if library in ("pandas", "polars") else None
-        return super()._check_rows(X, reset=reset, ensure_min_samples=ensure_min_samples)
 
     def _check_values(self, X):
         likelihood = self._design["likelihood"] if hasattr(self, "_design") else self.likelihood

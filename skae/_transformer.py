@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from sklearn.mixture import GaussianMixture
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
@@ -14,6 +16,9 @@ from skae.starts import pca_start
 
 # Steps from the encoder's code towards the nearest point of the decoder's surface.
 _PROJECTIONS = 4
+# Components of the mixtures that `sample` chooses from, and training rows whose codes they are fitted to.
+_MIXTURES = (1, 2, 4, 8, 16)
+_MOST_CODES = 5000
 # The least unit of training beside the scale of the data: rounding begins not far below.
 _SMALLEST_UNIT = 1e-7
 
@@ -265,10 +270,44 @@ class AutoencoderTransformer(BaseNetTransformer):
             return float(unexplained == 0)
         return float(1 - unexplained / total)
 
+    def sample(self, n_samples=1, *, random_state=None):
+        """New rows: decoded draws from a Gaussian mixture that is fitted to codes of training rows.
+
+        Of mixtures with 1, 2, 4, 8 and 16 components the one of least BIC is taken, at the first call (Ghosh et al.
+        2020, arXiv:1903.12436). New rows lie on the decoder's surface: what it leaves of real rows, they lack.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many.
+        random_state : int, RandomState instance or None, default=None
+            An int gives the same rows each time, None others each time.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_), or DataFrame
+            In units of X; a DataFrame of the library and the column names of the one that was fitted.
+        """
+        check_is_fitted(self)
+        n_samples = check.check_integer("n_samples", n_samples, 1)
+        if self._code_density is None:
+            sizes = [n for n in _MIXTURES if n <= len(self._codes) // 2 or n == 1]
+            mixtures = [GaussianMixture(n, random_state=self._seed).fit(self._codes) for n in sizes]
+            self._code_density = min(mixtures, key=lambda mixture: mixture.bic(self._codes))
+        random_state = check_random_state(random_state)
+        codes = self._code_density.set_params(random_state=random_state).sample(n_samples)[0]
+        return self._in_container(self._decode(random_state.permutation(codes) * self._code_scale))
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = self.loss == "poisson"
         return tags
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "_code_density" in state:
+            state["_code_density"] = None  # fitted again when asked for
+        return state
 
     def _squared_errors(self, X):
         """Sum of squared errors of each row, in float64 whatever X's dtype: squares need its range."""
@@ -348,6 +387,14 @@ class AutoencoderTransformer(BaseNetTransformer):
         module.encoder.start_at(encoder, input_unit=spread, unit=code, input_range=inputs)
         module.decoder.start_at(decoder, location, unit=output * scale, input_range=codes)
         return start.code_scale * frame.scale
+
+    def _store(self, net, frame, code_scale, rows, best=None):
+        super()._store(net, frame, code_scale, rows, best)
+        with torch.no_grad():
+            every = -(-len(rows) // _MOST_CODES)
+            codes = net.inference_module(torch.float32).encoder(rows.tensors[0][::every])
+        self._codes = codes.numpy(force=True).astype(np.float64)
+        self._code_density = None
 
     def _units(self, start, frame):
         """What training moves inputs of the encoder, codes and outputs of the decoder in: what PCA leaves of a row.
