@@ -3,10 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: compare test test-all lint format check clean
+.PHONY: compare quality generation test test-all lint format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
+
+quality: .venv/benchmark.stamp
+	$(BIN)/python benchmarks/quality.py $(ARGS)
+
+generation: .venv/benchmark.stamp
+	$(BIN)/python benchmarks/generation.py $(ARGS)
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest

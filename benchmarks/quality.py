@@ -211,8 +211,8 @@ def summary(records):
     ratios = {(cell["table"], cell["size"]): cell["ratio"] for cell in modes["standardised"]}
     over = [cell["ratio"] / ratios[cell["table"], cell["size"]] for cell in density]
     yield (
-        f"VAE: reconstruction error over the autoencoder's {geometric_mean(over):.2f} in geometric mean, each over PCA's; "
-        f"at most 1.10 in {share(value <= 1.1 for value in over)} of cells."
+        f"VAE: reconstruction error over the autoencoder's (each over PCA's first) {geometric_mean(over):.2f} in "
+        f"geometric mean; at most 1.10 in {share(value <= 1.1 for value in over)} of cells."
     )
     for name, found in (("Autoencoder", modes["standardised"]), ("VAE", density)):
         key = "autoencoder" if name == "Autoencoder" else "vae"

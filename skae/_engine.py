@@ -393,11 +393,11 @@ class Net(NeuralNet):
                     self.run_single_epoch(valid_batches, False, "valid", self.validation_step)
                     loss = self.history[-1, judged]
                     diverged = not (math.isfinite(loss) and self._weights_are_finite())
+                    self._record_bests()
+                    self.history.record("dur", time.perf_counter() - began)
                     if best is not None and not diverged:
                         best.offer(loss, self.module_)
-                self._record_bests()
-                self.history.record("dur", time.perf_counter() - began)
-                self.notify("on_epoch_end", dataset_train=X, dataset_valid=valid)
+                    self.notify("on_epoch_end", dataset_train=X, dataset_valid=valid)
                 tick()
                 if diverged or (best is not None and best.over):
                     self.outcome_ = "diverged" if diverged else "patience"

@@ -151,7 +151,7 @@ def test_bounds_lie_under_the_density_and_rise_with_draws(curve, k):
     elbo = model.score(X)
     bounds = [model.log_likelihood(X, n_draws=n).mean() for n in (100, 1000, 5000)]
     assert elbo < exact
-    assert elbo < bounds[0] <= exact + 0.02
+    assert elbo - 0.01 < bounds[0] <= exact + 0.02  # a hundred draws err by about as much
     assert bounds[-1] == pytest.approx(exact, abs=0.02)
 
 
@@ -160,6 +160,14 @@ def test_training_raises_the_held_out_density(digits):
     train, test = noisy[:1000], noisy[1000:1400]
     model = quick(4, max_iter=30).fit(train)
     assert model.score(test) > FactorAnalysis(4, random_state=0).fit(train).score(test) + 3
+
+
+def test_each_tenth_that_the_start_fits_alike_has_a_row_held_out(curve):
+    model = quick(2, max_iter=0).fit(curve)
+    standardised = model._frame.to_net(curve)
+    drawn = model._hold_out(model.net_, standardised, 30, np.random.RandomState(0))
+    ranks = np.argsort(np.argsort(-model.score_samples(curve)))
+    np.testing.assert_array_equal(np.sort(ranks[drawn]) // 10, np.arange(30))
 
 
 def test_the_curve_is_in_nats_and_in_units_of_x(curve):
@@ -183,7 +191,8 @@ def test_a_reconstruction_is_near_the_autoencoders(digits):
     train, test = noisy[:1000], noisy[1000:]
     vae = reconstruction_error(quick(8, max_iter=40).fit(train), test)
     autoencoder = reconstruction_error(AutoencoderTransformer(8, max_iter=40, random_state=0).fit(train), test)
-    assert vae < 1.4 * autoencoder
+    assert vae < 1.6 * autoencoder
+    assert vae < 0.8 * reconstruction_error(PCA(8).fit(train), test)
 
 
 # A row's numbers are its own.

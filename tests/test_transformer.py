@@ -6,6 +6,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -73,7 +74,7 @@ def test_score_without_training_is_pcas_explained_variance(scaled_table):
 
 
 def test_with_nothing_to_learn_the_linear_start_stands(seed):
-    X = np.random.RandomState(seed).normal(size=(60, 10))
+    X = np.random.RandomState(seed).normal(size=(300, 10))
     with pytest.warns(ConvergenceWarning, match="linear start") as caught:
         autoencoder = quick(5, random_state=seed, learning_rate_init=0.3).fit(X)
     assert len(caught) == 1
@@ -539,3 +540,48 @@ def test_validation_rows_choose_the_weights(curve):
 def test_fit_transform_passes_validation_rows_on(curve):
     one = quick().fit(curve[:200], X_val=curve[200:]).transform(curve[:200])
     np.testing.assert_array_equal(one, quick().fit_transform(curve[:200], X_val=curve[200:]))
+
+
+# New rows.
+
+
+def test_new_rows_look_like_rows(curve):
+    rows = quick(1, max_iter=60).fit(curve).sample(2000, random_state=0)
+    assert rows.shape == (2000, 5)
+    np.testing.assert_allclose(rows.mean(axis=0), curve.mean(axis=0), atol=0.2)
+    np.testing.assert_allclose(rows.std(axis=0), curve.std(axis=0), rtol=0.2)
+    # The second column is the square of the first; a linear model cannot say so.
+    assert np.median(np.abs(rows[:, 1] - rows[:, 0] ** 2)) < 0.3
+
+
+def test_new_rows_are_those_of_the_seed_and_outlive_a_pickle(curve):
+    model = quick().fit(pd.DataFrame(curve, columns=list("abcde")))
+    unused = pickle.loads(pickle.dumps(model))
+    rows = model.sample(5, random_state=3)
+    assert isinstance(rows, pd.DataFrame)
+    assert list(rows.columns) == list("abcde")
+    for copied in (unused, pickle.loads(pickle.dumps(model))):
+        pd.testing.assert_frame_equal(copied.sample(5, random_state=3), rows)
+    assert (model.sample(5, random_state=4) != rows).any(axis=None)
+    assert (model.sample(5) != model.sample(5)).any(axis=None)
+
+
+def test_codes_of_sorted_tables_are_all_sampled(curve, monkeypatch):
+    from skae import _transformer
+
+    monkeypatch.setattr(_transformer, "_MOST_CODES", 60)
+    ordered = curve[np.argsort(curve[:, 0])]
+    rows = quick(1, max_iter=0).fit(ordered).sample(2000, random_state=0)
+    np.testing.assert_allclose(rows.mean(axis=0), curve.mean(axis=0), atol=0.5)
+
+
+def test_few_rows_can_be_sampled_from():
+    X = np.random.RandomState(0).normal(size=(4, 3))
+    assert quick(2, max_iter=0).fit(X).sample(3).shape == (3, 3)
+    assert quick(1, max_iter=0).fit(np.ones((4, 3))).sample(2).tolist() == [[1, 1, 1]] * 2
+
+
+@pytest.mark.parametrize("n_samples", [0, -1, 2.5, "many"])
+def test_a_bad_number_of_new_rows_is_named(curve, n_samples):
+    with pytest.raises(ValueError, match=r"n_samples="):
+        quick(max_iter=0).fit(curve).sample(n_samples)
