@@ -47,7 +47,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Numbers in the code of a row, from 1 to the number of rows.
 
     likelihood : {"gaussian", "bernoulli"}, default="gaussian"
-        Density of an entry given the code. "gaussian" has a noise variance a column, learned. "bernoulli" is for X in
+        Density of an entry given the code. "gaussian" has a mean and a noise variance, both of which depend on the
+        code; in the linear start a column's variance is the same for all. "bernoulli" is for X in
         [0, 1], of zeros and ones if its scores are to be probabilities; the net sees X after a logit.
 
     start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
@@ -71,8 +72,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
         Builds your own features of rows, or of codes: of any width, skae adds the layer that makes mean and variance of
-        the code, or the likelihood's parameters, of them. With a linear start they get standardised rows and what they
-        give is added to the linear path, from zero on. With ``start="random"`` rows come as they are.
+        the code, or the likelihood's parameters, of them. With a linear start they get standardised rows, clipped to
+        the range of the training rows, or codes, and what they give is added to the linear path, from zero on. With
+        ``start="random"`` rows come as they are.
 
     batch_size : "auto" or int, default="auto"
         Rows a training step. "auto" is about a twelfth of the rows, from 32 to 128.
@@ -84,11 +86,13 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Most epochs. 0 leaves the net at its start: the linear model.
 
     early_stopping : bool, default=True
-        Whether held-out rows choose the weights and end training. If not, the last weights are kept, training ends
-        when the training loss stalls, and there is no way back to the linear start.
+        Whether held-out rows choose the weights, which are then a running average over epochs, and end training. If
+        not, the last weights are kept, training ends when the training loss stalls, and there is no way back to the
+        linear start.
 
     validation_fraction : float, default=0.1
-        Share of the rows of X held out, if no ``X_val`` is given to `fit`. The linear start is fitted on all rows.
+        Share of the rows of X held out, if no ``X_val`` is given to `fit`: one of each group of rows that the start
+        fits about equally badly ("gaussian"), or any. The linear start is fitted on all rows.
 
     n_iter_no_change : int, default=20
         Epochs without an improvement of more than ``tol`` after which training ends.
@@ -119,7 +123,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         "bernoulli"); the loadings at ``max_iter=0``. Missing if an own decoder is the whole decoder.
 
     noise_variance_ : ndarray of shape (n_features_in_,)
-        Noise variance of each column, in units of X squared; zero for constant columns. Missing for "bernoulli".
+        Noise variance of each column, the mean over the codes of the training rows, in units of X squared; zero for
+        constant columns. Missing for "bernoulli".
 
     kl_per_component_ : ndarray of shape (n_components_,)
         How far the posterior of each component is from the prior, in nats, the mean over the training rows.
@@ -169,11 +174,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     In scores the expectation is a mean over draws that are the same for all rows and have mean zero and identity
     covariance, so that it is exact for linear models: there the bound meets :math:`\log p(x)` [2]_.
 
+    The encoder's q is a first guess. With a linear start, the Gaussian likelihood and ``beta=1``, each row's mean and
+    variance then take two steps along the natural gradient of its bound, in codes and scores and on held-out rows [3]_.
+
     Each column is centred and divided by its standard deviation for the net; densities are told in X's units.
     Constant columns add nothing to a density and come back constant (from own modules that start at random, as these
     make them). Noise is kept from vanishing, since duplicated columns would make any density unbounded: a start's
     variance is at least 1e-6 of its column's ("pca": 1e-12), and training brings none under 1e-4, a standard deviation
-    of a hundredth of the column's, or under half its start if that is less.
+    of a hundredth of the column's, or under half its start if that is less. A code raises or lowers a variance by a
+    factor of e^3, 20, at most.
 
     References
     ----------
@@ -181,6 +190,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     .. [2] Lucas, J., Tucker, G., Grosse, R. and Norouzi, M. (2019). Don't blame the ELBO! A linear VAE perspective on
        posterior collapse. arXiv:1911.02469
+
+    .. [3] Kim, Y., Wiseman, S., Miller, A., Sontag, D. and Rush, A. (2018). Semi-amortized variational autoencoders.
+       arXiv:1802.02550
 
     Examples
     --------

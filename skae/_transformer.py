@@ -26,8 +26,9 @@ _SMALLEST_UNIT = 1e-7
 class AutoencoderTransformer(BaseNetTransformer):
     r"""Nonlinear PCA: an autoencoder that starts as PCA and trains only as far as held-out rows favour it.
 
-    The net is ``z = A x + f(x)``, ``x^ = B z + g(z)``. A and B start as PCA, f and g as nothing, so before the first
-    epoch the autoencoder is PCA. Held-out rows then choose the epoch whose weights are kept, the start included.
+    The net is ``z = A x + f(x)``, ``x^ = B z + g(z)``: A and B are PCA's, f and g what training adds, nothing at first,
+    so before the first epoch the autoencoder is PCA. Held-out rows then choose the epoch whose weights are kept, the
+    start included. A code is brought to where the decoder comes nearest to the row: the encoder makes the first guess.
 
     Parameters
     ----------
@@ -67,9 +68,10 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
         Builds your own half of the net. The encoder maps n_features to n_components columns, the decoder back. With
-        ``start="pca"`` it gets standardised rows (the decoder: standardised codes) and its output is added to the
-        linear path through a gate that starts at zero. With ``start="random"`` rows come as they are and nothing is
-        added; for "log_loss" and "poisson" the decoder then returns logits or log-rates.
+        ``start="pca"`` it gets rows with centred and scaled columns (the decoder: standardised codes), clipped to the
+        range of the training rows, and its output is added to the linear path through a gate that starts at zero.
+        With ``start="random"`` rows come as they are and nothing is added; for "log_loss" and "poisson" the decoder
+        then returns logits or log-rates.
 
     batch_size : "auto" or int, default="auto"
         Rows a training step. "auto" is about a twelfth of the rows, from 32 to 128.
@@ -81,8 +83,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         Most epochs. 0 leaves the net at its start.
 
     early_stopping : bool, default=True
-        Whether held-out rows choose the weights and end training. If not, the last weights are kept, training ends
-        when the training loss stalls, and there is no way back to the linear start.
+        Whether held-out rows choose the weights, which are then a running average over epochs, and end training. If
+        not, the last weights are kept, training ends when the training loss stalls, and there is no way back to the
+        linear start.
 
     validation_fraction : float, default=0.1
         Share of the rows of X held out, if no ``X_val`` is given to `fit`. The linear start is fitted on all rows.
@@ -105,6 +108,7 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     random_state : int, RandomState instance or None, default=None
         Source of held-out rows, order of rows, initial weights and noise. An int gives the same fit each time.
+        `sample` has a seed of its own.
 
     Attributes
     ----------
@@ -155,6 +159,13 @@ class AutoencoderTransformer(BaseNetTransformer):
     Adam on a one-cycle schedule [2]_. X is centred, and divided by one number, so that PCA's geometry is kept. That
     PCA is the best linear autoencoder is due to [1]_.
 
+    f and g are told in units of what PCA leaves unexplained, and see values clipped to the range of the training rows:
+    beyond it reconstructions go on as PCA's do.
+
+    With ``start="pca"``, the default loss and neither noise nor sparsity, `transform` takes four steps from the
+    encoder's code towards the code whose decoded row is nearest to the given one: PCA's projection, on a curved surface
+    [3]_. Held-out rows are judged by these codes too. In all other cases the encoder's code is the code.
+
     Codes are in the units and have the sign convention of `PCA.transform`. Codes and reconstructions are computed in
     the precision of their input; training runs in float32.
 
@@ -165,6 +176,9 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     .. [2] Smith, L. N. and Topin, N. (2019). Super-convergence: very fast training of neural networks using large
        learning rates. doi:10.1117/12.2520589
+
+    .. [3] Hastie, T. and Stuetzle, W. (1989). Principal curves. Journal of the American Statistical Association
+       84(406), 502-516. doi:10.1080/01621459.1989.10478797
 
     Examples
     --------
