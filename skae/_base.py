@@ -28,7 +28,7 @@ from skae.nn import ACTIVATIONS, MLP, CorrectedLinear, linear
 from skae.starts import Frame, fit_frame, raw_frame
 
 # Fitted state that is not for users; forgotten with the rest when fit begins.
-_PRIVATE_STATE = ("_container", "_design", "_frame", "_code_scale", "_codes", "_code_density", "_seed")
+_PRIVATE_STATE = ("_container", "_design", "_frame", "_code_scale", "_code_rows", "_codes", "_code_density", "_seed")
 # Encoder widths behind hidden_layer_sizes="auto".
 _AUTO_WIDTHS = (256, 128)
 
@@ -158,7 +158,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     # Whether each column gets a scale of its own; one for all keeps PCA's geometry.
     _scale_per_column = False
-    # Whether the loss has zero at its bottom, so that ratios of losses mean something.
+    # Whether the loss has a unit, which gradients then are freed of.
     _relative_loss = False
 
     def _evaluation_draws(self, device):
@@ -224,6 +224,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             draws=self._evaluation_draws(device),
             alpha=self._design["alpha"],
             relative=self._relative_loss and self._design["start"] != "random",
+            averaged=self._design["start"] != "random",
             lr=self.learning_rate_init,
             batch_size=_batch_size(self.batch_size, n_samples),
             iterator_train__generator=_generator(self._seed, device),

@@ -159,6 +159,8 @@ class Net(NeuralNet):
         L2 penalty on the weights of the nonlinear part.
     relative : bool, default=False
         Whether gradients are those of the loss over its value at the start, for losses that have a unit.
+    averaged : bool, default=False
+        Whether held-out rows judge a running average of the weights, from the start on, and that is kept.
     progress : str or None, default=None
         Title of a progress bar on stderr.
     draws : Tensor of shape (n_draws, 1, n_components) or None, default=None
@@ -176,9 +178,12 @@ class Net(NeuralNet):
     _default_callbacks = []
     prefixes_ = [*NeuralNet.prefixes_, "optimizer"]  # known to skorch, though built only when training asks
 
-    def __init__(self, module, criterion, *, alpha=0.0, relative=False, progress=None, draws=None, **kwargs):
+    def __init__(
+        self, module, criterion, *, alpha=0.0, relative=False, averaged=False, progress=None, draws=None, **kwargs
+    ):
         self.alpha = alpha
         self.relative = relative
+        self.averaged = averaged
         self.progress = progress
         self.draws = draws
         super().__init__(
@@ -237,7 +242,8 @@ class Net(NeuralNet):
         before = copy.deepcopy(self.module_.state_dict())
         with self._in_float32(before):
             if self.optimizer_ is None:
-                self._set_gradient_scale(self._start_loss(rows, None))
+                if self.relative:
+                    self._set_gradient_scale(self._start_loss(rows, None))
                 self._build_optimizer()
             for group in self.optimizer_.param_groups:
                 group["lr"] = self.lr
@@ -315,11 +321,8 @@ class Net(NeuralNet):
         self._set_training(False)
         return sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches) / len(batches.dataset)
 
-    def _trained_parameters(self):
-        return [p for p in self.module_.parameters() if p.requires_grad]
-
     @contextmanager
-    def _averaged(self, average):
+    def _in_place_of_weights(self, average):
         """Move the average towards the weights and put it in their place inside the block; None: leave them.
 
         At the rates of a one-cycle schedule weights wander around what they have learnt, and their average is nearer
@@ -328,7 +331,7 @@ class Net(NeuralNet):
         if average is None:
             yield
             return
-        parameters = self._trained_parameters()
+        parameters = list(self.module_.parameters())
         newest = [p.detach().clone() for p in parameters]
         with torch.no_grad():
             for mean, p in zip(average, parameters, strict=True):
@@ -382,14 +385,15 @@ class Net(NeuralNet):
         batches = self.get_iterator(X, training=True)
         valid_batches = None if valid is None else self.get_iterator(valid, training=False)
         judged = "train_loss" if valid is None else "valid_loss"
-        average = None if valid is None else [p.detach().clone() for p in self._trained_parameters()]
+        averaged = self.averaged and valid is not None
+        average = [p.detach().clone() for p in self.module_.parameters()] if averaged else None
         self.outcome_ = "interrupted"
         with progress_bar(self.progress, epochs, best) as tick:
             for _ in range(epochs):
                 self.notify("on_epoch_begin", dataset_train=X, dataset_valid=valid)
                 began = time.perf_counter()
                 self.run_single_epoch(batches, True, "train", self.train_step)
-                with self._averaged(average):
+                with self._in_place_of_weights(average):
                     self.run_single_epoch(valid_batches, False, "valid", self.validation_step)
                     loss = self.history[-1, judged]
                     diverged = not (math.isfinite(loss) and self._weights_are_finite())

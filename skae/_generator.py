@@ -86,9 +86,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Most epochs. 0 leaves the net at its start: the linear model.
 
     early_stopping : bool, default=True
-        Whether held-out rows choose the weights, which are then a running average over epochs, and end training. If
-        not, the last weights are kept, training ends when the training loss stalls, and there is no way back to the
-        linear start.
+        Whether held-out rows choose the weights and end training; with a linear start these are a running average over
+        epochs. If not, the last weights are kept, training ends when the training loss stalls, and there is no way back
+        to the linear start.
 
     validation_fraction : float, default=0.1
         Share of the rows of X held out, if no ``X_val`` is given to `fit`: one of each group of rows that the start
@@ -101,7 +101,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Relative to the best loss.
 
     callbacks : list of skorch callbacks, default=None
-        Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule.
+        Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule. At
+        an epoch's end they see the weights that were judged; with a linear start and held-out rows training goes on
+        from others, which that average is of.
 
     device : "auto", str or torch.device, default="auto"
         Where to compute. "auto" is cuda where there is one, else the cpu.
@@ -123,11 +125,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         "bernoulli"); the loadings at ``max_iter=0``. Missing if an own decoder is the whole decoder.
 
     noise_variance_ : ndarray of shape (n_features_in_,)
-        Noise variance of each column, the mean over the codes of the training rows, in units of X squared; zero for
-        constant columns. Missing for "bernoulli".
+        Noise variance of each column, the mean over the encoder's codes of the training rows, in units of X squared;
+        zero for constant columns. Missing for "bernoulli".
 
     kl_per_component_ : ndarray of shape (n_components_,)
-        How far the posterior of each component is from the prior, in nats, the mean over the training rows.
+        How far the encoder's posterior of each component is from the prior, in nats, the mean over the training rows.
 
     active_components_ : ndarray of shape (n_components_,)
         Whether each component is in use: its KL is above 0.01 nats.
@@ -423,7 +425,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         n_out = n_features * likelihood.n_parameters
         decoder = self._coder(n_components, n_out, widths[::-1], design["decoder"], generator, "decoder")
         refined = design["start"] != "random" and design["likelihood"] == "gaussian" and design["beta"] == 1
-        draws = fixed_draws(max(_EVALUATION_DRAWS, 2 * n_components), n_components)
+        draws = self._evaluation_draws(torch.device("cpu"))
         return VAE(encoder, decoder, likelihood, draws, n_refinements=_REFINEMENTS if refined else 0)
 
     def _start(self, module, frame, standardised, random_state):

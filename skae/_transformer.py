@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -16,8 +20,10 @@ from skae.starts import pca_start
 
 # Steps from the encoder's code towards the nearest point of the decoder's surface.
 _PROJECTIONS = 4
-# Components of the mixtures that `sample` chooses from, and training rows whose codes they are fitted to.
+# Components of the mixtures that `sample` chooses from, the rows that each of these needs for each dimension, and the
+# most rows they are fitted to.
 _MIXTURES = (1, 2, 4, 8, 16)
+_ROWS_A_DIMENSION = 3
 _MOST_CODES = 5000
 # The least unit of training beside the scale of the data: rounding begins not far below.
 _SMALLEST_UNIT = 1e-7
@@ -37,7 +43,7 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the encoder's hidden layers; the decoder's are the same backwards. "auto" is (256, 128), () a linear
-        net. Of no effect on a side that is given as ``encoder`` or ``decoder``.
+        net (in the range of the training rows). Of no effect on a side that is given as ``encoder`` or ``decoder``.
 
     activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
         Activation after each hidden layer.
@@ -83,9 +89,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         Most epochs. 0 leaves the net at its start.
 
     early_stopping : bool, default=True
-        Whether held-out rows choose the weights, which are then a running average over epochs, and end training. If
-        not, the last weights are kept, training ends when the training loss stalls, and there is no way back to the
-        linear start.
+        Whether held-out rows choose the weights and end training; with a linear start these are a running average over
+        epochs. If not, the last weights are kept, training ends when the training loss stalls, and there is no way back
+        to the linear start.
 
     validation_fraction : float, default=0.1
         Share of the rows of X held out, if no ``X_val`` is given to `fit`. The linear start is fitted on all rows.
@@ -98,7 +104,8 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     callbacks : list of skorch callbacks, default=None
         Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule.
-        Without callbacks, events of single batches cost nothing.
+        Without callbacks, events of single batches cost nothing. At an epoch's end they see the weights that were
+        judged; with a linear start and held-out rows training goes on from others, which that average is of.
 
     device : "auto", str or torch.device, default="auto"
         Where to compute. "auto" is cuda where there is one, else the cpu.
@@ -287,8 +294,10 @@ class AutoencoderTransformer(BaseNetTransformer):
     def sample(self, n_samples=1, *, random_state=None):
         """New rows: decoded draws from a Gaussian mixture that is fitted to codes of training rows.
 
-        Of mixtures with 1, 2, 4, 8 and 16 components the one of least BIC is taken, at the first call (Ghosh et al.
-        2020, arXiv:1903.12436). New rows lie on the decoder's surface: what it leaves of real rows, they lack.
+        Of mixtures with 1, 2, 4, 8 and 16 components, as far as there are rows enough for their covariances, the one of
+        least BIC is taken, at the first call (Ghosh et al. 2020, arXiv:1903.12436). Their rows are 5,000 training rows
+        at most, after `partial_fit` of the last batch. New rows lie on the decoder's surface: what it leaves of real
+        rows, they lack.
 
         Parameters
         ----------
@@ -304,13 +313,11 @@ class AutoencoderTransformer(BaseNetTransformer):
         """
         check_is_fitted(self)
         n_samples = check.check_integer("n_samples", n_samples, 1)
-        if self._code_density is None:
-            sizes = [n for n in _MIXTURES if n <= len(self._codes) // 2 or n == 1]
-            mixtures = [GaussianMixture(n, random_state=self._seed).fit(self._codes) for n in sizes]
-            self._code_density = min(mixtures, key=lambda mixture: mixture.bic(self._codes))
         random_state = check_random_state(random_state)
-        codes = self._code_density.set_params(random_state=random_state).sample(n_samples)[0]
-        return self._in_container(self._decode(random_state.permutation(codes) * self._code_scale))
+        mixture, scale = self._fitted_code_density()
+        # It gives its draws sorted by component.
+        codes = random_state.permutation(mixture.set_params(random_state=random_state).sample(n_samples)[0])
+        return self._in_container(self._decode(codes * scale * self._code_scale))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -319,9 +326,31 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def __getstate__(self):
         state = super().__getstate__()
-        if "_code_density" in state:
-            state["_code_density"] = None  # fitted again when asked for
+        if "net_" in state:  # codes in place of rows, and a mixture when it is asked for again
+            state |= {"_codes": self._code_sample(), "_code_rows": None, "_code_density": None}
         return state
+
+    def _code_sample(self):
+        """Codes of training rows, as the net gives them."""
+        if self._codes is None:
+            with torch.no_grad():
+                codes = self.net_.inference_module(torch.float32).encode(self._code_rows)
+            self._codes, self._code_rows = codes.numpy(force=True).astype(np.float64), None
+        return self._codes
+
+    def _fitted_code_density(self):
+        """The mixture of least BIC, and the scale of the codes that it sees."""
+        codes = self._code_sample()
+        deviation = codes.std(axis=0)
+        scale = np.where(deviation > 0, deviation, 1)
+        if self._code_density is None:
+            scaled = codes / scale if len(codes) > 1 else np.repeat(codes / scale, 2, axis=0)
+            sizes = [n for n in _MIXTURES if n == 1 or _ROWS_A_DIMENSION * n * (codes.shape[1] + 1) <= len(codes)]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # the best of some is asked for, no more
+                mixtures = [GaussianMixture(n, random_state=self._seed).fit(scaled) for n in sizes]
+            self._code_density = min(mixtures, key=lambda mixture: mixture.bic(scaled))
+        return copy.copy(self._code_density), scale
 
     def _squared_errors(self, X):
         """Sum of squared errors of each row, in float64 whatever X's dtype: squares need its range."""
@@ -404,11 +433,9 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def _store(self, net, frame, code_scale, rows, best=None):
         super()._store(net, frame, code_scale, rows, best)
-        with torch.no_grad():
-            every = -(-len(rows) // _MOST_CODES)
-            codes = net.inference_module(torch.float32).encoder(rows.tensors[0][::every])
-        self._codes = codes.numpy(force=True).astype(np.float64)
-        self._code_density = None
+        drawn = np.random.RandomState(self._seed).permutation(len(rows))[:_MOST_CODES]
+        self._code_rows = rows.tensors[0][torch.from_numpy(drawn).to(net.device)]
+        self._codes = self._code_density = None
 
     def _units(self, start, frame):
         """What training moves inputs of the encoder, codes and outputs of the decoder in: what PCA leaves of a row.

@@ -240,18 +240,18 @@ def project(decoder: nn.Module, x: Tensor, z: Tensor, n_steps: int) -> Tensor:
 
     .. math:: z \leftarrow z - t\, (A_0' A_0)^{-1} J' (g(z) - x)
 
-    with g the decoder, J its Jacobian at z and A_0 its linear start: where g is linear, one step is the orthogonal
-    projection.
+    with g the decoder, J its Jacobian at z and A_0 its linear start, whose columns must be orthogonal, as PCA's are:
+    where g is linear, one step is the orthogonal projection. A component whose column is zero stays.
 
     Shape
     -----
     x: (n, n_features), z: (n, n_components) -> (n, n_components)
     """
-    start = decoder.get_buffer("start_weight")
-    inverse = torch.linalg.pinv(start.T @ start, hermitian=True)
+    lengths = decoder.get_buffer("start_weight").square().sum(0)
+    inverse = torch.where(lengths > 0, 1 / lengths, 0)
     (z,) = descend(
         lambda z: (decoder(z) - x).square().sum(1),
-        lambda _, gradients: [-0.5 * gradients[0] @ inverse],
+        lambda _, gradients: [-0.5 * gradients[0] * inverse],
         [z],
         n_steps,
         worthwhile=lambda error: _WORTHWHILE * error,
@@ -345,8 +345,6 @@ class VAE(nn.Module):
     encode: (n, n_features) -> (n, n_components), the posterior mean; decode: back.
     """
 
-    draws: Tensor
-
     def __init__(
         self,
         encoder: nn.Module,
@@ -359,7 +357,7 @@ class VAE(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
-        self.register_buffer("draws", torch.empty(0) if draws is None else draws, persistent=False)
+        self.draws = torch.empty(0) if draws is None else draws  # no buffer: training's float32 would round it
         self.n_refinements = n_refinements
 
     def guess(self, x: Tensor) -> Posterior:
@@ -372,7 +370,7 @@ class VAE(nn.Module):
             return q
 
         def cost(mean: Tensor, log_var: Tensor) -> Tensor:
-            eta = self._decode_draws(mean + (log_var / 2).exp() * self.draws)
+            eta = self._decode_draws(mean + (log_var / 2).exp() * self.draws.to(mean))
             return gaussian_kl(mean, log_var).sum(1) - self.likelihood(eta, x).mean(0)
 
         def natural(q: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:

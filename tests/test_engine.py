@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, LRScheduler
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, Freezer, LRScheduler
 from torch.utils.data import TensorDataset
 
 from skae import AutoencoderTransformer
@@ -83,6 +83,22 @@ def test_held_out_rows_judge_a_running_average_of_the_weights(curve):
         expected = [0.7 * mean + 0.3 * new for mean, new in zip(expected, weights, strict=True)]
     for mean, p in zip(expected, model.net_.module_.parameters(), strict=True):
         torch.testing.assert_close(p.detach(), mean, atol=1e-6, rtol=1e-5)
+
+
+def test_layers_may_be_frozen_on_the_way(curve):
+    frozen = "encoder.path.weight"
+    model = AutoencoderTransformer(1, max_iter=3, random_state=0, callbacks=[Freezer(frozen)]).fit(curve)
+    weights = dict(model.net_.module_.named_parameters())
+    assert not weights[frozen].any()
+    assert weights["decoder.path.weight"].any()
+
+
+def test_a_random_start_is_judged_as_it_is(curve):
+    """An average with random weights would be no model of anything."""
+    parameters = {"start": "random", "hidden_layer_sizes": (16,), "max_iter": 3, "random_state": 0}
+    judged = AutoencoderTransformer(2, **parameters).fit(curve, X_val=curve)
+    plain = AutoencoderTransformer(2, **parameters, early_stopping=False).fit(curve)
+    np.testing.assert_allclose(judged.transform(curve), plain.transform(curve))
 
 
 def test_the_net_is_skorchs_and_its_history_in_reach(curve):

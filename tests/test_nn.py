@@ -72,10 +72,14 @@ def test_the_linear_map_is_the_map_without_its_correction(generator):
 
 def test_a_linear_decoder_is_projected_on_in_one_step(generator):
     decoder = CorrectedLinear(linear(2, 5, generator)).double()
-    basis = torch.randn(5, 2, dtype=torch.float64, generator=generator)
+    basis = torch.linalg.qr(torch.randn(5, 2, dtype=torch.float64, generator=generator))[0]
+    basis = basis * torch.tensor([3.0, 1e-5])  # of very different lengths, which float32 must bear
     decoder.start_at(basis)
     x, z = (torch.randn(30, n, dtype=torch.float64, generator=generator) for n in (5, 2))
-    torch.testing.assert_close(project(decoder, x, z, 1), x @ torch.linalg.pinv(basis).T)
+    expected = x @ torch.linalg.pinv(basis).T
+    torch.testing.assert_close(project(decoder, x, z * expected, 1), expected)
+    single = project(decoder.float(), x.float(), (z * expected).float(), 1)
+    torch.testing.assert_close(single[:, 0], expected[:, 0].float(), rtol=1e-3, atol=1e-3)
 
 
 def test_no_row_is_projected_farther_away_and_each_by_itself(generator):

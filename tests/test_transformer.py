@@ -256,7 +256,7 @@ def test_sparsity_brings_codes_to_zero(curve):
 def test_alpha_shrinks_the_nonlinear_weights_and_leaves_the_linear_path(curve):
     nets = [quick(alpha=alpha, max_iter=60, early_stopping=False).fit(curve).net_.module_ for alpha in (0.0, 10.0)]
     weights = [float(net.encoder.correction[0].weight.norm().detach()) for net in nets]
-    paths = [float(net.encoder.linear_map()[0].norm().detach()) for net in nets]
+    paths = [float(net.encoder.path.weight.norm().detach()) for net in nets]
     assert weights[1] < 0.7 * weights[0]
     assert paths[1] > 0.9 * paths[0]
 
