@@ -247,7 +247,7 @@ def summary(records):
             )
     for key in ("autoencoder", "vae"):
         seconds = [r[f"{key}_seconds"] for r in records if f"{key}_seconds" in r and r["mode"] in (*modes, "density")]
-        yield f"Seconds a fit, {key}: median {np.median(seconds):.1f}, longest {max(seconds):.1f} of {len(seconds)} fits."
+        yield f"Seconds a fit, {key}: median {np.median(seconds):.1f}, longest of {len(seconds)} {max(seconds):.1f}."
     for cell in cells(records, "fashion"):
         yield (
             f"Fashion-MNIST at {cell['size']}: {cell['autoencoder_error']:.4f}, PCA {cell['pca_error']:.4f}, "

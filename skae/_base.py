@@ -23,7 +23,15 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from skae import _validation as check
-from skae._engine import EVALUATION_BATCH, BestWeights, Net, corrupt, resolve_device, seeded_globals
+from skae._engine import (
+    EVALUATION_BATCH,
+    BestWeights,
+    Net,
+    corrupt,
+    no_gradients,
+    resolve_device,
+    seeded_globals,
+)
 from skae.nn import ACTIVATIONS, MLP, CorrectedLinear, linear
 from skae.starts import Frame, fit_frame, raw_frame
 
@@ -391,8 +399,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _apply(self, method, rows):
         """A method of the fitted module on an array, in the array's precision."""
-        module = self.net_.inference_module(torch_dtype(rows))
-        with torch.no_grad():
+        with no_gradients():
+            module = self.net_.inference_module(torch_dtype(rows))
             return getattr(module, method)(torch.from_numpy(np.ascontiguousarray(rows)).to(self.net_.device))
 
     # What a pickle holds.

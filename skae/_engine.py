@@ -63,6 +63,13 @@ def seeded_globals(seed, device):
         yield
 
 
+@contextmanager
+def no_gradients():
+    """Compute without gradients, but let them be taken inside, whatever mode the caller is in."""
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
 class Batches:
     """Batches cut from the tensors of a dataset, of sizes that differ by one row at most.
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
 from skae._base import BaseNetTransformer, build_own, torch_dtype
-from skae._engine import EVALUATION_BATCH
+from skae._engine import EVALUATION_BATCH, no_gradients
 from skae.likelihoods import LIKELIHOODS
 from skae.losses import NegativeELBO
 from skae.nn import VAE, Headed, fixed_draws, gaussian_kl, linear
@@ -356,14 +356,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _densities(self, X, draws, bound):
         """``bound`` of each row, given the net's output at these draws, in units of X."""
-        module = self.net_.inference_module(torch_dtype(X))
+        with no_gradients():
+            module = self.net_.inference_module(torch_dtype(X))
         device = self.net_.device
         jacobian = self._log_unit(self._frame)
 
         def densities(rows):
-            inputs = torch.from_numpy(self._frame.to_net(rows)).to(device)
-            targets = inputs if self._frame.link == "identity" else torch.tensor(rows, device=device)
-            with torch.no_grad():
+            with no_gradients():
+                inputs = torch.from_numpy(self._frame.to_net(rows)).to(device)
+                targets = inputs if self._frame.link == "identity" else torch.tensor(rows, device=device)
                 noise = draws.to(inputs)
                 densities = bound(module, module(inputs, noise), targets, noise) - jacobian
             # Of a row so far off that the arithmetic overflows, the density is nothing.

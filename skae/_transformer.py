@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
 from skae._base import BaseNetTransformer, build_own
+from skae._engine import no_gradients
 from skae.losses import LOSSES, ReconstructionObjective
 from skae.nn import Autoencoder, Gated
 from skae.starts import pca_start
@@ -333,7 +334,7 @@ class AutoencoderTransformer(BaseNetTransformer):
     def _code_sample(self):
         """Codes of training rows, as the net gives them."""
         if self._codes is None:
-            with torch.no_grad():
+            with no_gradients():
                 codes = self.net_.inference_module(torch.float32).encode(self._code_rows)
             self._codes, self._code_rows = codes.numpy(force=True).astype(np.float64), None
         return self._codes

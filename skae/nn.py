@@ -218,6 +218,7 @@ def descend(
         with torch.no_grad():
             return value.detach()[:, None], list(direction(leaves, gradients))
 
+    point = [p.detach() for p in point]  # no gradient can follow the way from here on
     value, move = at(point)
     step = torch.ones_like(value)
     for _ in range(n_steps):
@@ -376,7 +377,11 @@ class VAE(nn.Module):
         def natural(q: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:
             return [-q[1].exp() * gradients[0], (-2 * gradients[1]).clamp(-1, 1)]
 
-        refined = descend(cost, natural, q, self.n_refinements, lambda cost: torch.full_like(cost, _WORTHWHILE))
+        def worthwhile(cost: Tensor) -> Tensor:
+            rounding = 16 * torch.finfo(cost.dtype).eps * cost.abs()
+            return rounding.clamp_min(_WORTHWHILE)
+
+        refined = descend(cost, natural, q, self.n_refinements, worthwhile)
         return Posterior(*refined)
 
     def encode(self, x: Tensor) -> Tensor:

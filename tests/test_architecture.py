@@ -22,7 +22,7 @@ ARROWS = {
     "_validation": set(),
     "_engine": {"nn"},
     "_base": {"_engine", "nn", "starts", "_validation"},
-    "_transformer": {"_base", "losses", "nn", "starts", "_validation"},
+    "_transformer": {"_base", "_engine", "losses", "nn", "starts", "_validation"},
     "_generator": {"_base", "_engine", "likelihoods", "losses", "nn", "starts", "_validation"},
     "_metrics": set(),
     "_report": {"_version"},

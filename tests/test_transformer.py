@@ -253,12 +253,13 @@ def test_sparsity_brings_codes_to_zero(curve):
     assert share_near_zero(0.1) > 3 * share_near_zero(0.0)
 
 
-def test_alpha_shrinks_the_nonlinear_weights_and_leaves_the_linear_path(curve):
-    nets = [quick(alpha=alpha, max_iter=60, early_stopping=False).fit(curve).net_.module_ for alpha in (0.0, 10.0)]
-    weights = [float(net.encoder.correction[0].weight.norm().detach()) for net in nets]
-    paths = [float(net.encoder.path.weight.norm().detach()) for net in nets]
+def test_alpha_shrinks_the_nonlinear_weights_until_pca_is_left(curve):
+    nets = [quick(alpha=alpha, max_iter=60, early_stopping=False).fit(curve) for alpha in (0.0, 10.0)]
+    weights = [float(model.net_.module_.encoder.correction[0].weight.norm().detach()) for model in nets]
     assert weights[1] < 0.7 * weights[0]
-    assert paths[1] > 0.9 * paths[0]
+    errors = [reconstruction_error(model, curve) for model in nets]
+    assert errors[0] < 0.5 * errors[1]
+    assert errors[1] == pytest.approx(reconstruction_error(PCA(2).fit(curve), curve), rel=0.1)
 
 
 @pytest.mark.parametrize("widths", [(), (16,), (16, 8), 12, np.array([9])])
@@ -527,6 +528,13 @@ def test_fit_inside_no_grad_trains_all_the_same(curve):
     np.testing.assert_array_equal(inside.transform(curve), quick().fit(curve).transform(curve))
 
 
+def test_rows_go_through_in_any_mode(curve):
+    model = quick().fit(curve)
+    with torch.inference_mode():
+        inside = pickle.loads(pickle.dumps(model)).transform(curve)
+    np.testing.assert_array_equal(inside, model.transform(curve))
+
+
 # X_val.
 
 
@@ -579,6 +587,16 @@ def test_few_rows_can_be_sampled_from():
     X = np.random.RandomState(0).normal(size=(4, 3))
     assert quick(2, max_iter=0).fit(X).sample(3).shape == (3, 3)
     assert quick(1, max_iter=0).fit(np.ones((4, 3))).sample(2).tolist() == [[1, 1, 1]] * 2
+    assert quick(1, max_iter=0).fit(X[:2]).partial_fit(X[:1]).sample(2).shape == (2, 3)
+
+
+def test_new_rows_know_no_unit(curve):
+    def coder(n_in, n_out):
+        return nn.Linear(n_in, n_out)
+
+    model = quick(start="random", encoder=coder, decoder=coder, max_iter=60, learning_rate_init=1e-2).fit(1e-6 * curve)
+    real, new = model.inverse_transform(model.transform(1e-6 * curve)), model.sample(2000, random_state=0)
+    np.testing.assert_allclose(new.std(axis=0), real.std(axis=0), rtol=0.3)
 
 
 @pytest.mark.parametrize("n_samples", [0, -1, 2.5, "many"])
