@@ -90,7 +90,8 @@ def measure(table, split, name):
         record["seconds"] = time.perf_counter() - began
         record["accuracy"] = forest(split).fit(rows, labels).score(test, y_test.astype(str))
         mixed, real = np.vstack([test, rows[: len(test)]]), np.repeat([1, 0], len(test))
-        record["told_apart"] = cross_val_score(forest(split), mixed, real, cv=3, scoring="roc_auc").mean()
+        scores = cross_val_score(forest(split), mixed, real, cv=3, scoring="roc_auc")
+        record["told_apart"] = float(scores.mean())
     print(record, flush=True)
     return record
 
@@ -126,10 +127,16 @@ def main():
         print("ctgan is not installed: TVAE is left out.")
         names.remove("TVAE")
     work = [(table, split, name) for split in splits for table in tables() for name in names]
-    records = Parallel(arguments.jobs)(delayed(measure)(*job) for job in work)
+    parts = Parallel(arguments.jobs, return_as="generator")(delayed(measure)(*job) for job in work)
     made = stamp(splits, arguments.jobs, *(["ctgan"] if "TVAE" in names else []))
     stem = f"generation-{'final' if arguments.final else 'development'}"
-    (RESULTS / f"{stem}.json").write_text(json.dumps({"made with": made, "records": records}, indent=1) + "\n")
+    records = []
+    try:
+        for record in parts:
+            records.append(record)
+            (RESULTS / f"{stem}.json").write_text(json.dumps({"made with": made, "records": records}, indent=1) + "\n")
+    except KeyboardInterrupt:
+        print("Stopped early: what follows is of the splits and tables measured so far.")
     head = f"# New rows, {made['date']}\n\n" + "; ".join(f"{name} {value}" for name, value in made.items()) + ".\n"
     (RESULTS / f"{stem}.md").write_text("\n".join([head, *lines(records)]) + "\n")
     print("\n".join(lines(records)))
