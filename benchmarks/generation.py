@@ -1,8 +1,8 @@
 """Are new rows like real ones? Train on them, test on real rows; and try to tell the two apart.
 
 Five labelled tables, the label as one more column (one-hot columns for models of numbers). A model is better the higher
-the accuracy of a classifier trained on its rows, and the nearer to 0.5 the area under
-the curve of one that tells its rows from real test rows. TVAE is CTGAN's, an optional rival: ``pip install ctgan``.
+the accuracy of a classifier trained on its rows, and the nearer to 0.5 the area under the curve of one that tells its
+rows from real test rows. TVAE is CTGAN's, of the extra ``benchmark``; without it the table has no such line.
 """
 
 from __future__ import annotations

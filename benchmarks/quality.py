@@ -19,6 +19,7 @@ import warnings
 from datetime import date
 from importlib.metadata import version
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +175,7 @@ def jobs(splits, tables):
 
 def cells(records, mode):
     """One dictionary a table and size: means over splits, of ratios geometric ones."""
-    key = lambda record: (record["table"], record["size"])  # noqa: E731
+    key = itemgetter("table", "size")
     for (table, size), group in groupby(sorted((r for r in records if r["mode"] == mode), key=key), key):
         rows = list(group)
         names = [name for name in rows[0] if name not in ("table", "size", "split", "mode")]
@@ -200,8 +201,31 @@ def share(values):
 def summary(records):
     """What came out, line by line, beside what was asked for."""
     modes = {mode: list(cells(records, mode)) for mode in ("standardised", "raw")}
-    errors = [*modes["standardised"], *modes["raw"]]
-    for mode, found in (*modes.items(), ("both", errors)):
+    density = list(cells(records, "density"))
+    yield from summary_of_errors(modes)
+    yield from summary_of_densities(density)
+    ratios = {(cell["table"], cell["size"]): cell["ratio"] for cell in modes["standardised"]}
+    over = [cell["ratio"] / ratios[cell["table"], cell["size"]] for cell in density]
+    yield (
+        f"VAE: reconstruction error over the autoencoder's (each over PCA's first) {geometric_mean(over):.2f} in "
+        f"geometric mean; at most 1.10 in {share(value <= 1.1 for value in over)} of cells."
+    )
+    yield from summary_of_accuracies("autoencoder", modes["standardised"])
+    yield from summary_of_accuracies("vae", density)
+    for key in ("autoencoder", "vae"):
+        seconds = [r[f"{key}_seconds"] for r in records if f"{key}_seconds" in r and r["mode"] in (*modes, "density")]
+        yield f"Seconds a fit, {key}: median {np.median(seconds):.1f}, longest of {len(seconds)} {max(seconds):.1f}."
+    for cell in cells(records, "fashion"):
+        yield (
+            f"Fashion-MNIST at {cell['size']}: {cell['autoencoder_error']:.4f}, PCA {cell['pca_error']:.4f}, "
+            f"{cell['autoencoder_seconds']:.0f} s."
+        )
+    for cell in cells(records, "digits"):
+        yield f"Digits in [0, 1] at 32: {cell['autoencoder_error']:.5f}, PCA {cell['pca_error']:.5f}."
+
+
+def summary_of_errors(modes):
+    for mode, found in (*modes.items(), ("both", [*modes["standardised"], *modes["raw"]])):
         ratios = np.array([cell["ratio"] for cell in found])
         yield (
             f"Autoencoder, {mode}: error over PCA's {geometric_mean(ratios):.3f} in geometric mean of {len(ratios)} "
@@ -211,7 +235,9 @@ def summary(records):
     for mode, found in modes.items():
         above = [f"{c['table']} at {c['size']} ({c['ratio']:.3f})" for c in found if c["ratio"] > EQUAL]
         yield f"Cells above 1.00, {mode}: {', '.join(above) or 'none'}."
-    density = list(cells(records, "density"))
+
+
+def summary_of_densities(density):
     gains = np.array([cell["gain"] for cell in density])
     yield (
         f"VAE: gain over the better of pPCA and factor analysis, median {np.median(gains):.2f} nats of {len(gains)} "
@@ -228,33 +254,18 @@ def summary(records):
             f"{share(max(v) > 0 for v in best.values())} of {len(best)} "
             f"tables, in {share(d > 0 for v in best.values() for d in v)} of cells."
         )
-    ratios = {(cell["table"], cell["size"]): cell["ratio"] for cell in modes["standardised"]}
-    over = [cell["ratio"] / ratios[cell["table"], cell["size"]] for cell in density]
-    yield (
-        f"VAE: reconstruction error over the autoencoder's (each over PCA's first) {geometric_mean(over):.2f} in "
-        f"geometric mean; at most 1.10 in {share(value <= 1.1 for value in over)} of cells."
-    )
-    for name, found in (("Autoencoder", modes["standardised"]), ("VAE", density)):
-        key = "autoencoder" if name == "Autoencoder" else "vae"
-        for kind in ("knn", "logistic"):
-            won = {}
-            for cell in found:
-                if f"pca_{kind}" in cell:
-                    won.setdefault(cell["table"], []).append(cell[f"{key}_{kind}"] >= cell[f"pca_{kind}"])
-            yield (
-                f"{name}: {kind} accuracy at least PCA's at every size on {sum(map(all, won.values()))} of {len(won)} "
-                f"labelled tables, in {sum(map(sum, won.values()))} of {sum(map(len, won.values()))} cells."
-            )
-    for key in ("autoencoder", "vae"):
-        seconds = [r[f"{key}_seconds"] for r in records if f"{key}_seconds" in r and r["mode"] in (*modes, "density")]
-        yield f"Seconds a fit, {key}: median {np.median(seconds):.1f}, longest of {len(seconds)} {max(seconds):.1f}."
-    for cell in cells(records, "fashion"):
+
+
+def summary_of_accuracies(key, found):
+    for kind in ("knn", "logistic"):
+        won = {}
+        for cell in found:
+            if f"pca_{kind}" in cell:
+                won.setdefault(cell["table"], []).append(cell[f"{key}_{kind}"] >= cell[f"pca_{kind}"])
         yield (
-            f"Fashion-MNIST at {cell['size']}: {cell['autoencoder_error']:.4f}, PCA {cell['pca_error']:.4f}, "
-            f"{cell['autoencoder_seconds']:.0f} s."
+            f"{kind} accuracy on the codes, {key}: at least PCA's at every size on {sum(map(all, won.values()))} of "
+            f"{len(won)} labelled tables, in {sum(map(sum, won.values()))} of {sum(map(len, won.values()))} cells."
         )
-    for cell in cells(records, "digits"):
-        yield f"Digits in [0, 1] at 32: {cell['autoencoder_error']:.5f}, PCA {cell['pca_error']:.5f}."
 
 
 def stamp(splits, n_jobs, *packages):
