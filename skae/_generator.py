@@ -16,10 +16,10 @@ from sklearn.utils.validation import check_is_fitted
 from skae import _validation as check
 from skae._base import BaseNetTransformer, build_own, torch_dtype
 from skae._engine import EVALUATION_BATCH, no_gradients
-from skae.likelihoods import LIKELIHOODS
+from skae.likelihoods import LIKELIHOODS, Defence
 from skae.losses import NegativeELBO
 from skae.nn import VAE, Headed, fixed_draws, gaussian_kl, linear
-from skae.starts import factor_analysis_start, probabilistic_pca_start
+from skae.starts import factor_analysis_start, likelier_start, probabilistic_pca_start
 
 # Draws a row, or two for each component if that is more: in scores, and in the losses of held-out rows.
 _SCORE_DRAWS = 64
@@ -55,7 +55,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence (at probabilistic PCA above
         200 columns, where EM would take long, and with no more rows than columns, which it would learn by heart),
         "pca" at probabilistic PCA, whose density is `PCA.score`'s, "random" with random weights; own modules then get
-        X as it is. With "bernoulli" the start is that of the rows after the logit: a good beginning, not an identity.
+        X as it is. On at most 1,000 rows, and unless ``max_iter=0``, "factor_analysis" is probabilistic PCA as well
+        where cross-validation finds that likelier: few rows do not tell a noise for each column. With "bernoulli" the
+        start is that of the rows after the logit: a good beginning, not an identity.
 
     beta : float, default=1.0
         Weight of the KL term in training. Scores always have 1.
@@ -154,7 +156,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         `partial_fit`.
 
     linear_loss_ : float or None
-        Loss of the linear start on the same rows. None with ``start="random"`` and after `partial_fit`.
+        Loss of the linear start, with its share of the linear models, on the same rows. None with ``start="random"``
+        and after `partial_fit`.
 
     n_features_in_ : int
         Number of columns of X.
@@ -179,6 +182,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     The encoder's q is a first guess. With a linear start, the Gaussian likelihood and ``beta=1``, each row's mean and
     variance then take two steps along the natural gradient of its bound, in codes and scores and on held-out rows [3]_.
 
+    No net is right for every row. Where n held-out rows judge, densities and samples therefore leave a share of
+    1 / (n + 2) to the linear models, half to the start and half to probabilistic PCA [4]_: by the rule of succession,
+    how often a net that did well on n rows is expected to fail. A row then costs at most log(2 (n + 2)) nats more than
+    under either. This needs what the refinement needs, and there is no share at ``max_iter=0``. Codes and
+    reconstructions are the net's.
+
     Each column is centred and divided by its standard deviation for the net; densities are told in X's units.
     Constant columns add nothing to a density and come back constant (from own modules that start at random, as these
     make them). Noise is kept from vanishing, since duplicated columns would make any density unbounded: a start's
@@ -195,6 +204,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     .. [3] Kim, Y., Wiseman, S., Miller, A., Sontag, D. and Rush, A. (2018). Semi-amortized variational autoencoders.
        arXiv:1802.02550
+
+    .. [4] Hesterberg, T. (1995). Weighted average importance sampling and defensive mixture distributions.
+       Technometrics, 37(2), 185-194.
 
     Examples
     --------
@@ -328,7 +340,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         n_samples : int, default=1
             How many.
         noise : bool, default=True
-            Whether to draw rows from the likelihood; if not, its means are returned.
+            Whether to draw rows from the likelihood, and their share from the linear models; if not, the decoder's
+            means are returned.
         random_state : int, RandomState instance or None, default=None
             An int gives the same rows each time, None others each time.
 
@@ -345,11 +358,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         codes = torch.randn((n_samples, self.n_components_), generator=generator, dtype=torch.float64).numpy()
         if not noise:
             return self._in_container(self._decode(codes))
-        likelihood = copy.deepcopy(self.net_.inference_module(torch.float64).likelihood).cpu()
+        module = copy.deepcopy(self.net_.inference_module(torch.float64)).cpu()
+        defence = module.defence
 
         def draw(codes):
             with torch.no_grad():
-                rows = likelihood.draw(self._apply("decode", codes).cpu(), generator)
+                rows = module.likelihood.draw(self._apply("decode", codes).cpu(), generator)
+                if defence is not None:
+                    left = torch.rand(len(rows), generator=generator) < defence.share
+                    rows[left] = defence.draw(torch.from_numpy(codes)[left], generator)
             return self._frame.from_net(rows.numpy())
 
         return self._in_container(self._map_rows(codes, draw, self.n_features_in_))
@@ -366,7 +383,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                 inputs = torch.from_numpy(self._frame.to_net(rows)).to(device)
                 targets = inputs if self._frame.link == "identity" else torch.tensor(rows, device=device)
                 noise = draws.to(inputs)
-                densities = bound(module, module(inputs, noise), targets, noise) - jacobian
+                densities = bound(module, module(inputs, noise), targets, noise)
+                if module.defence is not None:
+                    densities = module.defence(densities, inputs)
+                densities = densities - jacobian
             # Of a row so far off that the arithmetic overflows, the density is nothing.
             return densities.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)[:, None]
 
@@ -395,7 +415,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         return self.net_.module_.likelihood.mean(eta)
 
     def _objective(self, frame, module):
-        return NegativeELBO(module.likelihood, self._design["beta"])
+        return NegativeELBO(module.likelihood, self._design["beta"], module.defence)
 
     def _evaluation_draws(self, device):
         n_components = self._design["n_components"]
@@ -425,9 +445,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         likelihood = LIKELIHOODS[design["likelihood"]](n_features)
         n_out = n_features * likelihood.n_parameters
         decoder = self._coder(n_components, n_out, widths[::-1], design["decoder"], generator, "decoder")
-        refined = design["start"] != "random" and design["likelihood"] == "gaussian" and design["beta"] == 1
         draws = self._evaluation_draws(torch.device("cpu"))
-        return VAE(encoder, decoder, likelihood, draws, n_refinements=_REFINEMENTS if refined else 0)
+        exact = design["start"] != "random" and design["likelihood"] == "gaussian" and design["beta"] == 1
+        if not exact:
+            return VAE(encoder, decoder, likelihood, draws)
+        return VAE(encoder, decoder, likelihood, draws, _REFINEMENTS, Defence(2, n_features, n_components))
 
     def _start(self, module, frame, standardised, random_state):
         """Set the start's weights; codes have no unit but the prior's."""
@@ -440,8 +462,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             if gaussian:
                 module.likelihood.start_at(variance, floor)
             return np.ones(n_components)
-        start = {"factor_analysis": factor_analysis_start, "pca": probabilistic_pca_start}[self._design["start"]]
-        model = start(standardised, frame.scale, n_components, random_state)
+        data = standardised, frame.scale, n_components, random_state
+        if self._design["start"] == "pca":
+            model = probabilistic_pca_start(*data)
+        else:
+            model = likelier_start(*data) if self.max_iter else factor_analysis_start(*data)
+        if module.defence is not None:
+            models = model, probabilistic_pca_start(*data)
+            loadings, noise = (torch.from_numpy(np.stack(parts)) for parts in zip(*models, strict=True))
+            module.defence.start_at(loadings, noise, module.likelihood.varies)
         weight, variance = (torch.from_numpy(part) for part in model.posterior())
         bias = torch.cat([torch.zeros(n_components, dtype=torch.float64), variance.log()])
         inputs = torch.from_numpy(np.stack([standardised.min(axis=0), standardised.max(axis=0)]))
@@ -454,6 +483,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             scale, location = torch.from_numpy(frame.scale), torch.from_numpy(frame.location)
             module.decoder.start_at(scale[:, None] * loadings, location)
         return np.ones(n_components)
+
+    def _split(self, X, X_val, standardised, frame, net):
+        """As ever; and a share of the density for linear models, by the rule of succession.
+
+        Of a net that describes n held-out rows well, one row in n + 2 is expected to be one that it does not.
+        """
+        rows, held_out = super()._split(X, X_val, standardised, frame, net)
+        if held_out is not None and self.max_iter and net.module_.defence is not None:
+            net.module_.defence.share.fill_(1 / (len(held_out) + 2))
+        return rows, held_out
 
     def _hold_out(self, net, standardised, n_held_out, rng):
         """One row of each group of rows that the start fits about equally badly.

@@ -105,4 +105,62 @@ class Bernoulli(Likelihood):
         return torch.bernoulli(torch.sigmoid(eta), generator=generator)
 
 
+class Defence(nn.Module):
+    r"""A density that leaves a share to linear models, so that no row is much less likely than under these.
+
+    .. math:: \log \big((1 - \varepsilon)\, p(x) + \varepsilon\, \textstyle\frac1M \sum_m p_m(x)\big)
+
+    with p_m the density of x = W z + noise, z standard normal, noise N(0, diag psi): a defensive mixture (Hesterberg
+    1995). A lower bound of log p(x) makes one of the whole. W' psi^-1 W must be diagonal; then the posterior of z has
+    the mean :math:`\hat z = V W' \Psi^{-1} x` and the variances :math:`V = (I + W' \Psi^{-1} W)^{-1}`, and
+
+    .. math:: \log p_m(x) = -\tfrac12 \Big( \sum_j \frac{(x - W \hat z)_j^2}{\psi_j} + \sum_k \hat z_k^2
+        + \sum_j \log (2 \pi \psi_j) - \sum_k \log V_{kk} \Big)
+
+    Until `start_at` the share is zero.
+
+    Shape
+    -----
+    bound: (n,), x: (n, n_features) -> (n,); draw: z (n, n_components) -> (n, n_features).
+    """
+
+    loadings: Tensor
+    noise: Tensor
+    varies: Tensor
+    share: Tensor
+
+    def __init__(self, n_models: int, n_features: int, n_components: int) -> None:
+        super().__init__()
+        self.register_buffer("loadings", torch.zeros(n_models, n_features, n_components))
+        self.register_buffer("noise", torch.ones(n_models, n_features))
+        self.register_buffer("varies", torch.ones(n_features))
+        self.register_buffer("share", torch.zeros(()))
+
+    @torch.no_grad()
+    def start_at(self, loadings: Tensor, noise: Tensor, varies: Tensor) -> None:
+        """Take these models, without a share as yet."""
+        self.loadings.copy_(loadings)
+        self.noise.copy_(noise)
+        self.varies.copy_(varies)
+        self.share.zero_()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density of rows under the linear models."""
+        weighted = self.loadings / self.noise[:, :, None]
+        variance = 1 / (1 + (self.loadings * weighted).sum(1, keepdim=True))
+        z = x @ (weighted * variance)
+        entries = (x - z @ self.loadings.mT).square() / self.noise[:, None] + (2 * math.pi * self.noise[:, None]).log()
+        twice = (entries * self.varies).sum(2) + z.square().sum(2) - variance.log().sum(2)
+        return (-0.5 * twice).logsumexp(0) - math.log(len(self.loadings))
+
+    def forward(self, bound: Tensor, x: Tensor) -> Tensor:
+        return torch.logaddexp(torch.log1p(-self.share) + bound, self.share.log() + self.log_prob(x))
+
+    def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """A row of the linear models for each code."""
+        model = torch.randint(len(self.loadings), (len(z),), generator=generator)
+        noise = torch.randn((len(z), len(self.varies)), generator=generator, dtype=z.dtype)
+        return (self.loadings[model] @ z[:, :, None])[:, :, 0] + self.noise[model].sqrt() * noise
+
+
 LIKELIHOODS: dict[str, type[Likelihood]] = {"gaussian": Gaussian, "bernoulli": Bernoulli}

@@ -125,18 +125,24 @@ class NegativeELBO(nn.Module):
         (eta, x) -> log-density of each row; the one of the net, so that it learns with it.
     beta : float, default=1.0
         Weight of the KL term (Higgins et al. 2017); 1 is the bound.
+    defence : Defence or None, default=None
+        What the bounds of rows become when they are judged, not trained on.
 
     Shape
     -----
     output: mean, log_var (n, n_components), eta (S, n, n_features); x: (n, n_features); result: a scalar.
     """
 
-    def __init__(self, likelihood: nn.Module, beta: float = 1.0) -> None:
+    def __init__(self, likelihood: nn.Module, beta: float = 1.0, defence: nn.Module | None = None) -> None:
         super().__init__()
         self.likelihood = likelihood
         self.beta = beta
+        self.defence = defence
 
     def forward(self, output: VAEOutput, x: Tensor) -> Tensor:
         log_likelihood = self.likelihood(output.eta, x).mean(0)
         kl = gaussian_kl(output.mean, output.log_var).sum(1)
-        return (self.beta * kl - log_likelihood).mean()
+        bound = log_likelihood - self.beta * kl
+        if self.defence is not None and not self.training:
+            bound = self.defence(bound, x)
+        return -bound.mean()

@@ -340,6 +340,8 @@ class VAE(nn.Module):
         Noise that estimates the bound in these steps.
     n_refinements : int, default=0
         How many steps. The likelihood must be one of the encoder's own inputs, not of rows before a link.
+    defence : nn.Module or None, default=None
+        (bound, row) -> bound of the whole model, which leaves a share of its density to others; held, not called here.
 
     Shape
     -----
@@ -353,11 +355,13 @@ class VAE(nn.Module):
         likelihood: nn.Module,
         draws: Tensor | None = None,
         n_refinements: int = 0,
+        defence: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
         self.likelihood = likelihood
+        self.defence = defence
         self.draws = torch.empty(0) if draws is None else draws  # no buffer: training's float32 would round it
         self.n_refinements = n_refinements
 

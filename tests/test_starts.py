@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
-from skae.starts import fit_frame, pca_start, raw_frame
+from skae.starts import factor_analysis_start, fit_frame, likelier_start, pca_start, probabilistic_pca_start, raw_frame
 
 
 @pytest.mark.parametrize("link", ["identity", "logit", "log"])
@@ -72,3 +73,25 @@ def test_extra_components_change_no_reconstruction(seed):
     assert np.abs(X @ start.encoder.T).min(axis=0).shape == (5,)
     assert start.encoder[3:].any(axis=1).all()
     np.testing.assert_allclose(X @ start.encoder.T @ start.decoder.T, X, atol=1e-12)
+
+
+@pytest.mark.parametrize(("n_samples", "expected"), [(60, probabilistic_pca_start), (900, factor_analysis_start)])
+def test_the_start_is_the_model_that_describes_rows_left_out(n_samples, expected, seed):
+    """Few rows with one noise, and many with one for each column."""
+    rng = np.random.RandomState(seed)
+    loadings, deviation = rng.normal(size=(40, 3)), np.ones(40) if n_samples == 60 else rng.uniform(0.5, 1.5, size=40)
+    X = rng.normal(size=(n_samples, 3)) @ loadings.T + deviation * rng.normal(size=(n_samples, 40))
+    frame = fit_frame(X, "identity", per_column=True)
+    found, other = (
+        start(frame.to_net(X), frame.scale, 3, np.random.RandomState(0)) for start in (likelier_start, expected)
+    )
+    np.testing.assert_array_equal(found.noise, other.noise)
+
+
+@pytest.mark.parametrize("start", [factor_analysis_start, probabilistic_pca_start])
+def test_the_density_of_a_start_is_the_normal_one(start, seed):
+    X = np.random.RandomState(seed).normal(size=(50, 5)) @ np.diag([1, 2, 3, 4, 5])
+    frame = fit_frame(X, "identity", per_column=True)
+    model = start(frame.to_net(X), frame.scale, 2, np.random.RandomState(0))
+    normal = multivariate_normal(np.zeros(5), model.loadings @ model.loadings.T + np.diag(model.noise))
+    np.testing.assert_allclose(model.log_density(frame.to_net(X)), normal.logpdf(frame.to_net(X)))
