@@ -308,6 +308,10 @@ def markdown(records, lines, made):
             yield f"| {cell['table']} | {cell['size']} | {' | '.join(values)} |"
 
 
+def store(stem, made, records):
+    (RESULTS / f"{stem}.json").write_text(json.dumps({"made with": made, "records": records}, indent=1) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--final", action="store_true", help="all tables and fresh splits: read once, before a release")
@@ -321,6 +325,8 @@ def main():
         print("Fashion-MNIST is not installed (Debian's package dataset-fashion-mnist): left out.")
     work = [*fashion, *(("digits", split) for split in splits), *jobs(splits, tables)]
     work = [job for job in work if arguments.only in (None, job[0])]
+    if not work:
+        parser.error(f"there is nothing to measure for --only {arguments.only}")
     parts = Parallel(arguments.jobs, return_as="generator")(delayed(run)(job) for job in work)
     made = stamp(splits, arguments.jobs)
     stem = f"quality-{'final' if arguments.final else 'development'}"
@@ -332,9 +338,13 @@ def main():
     try:
         for part in parts:
             records += part
-            (RESULTS / f"{stem}.json").write_text(json.dumps({"made with": made, "records": records}, indent=1) + "\n")
+            if not arguments.only:
+                store(stem, made, records)
     except KeyboardInterrupt:
+        if arguments.only:
+            raise  # what was measured before is whole
         print("Stopped early: what follows is of the splits and tables measured so far.")
+    store(stem, made, records)
     lines = list(summary(records))
     (RESULTS / f"{stem}.md").write_text("\n".join(markdown(records, lines, made)) + "\n")
     print("\n".join(lines))

@@ -149,7 +149,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Training loss of each epoch: minus the ELBO of a row (with ``beta``), in nats, in units of X.
 
     validation_loss_curve_ : list of float or None
-        The same on held-out rows; None without early stopping and after `partial_fit`.
+        The same on held-out rows, but with the share of the linear models; None without early stopping and after
+        `partial_fit`.
 
     best_loss_ : float or None
         Loss of the weights kept on the held-out rows, the lowest training loss without early stopping. None after
@@ -183,7 +184,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     variance then take two steps along the natural gradient of its bound, in codes and scores and on held-out rows [3]_.
 
     No net is right for every row. Where n held-out rows judge, densities and samples therefore leave a share of
-    1 / (n + 2) to the linear models, half to the start and half to probabilistic PCA [4]_: by the rule of succession,
+    1 / (n + 2) to the linear models, half to the start and half to probabilistic PCA of standardised columns [4]_:
+    by the rule of succession,
     how often a net that did well on n rows is expected to fail. A row then costs at most log(2 (n + 2)) nats more than
     under either. This needs what the refinement needs, and there is no share at ``max_iter=0``. Codes and
     reconstructions are the net's.
@@ -269,7 +271,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self.random_state = random_state
 
     def score_samples(self, X):
-        """The ELBO of each row: a lower bound of its log-density.
+        """The ELBO of each row: a lower bound of its log-density, the share of the linear models included.
 
         Parameters
         ----------
@@ -467,8 +469,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             model = probabilistic_pca_start(*data)
         else:
             model = likelier_start(*data) if self.max_iter else factor_analysis_start(*data)
-        if module.defence is not None:
-            models = model, probabilistic_pca_start(*data)
+        if module.defence is not None and self.max_iter:
+            # In standard deviations: one noise in units of X would draw rows far off in columns of small ones.
+            models = model, probabilistic_pca_start(standardised, np.ones(len(frame.scale)), n_components, random_state)
             loadings, noise = (torch.from_numpy(np.stack(parts)) for parts in zip(*models, strict=True))
             module.defence.start_at(loadings, noise, module.likelihood.varies)
         weight, variance = (torch.from_numpy(part) for part in model.posterior())

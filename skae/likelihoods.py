@@ -160,7 +160,10 @@ class Defence(nn.Module):
         """A row of the linear models for each code."""
         model = torch.randint(len(self.loadings), (len(z),), generator=generator)
         noise = torch.randn((len(z), len(self.varies)), generator=generator, dtype=z.dtype)
-        return (self.loadings[model] @ z[:, :, None])[:, :, 0] + self.noise[model].sqrt() * noise
+        rows = self.noise[model].sqrt() * noise
+        for m, loadings in enumerate(self.loadings):
+            rows[model == m] += z[model == m] @ loadings.T
+        return rows
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {"gaussian": Gaussian, "bernoulli": Bernoulli}

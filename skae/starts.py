@@ -328,13 +328,16 @@ def likelier_start(X, scale, n_components, random_state):
     -------
     LinearGaussian
     """
-    if 2 * _FOLDS <= len(X) <= _FEW_ROWS and _can_be_factored(X):
+    fewest = len(X) - -(-len(X) // _FOLDS)  # rows that a fold learns from
+    if n_components + 1 < fewest and len(X) <= _FEW_ROWS and _can_be_factored(X):
         votes = []
         for train, test in KFold(_FOLDS, shuffle=True, random_state=random_state).split(X):
             mean = X[train].mean(axis=0)
-            factors = _factor_analysis(X[train] - mean, [np.ones(X.shape[1])], n_components, _ROUGH_TOLERANCE)
-            pca = probabilistic_pca_start(X[train] - mean, scale, n_components, random_state)
-            votes.append(expit(factors.log_density(X[test] - mean) - pca.log_density(X[test] - mean)))
+            rows, left_out = X[train] - mean, X[test] - mean
+            rows[:, np.ptp(X[train], axis=0) == 0] = 0
+            factors = _factor_analysis(rows, [np.ones(X.shape[1])], n_components, _ROUGH_TOLERANCE)
+            pca = probabilistic_pca_start(rows, scale, n_components, random_state)
+            votes.append(expit(factors.log_density(left_out) - pca.log_density(left_out)))
         if np.concatenate(votes).mean() < 0.5:
             return probabilistic_pca_start(X, scale, n_components, random_state)
     return factor_analysis_start(X, scale, n_components, random_state)

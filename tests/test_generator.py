@@ -142,10 +142,17 @@ def brute_force(model, X, k):
     return np.logaddexp.reduce(densities, axis=1) + k * np.log(axis[1] - axis[0])
 
 
+def linear_densities(train, X, k):
+    """Of factor analysis, and of probabilistic PCA of standardised columns."""
+    factors = quick(k, max_iter=0).fit(train).score_samples(X)
+    unit = train.std(axis=0)
+    return factors, quick(k, start="pca", max_iter=0).fit(train / unit).score_samples(X / unit) - np.log(unit).sum()
+
+
 def defended(density, n_held_out, train, X, k):
     """The log-density that leaves a row in ``n_held_out`` + 2 to factor analysis or probabilistic PCA."""
     share = 1 / (n_held_out + 2)
-    linear = [quick(k, start=start, max_iter=0).fit(train).score_samples(X) for start in ("factor_analysis", "pca")]
+    linear = linear_densities(train, X, k)
     return np.logaddexp(np.log(1 - share) + density, np.log(share / 2) + np.logaddexp(*linear))
 
 
@@ -277,8 +284,7 @@ def test_a_row_costs_no_more_than_the_share_of_the_linear_models(curve):
     far = curve + 30 * np.random.RandomState(0).normal(size=curve.shape)
     model = VAEGenerator(2, max_iter=60, random_state=0).fit(curve)
     assert model.best_loss_ < model.linear_loss_ - 0.3
-    linear = [quick(2, start=start, max_iter=0).fit(curve).score_samples(far) for start in ("factor_analysis", "pca")]
-    least = np.logaddexp(*linear) - np.log(2 * 32)
+    least = np.logaddexp(*linear_densities(curve, far, 2)) - np.log(2 * 32)
     for found in (model.score_samples(far), model.log_likelihood(far)):
         assert (found >= least - 1e-6 * np.abs(least)).all()  # training leaves the models in float32
         assert (found < least + 0.1).mean() > 0.5  # where the net alone is far below
@@ -303,6 +309,12 @@ def test_without_a_judge_there_is_no_share_for_linear_models(curve):
         assert model.net_.module_.defence.share == 0
     assert quick(start="random").fit(curve).net_.module_.defence is None
     assert quick().fit(curve, X_val=curve[:8]).net_.module_.defence.share == pytest.approx(0.1)
+
+
+def test_samples_of_columns_of_any_unit_stay_near(curve):
+    X = curve * [1e-3, 1, 1e3, 1, 1e-3]
+    rows = quick(2, max_iter=20).fit(X, X_val=X[:10]).sample(4000, random_state=0)
+    assert (np.abs(rows - X.mean(axis=0)) < 10 * X.std(axis=0)).mean() > 0.999
 
 
 def test_samples_leave_a_share_to_linear_models(curve):
@@ -488,8 +500,10 @@ def test_noise_alone_leaves_the_linear_start(seed):
         model = quick(2, learning_rate_init=0.03).fit(X)
     assert len(caught) == 1
     # Noise has no noise a column to tell: cross-validation takes probabilistic PCA for the start.
-    linear = quick(2, start="pca", max_iter=0).fit(X)
-    np.testing.assert_allclose(model.score_samples(X), linear.score_samples(X))
+    pca = quick(2, start="pca", max_iter=0).fit(X).score_samples(X)
+    share = np.log(1 / 20)  # half of one in ten, of the eight held out and two
+    expected = np.logaddexp(np.log1p(-np.exp(share)) + pca, share + linear_densities(X, X, 2)[1])
+    np.testing.assert_allclose(model.score_samples(X), expected)
 
 
 @pytest.mark.parametrize(

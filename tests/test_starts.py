@@ -88,6 +88,15 @@ def test_the_start_is_the_model_that_describes_rows_left_out(n_samples, expected
     np.testing.assert_array_equal(found.noise, other.noise)
 
 
+def test_a_column_that_is_constant_in_a_fold_has_no_say(seed):
+    rng = np.random.RandomState(seed)
+    X = np.hstack([rng.normal(size=(80, 30)), np.eye(80)[:, :6]])
+    frame = fit_frame(X, "identity", per_column=True)
+    found = likelier_start(frame.to_net(X), np.ones(36), 2, np.random.RandomState(0))
+    expected = probabilistic_pca_start(frame.to_net(X), np.ones(36), 2, np.random.RandomState(0))
+    np.testing.assert_array_equal(found.noise, expected.noise)
+
+
 @pytest.mark.parametrize("start", [factor_analysis_start, probabilistic_pca_start])
 def test_the_density_of_a_start_is_the_normal_one(start, seed):
     X = np.random.RandomState(seed).normal(size=(50, 5)) @ np.diag([1, 2, 3, 4, 5])
