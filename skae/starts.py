@@ -329,7 +329,7 @@ def likelier_start(X, scale, n_components, random_state):
     LinearGaussian
     """
     fewest = len(X) - -(-len(X) // _FOLDS)  # rows that a fold learns from
-    if n_components + 1 < fewest and len(X) <= _FEW_ROWS and _can_be_factored(X):
+    if _FOLDS <= len(X) <= _FEW_ROWS and n_components + 1 < fewest and _can_be_factored(X):
         votes = []
         for train, test in KFold(_FOLDS, shuffle=True, random_state=random_state).split(X):
             mean = X[train].mean(axis=0)

@@ -304,6 +304,14 @@ def test_one_noisy_column_costs_one_row_not_the_table(seed):
     assert model.score(test) > pca.score(test)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_samples", range(2, 8))
+def test_a_handful_of_rows_is_enough(n_samples):
+    X = np.random.RandomState(0).normal(size=(n_samples, 2))
+    for k in range(1, min(n_samples, 3) + 1):
+        assert np.isfinite(quick(k, max_iter=2).fit(X).score(X))
+
+
 def test_without_a_judge_there_is_no_share_for_linear_models(curve):
     for model in (quick(early_stopping=False).fit(curve), quick(max_iter=0).fit(curve), quick().partial_fit(curve)):
         assert model.net_.module_.defence.share == 0
