@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from skae import _validation as check
 from skae._engine import (
@@ -261,16 +261,19 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return self._dataset(X, standardised, frame, net.device), None
         n_held_out = min(max(1, round(self.validation_fraction * len(X))), len(X) - 1)
         drawn = self._hold_out(net, standardised, n_held_out, np.random.RandomState(self._seed))
-        held_out = self._dataset(X, standardised, frame, net.device, drawn)
-        rows = self._dataset(X, standardised, frame, net.device, np.delete(np.arange(len(X)), drawn))
-        return rows, self._with_noise(held_out, frame)
+        dataset = self._dataset(X, standardised, frame, net.device)
+        rest, drawn = (torch.from_numpy(rows).to(net.device) for rows in (np.delete(np.arange(len(X)), drawn), drawn))
+        inputs, targets = dataset.tensors
+        held_out = inputs[drawn]
+        held_out = TensorDataset(held_out, held_out if targets is inputs else targets[drawn])
+        return Subset(dataset, rest), self._with_noise(held_out, frame)  # the rest stays where it is: no second copy
 
-    def _dataset(self, X, standardised, frame, device, rows=slice(None)):
+    def _dataset(self, X, standardised, frame, device):
         """Inputs and targets on the device: one tensor where the net's output is in its input's units."""
-        inputs = torch.from_numpy(standardised[rows]).to(device, torch.float32)
+        inputs = torch.from_numpy(standardised).to(device, torch.float32)
         if frame.link == "identity":
             return TensorDataset(inputs, inputs)
-        return TensorDataset(inputs, torch.tensor(X[rows], dtype=torch.float32, device=device))
+        return TensorDataset(inputs, torch.tensor(X, dtype=torch.float32, device=device))
 
     def _with_noise(self, held_out, frame):
         """Held-out rows with one fixed draw of the noise that training rows get, so that both losses mean the same."""
@@ -454,8 +457,9 @@ def build_own(factory, n_in, n_out, generator, name, any_width=False):
         try:
             with torch.no_grad():
                 out = module.eval()(torch.zeros(2, n_in))  # lazy layers take their shape
-                module = copy.deepcopy(module).double()
-                module(torch.zeros(2, n_in, dtype=torch.float64))
+                module = copy.deepcopy(module)  # which the user may keep
+                row = torch.zeros(2, n_in, dtype=torch.float64)
+                copy.deepcopy(module).double().train()(row)
         except Exception as error:  # whatever a user's code may raise
             raise ValueError(
                 f"{name}({n_in}, {n_out}) cannot take rows of {n_in} columns, in float32 and in float64: {error}"
@@ -467,6 +471,6 @@ def build_own(factory, n_in, n_out, generator, name, any_width=False):
             f"{name}({n_in}, {n_out}) gives output of shape {tuple(out.shape)} for 2 rows; its width must be {n_out}, "
             f"not {out.shape[-1] if out.ndim else 'nothing'}."
         )
-    # A layer that works in place must not reach the rows, which are its input and its target.
-    module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(),))
+    if row._version:  # a layer that works in place must not reach the rows, which are its input and its target
+        module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(),))
     return module, out.shape[1]

@@ -10,13 +10,14 @@ import math
 import threading
 import time
 from contextlib import contextmanager
+from inspect import unwrap
 
 import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from skae.nn import split_parameters
 
@@ -75,7 +76,7 @@ class Batches:
 
     Parameters
     ----------
-    dataset : TensorDataset
+    dataset : TensorDataset or Subset of one
         Inputs and targets; the two may be one tensor, which is then gathered once.
     batch_size : int
         The largest batch.
@@ -83,27 +84,44 @@ class Batches:
         Source of a new order of rows each epoch; None keeps the order.
     noise : Tensor of shape (n_features,) or None, default=None
         Standard deviations of Gaussian noise added to the inputs, drawn from ``generator``.
+    shared : bool, default=False
+        Whether shuffled batches take the memory of the ones before, for a reader that is done with these: fresh
+        memory for each costs about as much as the copy.
     """
 
-    def __init__(self, dataset, batch_size, generator=None, noise=None):
+    def __init__(self, dataset, batch_size, generator=None, noise=None, shared=False):
         self.dataset = dataset
         self.generator = generator
         self.noise = noise
+        self.shared = shared
+        self._memory = {}
         self.n_batches = max(1, math.ceil(len(dataset) / batch_size))
 
     def __len__(self):
         return self.n_batches
 
     def __iter__(self):
-        inputs, targets = self.dataset.tensors
-        if self.generator is None:
+        subset = self.dataset.indices if isinstance(self.dataset, Subset) else None
+        inputs, targets = (self.dataset if subset is None else self.dataset.dataset).tensors
+        if subset is None and self.generator is None:
             yield from zip(inputs.tensor_split(self.n_batches), targets.tensor_split(self.n_batches), strict=True)
             return
-        order = torch.randperm(len(inputs), generator=self.generator, device=inputs.device)
+        order = subset
+        if self.generator is not None:
+            order = torch.randperm(len(self.dataset), generator=self.generator, device=inputs.device)
+            order = order if subset is None else subset[order]
         for rows in order.tensor_split(self.n_batches):
-            x = inputs[rows]
-            target = x if targets is inputs else targets[rows]
+            x = self._gather(inputs, rows, 0)
+            target = x if targets is inputs else self._gather(targets, rows, 1)
             yield (x if self.noise is None else corrupt(x, self.noise, self.generator)), target
+
+    def _gather(self, tensor, rows, slot):
+        """Rows of a tensor; if batches share memory, in the place of the last ones."""
+        if not self.shared:
+            return tensor.index_select(0, rows)
+        if slot not in self._memory:
+            self._memory[slot] = tensor.new_empty((math.ceil(len(self.dataset) / self.n_batches), *tensor.shape[1:]))
+        return torch.index_select(tensor, 0, rows, out=self._memory[slot][: len(rows)])
 
 
 def corrupt(x, noise, generator):
@@ -146,6 +164,24 @@ class BestWeights:
     @property
     def over(self):
         return self._waited >= self.patience
+
+
+class Adam(torch.optim.Adam):
+    """torch's Adam, less the wrappers that turn torch's compiler off inside it.
+
+    Nothing here is compiled, and the first call of such a wrapper imports the compiler: one to two seconds and 70 MB,
+    more than a fit of a small table.
+    """
+
+    add_param_group = unwrap(torch.optim.Adam.add_param_group)
+    state_dict = unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = unwrap(torch.optim.Adam.load_state_dict)
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
+
+    def zero_grad(self, set_to_none=True):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
 
 class Net(NeuralNet):
@@ -197,6 +233,7 @@ class Net(NeuralNet):
             module,
             criterion,
             iterator_train=Batches,
+            iterator_train__shared=not kwargs.get("callbacks"),  # a callback may keep a batch
             iterator_valid=Batches,
             iterator_valid__batch_size=self.evaluation_batch,
             train_split=None,
@@ -216,7 +253,7 @@ class Net(NeuralNet):
 
         Parameters
         ----------
-        rows, valid : TensorDataset, TensorDataset or None
+        rows, valid : datasets of tensors, or Subsets of one; valid may be None
             Without validation rows the last weights stay, unless training diverged.
         epochs : int
         best : BestWeights
@@ -224,7 +261,9 @@ class Net(NeuralNet):
         """
         start = copy.deepcopy(self.module_.state_dict())
         with self._in_float32(start):
-            best.begin(self._start_loss(rows, valid), start)
+            # Of a random start without held-out rows nobody asks the loss, and it costs a pass.
+            asked = valid is not None or self.averaged or not epochs
+            best.begin(self._start_loss(rows, valid) if asked else math.inf, start)
             self._set_gradient_scale(best.start_loss)
             if epochs and any(p.requires_grad for p in self.module_.parameters()):
                 self._build_optimizer()
@@ -314,8 +353,11 @@ class Net(NeuralNet):
 
     def _build_optimizer(self):
         penalised, free = split_parameters(self.module_)
-        groups = [{"params": penalised, "weight_decay": self.alpha * self._gradient_scale}, {"params": free}]
-        self.optimizer_ = torch.optim.Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
+        if self.alpha:
+            groups = [{"params": penalised, "weight_decay": self.alpha * self._gradient_scale}, {"params": free}]
+        else:
+            groups = [{"params": penalised + free}]  # one call a step
+        self.optimizer_ = Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
 
     def _set_gradient_scale(self, start_loss):
         """Let Adam, whose epsilon has a unit, see losses relative to the start's, if these are sizes."""
@@ -351,7 +393,7 @@ class Net(NeuralNet):
                     p.copy_(last)
 
     def _weights_are_finite(self):
-        return all(bool(torch.isfinite(p).all()) for p in self.module_.parameters())
+        return bool(torch.stack([torch.isfinite(p).all() for p in self.module_.parameters()]).all())
 
     def _record_bests(self):
         """Whether this epoch's losses are the lowest yet, under the names that skorch's callbacks look for."""
@@ -418,7 +460,7 @@ class Net(NeuralNet):
 
     def get_dataset(self, X, y=None):
         """Rows as a dataset: what skorch's own ``forward`` and ``predict``, and callbacks that use them, ask for."""
-        if isinstance(X, TensorDataset):
+        if isinstance(X, TensorDataset | Subset):
             return X
         rows = torch.as_tensor(np.asarray(X), dtype=torch.float32, device=self.device)
         return TensorDataset(rows, rows)

@@ -18,12 +18,12 @@ from skae._base import BaseNetTransformer, build_own, torch_dtype
 from skae._engine import EVALUATION_BATCH, no_gradients
 from skae.likelihoods import LIKELIHOODS, Defence
 from skae.losses import NegativeELBO
-from skae.nn import VAE, Headed, fixed_draws, gaussian_kl, linear
+from skae.nn import VAE, Headed, fixed_draws, gaussian_kl, linear, sign_draws
 from skae.starts import factor_analysis_start, likelier_start, probabilistic_pca_start
 
-# Draws a row, or two for each component if that is more: in scores, and in the losses of held-out rows.
+# Draws a row: in scores (or two for each component if that is more), and in the losses of held-out rows.
 _SCORE_DRAWS = 64
-_EVALUATION_DRAWS = 16
+_EVALUATION_DRAWS = 8
 # Steps from the encoder's posterior towards the best one of a row.
 _REFINEMENTS = 2
 # Training brings no noise variance under this share of its column's variance; a start that lies lower may stay.
@@ -420,8 +420,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         return NegativeELBO(module.likelihood, self._design["beta"], module.defence)
 
     def _evaluation_draws(self, device):
-        n_components = self._design["n_components"]
-        return fixed_draws(max(_EVALUATION_DRAWS, 2 * n_components), n_components).to(device)
+        return sign_draws(_EVALUATION_DRAWS, self._design["n_components"]).to(device)
 
     def _own_correction(self, factory, n_in, n_out, generator, name):
         own, width = build_own(factory, n_in, n_out, generator, name, any_width=True)
@@ -519,7 +518,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         module = net.inference_module(torch.float64)
         gaussian = self._design["likelihood"] == "gaussian"
         kl, noise = 0.0, 0.0
-        for x in rows.tensors[0].split(EVALUATION_BATCH):
+        for x, _ in net.get_iterator(rows, training=False):
             with torch.no_grad():
                 q = module.guess(x.double())
                 kl = kl + gaussian_kl(*q).sum(0)

@@ -435,7 +435,7 @@ class AutoencoderTransformer(BaseNetTransformer):
     def _store(self, net, frame, code_scale, rows, best=None):
         super()._store(net, frame, code_scale, rows, best)
         drawn = np.random.RandomState(self._seed).permutation(len(rows))[:_MOST_CODES]
-        self._code_rows = rows.tensors[0][torch.from_numpy(drawn).to(net.device)]
+        self._code_rows = rows[torch.from_numpy(drawn).to(net.device)][0]
         self._codes = self._code_density = None
 
     def _units(self, start, frame):

@@ -30,11 +30,11 @@ _WORTHWHILE = 0.01
 
 def linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
     """A linear layer, its weights and bias uniform within +-1 / sqrt(n_in): torch's own start, from ``generator``."""
-    layer = nn.Linear(n_in, n_out, device="meta").to_empty(device="cpu")
+    layer = nn.Linear(n_in, n_out, device="meta")  # which leaves the global generator alone
     bound = n_in**-0.5
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.uniform_(-bound, bound, generator=generator)
+    for name, parameter in list(layer.named_parameters()):
+        values = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+        setattr(layer, name, nn.Parameter(values))
     return layer
 
 
@@ -419,6 +419,21 @@ def fixed_draws(n_draws: int, n_components: int) -> Tensor:
     if len(half) >= n_components:
         u, _, v = torch.linalg.svd(half, full_matrices=False)
         half = u @ v * len(half) ** 0.5
+    return torch.cat([half, -half])[:, None, :]
+
+
+def sign_draws(n_draws: int, n_components: int) -> Tensor:
+    """Draws of -1 and 1, always the same, half of them the other half mirrored: few that do for standard normal ones.
+
+    Each entry has mean zero and variance one over the draws, which is all that the bound of a linear Gaussian model
+    asks of them where the precision of its posterior is diagonal.
+
+    Shape
+    -----
+    (n_draws, 1, n_components), in float64; n_draws must be even.
+    """
+    generator = torch.Generator().manual_seed(0)
+    half = torch.randint(0, 2, (n_draws // 2, n_components), generator=generator, dtype=torch.float64) * 2 - 1
     return torch.cat([half, -half])[:, None, :]
 
 

@@ -26,6 +26,8 @@ _SMALLEST_NOISE = 1e-12
 _SMALLEST_FACTOR_NOISE = 1e-6
 # Rows at a time where rows are worked on one by one: bounds memory.
 _BLOCK = 4096
+# Numbers of such a block that are worked on several times over.
+_CACHED = 2**17
 # Columns up to which EM costs little beside training, and where it ends, in nats a row.
 _MOST_FACTORED = 200
 _TOLERANCE = 1e-6
@@ -54,6 +56,8 @@ class Frame:
     spread : ndarray of shape (n_features,)
         Standard deviation of each linked column, in units of ``scale``.
     constant : ndarray of bool of shape (n_features,)
+    raw : bool, default=False
+        Whether rows go as they are, both ways.
     """
 
     link: str
@@ -62,9 +66,12 @@ class Frame:
     scale: float | np.ndarray
     spread: np.ndarray
     constant: np.ndarray
+    raw: bool = False
 
     def to_net(self, X):
-        """Standardised rows, in X's dtype; a new array."""
+        """Standardised rows, in X's dtype; a new array, or X itself if that will do."""
+        if self.raw:
+            return np.require(X, requirements=("C", "W"))
         linked = self._linked(X)
         centred = np.subtract(linked, self.location.astype(X.dtype), dtype=X.dtype)
         centred /= np.asarray(self.scale, dtype=X.dtype)
@@ -73,6 +80,8 @@ class Frame:
 
     def from_net(self, mean):
         """Rows in X's units from the net's output after the inverse link; a new array or ``mean`` changed."""
+        if self.raw:
+            return mean
         if self.link == "identity":  # else the output is on the link's own scale
             mean *= np.asarray(self.scale, dtype=mean.dtype)
             mean += self.location.astype(mean.dtype)
@@ -100,6 +109,7 @@ def raw_frame(X):
         scale=1.0,
         spread=deviation,
         constant=np.zeros(n_features, dtype=bool),
+        raw=True,
     )
 
 
@@ -136,18 +146,23 @@ def _moments(X):
     """Mean, standard deviation and constancy of each column, in float64 whatever X's dtype.
 
     Rows are shifted by the first one before they are summed, so that an offset of 1e9 costs no digits, and scaled by
-    the largest entry left, so that squares neither overflow nor vanish.
+    the largest entry left, so that squares neither overflow nor vanish. A few at a time: copies stay in the cache.
     """
+    blocks = list(gen_batches(len(X), max(1, _CACHED // X.shape[1])))
+    total, squares, peaks = (np.zeros(X.shape[1]) for _ in range(3))
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name, later
-        shifted = np.subtract(X, X[0], dtype=np.float64)
-        shift = shifted.mean(axis=0)
-        mean = X[0] + shift
-        shifted -= shift
-        constant = X.max(axis=0) == X.min(axis=0)
-        peak = max(np.abs(shifted).max(), np.finfo(np.float64).tiny)
-        shifted /= peak
-        deviation = peak * np.sqrt(np.einsum("ij,ij->j", shifted, shifted) / len(X))
-    return mean, np.where(constant, 0, deviation), constant
+        for rows in blocks:
+            shifted = np.subtract(X[rows], X[0], dtype=np.float64)
+            total += shifted.sum(axis=0)
+            np.maximum(peaks, np.abs(shifted, out=shifted).max(axis=0), out=peaks)
+        shift, peak = total / len(X), max(peaks.max(), np.finfo(np.float64).tiny)
+        for rows in blocks:
+            shifted = np.subtract(X[rows], X[0], dtype=np.float64)
+            shifted -= shift
+            shifted /= peak
+            squares += np.einsum("ij,ij->j", shifted, shifted)
+    constant = peaks == 0
+    return X[0] + shift, np.where(constant, 0, peak * np.sqrt(squares / len(X))), constant
 
 
 class LinearStart(NamedTuple):

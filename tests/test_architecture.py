@@ -81,3 +81,16 @@ def test_import_loads_no_matplotlib_and_no_pandas_of_its_own():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_fit_does_not_load_torchs_compiler():
+    """It takes longer than a fit of a small table: torch.optim and torch's meta tensors bring it along."""
+    code = (
+        "import sys, warnings, numpy as np, skae; warnings.simplefilter('ignore');"
+        "X = np.random.RandomState(0).normal(size=(60, 4));"
+        "models = skae.AutoencoderTransformer(max_iter=2), skae.VAEGenerator(max_iter=2);"
+        "[model.fit(X).partial_fit(X).sample(3) for model in models];"
+        "print([name for name in ('torch._dynamo', 'torch._inductor', 'sympy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -3,10 +3,10 @@ import pytest
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, Freezer, LRScheduler
-from torch.utils.data import TensorDataset
+from torch.utils.data import Subset, TensorDataset
 
 from skae import AutoencoderTransformer
-from skae._engine import Batches, BestWeights, Net
+from skae._engine import Adam, Batches, BestWeights, Net
 
 
 def dataset(n, separate=False):
@@ -36,6 +36,71 @@ def test_each_epoch_has_an_order_of_its_own_and_one_seed_one_order():
     (first, second), (again, _) = orders(), orders()
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_subset_gives_its_own_rows_only(shared, separate, seed):
+    rows = torch.arange(3, 40, 2)
+    shuffled = Batches(Subset(dataset(50, separate), rows), 7, torch.Generator().manual_seed(seed), shared=shared)
+    drawn = torch.cat([torch.hstack(batch) for batch in shuffled])
+    assert sorted(drawn[:, 0].tolist()) == rows.tolist()
+    assert torch.equal(drawn[:, 1], drawn[:, 0] + 0.5 * separate)
+    in_order = Batches(Subset(dataset(50), rows), 7, shared=shared)
+    assert torch.equal(torch.cat([x.clone() for x, _ in in_order])[:, 0].long(), rows)
+
+
+def test_batches_share_memory_only_if_no_callback_may_keep_them(curve):
+    class Keep(Callback):
+        def on_train_begin(self, net, **kwargs):
+            self.batches = []
+
+        def on_batch_begin(self, net, batch=None, training=None, **kwargs):
+            if training:
+                self.batches.append(batch[0])
+
+    kept = AutoencoderTransformer(max_iter=1, callbacks=[Keep()], early_stopping=False, random_state=0).fit(curve)
+    batches = dict(kept.net_.callbacks_)["Keep"].batches
+    assert len({batch.data_ptr() for batch in batches}) == len(batches)
+    shared = Batches(dataset(50), 8, torch.Generator().manual_seed(0), shared=True)
+    assert len({x.data_ptr() for x, _ in shared}) == 1
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_takes_torchs_steps(decay, seed):
+    def walk(optimizer):
+        torch.manual_seed(seed)
+        layer = torch.nn.Linear(3, 2)
+        optimizer = optimizer(layer.parameters(), lr=0.1, weight_decay=decay, fused=True)
+        for _ in range(5):
+            optimizer.zero_grad()
+            layer(torch.ones(4, 3)).square().sum().backward()
+            optimizer.step()
+        return layer.weight, optimizer.state_dict()
+
+    (ours, state), (theirs, _) = walk(Adam), walk(torch.optim.Adam)
+    assert torch.equal(ours, theirs)
+    again = Adam(torch.nn.Linear(3, 2).parameters(), fused=True)
+    again.load_state_dict(state)
+    assert again.param_groups[0]["lr"] == 0.1
+
+
+def test_a_fit_without_validation_copies_no_row(curve):
+    """What is trained on is the caller's own array where the net takes rows as they are."""
+    seen = []
+
+    class Look(Callback):
+        def on_train_begin(self, net, X=None, **kwargs):
+            seen.append(X.tensors[0].data_ptr())
+
+    X = np.ascontiguousarray(curve, dtype=np.float32)
+    before = X.copy()
+    model = AutoencoderTransformer(
+        encoder=torch.nn.Linear, decoder=torch.nn.Linear, start="random", early_stopping=False, max_iter=2
+    )
+    model.set_params(callbacks=[Look()]).fit(X)
+    assert seen == [X.ctypes.data]
+    np.testing.assert_array_equal(X, before)
 
 
 def test_noise_changes_inputs_only_and_has_the_given_size():
@@ -258,7 +323,13 @@ def test_skorchs_epoch_scoring_can_ask_the_net(curve):
 
 
 def test_rows_are_never_fetched_singly(monkeypatch, curve):
-    monkeypatch.setattr(TensorDataset, "__getitem__", lambda self, index: pytest.fail("a row was fetched"))
+    many_at_once = TensorDataset.__getitem__
+
+    def get(self, index):
+        assert not isinstance(index, int), "a row was fetched"
+        return many_at_once(self, index)
+
+    monkeypatch.setattr(TensorDataset, "__getitem__", get)
     AutoencoderTransformer(max_iter=1, early_stopping=False, random_state=0).fit(curve)
 
 

@@ -4,7 +4,7 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from skae.likelihoods import LIKELIHOODS
 from skae.losses import NegativeELBO
-from skae.nn import MLP, VAE, VAEOutput, fixed_draws, gaussian_kl
+from skae.nn import MLP, VAE, VAEOutput, fixed_draws, gaussian_kl, sign_draws
 
 
 def draws(seed, *shape):
@@ -112,6 +112,14 @@ def test_fixed_draws_have_mean_zero_and_identity_covariance(n_draws, n_component
     torch.testing.assert_close(z.mean(0), torch.zeros(n_components, dtype=torch.float64))
     torch.testing.assert_close(z.T @ z / n_draws, torch.eye(n_components, dtype=torch.float64))
     assert torch.equal(z, fixed_draws(n_draws, n_components)[:, 0])
+
+
+@pytest.mark.parametrize("n_components", [1, 3, 20])
+def test_sign_draws_have_mean_zero_and_variance_one(n_components):
+    z = sign_draws(8, n_components)[:, 0]
+    assert not z.mean(0).any()
+    assert (z.square() == 1).all()
+    assert torch.equal(z, sign_draws(8, n_components)[:, 0])
 
 
 def test_every_parameter_of_a_vae_gets_a_gradient(seed):
