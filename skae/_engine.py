@@ -23,8 +23,9 @@ from skae.nn import split_parameters
 
 # Rows a forward pass without gradients takes at once: bounds memory, whatever the number of rows.
 EVALUATION_BATCH = 4096
-# Share of an epoch's last weights in the running average that held-out rows judge: it looks back over three epochs.
-_NEWEST = 0.3
+# Epochs that the running average that held-out rows judge looks back over, and the most of these in a budget.
+_LOOK_BACK = 10 / 3
+_SHARE_OF_EPOCHS = 1 / 6
 # Held by whoever has the global generators seeded: two fits in two threads wait for each other.
 _GLOBAL_GENERATORS = threading.RLock()
 
@@ -371,8 +372,8 @@ class Net(NeuralNet):
         return sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches) / len(batches.dataset)
 
     @contextmanager
-    def _in_place_of_weights(self, average):
-        """Move the average towards the weights and put it in their place inside the block; None: leave them.
+    def _in_place_of_weights(self, average, share):
+        """Move the average this far towards the weights and put it in their place inside the block; None: leave them.
 
         At the rates of a one-cycle schedule weights wander around what they have learnt, and their average is nearer
         to it (Polyak and Juditsky 1992).
@@ -384,7 +385,7 @@ class Net(NeuralNet):
         newest = [p.detach().clone() for p in parameters]
         with torch.no_grad():
             for mean, p in zip(average, parameters, strict=True):
-                p.copy_(mean.lerp_(p, _NEWEST))
+                p.copy_(mean.lerp_(p, share))
         try:
             yield
         finally:
@@ -436,13 +437,14 @@ class Net(NeuralNet):
         judged = "train_loss" if valid is None else "valid_loss"
         averaged = self.averaged and valid is not None
         average = [p.detach().clone() for p in self.module_.parameters()] if averaged else None
+        newest = 1 / max(1, min(_LOOK_BACK, _SHARE_OF_EPOCHS * epochs))
         self.outcome_ = "interrupted"
         with progress_bar(self.progress, epochs, best) as tick:
             for _ in range(epochs):
                 self.notify("on_epoch_begin", dataset_train=X, dataset_valid=valid)
                 began = time.perf_counter()
                 self.run_single_epoch(batches, True, "train", self.train_step)
-                with self._in_place_of_weights(average):
+                with self._in_place_of_weights(average, newest):
                     self.run_single_epoch(valid_batches, False, "valid", self.validation_step)
                     loss = self.history[-1, judged]
                     diverged = not (math.isfinite(loss) and self._weights_are_finite())

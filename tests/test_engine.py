@@ -128,11 +128,13 @@ def test_best_weights_keep_the_lowest_loss_and_count_patience():
     assert not best.over
 
 
-def test_held_out_rows_judge_a_running_average_of_the_weights(curve):
-    """By hand: the average moves 0.3 of the way to the weights that each of three epochs ends with."""
+@pytest.mark.parametrize(("epochs", "share"), [(3, 1), (9, 6 / 9), (20, 0.3), (24, 0.3)])
+def test_held_out_rows_judge_a_running_average_of_the_weights(curve, epochs, share):
+    """By hand: the average moves 0.3 of the way to the weights that each epoch ends with; further if there are few."""
 
     class Weights(Callback):
-        seen: list = []
+        def on_train_begin(self, net, **kwargs):
+            self.seen = []
 
         def note(self, net, **kwargs):
             self.seen.append([p.detach().double().clone() for p in net.module_.parameters()])
@@ -140,12 +142,14 @@ def test_held_out_rows_judge_a_running_average_of_the_weights(curve):
         on_epoch_begin = on_train_end = note  # an epoch's end shows the average
 
     start = AutoencoderTransformer(1, max_iter=0, random_state=0).fit(curve)
-    model = AutoencoderTransformer(1, max_iter=3, tol=0, random_state=0, callbacks=[Weights()]).fit(curve)
-    assert model.best_loss_ == model.validation_loss_curve_[-1]
+    model = AutoencoderTransformer(
+        1, max_iter=epochs, n_iter_no_change=epochs, learning_rate_init=1e-3, random_state=0, callbacks=[Weights()]
+    ).fit(curve)
     expected = [p.detach() for p in start.net_.module_.parameters()]
-    assert len(Weights.seen) == 4
-    for weights in Weights.seen[1:]:
-        expected = [0.7 * mean + 0.3 * new for mean, new in zip(expected, weights, strict=True)]
+    seen = dict(model.net_.callbacks_)["Weights"].seen
+    assert len(seen) == epochs + 1
+    for weights in seen[1 : int(np.argmin(model.validation_loss_curve_)) + 2]:
+        expected = [(1 - share) * mean + share * new for mean, new in zip(expected, weights, strict=True)]
     for mean, p in zip(expected, model.net_.module_.parameters(), strict=True):
         torch.testing.assert_close(p.detach(), mean, atol=1e-6, rtol=1e-5)
 
