@@ -1,10 +1,12 @@
 """The benchmarks run, and read their own records right."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_iris
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -48,3 +50,63 @@ def test_rows_are_standardised_by_the_training_rows_alone(quality):
         assert np.abs(rows).max() <= 8
         if offset is not None:
             np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-9)
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import speed
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield speed
+    torch.set_num_threads(threads)
+    for name in ("speed", "quality", "tables"):
+        sys.modules.pop(name)
+
+
+def test_rivals_are_timed_and_reported(speed):
+    found = [{"question": "events", "threads": 1, **figure} for figure in speed.answers("events", quick=True)]
+    assert all(record["value"] > 0 for record in found)
+    page = "\n".join(speed.markdown(found, {"date": "today"}))
+    assert page.count("| 1 thread |") == len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("bar", "verdict"),
+    [({"at_most": 2}, "met"), ({"at_most": 1.9}, "missed"), ({"at_least": 2}, "met"), ({"at_least": 2.1}, "missed")],
+)
+def test_the_median_is_held_against_its_bar(speed, bar, verdict):
+    figure = speed.figure("a table", "skae over c", [1, 2, 9], **bar)
+    assert speed.bar_and_verdict(figure)[1] == verdict
+    assert speed.line(figure | {"question": "training", "threads": 2}).endswith(f"{verdict}.")
+
+
+def test_a_first_turn_warms_up(speed):
+    called = []
+    took = speed.turns({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, rounds=2)
+    assert called == ["a", "b"] * 3
+    assert {name: len(seconds) for name, seconds in took.items()} == {"a": 2, "b": 2}
+
+
+def test_the_loop_by_hand_trains_as_skae_does(speed):
+    task = speed.digits_task(quick=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        losses, validation = speed.hand_loop(task.module(), task.X, task.epochs, task.batch_size, valid=task.X)
+    curve = task.fit().loss_curve_
+    assert len(losses) == len(curve)
+    assert losses[-1] == pytest.approx(curve[-1], rel=0.3)
+    assert validation[-1] < losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+def test_every_question_is_answered(speed):
+    def results():
+        return {file: file.stat().st_mtime for file in speed.RESULTS.iterdir()}
+
+    before = results()
+    command = [sys.executable, BENCHMARKS / "speed.py", "--quick"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert all(f"\n{question}" in printed for question in speed.QUESTIONS)
+    assert results() == before
