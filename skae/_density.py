@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import numpy as np
@@ -51,3 +52,9 @@ def code_density(codes, seed):
                     break
                 last = score
         return fitted(codes, *chosen)
+
+
+def draw_codes(density, n_samples, random_state):
+    """Codes from a mixture, in random order: it gives its own draws sorted by component."""
+    density = copy.copy(density).set_params(random_state=random_state)
+    return random_state.permutation(density.sample(n_samples)[0])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
@@ -11,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
 from skae._base import BaseNetTransformer, build_own
-from skae._density import code_density
+from skae._density import code_density, draw_codes
 from skae._engine import no_gradients
 from skae.losses import LOSSES, ReconstructionObjective
 from skae.nn import Autoencoder, Gated
@@ -311,8 +309,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         n_samples = check.check_integer("n_samples", n_samples, 1)
         random_state = check_random_state(random_state)
         mixture, location, scale = self._fitted_code_density()
-        # It gives its draws sorted by component.
-        codes = random_state.permutation(mixture.set_params(random_state=random_state).sample(n_samples)[0])
+        codes = draw_codes(mixture, n_samples, random_state)
         return self._in_container(self._decode((location + codes * scale) * self._code_scale))
 
     def __sklearn_tags__(self):
@@ -340,7 +337,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         location, scale = codes.mean(axis=0), codes.std(axis=0)
         if self._code_density is None:
             self._code_density = code_density((codes - location) / np.where(scale > 0, scale, 1), self._seed)
-        return copy.copy(self._code_density), location, scale
+        return self._code_density, location, scale
 
     def _squared_errors(self, X):
         """Sum of squared errors of each row, in float64 whatever X's dtype: squares need its range."""

@@ -24,7 +24,7 @@ ARROWS = {
     "_engine": {"nn"},
     "_base": {"_engine", "nn", "starts", "_validation"},
     "_transformer": {"_base", "_density", "_engine", "losses", "nn", "starts", "_validation"},
-    "_generator": {"_base", "_engine", "likelihoods", "losses", "nn", "starts", "_validation"},
+    "_generator": {"_base", "_density", "_engine", "likelihoods", "losses", "nn", "starts", "_validation"},
     "_metrics": set(),
     "_report": {"_version"},
     "_comparison": {"_transformer", "_generator", "_metrics", "_report", "_validation"},

@@ -63,5 +63,6 @@ def test_new_rows_get_the_format_of_the_training_rows(quality):
     np.testing.assert_allclose(normal.inverse_transform(scores)[:, 0], X[:, 0], rtol=0.5, atol=0.1)
     rows = in_format(normal.inverse_transform(rng.normal(size=(500, 3))) + 0.1, X)
     assert (rows[:, 1:] == rows[:, 1:].round()).all()
-    assert (rows >= X.min(axis=0)).all() and (rows <= X.max(axis=0)).all()
+    assert (rows >= X.min(axis=0)).all()
+    assert (rows <= X.max(axis=0)).all()
     assert distance_ratio(X[:50], X[:150], X[150:]) == 0
