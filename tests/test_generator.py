@@ -367,11 +367,11 @@ def test_a_mixture_prior_gains_on_rows_in_groups(groups):
 def test_densities_under_a_mixture_prior_integrate_to_one(groups):
     X = groups[0][:, :2]
     model = quick(1, max_iter=30, prior="mixture").fit(X)
-    low, high = X.min(axis=0) - 3, X.max(axis=0) + 3
-    sides = [np.linspace(*ends, 150) for ends in zip(low, high, strict=True)]
+    low, high = X.min(axis=0) - 2, X.max(axis=0) + 2
+    sides = [np.linspace(*ends, 90) for ends in zip(low, high, strict=True)]
     grid = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
-    cell = np.prod((high - low) / 149)
-    assert np.exp(model.log_likelihood(grid, 200)).sum() * cell == pytest.approx(1, abs=0.05)
+    cell = np.prod((high - low) / 89)
+    assert np.exp(model.log_likelihood(grid, 50)).sum() * cell == pytest.approx(1, abs=0.05)
     assert np.exp(model.score_samples(grid)).sum() * cell <= 1.01
 
 
