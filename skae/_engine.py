@@ -22,7 +22,7 @@ from torch.utils.data import Subset, TensorDataset
 from skae.nn import split_parameters
 
 # Rows a forward pass without gradients takes at once: bounds memory, whatever the number of rows.
-EVALUATION_BATCH = 4096
+EVALUATION_BATCH = 1024
 # Epochs that the running average that held-out rows judge looks back over, and the most of these in a budget.
 _LOOK_BACK = 10 / 3
 _SHARE_OF_EPOCHS = 1 / 6

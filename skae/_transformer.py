@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
-
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
 from skae._base import BaseNetTransformer, build_own
+from skae._density import code_density, draw_codes
 from skae._engine import no_gradients
 from skae.losses import LOSSES, ReconstructionObjective
 from skae.nn import Autoencoder, Gated
@@ -21,10 +17,7 @@ from skae.starts import pca_start
 
 # Steps from the encoder's code towards the nearest point of the decoder's surface.
 _PROJECTIONS = 4
-# Components of the mixtures that `sample` chooses from, the rows that each of these needs for each dimension, and the
-# most rows they are fitted to.
-_MIXTURES = (1, 2, 4, 8, 16)
-_ROWS_A_DIMENSION = 3
+# The most rows whose codes `sample` learns from.
 _MOST_CODES = 5000
 # The least unit of training beside the scale of the data: rounding begins not far below.
 _SMALLEST_UNIT = 1e-7
@@ -295,10 +288,10 @@ class AutoencoderTransformer(BaseNetTransformer):
     def sample(self, n_samples=1, *, random_state=None):
         """New rows: decoded draws from a Gaussian mixture that is fitted to codes of training rows.
 
-        Of mixtures with 1, 2, 4, 8 and 16 components, as far as there are rows enough for their covariances, the one of
-        least BIC is taken, at the first call (Ghosh et al. 2020, arXiv:1903.12436). Their rows are 5,000 training rows
-        at most, after `partial_fit` of the last batch. New rows lie on the decoder's surface: what it leaves of real
-        rows, they lack.
+        The mixture is chosen and fitted at the first call (Ghosh et al. 2020, arXiv:1903.12436): of 1 to 64 components,
+        each widened by a tenth, a hundredth or a thousandth of the codes' variance, as a fifth of the codes, held out,
+        is likeliest. The codes are those of 5,000 training rows at most, after `partial_fit` of the last batch. New
+        rows lie on the decoder's surface: what it leaves of real rows, they lack.
 
         Parameters
         ----------
@@ -315,10 +308,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         check_is_fitted(self)
         n_samples = check.check_integer("n_samples", n_samples, 1)
         random_state = check_random_state(random_state)
-        mixture, scale = self._fitted_code_density()
-        # It gives its draws sorted by component.
-        codes = random_state.permutation(mixture.set_params(random_state=random_state).sample(n_samples)[0])
-        return self._in_container(self._decode(codes * scale * self._code_scale))
+        mixture, location, scale = self._fitted_code_density()
+        codes = draw_codes(mixture, n_samples, random_state)
+        return self._in_container(self._decode((location + codes * scale) * self._code_scale))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -340,18 +332,12 @@ class AutoencoderTransformer(BaseNetTransformer):
         return self._codes
 
     def _fitted_code_density(self):
-        """The mixture of least BIC, and the scale of the codes that it sees."""
+        """The mixture of standardised codes, and the mean and standard deviation of the codes."""
         codes = self._code_sample()
-        deviation = codes.std(axis=0)
-        scale = np.where(deviation > 0, deviation, 1)
+        location, scale = codes.mean(axis=0), codes.std(axis=0)
         if self._code_density is None:
-            scaled = codes / scale if len(codes) > 1 else np.repeat(codes / scale, 2, axis=0)
-            sizes = [n for n in _MIXTURES if n == 1 or _ROWS_A_DIMENSION * n * (codes.shape[1] + 1) <= len(codes)]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # the best of some is asked for, no more
-                mixtures = [GaussianMixture(n, random_state=self._seed).fit(scaled) for n in sizes]
-            self._code_density = min(mixtures, key=lambda mixture: mixture.bic(scaled))
-        return copy.copy(self._code_density), scale
+            self._code_density = code_density((codes - location) / np.where(scale > 0, scale, 1), self._seed)
+        return self._code_density, location, scale
 
     def _squared_errors(self, X):
         """Sum of squared errors of each row, in float64 whatever X's dtype: squares need its range."""

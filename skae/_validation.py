@@ -78,6 +78,8 @@ def check_callbacks(value):
 
 def check_range(X, parameter, value):
     """Rows that a loss or likelihood is defined on: [0, 1] for log_loss and bernoulli, no negative for poisson."""
+    if value not in ("log_loss", "bernoulli", "poisson"):
+        return
     low, high = X.min(), X.max()
     otherwise = {"loss": "loss='squared_error'", "likelihood": "likelihood='gaussian'"}[parameter]
     # Scalers miss the ends of a range by a rounding error.

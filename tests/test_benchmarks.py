@@ -18,7 +18,7 @@ def quality(monkeypatch):
     import quality
 
     yield quality
-    for name in ("quality", "tables"):
+    for name in ("generation", "quality", "tables"):
         sys.modules.pop(name)
 
 
@@ -110,3 +110,21 @@ def test_every_question_is_answered(speed):
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert all(f"\n{question}" in printed for question in speed.QUESTIONS)
     assert results() == before
+
+
+def test_new_rows_get_the_format_of_the_training_rows(quality):
+    from generation import NormalScores, distance_ratio, in_format
+
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.exponential(size=200), rng.poisson(0.5, size=200), np.ones(200)])
+    normal = NormalScores()
+    scores = normal.fit_transform(X)
+    assert np.abs(scores[:, 0].mean()) < 1e-9
+    assert scores[:, 0].std() == pytest.approx(1, abs=0.05)
+    np.testing.assert_allclose(normal.inverse_transform(scores)[:, 1:], X[:, 1:])
+    np.testing.assert_allclose(normal.inverse_transform(scores)[:, 0], X[:, 0], rtol=0.5, atol=0.1)
+    rows = in_format(normal.inverse_transform(rng.normal(size=(500, 3))) + 0.1, X)
+    assert (rows[:, 1:] == rows[:, 1:].round()).all()
+    assert (rows >= X.min(axis=0)).all()
+    assert (rows <= X.max(axis=0)).all()
+    assert distance_ratio(X[:50], X[:150], X[150:]) == 0

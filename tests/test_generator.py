@@ -342,6 +342,50 @@ def test_samples_look_like_rows(curve):
     assert np.median(np.abs(rows[:, 1] - rows[:, 0] ** 2)) < 0.3
 
 
+@pytest.fixture
+def groups(seed):
+    """600 rows around six centres in four columns, and the centres."""
+    rng = np.random.RandomState(seed)
+    centres = 3 * rng.normal(size=(6, 4))
+    return centres[rng.randint(6, size=600)] + 0.3 * rng.normal(size=(600, 4)), centres
+
+
+def test_a_mixture_prior_gains_on_rows_in_groups(groups):
+    X, centres = groups
+    normal, mixed = (quick(max_iter=30, prior=prior).fit(X[:450]) for prior in ("normal", "mixture"))
+    assert mixed.score(X[450:]) > normal.score(X[450:]) + 0.3
+    assert mixed.log_likelihood(X[450:]).mean() >= mixed.score(X[450:])
+    off = [
+        np.linalg.norm(rows[:, None] - centres, axis=2).min(axis=1) for rows in (normal.sample(999), mixed.sample(999))
+    ]
+    assert np.median(off[1]) < np.median(off[0])
+    copied = pickle.loads(pickle.dumps(mixed))
+    np.testing.assert_array_equal(copied.sample(5, random_state=0), mixed.sample(5, random_state=0))
+    np.testing.assert_array_equal(copied.score_samples(X), mixed.score_samples(X))
+
+
+def test_densities_under_a_mixture_prior_integrate_to_one(groups):
+    X = groups[0][:, :2]
+    model = quick(1, max_iter=30, prior="mixture").fit(X)
+    low, high = X.min(axis=0) - 2, X.max(axis=0) + 2
+    sides = [np.linspace(*ends, 90) for ends in zip(low, high, strict=True)]
+    grid = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
+    cell = np.prod((high - low) / 89)
+    assert np.exp(model.log_likelihood(grid, 50)).sum() * cell == pytest.approx(1, abs=0.05)
+    assert np.exp(model.score_samples(grid)).sum() * cell <= 1.01
+
+
+def test_without_training_no_prior_is_learnt(curve):
+    model = quick(max_iter=0, prior="mixture").fit(curve)
+    assert model.prior_ is None
+    np.testing.assert_array_equal(model.score_samples(curve), quick(max_iter=0).fit(curve).score_samples(curve))
+
+
+def test_rows_far_off_have_no_density_under_a_mixture_prior(groups):
+    model = quick(prior="mixture").fit(groups[0])
+    assert (model.score_samples(np.full((2, 4), 1e300)) < -1e3).all()
+
+
 def test_names_that_are_no_strings_come_back_too(curve):
     rows = quick(max_iter=0).fit(pd.DataFrame(curve, columns=[10, 20, 30, 40, 50])).sample(2)
     assert list(rows.columns) == [10, 20, 30, 40, 50]

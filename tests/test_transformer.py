@@ -599,6 +599,20 @@ def test_new_rows_know_no_unit(curve):
     np.testing.assert_allclose(new.std(axis=0), real.std(axis=0), rtol=0.3)
 
 
+def test_codes_in_many_small_groups_are_drawn_in_these(seed):
+    centres = 10 * np.random.RandomState(0).normal(size=(24, 5))
+    X = np.repeat(centres, 15, axis=0) + 0.1 * np.random.RandomState(seed).normal(size=(360, 5))
+    model = quick(4, max_iter=0, random_state=seed).fit(X)
+    decoded, drawn = model.inverse_transform(model.transform(X)), model.sample(500, random_state=0)
+    real, new = (np.linalg.norm(rows[:, None] - centres, axis=2).min(axis=1) for rows in (decoded, drawn))
+    assert np.quantile(new, 0.9) < 2 * np.quantile(real, 0.9)
+
+
+def test_a_code_that_does_not_vary_is_not_widened(curve):
+    flat = np.column_stack([curve[:, :1], np.zeros((len(curve), 2))])
+    np.testing.assert_allclose(quick(2, max_iter=0).fit(flat).sample(50, random_state=0)[:, 1:], 0, atol=1e-6)
+
+
 @pytest.mark.parametrize("n_samples", [0, -1, 2.5, "many"])
 def test_a_bad_number_of_new_rows_is_named(curve, n_samples):
     with pytest.raises(ValueError, match=r"n_samples="):
