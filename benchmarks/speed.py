@@ -120,7 +120,7 @@ class Task(NamedTuple):
 
 def fashion_task(quick):
     name, X, _ = images(quick)
-    return Task(f"{name}, 784-32-784", X, 32, dense(last=nn.ReLU), dense(), batch_size=256, epochs=3)
+    return Task(f"{name}, 784-32-784", X, 32, dense(last=nn.ReLU), dense(), batch_size=256, epochs=2 if quick else 10)
 
 
 def digits_task(quick):

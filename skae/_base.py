@@ -24,10 +24,10 @@ from torch.utils.data import Subset, TensorDataset
 
 from skae import _validation as check
 from skae._engine import (
-    EVALUATION_BATCH,
     BestWeights,
     Net,
     corrupt,
+    evaluation_batch,
     no_gradients,
     resolve_device,
     seeded_globals,
@@ -225,11 +225,12 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return frame, net, code_scale, standardised
 
     def _build_net(self, module, frame, n_samples, device):
-        noise = self._noise(frame)
+        noise, draws = self._noise(frame), self._evaluation_draws(device)
         return Net(
             module,
             self._objective(frame, module),
-            draws=self._evaluation_draws(device),
+            width=len(frame.mean) * (1 if draws is None else len(draws)),
+            draws=draws,
             alpha=self._design["alpha"],
             relative=self._relative_loss and self._design["start"] != "random",
             averaged=self._design["start"] != "random",
@@ -262,11 +263,9 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         n_held_out = min(max(1, round(self.validation_fraction * len(X))), len(X) - 1)
         drawn = self._hold_out(net, standardised, n_held_out, np.random.RandomState(self._seed))
         dataset = self._dataset(X, standardised, frame, net.device)
-        rest, drawn = (torch.from_numpy(rows).to(net.device) for rows in (np.delete(np.arange(len(X)), drawn), drawn))
-        inputs, targets = dataset.tensors
-        held_out = inputs[drawn]
-        held_out = TensorDataset(held_out, held_out if targets is inputs else targets[drawn])
-        return Subset(dataset, rest), self._with_noise(held_out, frame)  # the rest stays where it is: no second copy
+        parts = np.delete(np.arange(len(X)), drawn), drawn
+        rows, held_out = (Subset(dataset, torch.from_numpy(part).to(net.device)) for part in parts)
+        return rows, self._with_noise(held_out, frame)
 
     def _dataset(self, X, standardised, frame, device):
         """Inputs and targets on the device: one tensor where the net's output is in its input's units."""
@@ -280,7 +279,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         noise = self._noise(frame)
         if noise is None:
             return held_out
-        inputs, targets = held_out.tensors
+        inputs, targets = held_out[:]
         noise = torch.tensor(noise, dtype=torch.float32, device=inputs.device)
         return TensorDataset(corrupt(inputs, noise, _generator(self._seed, inputs.device)), targets)
 
@@ -377,7 +376,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             codes = self._apply("encode", self._frame.to_net(rows)).numpy(force=True)
             return codes * self._code_scale.astype(rows.dtype)
 
-        return self._map_rows(X, encode, self.n_components_, block=self.net_.evaluation_batch)
+        return self._map_rows(X, encode, self.n_components_, width=self.net_.width)
 
     def _decode(self, Z):
         def decode(codes):
@@ -393,10 +392,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         library, names = self._container
         return import_module(library).DataFrame(dict(zip(names, rows.T, strict=True)))
 
-    def _map_rows(self, X, function, n_out, dtype=None, block=EVALUATION_BATCH):
+    def _map_rows(self, X, function, n_out, dtype=None, width=None):
         """``function`` of blocks of rows, stacked: memory is bounded, whatever the number of rows."""
         out = np.empty((len(X), n_out), dtype=dtype or X.dtype)
-        for rows in gen_batches(len(X), block):
+        for rows in gen_batches(len(X), evaluation_batch(width or self.n_features_in_)):
             out[rows] = function(X[rows])
         return out
 

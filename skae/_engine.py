@@ -21,8 +21,9 @@ from torch.utils.data import Subset, TensorDataset
 
 from skae.nn import split_parameters
 
-# Rows a forward pass without gradients takes at once: bounds memory, whatever the number of rows.
-EVALUATION_BATCH = 1024
+# Numbers of the widest layer, and rows, that an evaluation takes at once: bounds memory, and stays in the cache.
+_EVALUATED_NUMBERS = 2**18
+_EVALUATED_ROWS = 4096
 # Epochs that the running average that held-out rows judge looks back over, and the most of these in a budget.
 _LOOK_BACK = 10 / 3
 _SHARE_OF_EPOCHS = 1 / 6
@@ -51,6 +52,11 @@ def resolve_device(device):
             "Use device='auto' or 'cpu'."
         ) from error
     return resolved
+
+
+def evaluation_batch(width):
+    """Rows of so many numbers, draws included, that an evaluation takes at once."""
+    return max(1, min(_EVALUATED_ROWS, _EVALUATED_NUMBERS // width))
 
 
 @contextmanager
@@ -199,6 +205,8 @@ class Net(NeuralNet):
         In float64, at its start.
     criterion : nn.Module
         (module output, target) -> scalar.
+    width : int
+        Numbers of a row, times draws: what decides how many rows an evaluation takes at once.
     alpha : float, default=0.0
         L2 penalty on the weights of the nonlinear part.
     relative : bool, default=False
@@ -223,8 +231,19 @@ class Net(NeuralNet):
     prefixes_ = [*NeuralNet.prefixes_, "optimizer"]  # known to skorch, though built only when training asks
 
     def __init__(
-        self, module, criterion, *, alpha=0.0, relative=False, averaged=False, progress=None, draws=None, **kwargs
+        self,
+        module,
+        criterion,
+        *,
+        width,
+        alpha=0.0,
+        relative=False,
+        averaged=False,
+        progress=None,
+        draws=None,
+        **kwargs,
     ):
+        self.width = width
         self.alpha = alpha
         self.relative = relative
         self.averaged = averaged
@@ -236,18 +255,13 @@ class Net(NeuralNet):
             iterator_train=Batches,
             iterator_train__shared=not kwargs.get("callbacks"),  # a callback may keep a batch
             iterator_valid=Batches,
-            iterator_valid__batch_size=self.evaluation_batch,
+            iterator_valid__batch_size=evaluation_batch(width),
             train_split=None,
             verbose=0,
             **kwargs,
         )
 
     # What estimators call.
-
-    @property
-    def evaluation_batch(self):
-        """Rows that an evaluation takes at once."""
-        return EVALUATION_BATCH if self.draws is None else max(1, EVALUATION_BATCH // len(self.draws))
 
     def train(self, rows, valid, epochs, best):
         """Train on a one-cycle schedule and end with the best weights.

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skae import _validation as check
 from skae._base import BaseNetTransformer, build_own, torch_dtype
 from skae._density import code_density, draw_codes
-from skae._engine import EVALUATION_BATCH, no_gradients
+from skae._engine import evaluation_batch, no_gradients
 from skae.likelihoods import LIKELIHOODS, Defence
 from skae.losses import NegativeELBO
 from skae.nn import VAE, Headed, fixed_draws, gaussian_kl, linear, sign_draws
@@ -35,8 +35,6 @@ _ACTIVE = 0.01
 _MOST_CODES = 5000
 # Codes beyond this count as this: the mixture takes no infinite ones.
 _FAR = 1e100
-# Numbers that one block of score draws may hold.
-_BLOCK = 2**22
 
 
 class VAEGenerator(DensityMixin, BaseNetTransformer):
@@ -422,8 +420,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             # Of a row so far off that the arithmetic overflows, the density is nothing.
             return densities.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)[:, None]
 
-        block = max(1, min(self.net_.evaluation_batch, _BLOCK // (len(draws) * X.shape[1])))
-        return self._map_rows(X, densities, 1, block=block)[:, 0]
+        return self._map_rows(X, densities, 1, width=len(draws) * X.shape[1])[:, 0]
 
     def _prior_gain(self, z):
         """log p(z) of the mixture minus that of the standard normal, of draws (n_draws, n, n_components)."""
@@ -439,7 +436,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         generator = torch.Generator().manual_seed(self._seed)
         rows = torch.randperm(len(inputs), generator=generator)[:_MOST_CODES]
         draws = []
-        for x in inputs[rows.to(inputs.device)].double().split(EVALUATION_BATCH):
+        for x in inputs[rows.to(inputs.device)].double().split(evaluation_batch(inputs.shape[1])):
             noise = torch.randn((1, len(x), self.n_components_), generator=generator, dtype=torch.float64)
             q = module.posterior(x)
             draws.append((q.mean + (q.log_var / 2).exp() * noise[0].to(x)).numpy(force=True))
@@ -555,7 +552,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         if self._design["likelihood"] != "gaussian":
             return super()._hold_out(net, standardised, n_held_out, rng)
         module, misfit = net.module_, np.empty(len(standardised))
-        for rows in gen_batches(len(standardised), EVALUATION_BATCH):
+        for rows in gen_batches(len(standardised), evaluation_batch(standardised.shape[1])):
             x = torch.from_numpy(standardised[rows]).to(net.device, torch.float64)
             with torch.no_grad():
                 z = module.guess(x).mean

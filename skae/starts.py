@@ -25,7 +25,7 @@ _SMALLEST_CODE = 1e-4
 _SMALLEST_NOISE = 1e-12
 _SMALLEST_FACTOR_NOISE = 1e-6
 # Rows at a time where rows are worked on one by one: bounds memory.
-_BLOCK = 4096
+_BLOCK = 1024
 # Numbers of such a block that are worked on several times over.
 _CACHED = 2**17
 # Columns up to which EM costs little beside training, and where it ends, in nats a row.

@@ -319,7 +319,7 @@ def test_skorchs_epoch_scoring_can_ask_the_net(curve):
     def error(net, X, y=None):
         z, eta = net.forward(X)
         assert z.shape == (len(X), 2)
-        return float((eta - X.tensors[0]).square().mean())
+        return float((eta - X[:][0]).square().mean())
 
     callback = EpochScoring(error, name="error", use_caching=False)
     model = AutoencoderTransformer(max_iter=2, callbacks=[callback], random_state=0).fit(curve)
