@@ -454,11 +454,12 @@ def build_own(factory, n_in, n_out, generator, name, any_width=False):
         if not isinstance(module, nn.Module):
             raise TypeError(f"{name}({n_in}, {n_out}) must return a torch.nn.Module, got {type(module).__name__}.")
         try:
-            with torch.no_grad():
-                out = module.eval()(torch.zeros(2, n_in))  # lazy layers take their shape
+            with no_gradients():
+                single, double = torch.zeros(2, n_in), torch.zeros(2, n_in, dtype=torch.float64)
+                out = module.eval()(single)  # lazy layers take their shape
                 module = copy.deepcopy(module)  # which the user may keep
-                row = torch.zeros(2, n_in, dtype=torch.float64)
-                copy.deepcopy(module).double().train()(row)
+                copy.deepcopy(module).double().train()(double)
+                works_in_place = single._version or double._version
         except Exception as error:  # whatever a user's code may raise
             raise ValueError(
                 f"{name}({n_in}, {n_out}) cannot take rows of {n_in} columns, in float32 and in float64: {error}"
@@ -470,6 +471,6 @@ def build_own(factory, n_in, n_out, generator, name, any_width=False):
             f"{name}({n_in}, {n_out}) gives output of shape {tuple(out.shape)} for 2 rows; its width must be {n_out}, "
             f"not {out.shape[-1] if out.ndim else 'nothing'}."
         )
-    if row._version:  # a layer that works in place must not reach the rows, which are its input and its target
+    if works_in_place:  # it must not reach the rows, which are its input and its target
         module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(),))
     return module, out.shape[1]

@@ -21,7 +21,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from skae.nn import split_parameters
 
-# Numbers of the widest layer, and rows, that an evaluation takes at once: bounds memory, and stays in the cache.
+# Numbers of the rows, draws included, and rows that an evaluation takes at once: bounds memory, and stays in the cache.
 _EVALUATED_NUMBERS = 2**18
 _EVALUATED_ROWS = 4096
 # Epochs that the running average that held-out rows judge looks back over, and the most of these in a budget.
@@ -185,7 +185,7 @@ class Adam(torch.optim.Adam):
     load_state_dict = unwrap(torch.optim.Adam.load_state_dict)
     step = torch.no_grad()(unwrap(torch.optim.Adam.step))
 
-    def zero_grad(self, set_to_none=True):
+    def zero_grad(self, set_to_none=True):  # which is what it does
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
@@ -202,7 +202,7 @@ class Net(NeuralNet):
     Parameters
     ----------
     module : nn.Module
-        In float64, at its start.
+        In float64, at its start; its ``n_refinements`` says how many steps it takes in eval mode only.
     criterion : nn.Module
         (module output, target) -> scalar.
     width : int
@@ -290,6 +290,8 @@ class Net(NeuralNet):
                 self.partial_fit(rows, valid=valid, epochs=epochs, best=best)
         if valid is not None or self.outcome_ in ("diverged", "untrained"):
             self.module_.load_state_dict(best.weights)
+        if math.isinf(best.loss):  # no epoch ended in a finite loss
+            best.begin(self._start_loss(rows, valid), start)
         self.optimizer_ = self.schedule_ = None
 
     def prepare_pass(self, seed, batch_size, lr):
@@ -380,10 +382,17 @@ class Net(NeuralNet):
             self._gradient_scale = 1 / start_loss
 
     def _start_loss(self, rows, valid):
+        """The loss before the first step: that of held-out rows, or of training rows as training has it, unrefined."""
         training = valid is None and self.iterator_train__noise is not None
         batches = self.get_iterator(rows if valid is None else valid, training=training)
         self._set_training(False)
-        return sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches) / len(batches.dataset)
+        refinements = self.module_.n_refinements
+        if valid is None:
+            self.module_.n_refinements = 0
+        try:
+            return sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches) / len(batches.dataset)
+        finally:
+            self.module_.n_refinements = refinements
 
     @contextmanager
     def _in_place_of_weights(self, average, share):
@@ -541,7 +550,7 @@ def progress_bar(title, epochs, best):
     with tqdm(total=epochs, desc=title, unit="epoch") as bar:
 
         def tick():
-            if best is not None and start > 0:
+            if best is not None and 0 < start < math.inf:
                 bar.set_postfix_str(f"loss {best.loss / start:.3f} of the start's", refresh=False)
             bar.update()
 

@@ -15,24 +15,21 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
 from skae._base import BaseNetTransformer, build_own, torch_dtype
-from skae._density import code_density, draw_codes
+from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
 from skae.likelihoods import LIKELIHOODS, Defence
 from skae.losses import NegativeELBO
 from skae.nn import VAE, Headed, fixed_draws, gaussian_kl, linear, sign_draws
 from skae.starts import factor_analysis_start, likelier_start, probabilistic_pca_start
 
-# Draws a row: in scores (or two for each component if that is more), and in the losses of held-out rows.
+# Draws a row in scores, or two for each component if that is more.
 _SCORE_DRAWS = 64
-_EVALUATION_DRAWS = 8
 # Steps from the encoder's posterior towards the best one of a row.
 _REFINEMENTS = 2
 # Training brings no noise variance under this share of its column's variance; a start that lies lower may stay.
 _NOISE_FLOOR = 1e-4
 # A component whose posterior is nearer to the prior than this, in nats a row, is not in use.
 _ACTIVE = 0.01
-# The most rows whose codes a mixture prior learns from.
-_MOST_CODES = 5000
 # Codes beyond this count as this: the mixture takes no infinite ones.
 _FAR = 1e100
 
@@ -136,7 +133,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         "bernoulli"); the loadings at ``max_iter=0``. Missing if an own decoder is the whole decoder.
 
     prior_ : GaussianMixture or None
-        The density of codes with ``prior="mixture"``; after `partial_fit`, of those of the last batch.
+        The density of codes with ``prior="mixture"``, if held-out codes are likelier under it than under the standard
+        normal and training has changed the net; else None. `partial_fit` leaves it as it is.
 
     noise_variance_ : ndarray of shape (n_features_in_,)
         Noise variance of each column, the mean over the encoder's codes of the training rows, in units of X squared;
@@ -379,12 +377,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         check_is_fitted(self)
         n_samples = check.check_integer("n_samples", n_samples, 1)
         check.check_flag("noise", noise)
-        random_state = check_random_state(random_state)
-        generator = torch.Generator().manual_seed(int(random_state.randint(2**31 - 1)))
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        generator = torch.Generator().manual_seed(seed)
         if self.prior_ is None:
             codes = torch.randn((n_samples, self.n_components_), generator=generator, dtype=torch.float64).numpy()
         else:
-            codes = draw_codes(self.prior_, n_samples, random_state)
+            codes = draw_codes(self.prior_, n_samples, np.random.RandomState(seed))
         if not noise:
             return self._in_container(self._decode(codes))
         module = copy.deepcopy(self.net_.inference_module(torch.float64)).cpu()
@@ -420,7 +418,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             # Of a row so far off that the arithmetic overflows, the density is nothing.
             return densities.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)[:, None]
 
-        return self._map_rows(X, densities, 1, width=len(draws) * X.shape[1])[:, 0]
+        # Larger blocks than elsewhere: many draws leave few rows to a small one, and calls have a price too.
+        return self._map_rows(X, densities, 1, width=-(-len(draws) * X.shape[1] // 16))[:, 0]
 
     def _prior_gain(self, z):
         """log p(z) of the mixture minus that of the standard normal, of draws (n_draws, n, n_components)."""
@@ -431,16 +430,20 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         log_normal = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
         return log_mixture.reshape(z.shape[:2]).to(z.device) - log_normal
 
-    def _fit_prior(self, module, inputs):
-        """The mixture that a draw of each training row's code is likeliest under."""
+    def _fit_prior(self, net, module, rows):
+        """The mixture that a draw of each training row's code is likeliest under; None if it is the standard normal."""
         generator = torch.Generator().manual_seed(self._seed)
-        rows = torch.randperm(len(inputs), generator=generator)[:_MOST_CODES]
+        drawn = torch.randperm(len(rows), generator=generator)[:MOST_CODES].to(net.device)
         draws = []
-        for x in inputs[rows.to(inputs.device)].double().split(evaluation_batch(inputs.shape[1])):
+        for x in rows[drawn][0].double().split(evaluation_batch(net.width)):
             noise = torch.randn((1, len(x), self.n_components_), generator=generator, dtype=torch.float64)
             q = module.posterior(x)
             draws.append((q.mean + (q.log_var / 2).exp() * noise[0].to(x)).numpy(force=True))
-        return code_density(np.concatenate(draws), self._seed)
+
+        def standard_normal(codes):
+            return -0.5 * (np.square(codes) + np.log(2 * np.pi)).sum(axis=1).mean()
+
+        return code_density(np.concatenate(draws), self._seed, standard_normal)
 
     # Hooks of the fit recipe.
 
@@ -468,7 +471,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         return NegativeELBO(module.likelihood, self._design["beta"], module.defence)
 
     def _evaluation_draws(self, device):
-        return sign_draws(_EVALUATION_DRAWS, self._design["n_components"]).to(device)
+        return sign_draws(self._design["n_components"]).to(device)
 
     def _own_correction(self, factory, n_in, n_out, generator, name):
         own, width = build_own(factory, n_in, n_out, generator, name, any_width=True)
@@ -572,8 +575,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                 kl = kl + gaussian_kl(*q).sum(0)
                 if gaussian:
                     noise = noise + module.likelihood.variance(module.decode(q.mean)).sum(0)
-        mixed = self.prior == "mixture" and self.n_iter_ > 0
-        self.prior_ = self._fit_prior(module, rows.tensors[0]) if mixed else None
+        if best is not None or not hasattr(self, "prior_"):  # partial_fit leaves it as it is
+            trained = (
+                best is not None and self.n_iter_ > 0 and not (self.early_stopping and best.loss == best.start_loss)
+            )
+            self.prior_ = self._fit_prior(net, module, rows) if self.prior == "mixture" and trained else None
         self.kl_per_component_ = (kl / len(rows)).numpy(force=True)
         self.active_components_ = self.kl_per_component_ > _ACTIVE
         if gaussian:

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
 from skae._base import BaseNetTransformer, build_own
-from skae._density import code_density, draw_codes
+from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import no_gradients
 from skae.losses import LOSSES, ReconstructionObjective
 from skae.nn import Autoencoder, Gated
@@ -17,8 +17,6 @@ from skae.starts import pca_start
 
 # Steps from the encoder's code towards the nearest point of the decoder's surface.
 _PROJECTIONS = 4
-# The most rows whose codes `sample` learns from.
-_MOST_CODES = 5000
 # The least unit of training beside the scale of the data: rounding begins not far below.
 _SMALLEST_UNIT = 1e-7
 
@@ -307,9 +305,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         """
         check_is_fitted(self)
         n_samples = check.check_integer("n_samples", n_samples, 1)
-        random_state = check_random_state(random_state)
+        seed = check_random_state(random_state).randint(2**31 - 1)
         mixture, location, scale = self._fitted_code_density()
-        codes = draw_codes(mixture, n_samples, random_state)
+        codes = draw_codes(mixture, n_samples, np.random.RandomState(seed))
         return self._in_container(self._decode((location + codes * scale) * self._code_scale))
 
     def __sklearn_tags__(self):
@@ -402,7 +400,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         encoder = self._coder(n_features, n_components, widths, design["encoder"], generator, "encoder")
         decoder = self._coder(n_components, n_features, widths[::-1], design["decoder"], generator, "decoder")
         projected = self._plain and design["start"] == "pca" and design["loss"] == "squared_error"
-        return Autoencoder(encoder, decoder, n_projections=_PROJECTIONS if projected else 0)
+        return Autoencoder(encoder, decoder, n_refinements=_PROJECTIONS if projected else 0)
 
     def _start(self, module, frame, standardised, random_state):
         """Set the start's weights; the scale of the codes in X's units is returned."""
@@ -420,7 +418,7 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def _store(self, net, frame, code_scale, rows, best=None):
         super()._store(net, frame, code_scale, rows, best)
-        drawn = np.random.RandomState(self._seed).permutation(len(rows))[:_MOST_CODES]
+        drawn = np.random.RandomState(self._seed).permutation(len(rows))[:MOST_CODES]
         self._code_rows = rows[torch.from_numpy(drawn).to(net.device)][0]
         self._codes = self._code_density = None
 

@@ -273,7 +273,7 @@ class Autoencoder(nn.Module):
     Parameters
     ----------
     encoder, decoder : nn.Module
-    n_projections : int, default=0
+    n_refinements : int, default=0
         Steps of `project` in eval mode. Training needs none: the encoder learns where they lead.
 
     Shape
@@ -281,17 +281,17 @@ class Autoencoder(nn.Module):
     encode: (n, n_features) -> (n, n_components); decode: back.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, n_projections: int = 0) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, n_refinements: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.n_projections = n_projections
+        self.n_refinements = n_refinements
 
     def encode(self, x: Tensor) -> Tensor:
         z = self.encoder(x)
-        if self.training or not self.n_projections:
+        if self.training or not self.n_refinements:
             return z
-        return project(self.decoder, x, z, self.n_projections)
+        return project(self.decoder, x, z, self.n_refinements)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z)
@@ -374,8 +374,10 @@ class VAE(nn.Module):
         if self.training or not self.n_refinements:
             return q
 
+        draws = self.draws.to(x)
+
         def cost(mean: Tensor, log_var: Tensor) -> Tensor:
-            eta = self._decode_draws(mean + (log_var / 2).exp() * self.draws.to(mean))
+            eta = self._decode_draws(mean + (log_var / 2).exp() * draws)
             return gaussian_kl(mean, log_var).sum(1) - self.likelihood(eta, x).mean(0)
 
         def natural(q: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -422,19 +424,31 @@ def fixed_draws(n_draws: int, n_components: int) -> Tensor:
     return torch.cat([half, -half])[:, None, :]
 
 
-def sign_draws(n_draws: int, n_components: int) -> Tensor:
-    """Draws of -1 and 1, always the same, half of them the other half mirrored: few that do for standard normal ones.
+def sign_draws(n_components: int) -> Tensor:
+    """Draws of -1 and 1, half of them the other half mirrored: few that do for standard normal ones.
 
-    Each entry has mean zero and variance one over the draws, which is all that the bound of a linear Gaussian model
-    asks of them where the precision of its posterior is diagonal.
+    Eight, or as many as components, up to a power of two. Each component has mean zero and variance one over them,
+    which is all that the bound of a linear Gaussian model asks for where the precision of its posterior is diagonal.
+    Half as many components as draws are Walsh functions, and so uncorrelated; further ones are these times one more
+    pattern, and correlated with some of the first by 1/2.
 
     Shape
     -----
-    (n_draws, 1, n_components), in float64; n_draws must be even.
+    (n_draws, 1, n_components), in float64.
     """
-    generator = torch.Generator().manual_seed(0)
-    half = torch.randint(0, 2, (n_draws // 2, n_components), generator=generator, dtype=torch.float64) * 2 - 1
-    return torch.cat([half, -half])[:, None, :]
+    half = 4
+    while 2 * half < n_components:
+        half *= 2
+    row, column = torch.arange(half)[:, None], torch.arange(n_components)[None, :]
+
+    def parity(bits: Tensor) -> Tensor:
+        for shift in (16, 8, 4, 2, 1):
+            bits = bits ^ (bits >> shift)
+        return bits & 1
+
+    pattern = (column >= half) & (row & 3 == 3)
+    signs = 1 - 2 * (parity(row & column % half) ^ pattern).double()
+    return torch.cat([signs, -signs])[:, None, :]
 
 
 def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

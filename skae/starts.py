@@ -73,7 +73,7 @@ class Frame:
         if self.raw:
             return np.require(X, requirements=("C", "W"))
         linked = self._linked(X)
-        centred = np.subtract(linked, self.location.astype(X.dtype), dtype=X.dtype)
+        centred = np.subtract(linked, self.location.astype(X.dtype), dtype=X.dtype, order="C")  # batches are of rows
         centred /= np.asarray(self.scale, dtype=X.dtype)
         centred[:, self.constant] = 0
         return centred
@@ -199,7 +199,7 @@ def pca_start(X, n_components, random_state):
     """
     rank = min(n_components, *X.shape)
     with np.errstate(invalid="ignore"):  # shares of a variance that is zero
-        pca = PCA(rank, svd_solver=_solver(*X.shape), random_state=random_state).fit(X)
+        pca = PCA(rank, svd_solver=_solver(*X.shape, rank), random_state=random_state).fit(X)
     deviation = np.sqrt(np.maximum(pca.explained_variance_, 0)).astype(np.float64)
     deviation = np.maximum(deviation, _SMALLEST_CODE * deviation[0])
     if deviation[0] == 0:
@@ -274,7 +274,9 @@ def probabilistic_pca_start(X, scale, n_components, random_state):
         return _embed(np.zeros((0, 0)), np.ones(0), varying, n_components)
     rank = min(n_components, *rows.shape)
     with np.errstate(invalid="ignore"):
-        pca = PCA(rank, svd_solver=_solver(*rows.shape), random_state=random_state).fit(rows * unit.astype(X.dtype))
+        pca = PCA(rank, svd_solver=_solver(*rows.shape, rank), random_state=random_state).fit(
+            rows * unit.astype(X.dtype)
+        )
     noise = float(pca.noise_variance_)
     lengths = np.sqrt(np.maximum(pca.explained_variance_ - noise, 0)).astype(np.float64)
     loadings = pca.components_.T * lengths / unit[:, None]
@@ -384,11 +386,12 @@ def _embed(loadings, noise, varying, n_components):
     return whole
 
 
-def _solver(n_samples, n_features):
+def _solver(n_samples, n_features, n_components):
     """An exact solver wherever one takes seconds at most; PCA's own choice is a random one much earlier."""
     cost = n_samples * n_features * min(n_samples, n_features)
     if cost <= 1e9:
         return "full"
     if n_features <= min(n_samples, 2000):
         return "covariance_eigh"
-    return "full" if cost <= 2e10 else "randomized"
+    few = 5 * n_components < min(n_samples, n_features)  # else the random one is neither quicker nor near
+    return "randomized" if cost > 5e9 and few else "full"

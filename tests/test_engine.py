@@ -330,11 +330,11 @@ def test_rows_are_never_fetched_singly(monkeypatch, curve):
     many_at_once = TensorDataset.__getitem__
 
     def get(self, index):
-        assert not isinstance(index, int), "a row was fetched"
+        assert isinstance(index, slice) or index.ndim == 1, "a row was fetched"
         return many_at_once(self, index)
 
     monkeypatch.setattr(TensorDataset, "__getitem__", get)
-    AutoencoderTransformer(max_iter=1, early_stopping=False, random_state=0).fit(curve)
+    AutoencoderTransformer(max_iter=1, noise=0.1, random_state=0).fit(curve).sample()
 
 
 def test_the_state_is_numpy_and_plain_python(curve):

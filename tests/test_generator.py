@@ -375,6 +375,19 @@ def test_densities_under_a_mixture_prior_integrate_to_one(groups):
     assert np.exp(model.score_samples(grid)).sum() * cell <= 1.01
 
 
+def test_the_prior_stays_normal_where_that_is_likelier(seed):
+    """Few codes of a linear model, which the standard normal describes."""
+    X = np.random.RandomState(seed).normal(size=(40, 6))
+    assert quick(4, max_iter=5, prior="mixture", early_stopping=False).fit(X).prior_ is None
+
+
+def test_a_pass_over_more_rows_leaves_the_prior(groups):
+    model = quick(max_iter=10, prior="mixture").fit(groups[0])
+    prior = model.prior_
+    assert model.partial_fit(groups[0][:1]).prior_ is prior
+    assert quick(prior="mixture").partial_fit(groups[0]).prior_ is None
+
+
 def test_without_training_no_prior_is_learnt(curve):
     model = quick(max_iter=0, prior="mixture").fit(curve)
     assert model.prior_ is None

@@ -331,12 +331,17 @@ def test_a_module_shared_by_the_callable_is_not_trained_in_place(curve):
 
 
 @pytest.mark.parametrize("start", ["pca", "random"])
-def test_own_layers_that_work_in_place_leave_the_rows_alone(curve, start):
+@pytest.mark.parametrize("first", [nn.Identity, nn.Dropout], ids=lambda first: first.__name__)
+def test_own_layers_that_work_in_place_leave_the_rows_alone(curve, start, first):
+    """Dropout gives a new tensor in training, and its input itself after."""
+
     def coders(inplace):
         def encoder(n_in, n_out):
-            return nn.Sequential(nn.ReLU(inplace=inplace), nn.Linear(n_in, n_out))
+            return nn.Sequential(first(), nn.ReLU(inplace=inplace), nn.Linear(n_in, n_out))
 
         return encoder
+
+    before = curve.copy()
 
     one, two = (
         quick(2, encoder=coders(inplace), start=start, max_iter=20).fit(curve[:200], X_val=curve[200:])
@@ -344,6 +349,7 @@ def test_own_layers_that_work_in_place_leave_the_rows_alone(curve, start):
     )
     assert one.best_loss_ == two.best_loss_
     np.testing.assert_array_equal(one.transform(curve), two.transform(curve))
+    np.testing.assert_array_equal(curve, before)
 
 
 @pytest.mark.parametrize("layer", [nn.LazyLinear, nn.LazyBatchNorm1d], ids=lambda layer: layer.__name__)
@@ -577,7 +583,7 @@ def test_new_rows_are_those_of_the_seed_and_outlive_a_pickle(curve):
 def test_codes_of_sorted_tables_are_all_sampled(curve, monkeypatch):
     from skae import _transformer
 
-    monkeypatch.setattr(_transformer, "_MOST_CODES", 60)
+    monkeypatch.setattr(_transformer, "MOST_CODES", 60)
     ordered = curve[np.argsort(curve[:, 0])]
     rows = quick(1, max_iter=0).fit(ordered).sample(2000, random_state=0)
     np.testing.assert_allclose(rows.mean(axis=0), curve.mean(axis=0), atol=0.5)
