@@ -284,6 +284,7 @@ def default_net(quick=False):
     yield figure(name, "start (max_iter=0)", took["start"], unit="s")
     trained = took["skae"] - took["start"]
     yield figure(name, "skae without its start over the hand-written loop", trained / took["hand"], at_most=1.25)
+    yield figure(name, f"skae with its start over that, {epochs} epochs", took["skae"] / took["hand"])
 
 
 def first_fit(quick=False):
@@ -360,7 +361,10 @@ def source_in_keras(train, test, epochs):
 
 
 def time_to_the_source(quick):
-    """Until the default net, and one of a single hidden layer, are as good as the source text's after its 50 epochs."""
+    """Until the default net, and one of a single hidden layer, are as good as the source text's after its 50 epochs.
+
+    Their budget is the least of a list that is enough on the test rows, while the source text's is as it is given.
+    """
     name, train, test = images(quick)
     epochs, timed = (2, 1) if quick else (50, 5)
     measured = find_spec("keras") is not None
@@ -438,6 +442,7 @@ def transform(quick=False):
     own = {"encoder": dense(), "start": "random"}, {"encoder": dense(512, 256), "start": "random"}
     cases = dict(zip(("own 784-32", "own 784-512-256-32"), own, strict=True))
     cases["default net, absolute error"] = {"loss": "absolute_error"}
+    cases["default net, which projects"] = {}
     for case, parameters in cases.items():
         decoder = {"decoder": dense()} if "encoder" in parameters else {}
         model = AutoencoderTransformer(32, max_iter=0, random_state=0, **parameters, **decoder).fit(X[:2000])
@@ -445,9 +450,10 @@ def transform(quick=False):
         encoder.eval()
         model.transform(X[:1])  # before its weights are cast again
         rivals = {"bare": partial(encode, encoder, X), "skae": partial(model.transform, X)}
-        took = turns(rivals, rounds=3 if quick else 10)
+        took = turns(rivals, rounds=3 if quick or "projects" in case else 10)
         yield figure(f"{name}, {case}", "bare encoder", len(X) / took["bare"] / 1e6, unit="million rows a second")
-        yield figure(f"{name}, {case}", "throughput over the bare encoder's", took["bare"] / took["skae"], at_least=0.9)
+        bar = None if "projects" in case else 0.9  # four steps of descent are more than an encoder
+        yield figure(f"{name}, {case}", "throughput over the bare encoder's", took["bare"] / took["skae"], at_least=bar)
     if STATUS.exists():
         few, many = (6000, 24_000) if quick else (60_000, 240_000)
         grown = [in_child("peak_of_transform", n, threads=1) for n in (few, many)]
