@@ -37,6 +37,8 @@ from skae.starts import Frame, fit_frame, raw_frame
 
 # Fitted state that is not for users; forgotten with the rest when fit begins.
 _PRIVATE_STATE = ("_container", "_design", "_frame", "_code_scale", "_code_rows", "_codes", "_code_density", "_seed")
+# Of a row, in the graph that a refinement differentiates.
+_COPIES = 8
 # Encoder widths behind hidden_layer_sizes="auto".
 _AUTO_WIDTHS = (256, 128)
 
@@ -44,6 +46,7 @@ _AUTO_WIDTHS = (256, 128)
 class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """The fit recipe and the fitted state of skae's estimators."""
 
+    @torch.inference_mode(False)
     def fit(self, X, y=None, *, X_val=None):
         """Fit the net, from its start to the weights that held-out rows favour.
 
@@ -76,6 +79,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._warn(net, nothing_better=held_out is not None and best.loss == best.start_loss)
         return self
 
+    @torch.inference_mode(False)
     def partial_fit(self, X, y=None):
         """One pass over these rows, at a constant learning rate and without validation.
 
@@ -189,7 +193,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _check_rows(self, X, *, reset=False, ensure_min_samples=1):
         if reset:
             library = type(X).__module__.split(".")[0]
-            self._container = (library, list(X.columns)) if library in ("pandas", "polars") else None
+            is_frame = library in ("pandas", "polars") and hasattr(X, "columns")
+            self._container = (library, list(X.columns)) if is_frame else None
         X = validate_data(self, X, reset=reset, dtype=check.FLOATS, ensure_min_samples=ensure_min_samples)
         self._check_values(X)
         return X
@@ -229,7 +234,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return Net(
             module,
             self._objective(frame, module),
-            width=len(frame.mean) * (1 if draws is None else len(draws)),
+            width=len(frame.mean) * (1 if draws is None else len(draws)) * (_COPIES if module.n_refinements else 1),
             draws=draws,
             alpha=self._design["alpha"],
             relative=self._relative_loss and self._design["start"] != "random",
@@ -415,6 +420,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             state["_frame"] = asdict(state["_frame"])
         return state
 
+    @torch.inference_mode(False)
     def __setstate__(self, state):
         super().__setstate__(state)
         if "net_" in state:
@@ -455,7 +461,8 @@ def build_own(factory, n_in, n_out, generator, name, any_width=False):
             raise TypeError(f"{name}({n_in}, {n_out}) must return a torch.nn.Module, got {type(module).__name__}.")
         try:
             with no_gradients():
-                single, double = torch.zeros(2, n_in), torch.zeros(2, n_in, dtype=torch.float64)
+                single = torch.randn(2, n_in, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+                double = single.double()
                 out = module.eval()(single)  # lazy layers take their shape
                 module = copy.deepcopy(module)  # which the user may keep
                 copy.deepcopy(module).double().train()(double)

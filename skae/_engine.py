@@ -21,8 +21,8 @@ from torch.utils.data import Subset, TensorDataset
 
 from skae.nn import split_parameters
 
-# Numbers of the rows, draws included, and rows that an evaluation takes at once: bounds memory, and stays in the cache.
-_EVALUATED_NUMBERS = 2**18
+# Numbers of the rows, and rows, that an evaluation takes at once: bounds memory, and stays in the cache.
+_EVALUATED_NUMBERS = 2**20
 _EVALUATED_ROWS = 4096
 # Epochs that the running average that held-out rows judge looks back over, and the most of these in a budget.
 _LOOK_BACK = 10 / 3
@@ -55,7 +55,7 @@ def resolve_device(device):
 
 
 def evaluation_batch(width):
-    """Rows of so many numbers, draws included, that an evaluation takes at once."""
+    """Rows of so many numbers that an evaluation takes at once."""
     return max(1, min(_EVALUATED_ROWS, _EVALUATED_NUMBERS // width))
 
 
@@ -206,7 +206,8 @@ class Net(NeuralNet):
     criterion : nn.Module
         (module output, target) -> scalar.
     width : int
-        Numbers of a row, times draws: what decides how many rows an evaluation takes at once.
+        Numbers of a row, times draws, times copies that refinements hold: what decides how many rows an evaluation
+        takes at once.
     alpha : float, default=0.0
         L2 penalty on the weights of the nonlinear part.
     relative : bool, default=False
@@ -288,10 +289,13 @@ class Net(NeuralNet):
                     rise = 0.1 if n_steps > 10 else 0.3
                     self.schedule_ = OneCycleLR(self.optimizer_, max_lr=self.lr, total_steps=n_steps, pct_start=rise)
                 self.partial_fit(rows, valid=valid, epochs=epochs, best=best)
-        if valid is not None or self.outcome_ in ("diverged", "untrained"):
+            best_is_kept = valid is not None or self.outcome_ in ("diverged", "untrained")
+            if math.isinf(best.loss):  # no epoch ended in a finite loss
+                if best_is_kept:
+                    self.module_.load_state_dict(start)
+                best.begin(self._start_loss(rows, valid), start)
+        if best_is_kept:
             self.module_.load_state_dict(best.weights)
-        if math.isinf(best.loss):  # no epoch ended in a finite loss
-            best.begin(self._start_loss(rows, valid), start)
         self.optimizer_ = self.schedule_ = None
 
     def prepare_pass(self, seed, batch_size, lr):
@@ -303,6 +307,8 @@ class Net(NeuralNet):
     def train_once(self, rows):
         """One pass over the rows at a constant learning rate; the optimiser goes on where the last pass left it."""
         before = copy.deepcopy(self.module_.state_dict())
+        if not any(p.requires_grad for p in self.module_.parameters()):
+            return
         with self._in_float32(before):
             if self.optimizer_ is None:
                 if self.relative:
@@ -375,6 +381,8 @@ class Net(NeuralNet):
         else:
             groups = [{"params": penalised + free}]  # one call a step
         self.optimizer_ = Adam([g for g in groups if g["params"]], lr=self.lr, fused=True)
+        for group in self.optimizer_.param_groups:
+            group["initial_lr"] = self.lr  # a scheduler that goes on in partial_fit asks for it
 
     def _set_gradient_scale(self, start_loss):
         """Let Adam, whose epsilon has a unit, see losses relative to the start's, if these are sizes."""

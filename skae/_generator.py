@@ -419,7 +419,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             return densities.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)[:, None]
 
         # Larger blocks than elsewhere: many draws leave few rows to a small one, and calls have a price too.
-        return self._map_rows(X, densities, 1, width=-(-len(draws) * X.shape[1] // 16))[:, 0]
+        return self._map_rows(X, densities, 1, width=-(-len(draws) * X.shape[1] // 4))[:, 0]
 
     def _prior_gain(self, z):
         """log p(z) of the mixture minus that of the standard normal, of draws (n_draws, n, n_components)."""
@@ -575,11 +575,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                 kl = kl + gaussian_kl(*q).sum(0)
                 if gaussian:
                     noise = noise + module.likelihood.variance(module.decode(q.mean)).sum(0)
-        if best is not None or not hasattr(self, "prior_"):  # partial_fit leaves it as it is
-            trained = (
-                best is not None and self.n_iter_ > 0 and not (self.early_stopping and best.loss == best.start_loss)
-            )
-            self.prior_ = self._fit_prior(net, module, rows) if self.prior == "mixture" and trained else None
+        if best is None:  # partial_fit leaves the prior as it is
+            self.prior_ = getattr(self, "prior_", None)
+        else:
+            back_at_start = (self.early_stopping or net.outcome_ == "diverged") and best.loss == best.start_loss
+            mixed = self.prior == "mixture" and self.n_iter_ > 0 and not back_at_start
+            self.prior_ = self._fit_prior(net, module, rows) if mixed else None
         self.kl_per_component_ = (kl / len(rows)).numpy(force=True)
         self.active_components_ = self.kl_per_component_ > _ACTIVE
         if gaussian:

@@ -323,9 +323,10 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def _code_sample(self):
         """Codes of training rows, as the net gives them."""
+        rows = self._code_rows  # which another thread may drop
         if self._codes is None:
             with no_gradients():
-                codes = self.net_.inference_module(torch.float32).encode(self._code_rows)
+                codes = self.net_.inference_module(torch.float32).encode(rows)
             self._codes, self._code_rows = codes.numpy(force=True).astype(np.float64), None
         return self._codes
 

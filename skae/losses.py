@@ -111,7 +111,7 @@ class ReconstructionObjective(nn.Module):
         else:
             objective = (self.loss.entry(output.eta, x) * self.varies).mean()
         if self.sparsity:
-            size = output.z.square().mean(0).sqrt().clamp_min(torch.finfo(output.z.dtype).tiny)
+            size = output.z.square().mean(0).clamp_min(torch.finfo(output.z.dtype).tiny).sqrt()
             objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()
         return objective
 

@@ -33,7 +33,7 @@ def linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
     layer = nn.Linear(n_in, n_out, device="meta")  # which leaves the global generator alone
     bound = n_in**-0.5
     for name, parameter in list(layer.named_parameters()):
-        values = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
+        values = torch.empty(parameter.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
         setattr(layer, name, nn.Parameter(values))
     return layer
 

@@ -1,11 +1,14 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, Freezer, LRScheduler
 from torch.utils.data import Subset, TensorDataset
 
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, VAEGenerator
 from skae._engine import Adam, Batches, BestWeights, Net
 
 
@@ -352,3 +355,64 @@ def test_the_state_is_numpy_and_plain_python(curve):
         kinds = leaves(model.__getstate__())
         assert kinds <= {np.ndarray, str, int, float, bool, type(None), np.str_}, kinds
     assert isinstance(model.net_, Net)
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
+def test_a_fit_that_diverges_at_once_is_its_start_with_its_loss(curve, estimator):
+    model = estimator(start="random", early_stopping=False, learning_rate_init=1e10, max_iter=2, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="no longer finite") as caught:
+        model.fit(curve)
+    assert len(caught) == 1
+    start = estimator(start="random", early_stopping=False, max_iter=0, random_state=0).fit(curve)
+    assert model.best_loss_ == pytest.approx(start.best_loss_, rel=1e-5)
+    np.testing.assert_array_equal(model.transform(curve), start.transform(curve))
+
+
+def test_an_interrupt_in_the_first_epoch_leaves_a_fitted_estimator(curve):
+    class Interrupt(Callback):
+        def on_batch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    model = AutoencoderTransformer(start="random", early_stopping=False, callbacks=[Interrupt()], random_state=0)
+    model.fit(curve)
+    assert np.isfinite(model.best_loss_)
+
+
+def test_a_pass_with_nothing_to_train_changes_nothing(curve):
+    def frozen(n_in, n_out):
+        return torch.nn.Linear(n_in, n_out).requires_grad_(False)
+
+    model = AutoencoderTransformer(start="random", encoder=frozen, decoder=frozen, early_stopping=False).fit(curve)
+    before = model.transform(curve)
+    np.testing.assert_array_equal(model.partial_fit(curve).transform(curve), before)
+
+
+def test_a_scheduler_goes_on_in_partial_fit(curve):
+    scheduler = LRScheduler("StepLR", step_size=1)
+    model = AutoencoderTransformer(max_iter=2, callbacks=[scheduler], early_stopping=False, random_state=0).fit(curve)
+    assert model.partial_fit(curve).n_iter_ == 3
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
+def test_a_fit_in_inference_mode_is_the_same_fit(curve, estimator):
+    model = estimator(max_iter=3, early_stopping=False, random_state=0)
+    expected = model.fit(curve).partial_fit(curve).transform(curve)
+    with torch.inference_mode():
+        found = pickle.loads(pickle.dumps(model.fit(curve))).partial_fit(curve).transform(curve)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_seed_gives_the_same_fit_whatever_torchs_default_precision(curve):
+    model = AutoencoderTransformer(start="random", max_iter=2, random_state=0)
+    expected = model.fit(curve).transform(curve)
+    torch.set_default_dtype(torch.float64)
+    try:
+        np.testing.assert_allclose(model.fit(curve).transform(curve), expected, rtol=1e-4, atol=1e-6)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_sparsity_bears_components_that_are_zero():
+    with pytest.warns(ConvergenceWarning, match="linear start"):
+        model = AutoencoderTransformer(max_iter=2, sparsity=0.1).fit(np.ones((30, 3)))
+    assert model.best_loss_ == 0

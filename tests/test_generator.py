@@ -231,7 +231,7 @@ def test_scores_in_small_blocks_are_the_same(curve, monkeypatch):
 
     model = trained(curve, 2)
     whole = model.score_samples(curve)
-    monkeypatch.setattr(_engine, "_EVALUATED_NUMBERS", 60)
+    monkeypatch.setattr(_engine, "_EVALUATED_NUMBERS", 240)
     np.testing.assert_allclose(model.score_samples(curve), whole, atol=1e-9)
 
 
