@@ -6,7 +6,7 @@ turn that is not counted; a figure is the median over turns of the ratio within 
 beside what was asked for. Each question has a process of its own, with one thread pinned to a core and again with two.
 What a fit does besides epochs (checking X, building the net) is part of skae's time.
 
-Where Keras is installed (``pip install keras``, on torch) it is measured; else 1.55 c stand for it. Prints the figures
+Where Keras is installed (on torch; extra ``benchmark``) it is measured; else 1.55 c stand for it. Prints the figures
 and writes them to benchmarks/results, JSON and Markdown. ``--quick`` only shows that everything runs: few rows, few
 epochs, one process and thread, nothing written.
 """
@@ -517,17 +517,17 @@ def scaling(quick=False):
 
 
 def start(quick=False):
-    """Seconds of the start over those of a fit of 50 epochs, extrapolated from two."""
+    """Seconds of the start over those of a fit of 50 epochs, extrapolated from one."""
     name, X, _ = images(quick)
     wide = low_rank(*((100, 1000) if quick else (1000, 20_000)))
     for table, rows in ((f"{name}, {len(X):,} x 784", X), ("{:,} x {:,}".format(*wide.shape), wide)):
         for kind in (AutoencoderTransformer, VAEGenerator):
             case = f"{kind.__name__}(32), {table}"
-            fits = {n: partial(kind(32, max_iter=n, random_state=0).fit, rows) for n in (0, 2)}
-            took = turns(fits, rounds=0 if quick else 2)
-            whole = took[0] + 50 * (took[2] - took[0]) / 2
+            fits = {n: partial(kind(32, max_iter=n, random_state=0).fit, rows) for n in (0, 1)}
+            took = turns(fits, rounds=0 if quick else 1)
+            whole = took[0] + 50 * (took[1] - took[0])
             yield figure(case, "start", took[0], unit="s")
-            yield figure(case, "start over 50 epochs, extrapolated from 2", took[0] / whole, at_most=0.1)
+            yield figure(case, "start over 50 epochs, extrapolated from 1", took[0] / whole, at_most=0.1)
 
 
 def grid(quick=False):

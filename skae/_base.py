@@ -170,6 +170,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     # Whether each column gets a scale of its own; one for all keeps PCA's geometry.
     _scale_per_column = False
+    # Whether anything asks for the spread of raw columns.
+    _needs_spread = True
     # Whether the loss has a unit, which gradients then are freed of.
     _relative_loss = False
 
@@ -215,7 +217,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             )
         self._design = self._new_design()
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        frame = raw_frame(X) if self._raw() else fit_frame(X, self._link(), per_column=self._scale_per_column)
+        frame = (
+            raw_frame(X, self._needs_spread)
+            if self._raw()
+            else fit_frame(X, self._link(), per_column=self._scale_per_column)
+        )
         with np.errstate(over="ignore", under="ignore"):
             total = np.square(frame.scale, dtype=np.float64) * X.size
         if not ((total > 0) & (total < np.inf)).all():

@@ -367,6 +367,10 @@ class AutoencoderTransformer(BaseNetTransformer):
         return not (self._design["noise"] or self._design["sparsity"])
 
     @property
+    def _needs_spread(self):
+        return self._design["noise"] > 0
+
+    @property
     def _fitted_loss(self):
         return LOSSES[self._design["loss"]]
 

@@ -98,10 +98,13 @@ class Frame:
         return X
 
 
-def raw_frame(X):
-    """The frame that changes nothing, for nets that take rows as they are."""
+def raw_frame(X, with_spread=True):
+    """The frame that changes nothing, for nets that take rows as they are; ``spread`` costs a pass over the rows."""
     n_features = X.shape[1]
-    mean, deviation, _ = _moments(X)
+    if with_spread:
+        mean, deviation, _ = _moments(X)
+    else:
+        mean, deviation = X[0] + _shift(X)[0], np.full(n_features, np.nan)
     return Frame(
         link="identity",
         mean=mean,
@@ -148,21 +151,31 @@ def _moments(X):
     Rows are shifted by the first one before they are summed, so that an offset of 1e9 costs no digits, and scaled by
     the largest entry left, so that squares neither overflow nor vanish. A few at a time: copies stay in the cache.
     """
-    blocks = list(gen_batches(len(X), max(1, _CACHED // X.shape[1])))
-    total, squares, peaks = (np.zeros(X.shape[1]) for _ in range(3))
+    shift, peaks = _shift(X)
+    peak, squares = max(peaks.max(), np.finfo(np.float64).tiny), np.zeros(X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name, later
-        for rows in blocks:
-            shifted = np.subtract(X[rows], X[0], dtype=np.float64)
-            total += shifted.sum(axis=0)
-            np.maximum(peaks, np.abs(shifted, out=shifted).max(axis=0), out=peaks)
-        shift, peak = total / len(X), max(peaks.max(), np.finfo(np.float64).tiny)
-        for rows in blocks:
-            shifted = np.subtract(X[rows], X[0], dtype=np.float64)
+        for shifted in _shifted(X):
             shifted -= shift
             shifted /= peak
             squares += np.einsum("ij,ij->j", shifted, shifted)
     constant = peaks == 0
     return X[0] + shift, np.where(constant, 0, peak * np.sqrt(squares / len(X))), constant
+
+
+def _shifted(X):
+    """Blocks of rows less the first row, in float64."""
+    for rows in gen_batches(len(X), max(1, _CACHED // X.shape[1])):
+        yield np.subtract(X[rows], X[0], dtype=np.float64)
+
+
+def _shift(X):
+    """Of rows less the first row, the mean and the largest size of each column."""
+    total, peaks = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for shifted in _shifted(X):
+            total += shifted.sum(axis=0)
+            np.maximum(peaks, np.abs(shifted, out=shifted).max(axis=0), out=peaks)
+    return total / len(X), peaks
 
 
 class LinearStart(NamedTuple):
