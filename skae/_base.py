@@ -39,6 +39,8 @@ from skae.starts import Frame, fit_frame, raw_frame
 _PRIVATE_STATE = ("_container", "_design", "_frame", "_code_scale", "_code_rows", "_codes", "_code_density", "_seed")
 # Of a row, in the graph that a refinement differentiates.
 _COPIES = 8
+# Share of the rows behind validation_fraction="auto", and the most: further ones would hardly judge better.
+_AUTO_FRACTION, _MOST_HELD_OUT = 0.1, 1000
 # Encoder widths behind hidden_layer_sizes="auto".
 _AUTO_WIDTHS = (256, 128)
 
@@ -151,7 +153,9 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         check.check_real("learning_rate_init", self.learning_rate_init, open_low=True)
         check.check_integer("max_iter", self.max_iter, 0)
         check.check_flag("early_stopping", self.early_stopping)
-        check.check_real("validation_fraction", self.validation_fraction, high=1.0, open_low=True)
+        if not (isinstance(self.validation_fraction, str) and self.validation_fraction == "auto"):
+            fraction = self.validation_fraction
+            check.check_real("validation_fraction", fraction, high=1.0, open_low=True, extra=", or 'auto'")
         check.check_integer("n_iter_no_change", self.n_iter_no_change, 1)
         check.check_real("tol", self.tol)
         check.check_callbacks(self.callbacks)
@@ -271,7 +275,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return self._dataset(X, standardised, frame, net.device), self._with_noise(held_out, frame)
         if not self.early_stopping:
             return self._dataset(X, standardised, frame, net.device), None
-        n_held_out = min(max(1, round(self.validation_fraction * len(X))), len(X) - 1)
+        n_held_out = _n_held_out(self.validation_fraction, len(X))
         drawn = self._hold_out(net, standardised, n_held_out, np.random.RandomState(self._seed))
         dataset = self._dataset(X, standardised, frame, net.device)
         parts = np.delete(np.arange(len(X)), drawn), drawn
@@ -453,6 +457,15 @@ def _batch_size(batch_size, n_samples):
     if isinstance(batch_size, str):
         return int(2 ** np.clip(round(np.log2(n_samples / 12)), 5, 7))
     return int(batch_size)
+
+
+def _n_held_out(fraction, n_samples):
+    """Rows to hold out: at least one, and not all."""
+    if isinstance(fraction, str):
+        n = min(round(_AUTO_FRACTION * n_samples), _MOST_HELD_OUT)
+    else:
+        n = round(fraction * n_samples)
+    return min(max(1, n), n_samples - 1)
 
 
 def build_own(factory, n_in, n_out, generator, name, any_width=False):

@@ -390,17 +390,21 @@ class Net(NeuralNet):
             self._gradient_scale = 1 / start_loss
 
     def _start_loss(self, rows, valid):
-        """The loss before the first step: that of held-out rows, or of training rows as training has it, unrefined."""
+        """The loss before the first step: that of held-out rows, or of training rows as training has it.
+
+        The latter are unrefined, and of draws there are two, one the other mirrored: enough for a linear model.
+        """
         training = valid is None and self.iterator_train__noise is not None
         batches = self.get_iterator(rows if valid is None else valid, training=training)
         self._set_training(False)
-        refinements = self.module_.n_refinements
+        refinements, draws = self.module_.n_refinements, self.draws
         if valid is None:
             self.module_.n_refinements = 0
+            self.draws = None if draws is None else draws[:: len(draws) // 2]
         try:
             return sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches) / len(batches.dataset)
         finally:
-            self.module_.n_refinements = refinements
+            self.module_.n_refinements, self.draws = refinements, draws
 
     @contextmanager
     def _in_place_of_weights(self, average, share):

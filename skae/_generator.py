@@ -98,9 +98,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         epochs. If not, the last weights are kept, training ends when the training loss stalls, and there is no way back
         to the linear start.
 
-    validation_fraction : float, default=0.1
-        Share of the rows of X held out, if no ``X_val`` is given to `fit`: one of each group of rows that the start
-        fits about equally badly ("gaussian"), or any. The linear start is fitted on all rows.
+    validation_fraction : "auto" or float, default="auto"
+        Share of the rows of X held out, if no ``X_val`` is given to `fit`; "auto" is a tenth, 1,000 rows at
+        most. They are one of each group of rows that the linear start fits about equally badly ("gaussian"), or any.
+        The linear start is fitted on all rows.
 
     n_iter_no_change : int, default=20
         Epochs without an improvement of more than ``tol`` after which training ends.
@@ -262,7 +263,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         learning_rate_init=3e-3,
         max_iter=200,
         early_stopping=True,
-        validation_fraction=0.1,
+        validation_fraction="auto",
         n_iter_no_change=20,
         tol=1e-4,
         callbacks=None,
@@ -553,14 +554,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         The worst rows decide a mean log-density, and a judge without its share of them would be a bad one.
         """
-        if self._design["likelihood"] != "gaussian":
+        if self._design["likelihood"] != "gaussian" or self._design["start"] == "random":
             return super()._hold_out(net, standardised, n_held_out, rng)
         module, misfit = net.module_, np.empty(len(standardised))
+        with torch.no_grad():
+            (to_code, code), (to_row, row) = module.encoder.linear_map(), module.decoder.linear_map()
         for rows in gen_batches(len(standardised), evaluation_batch(standardised.shape[1])):
             x = torch.from_numpy(standardised[rows]).to(net.device, torch.float64)
             with torch.no_grad():
-                z = module.guess(x).mean
-                misfit[rows] = (z.square().sum(1) / 2 - module.likelihood(module.decode(z), x)).numpy(force=True)
+                z = (x @ to_code.T + code)[:, : self._design["n_components"]]
+                misfit[rows] = (z.square().sum(1) / 2 - module.likelihood(z @ to_row.T + row, x)).numpy(force=True)
         order = rng.permutation(len(misfit))  # chance decides among equals
         order = order[np.argsort(misfit[order], kind="stable")]
         return np.array([rng.choice(group) for group in np.array_split(order, n_held_out)])

@@ -85,8 +85,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         epochs. If not, the last weights are kept, training ends when the training loss stalls, and there is no way back
         to the linear start.
 
-    validation_fraction : float, default=0.1
-        Share of the rows of X held out, if no ``X_val`` is given to `fit`. The linear start is fitted on all rows.
+    validation_fraction : "auto" or float, default="auto"
+        Share of the rows of X held out, if no ``X_val`` is given to `fit`; "auto" is a tenth, 1,000 rows at most.
+        The linear start is fitted on all rows.
 
     n_iter_no_change : int, default=20
         Epochs without an improvement of more than ``tol`` after which training ends.
@@ -213,7 +214,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         learning_rate_init=3e-3,
         max_iter=200,
         early_stopping=True,
-        validation_fraction=0.1,
+        validation_fraction="auto",
         n_iter_no_change=20,
         tol=1e-4,
         callbacks=None,

@@ -16,12 +16,12 @@ def check_integer(name, value, low, *, extra=""):
     return int(value)
 
 
-def check_real(name, value, low=0.0, high=np.inf, *, open_low=False):
+def check_real(name, value, low=0.0, high=np.inf, *, open_low=False, extra=""):
     """A finite float in [low, high), or in (low, high) with ``open_low``."""
     inside = isinstance(value, Real) and not isinstance(value, bool | np.bool_) and low <= value < high
     if not inside or (open_low and value == low):
         left = "(" if open_low else "["
-        raise ValueError(f"{name}={value!r} must be a number in {left}{low:g}, {high:g}).")
+        raise ValueError(f"{name}={value!r} must be a number in {left}{low:g}, {high:g}){extra}.")
     return float(value)
 
 

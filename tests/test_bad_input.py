@@ -53,6 +53,7 @@ def quick(*args, **parameters):
         ({"max_iter": -1}, "max_iter=-1"),
         ({"early_stopping": "yes"}, "early_stopping='yes' must be True or False"),
         ({"validation_fraction": 1.0}, "validation_fraction=1.0"),
+        ({"validation_fraction": "some"}, r"must be a number in \(0, 1\), or 'auto'"),
         ({"n_iter_no_change": 0}, "n_iter_no_change=0"),
         ({"tol": -1}, "tol=-1"),
         ({"device": "cuda:99"}, "device='cuda:99' is not usable on this machine"),

@@ -194,6 +194,12 @@ def test_the_curve_is_in_nats_and_in_units_of_x(curve):
         assert model.linear_loss_ == pytest.approx(-linear.mean(), abs=1e-3)
 
 
+def test_the_loss_of_the_linear_start_on_training_rows_is_exact(curve):
+    model = quick(3, max_iter=1, early_stopping=False).fit(curve)
+    linear = quick(3, max_iter=0).fit(curve)
+    assert model.linear_loss_ == pytest.approx(-linear.score(curve), abs=1e-4)
+
+
 def test_a_row_is_worth_the_same_in_any_unit(curve):
     model, moved = quick(1).fit(curve), quick(1).fit(1000 * curve + 5)
     difference = model.score_samples(curve) - moved.score_samples(1000 * curve + 5)

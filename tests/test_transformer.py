@@ -174,6 +174,13 @@ def test_validation_fraction_is_the_share_of_rows_held_out(curve):
     assert model.net_.history[0, "train_batch_count"] == 15
 
 
+@pytest.mark.parametrize(("n", "held_out"), [(2, 1), (300, 30), (12000, 1000)])
+def test_by_default_a_tenth_is_held_out_and_1000_rows_at_most(n, held_out):
+    X = np.random.RandomState(0).normal(size=(n, 2))
+    model = quick(1, hidden_layer_sizes=(), start="random", max_iter=1, batch_size=1 if n < 1000 else 100).fit(X)
+    assert model.net_.history[0, "train_batch_count"] == (n - held_out) / model.batch_size
+
+
 @pytest.mark.parametrize(("n", "batches"), [(400, 13), (700, 11), (20000, 157)])
 def test_automatic_batches_grow_with_the_rows(n, batches):
     X = np.random.RandomState(0).normal(size=(n, 2)) ** 3
