@@ -1,14 +1,18 @@
 """Autoencoders that start at PCA and stand where PCA stands: scikit-learn estimators over PyTorch nets."""
 
 from skae._comparison import Comparison, compare
+from skae._display import LatentSizeDisplay
 from skae._generator import VAEGenerator
 from skae._metrics import reconstruction_error, reconstruction_scorer
+from skae._search import AutoencoderTransformerCV
 from skae._transformer import AutoencoderTransformer
 from skae._version import __version__
 
 __all__ = [
     "AutoencoderTransformer",
+    "AutoencoderTransformerCV",
     "Comparison",
+    "LatentSizeDisplay",
     "VAEGenerator",
     "__version__",
     "compare",

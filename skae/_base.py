@@ -12,6 +12,7 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
 from importlib import import_module
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -32,11 +33,14 @@ from skae._engine import (
     resolve_device,
     seeded_globals,
 )
-from skae.nn import ACTIVATIONS, MLP, CorrectedLinear, linear
+from skae.nn import ACTIVATIONS, MLP, CorrectedLinear, linear, stacked_linear
 from skae.starts import Frame, fit_frame, raw_frame
 
 # Fitted state that is not for users; forgotten with the rest when fit begins.
-_PRIVATE_STATE = ("_container", "_design", "_frame", "_code_scale", "_code_rows", "_codes", "_code_density", "_seed")
+_PRIVATE_STATE = (
+    "_container", "_design", "_width", "_used", "_frame", "_code_scale", "_code_rows", "_codes", "_code_density",
+    "_seed",
+)  # fmt: skip
 # Of a row, in the graph that a refinement differentiates.
 _COPIES = 8
 # Share of the rows behind validation_fraction="auto", and the most: further ones would hardly judge better.
@@ -74,10 +78,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         frame, net, code_scale, standardised = self._initialize(X)
         rows, held_out = self._split(X, X_val, standardised, frame, net)
         del standardised
-        best = BestWeights(self.n_iter_no_change, self.tol)
+        epochs, patience = self._budget()
+        best = BestWeights(patience, self.tol)
         with self._training_scope(net):
-            net.train(rows, held_out, self.max_iter, best)
-        self._store(net, frame, code_scale, rows, best)
+            net.train(rows, held_out, epochs, best)
+        self._store(net, frame, code_scale, rows, best, held_out)
         self._warn(net, nothing_better=held_out is not None and best.loss == best.start_loss)
         return self
 
@@ -100,6 +105,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             The estimator, one pass further.
         """
         self._check_parameters()
+        if not isinstance(self.n_components, Integral):
+            raise ValueError(
+                f"n_components={self.n_components!r} is decided by rows held out, and partial_fit holds none out. Call "
+                "fit, or set an integer."
+            )
         first = not self.__sklearn_is_fitted__()
         if first:
             self._forget()
@@ -109,7 +119,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 "Set back what changed, or call fit."
             )
         X = self._check_rows(X, reset=first, ensure_min_samples=2 if first else 1)
-        if first and len(X) <= self.n_components:
+        if first and len(X) <= self._least_components():
             raise ValueError(
                 f"The first call of partial_fit needs more rows than n_components={self.n_components}, but X has "
                 f"{len(X)}: they decide mean, scale and start. Pass a larger first batch."
@@ -142,7 +152,6 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _check_parameters(self):
         """Check the parameters that all estimators share; a subclass adds its own."""
-        check.check_integer("n_components", self.n_components, 1)
         check.check_widths("hidden_layer_sizes", self.hidden_layer_sizes)
         check.check_choice("activation", self.activation, ACTIVATIONS)
         check.check_real("alpha", self.alpha)
@@ -182,6 +191,26 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _evaluation_draws(self, device):
         """The draws of codes that evaluations share, for a net that samples, or None."""
 
+    def _budget(self):
+        """Epochs at most, and epochs without an improvement after which training ends."""
+        return self.max_iter, self.n_iter_no_change
+
+    def _net_components(self, standardised):
+        """Numbers in a code of the net, for these rows."""
+        return self._design["n_components"]
+
+    def _n_outputs(self, module):
+        """Rows that an evaluation decodes for one."""
+        return 1
+
+    def _set_size(self, net, rows):
+        """Set ``n_components_``, and what else these rows, held out if any are, say about sizes."""
+        self.n_components_ = self._width
+
+    def _linear_decoder(self, module):
+        """The module whose linear path `components_` tells."""
+        return module.decoder
+
     def _noise(self, frame):
         """Standard deviation a column of the noise on the net's inputs, or None."""
 
@@ -190,6 +219,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return rng.permutation(len(standardised))[:n_held_out]
 
     # Steps of the recipe.
+
+    def _least_components(self):
+        """How many components rows must at least allow."""
+        return self.n_components if isinstance(self.n_components, Integral) else 1
 
     def _forget(self):
         """Drop what an earlier fit left, so that a fit that fails leaves an estimator that is not fitted."""
@@ -214,7 +247,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _initialize(self, X):
         """The frame of X, the net at its start, the scale of its codes, and the rows as the net sees them."""
-        if self.n_components > len(X):
+        if self._least_components() > len(X):
             raise ValueError(
                 f"n_components={self.n_components} is more than the {len(X)} rows of X. Use at most as many "
                 "components as rows."
@@ -234,6 +267,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 "Rescale X by a constant."
             )
         standardised = frame.to_net(X)
+        self._width = self._net_components(standardised)
         module = self._build_module(X.shape[1]).double()
         code_scale = self._start(module, frame, standardised, np.random.RandomState(self._seed))
         net = self._build_net(module, frame, len(X), resolve_device(self.device))
@@ -244,7 +278,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return Net(
             module,
             self._objective(frame, module),
-            width=len(frame.mean) * (1 if draws is None else len(draws)) * (_COPIES if module.n_refinements else 1),
+            width=len(frame.mean) * self._n_outputs(module) * (_COPIES if module.n_refinements else 1),
             draws=draws,
             alpha=self._design["alpha"],
             relative=self._relative_loss and self._design["start"] != "random",
@@ -258,15 +292,18 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             device=device,
         ).initialize()
 
-    def _coder(self, n_in, n_out, widths, factory, generator, name):
-        """One half of the net: a linear path and its correction, or a user's own module alone if it takes raw rows."""
-        path = linear(n_in, n_out, generator)
+    def _coder(self, n_in, n_out, widths, factory, generator, name, levels=()):
+        """One half of the net: a linear path and its correction, or a user's own module alone if it takes raw rows.
+
+        With levels there is one for each; a user's own module then serves all.
+        """
+        path = stacked_linear(levels, n_in, n_out, generator) if levels else linear(n_in, n_out, generator)
         if factory is not None:
-            own = self._own_correction(factory, n_in, n_out, generator, name)
+            own = self._own_correction(factory, n_in, n_out, generator, name, len(levels))
             return own if self._raw() else CorrectedLinear(path, own)
         if not widths:
             return CorrectedLinear(path)
-        return CorrectedLinear(path, MLP([n_in, *widths, n_out], self._design["activation"], generator))
+        return CorrectedLinear(path, MLP([n_in, *widths, n_out], self._design["activation"], generator, levels))
 
     def _split(self, X, X_val, standardised, frame, net):
         """Training and validation rows as datasets; the latter None without early stopping."""
@@ -304,11 +341,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return nullcontext()
         return seeded_globals(self._seed + len(net.history), net.device)
 
-    def _store(self, net, frame, code_scale, rows, best=None):
+    def _store(self, net, frame, code_scale, rows, best=None, held_out=None):
         """Set the fitted attributes, the net last: it is what makes the estimator fitted."""
         self._frame, self._code_scale = frame, code_scale
         self.mean_ = frame.mean
-        self.n_components_ = len(code_scale)
+        self._set_size(net, rows if held_out is None else held_out)
         epochs = [row for row in net.history if "dur" in row]  # one that was cut short has none
         self.n_iter_ = len(epochs)
         self.loss_curve_ = [self._in_units(row["train_loss"], frame) for row in epochs]
@@ -321,10 +358,14 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.best_loss_ = self._in_units(best.loss, frame) if judged else min(finite)
             if self._design["start"] != "random":
                 self.linear_loss_ = self._in_units(best.start_loss, frame)
-        if isinstance(net.module_.decoder, CorrectedLinear):
-            weight = net.module_.decoder.linear_map()[0].numpy(force=True)[: len(frame.mean)]
-            self.components_ = (weight / code_scale).T * self._output_unit(frame)
+        self._set_components(net)
         self.net_ = net
+
+    def _set_components(self, net):
+        decoder = self._linear_decoder(net.module_)
+        if isinstance(decoder, CorrectedLinear):
+            weight = decoder.linear_map()[0].numpy(force=True)[: len(self.mean_), : self.n_components_]
+            self.components_ = (weight / self._code_scale[: weight.shape[1]]).T * self._output_unit(self._frame)
 
     def _warn(self, net, nothing_better=False):
         """At most one warning about how training ended."""
@@ -388,14 +429,15 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _encode(self, X):
         def encode(rows):
-            codes = self._apply("encode", self._frame.to_net(rows)).numpy(force=True)
-            return codes * self._code_scale.astype(rows.dtype)
+            codes = self._apply("encode", self._frame.to_net(rows))[:, : self.n_components_].numpy(force=True)
+            return codes * self._code_scale[: self.n_components_].astype(rows.dtype)
 
         return self._map_rows(X, encode, self.n_components_, width=self.net_.width)
 
     def _decode(self, Z):
         def decode(codes):
-            rows = self._inverse_link(self._apply("decode", codes / self._code_scale.astype(codes.dtype)))
+            scale = self._code_scale[: codes.shape[1]].astype(codes.dtype)
+            rows = self._inverse_link(self._apply("decode", codes / scale))
             return self._frame.from_net(rows.numpy(force=True))
 
         return self._map_rows(Z, decode, self.n_features_in_)

@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 from skae._generator import VAEGenerator
 from skae._metrics import reconstruction_error
 from skae._transformer import AutoencoderTransformer
-from skae._validation import check_integer
+from skae._validation import check_integer, check_sizes
 
 # An error above this share of PCA's is no reason to leave PCA.
 _WORTH_IT = 0.98
@@ -145,7 +145,7 @@ def _plan(X, y, cv):
 
 def _usable_sizes(n_components, n_features, n_rows):
     """The sizes that reduce and that every fold has rows for, and the others."""
-    sizes = sorted({check_integer("n_components", size, 1) for size in np.atleast_1d(np.asarray(n_components, object))})
+    sizes = check_sizes("n_components", n_components)
     usable = [size for size in sizes if size < n_features and size <= n_rows]
     if not usable:
         raise ValueError(

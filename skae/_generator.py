@@ -451,6 +451,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _check_parameters(self):
         super()._check_parameters()
+        check.check_integer("n_components", self.n_components, 1)
         check.check_choice("likelihood", self.likelihood, LIKELIHOODS)
         check.check_choice("start", self.start, ("factor_analysis", "pca", "random"))
         check.check_real("beta", self.beta)
@@ -472,10 +473,13 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _objective(self, frame, module):
         return NegativeELBO(module.likelihood, self._design["beta"], module.defence)
 
+    def _n_outputs(self, module):
+        return len(module.draws)
+
     def _evaluation_draws(self, device):
         return sign_draws(self._design["n_components"]).to(device)
 
-    def _own_correction(self, factory, n_in, n_out, generator, name):
+    def _own_correction(self, factory, n_in, n_out, generator, name, n_levels):
         own, width = build_own(factory, n_in, n_out, generator, name, any_width=True)
         return Headed(own, linear(width, n_out, generator))
 
@@ -568,8 +572,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         order = order[np.argsort(misfit[order], kind="stable")]
         return np.array([rng.choice(group) for group in np.array_split(order, n_held_out)])
 
-    def _store(self, net, frame, code_scale, rows, best=None):
-        super()._store(net, frame, code_scale, rows, best)
+    def _store(self, net, frame, code_scale, rows, best=None, held_out=None):
+        super()._store(net, frame, code_scale, rows, best, held_out)
         module = net.inference_module(torch.float64)
         gaussian = self._design["likelihood"] == "gaussian"
         kl, noise = 0.0, 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.decomposition import PCA
 from sklearn.utils import check_array
 
 
@@ -71,3 +72,15 @@ def reconstruction_scorer(estimator, X, y=None):
     {'n_components': 2}
     """
     return -reconstruction_error(estimator, X)
+
+
+def pca_errors_by_size(n_components, X_train, X):
+    """PCA's errors on X with one component, two and so on: one fit to X_train, cut."""
+    X_train, X = check_array(X_train), check_array(X)
+    pca = PCA(min(n_components, *X_train.shape), svd_solver="full").set_output(transform="default").fit(X_train)
+    codes, left = pca.transform(X), X - pca.mean_
+    errors = []
+    for code, direction in zip(codes.T, pca.components_, strict=True):
+        left = left - np.outer(code, direction)
+        errors.append(np.square(left, dtype=np.float64).mean())
+    return np.array(errors)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Integral
+
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
@@ -10,13 +13,20 @@ from sklearn.utils.validation import check_is_fitted
 from skae import _validation as check
 from skae._base import BaseNetTransformer, build_own
 from skae._density import MOST_CODES, code_density, draw_codes
-from skae._engine import no_gradients
+from skae._engine import evaluation_batch, no_gradients
 from skae.losses import LOSSES, ReconstructionObjective
-from skae.nn import Autoencoder, Gated
-from skae.starts import pca_start
+from skae.nn import Autoencoder, Gated, OrderedAutoencoder, doubling_levels
+from skae.starts import leading, n_components_for, pca_start
 
 # Steps from the encoder's code towards the nearest point of the decoder's surface.
 _PROJECTIONS = 4
+# The share of max_iter that an ordered net trains: an epoch with a decoder a level costs two to three of the others'.
+_ORDERED_SHARE = 0.3
+# What an error is told relative to, of the variance, at least.
+_LEAST_LEFT = 1e-4
+# "auto": the principal components that a net begins with explain this share, and are so many at most; components are
+# kept as far as any gain more than the last share.
+_AUTO_SHARE, _MOST_COMPONENTS, _LITTLE = 0.99, 64, 0.01
 # The least unit of training beside the scale of the data: rounding begins not far below.
 _SMALLEST_UNIT = 1e-7
 
@@ -30,8 +40,11 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     Parameters
     ----------
-    n_components : int, default=2
-        Numbers in the code of a row, from 1 to the number of rows. More than columns makes an over-complete code.
+    n_components : int, float or "auto", default=2
+        Numbers in the code of a row, from 1 to the number of rows. More than columns makes an over-complete code. A
+        share in (0, 1) asks for the fewest that explain that share of the variance of held-out rows (all that the net
+        has, which are those that PCA takes on training rows, if none do), "auto" for those up to where the share gains
+        less than 0.01 in all, of the 99 % of PCA and 64 at most. Both imply ``ordered=True``.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the encoder's hidden layers; the decoder's are the same backwards. "auto" is (256, 128), () a linear
@@ -51,6 +64,12 @@ class AutoencoderTransformer(BaseNetTransformer):
         "pca" starts the linear path at PCA and the nonlinear path at zero: exactly PCA for "squared_error",
         "absolute_error" and "huber", PCA of the rows after the loss's link for the others. "random" starts all weights
         at random; own modules then get X as it is, and are the whole net.
+
+    ordered : bool, default=False
+        Whether the first m numbers of a code are to be a good code of m numbers, for every m, as PCA's are: one fit for
+        all sizes, see `truncate`. There is a decoder for each of 1, 2, 4, ... and n_components numbers, and errors of a
+        size count relative to PCA's at that size. Training has three tenths of ``max_iter`` epochs, which take longer.
+        Needs ``start="pca"``; an own ``decoder`` gets codes whose last numbers are zero.
 
     noise : float, default=0.0
         Standard deviation of Gaussian noise added to each column of the net's input (X after the loss's link) in
@@ -78,7 +97,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         Peak of the one-cycle schedule of Adam's step in `fit`, the constant step in `partial_fit`.
 
     max_iter : int, default=200
-        Most epochs. 0 leaves the net at its start.
+        Most epochs (three tenths of it with components in order). 0 leaves the net at its start.
 
     early_stopping : bool, default=True
         Whether held-out rows choose the weights and end training; with a linear start these are a running average over
@@ -113,11 +132,16 @@ class AutoencoderTransformer(BaseNetTransformer):
     Attributes
     ----------
     n_components_ : int
-        Numbers in a code.
+        Numbers in a code; how many a share or "auto" came to.
 
     components_ : ndarray of shape (n_components_, n_features_in_)
         The decoder's linear path: what a unit of each code adds to a row, in units of X (after the link, for
         "log_loss" and "poisson"). PCA's at ``max_iter=0``. Missing if an own decoder is the whole decoder.
+
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        What each component adds to the R^2 of the reconstruction of held-out rows (of training rows, if none were held
+        out), 5,000 at most; their sum is the whole. Zero for a component that no decoder makes use of alone. Only with
+        components in order.
 
     mean_ : ndarray of shape (n_features_in_,)
         Mean of the training rows.
@@ -131,7 +155,8 @@ class AutoencoderTransformer(BaseNetTransformer):
     loss_curve_ : list of float
         Training loss of each epoch: the mean of an entry, in units of X squared for "squared_error" and "huber", in
         units of X for "absolute_error", in nats for "log_loss" and "poisson". Columns that are constant in the
-        training rows count as zero.
+        training rows count as zero. With components in order it is the mean over sizes of the loss over PCA's on the
+        training rows, which has no unit (for "log_loss" and "poisson" the mean over sizes).
 
     validation_loss_curve_ : list of float or None
         The same on held-out rows; None without early stopping and after `partial_fit`.
@@ -166,6 +191,10 @@ class AutoencoderTransformer(BaseNetTransformer):
     encoder's code towards the code whose decoded row is nearest to the given one: PCA's projection, on a curved surface
     [3]_. Held-out rows are judged by these codes too. In all other cases the encoder's code is the code.
 
+    With components in order the same steps go to where the reconstructions of all sizes together are nearest, errors
+    relative to PCA's. Training gives a quarter of the rows a size between two decoders'; sizes that held-out rows find
+    better served by the decoder of fewer numbers leave the others out (nested dropout [4]_).
+
     Codes are in the units and have the sign convention of `PCA.transform`. Codes and reconstructions are computed in
     the precision of their input; training runs in float32.
 
@@ -179,6 +208,9 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     .. [3] Hastie, T. and Stuetzle, W. (1989). Principal curves. Journal of the American Statistical Association
        84(406), 502-516. doi:10.1080/01621459.1989.10478797
+
+    .. [4] Rippel, O., Gelbart, M. A. and Adams, R. P. (2014). Learning ordered representations with nested dropout.
+       arXiv:1402.0915
 
     Examples
     --------
@@ -205,6 +237,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         activation="gelu",
         loss="squared_error",
         start="pca",
+        ordered=False,
         noise=0.0,
         sparsity=0.0,
         alpha=0.0,
@@ -227,6 +260,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         self.activation = activation
         self.loss = loss
         self.start = start
+        self.ordered = ordered
         self.noise = noise
         self.sparsity = sparsity
         self.alpha = alpha
@@ -284,6 +318,42 @@ class AutoencoderTransformer(BaseNetTransformer):
             return float(unexplained == 0)
         return float(1 - unexplained / total)
 
+    def truncate(self, n_components):
+        """The estimator with fewer components: its codes are the first columns, and the net is shared.
+
+        Parameters
+        ----------
+        n_components : int
+            From 1 to ``n_components_``.
+
+        Returns
+        -------
+        AutoencoderTransformer
+            Fitted. `fit` trains it anew, for this size alone unless its parameters say otherwise; `partial_fit` is
+            refused, since the net is not its own.
+
+        Raises
+        ------
+        ValueError
+            If the components are not in order, which takes ``ordered=True``, a share or "auto".
+        """
+        check_is_fitted(self)
+        if not self._design["ordered"]:
+            raise ValueError(
+                f"The components of this {type(self).__name__} are in no order, so none can be left out. Fit it with "
+                "ordered=True."
+            )
+        n_components = check.check_integer("n_components", n_components, 1)
+        if n_components > self.n_components_:
+            raise ValueError(f"n_components={n_components} must be at most n_components_={self.n_components_}.")
+        truncated = object.__new__(type(self))  # copy.copy would take what a pickle holds, and build the net again
+        vars(truncated).update(vars(self))
+        truncated.n_components = truncated.n_components_ = n_components
+        truncated.explained_variance_ratio_ = self.explained_variance_ratio_[:n_components]
+        truncated._code_density = None
+        truncated._set_components(self.net_)
+        return truncated
+
     def sample(self, n_samples=1, *, random_state=None):
         """New rows: decoded draws from a Gaussian mixture that is fitted to codes of training rows.
 
@@ -309,7 +379,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         seed = check_random_state(random_state).randint(2**31 - 1)
         mixture, location, scale = self._fitted_code_density()
         codes = draw_codes(mixture, n_samples, np.random.RandomState(seed))
-        return self._in_container(self._decode((location + codes * scale) * self._code_scale))
+        return self._in_container(self._decode((location + codes * scale) * self._code_scale[: self.n_components_]))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -333,11 +403,14 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def _fitted_code_density(self):
         """The mixture of standardised codes, and the mean and standard deviation of the codes."""
-        codes = self._code_sample()
+        codes = self._code_sample()[:, : self.n_components_]
         location, scale = codes.mean(axis=0), codes.std(axis=0)
         if self._code_density is None:
             self._code_density = code_density((codes - location) / np.where(scale > 0, scale, 1), self._seed)
         return self._code_density, location, scale
+
+    def _decode(self, Z):
+        return super()._decode(Z[:, : self._used[Z.shape[1] - 1]] if self._design["ordered"] else Z)
 
     def _squared_errors(self, X):
         """Sum of squared errors of each row, in float64 whatever X's dtype: squares need its range."""
@@ -351,8 +424,15 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def _check_parameters(self):
         super()._check_parameters()
+        check.check_n_components(self.n_components)
         check.check_choice("loss", self.loss, LOSSES)
         check.check_choice("start", self.start, ("pca", "random"))
+        check.check_flag("ordered", self.ordered)
+        if self.start == "random" and (self.ordered or self._chooses_size()):
+            raise ValueError(
+                f"ordered={self.ordered} with n_components={self.n_components!r} asks for components in order, which a "
+                "start at random has not. Use start='pca', or ordered=False and an integer."
+            )
         check.check_real("noise", self.noise)
         check.check_real("sparsity", self.sparsity)
 
@@ -360,7 +440,71 @@ class AutoencoderTransformer(BaseNetTransformer):
         check.check_range(X, "loss", self._design["loss"] if hasattr(self, "_design") else self.loss)
 
     def _new_design(self):
-        return super()._new_design() | {"loss": self.loss, "noise": self.noise, "sparsity": self.sparsity}
+        design = {"loss": self.loss, "noise": self.noise, "sparsity": self.sparsity}
+        return super()._new_design() | design | {"ordered": self.ordered or self._chooses_size()}
+
+    def _chooses_size(self):
+        return not isinstance(self.n_components, Integral)
+
+    def _budget(self):
+        if not (self.ordered or self._chooses_size()):
+            return super()._budget()
+        epochs = math.ceil(_ORDERED_SHARE * self.max_iter)
+        return epochs, max(self.n_iter_no_change, epochs // 2)
+
+    def _net_components(self, standardised):
+        n_components = self._design["n_components"]
+        if isinstance(n_components, Integral):
+            return n_components
+        if n_components == "auto":
+            return min(n_components_for(standardised, _AUTO_SHARE), _MOST_COMPONENTS)
+        return n_components_for(standardised, n_components)
+
+    def _n_outputs(self, module):
+        return len(module.levels) if self._design["ordered"] else 1
+
+    def _linear_decoder(self, module):
+        if not self._design["ordered"]:
+            return module.decoder
+        return module.decoder_of(self._used[self.n_components_ - 1])
+
+    def _set_size(self, net, rows):
+        super()._set_size(net, rows)
+        if not self._design["ordered"]:
+            return
+        errors, total = self._errors_by_size(net, rows)
+        below = (0, *net.module_.levels)
+        self._used = list(range(1, self._width + 1))
+        for size in self._used[1:]:
+            level = max(m for m in below if m < size)
+            if errors[level - 1] < errors[size - 1]:
+                self._used[size - 1], errors[size - 1] = self._used[level - 1], errors[level - 1]
+        explained = 1 - errors / total if total else np.zeros(self._width)
+        if self.n_components == "auto":
+            enough = explained >= explained.max() - _LITTLE
+        else:
+            enough = explained >= (self.n_components if self._chooses_size() else np.inf)
+        if enough.any():
+            self.n_components_ = int(enough.argmax()) + 1
+        self.explained_variance_ratio_ = np.diff(explained, prepend=0)[: self.n_components_]
+
+    def _errors_by_size(self, net, rows):
+        """Sums of squared errors of codes cut to each size, and of the mean, on 5,000 of these rows at most."""
+        module = net.inference_module(torch.float64)
+        varies = torch.from_numpy(~self._frame.constant).to(net.device)
+        mean = 0.0 if self._frame.link == "identity" else torch.from_numpy(self._frame.mean).to(net.device)
+        errors, total = np.zeros(self._width), 0.0
+        inputs, targets = rows[:MOST_CODES]
+        rows_at_once = evaluation_batch(net.width)
+        for x, target in zip(inputs.split(rows_at_once), targets.split(rows_at_once), strict=True):
+            with no_gradients():
+                x, target = x.double(), target.double()
+                z = module.encode(x)
+                total += float(((target - mean).square() * varies).sum())
+                for size in range(1, self._width + 1):
+                    rest = self._inverse_link(module.decode(z[:, :size])) - target
+                    errors[size - 1] += float((rest.square() * varies).sum())
+        return errors, total
 
     @property
     def _plain(self):
@@ -388,12 +532,14 @@ class AutoencoderTransformer(BaseNetTransformer):
         varies = torch.from_numpy(~frame.constant).float() if frame.constant.any() else None
         return ReconstructionObjective(self._fitted_loss, self._design["sparsity"], varies)
 
-    def _own_correction(self, factory, n_in, n_out, generator, name):
+    def _own_correction(self, factory, n_in, n_out, generator, name, n_levels):
         own, _ = build_own(factory, n_in, n_out, generator, name)
-        return own if self._raw() else Gated(own, n_out)
+        return own if self._raw() else Gated(own, n_out, n_levels)
 
     def _in_units(self, loss, frame):
-        """A loss of standardised rows in units of X."""
+        """A loss of standardised rows in units of X; of an ordered net, over PCA's, which has none."""
+        if self._design["ordered"]:
+            return loss
         return frame.scale**self._fitted_loss.degree * loss
 
     def _output_unit(self, frame):
@@ -402,31 +548,59 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def _build_module(self, n_features):
         design, generator = self._design, torch.Generator().manual_seed(self._seed)
-        n_components, widths = design["n_components"], design["hidden_layer_sizes"]
-        encoder = self._coder(n_features, n_components, widths, design["encoder"], generator, "encoder")
-        decoder = self._coder(n_components, n_features, widths[::-1], design["decoder"], generator, "decoder")
+        n_components, widths = self._width, design["hidden_layer_sizes"]
         projected = self._plain and design["start"] == "pca" and design["loss"] == "squared_error"
-        return Autoencoder(encoder, decoder, n_refinements=_PROJECTIONS if projected else 0)
+        n_refinements = _PROJECTIONS if projected else 0
+        encoder = self._coder(n_features, n_components, widths, design["encoder"], generator, "encoder")
+        levels = doubling_levels(n_components) if design["ordered"] else ()
+        half = n_components, n_features, widths[::-1], design["decoder"], generator, "decoder"
+        decoder = self._coder(*half, levels)
+        if levels:
+            return OrderedAutoencoder(encoder, decoder, levels, n_refinements)
+        return Autoencoder(encoder, decoder, n_refinements)
 
     def _start(self, module, frame, standardised, random_state):
         """Set the start's weights; the scale of the codes in X's units is returned."""
         if self._design["start"] == "random":
-            return np.full(self._design["n_components"], frame.scale)
-        start = pca_start(standardised, self._design["n_components"], random_state)
-        spread, code, output = self._units(start, frame)
+            return np.full(self._width, frame.scale)
+        start = pca_start(standardised, self._width, random_state)
         scale, location = (1.0, 0.0 * frame.mean) if frame.link == "identity" else (frame.scale, frame.location)
-        encoder, decoder, location = (torch.from_numpy(a) for a in (start.encoder, start.decoder * scale, location))
         inputs = torch.from_numpy(np.stack([standardised.min(axis=0), standardised.max(axis=0)]))
-        codes = torch.from_numpy(start.code_range)
-        module.encoder.start_at(encoder, input_unit=spread, unit=code, input_range=inputs)
-        module.decoder.start_at(decoder, location, unit=output * scale, input_range=codes)
+        codes, bias = torch.from_numpy(start.code_range), torch.from_numpy(location)
+        if self._design["ordered"]:
+            spread, code, output = self._units_of_levels(module.levels, start, standardised, frame)
+            kept = np.arange(self._width) < np.array(module.levels)[:, None]
+            weight = torch.from_numpy(kept[:, None] * start.decoder * scale)
+            module.weights.copy_(torch.from_numpy(self._weights_of_sizes(start, standardised)))
+        else:
+            spread, code, output = self._units(start, frame)
+            weight = torch.from_numpy(start.decoder * scale)
+        module.encoder.start_at(torch.from_numpy(start.encoder), input_unit=spread, unit=code, input_range=inputs)
+        module.decoder.start_at(weight, bias, unit=output * scale, input_range=codes)
         return start.code_scale * frame.scale
 
-    def _store(self, net, frame, code_scale, rows, best=None):
-        super()._store(net, frame, code_scale, rows, best)
+    def _store(self, net, frame, code_scale, rows, best=None, held_out=None):
+        super()._store(net, frame, code_scale, rows, best, held_out)
         drawn = np.random.RandomState(self._seed).permutation(len(rows))[:MOST_CODES]
         self._code_rows = rows[torch.from_numpy(drawn).to(net.device)][0]
         self._codes = self._code_density = None
+
+    def _units_of_levels(self, levels, start, standardised, frame):
+        """Those of the net's inputs, of each code at the first level that has it, and of outputs of each level."""
+        codes, outputs = torch.empty(0), []
+        for level in levels:
+            spread, code, output = self._units(leading(start, standardised, level), frame)
+            codes = torch.cat([codes, code[len(codes) :]])
+            outputs.append(output)
+        return spread, codes, torch.stack(outputs)
+
+    def _weights_of_sizes(self, start, standardised):
+        """What makes PCA's loss of each size count alike, or small sizes would drown the large ones."""
+        total = np.square(standardised, dtype=np.float64).sum() / (len(standardised) - 1)
+        left = np.maximum(total - np.cumsum(np.square(start.decoder).sum(axis=0)), _LEAST_LEFT * total)
+        if total == 0:
+            return np.ones(self._width)
+        return (standardised.shape[1] / left) ** (self._fitted_loss.degree / 2)
 
     def _units(self, start, frame):
         """What training moves inputs of the encoder, codes and outputs of the decoder in: what PCA leaves of a row.

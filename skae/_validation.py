@@ -25,6 +25,26 @@ def check_real(name, value, low=0.0, high=np.inf, *, open_low=False, extra=""):
     return float(value)
 
 
+def check_n_components(value):
+    """An integer of at least 1, a share in (0, 1), or "auto"."""
+    share = isinstance(value, Real) and not isinstance(value, Integral) and 0 < value < 1
+    whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    if not (share or whole or (isinstance(value, str) and value == "auto")):
+        raise ValueError(
+            f"n_components={value!r} must be an integer of at least 1, a share of the variance to explain, in "
+            "(0, 1), or 'auto'."
+        )
+    return value
+
+
+def check_sizes(name, value):
+    """Integers of at least 1, sorted, each once."""
+    sizes = sorted({check_integer(name, size, 1) for size in np.atleast_1d(np.asarray(value, object))})
+    if not sizes:
+        raise ValueError(f"{name}={value!r} must hold at least one integer.")
+    return sizes
+
+
 def check_choice(name, value, options):
     """One of the options."""
     if not isinstance(value, str) or value not in options:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skae.nn import AutoencoderOutput, VAEOutput, gaussian_kl
+from skae.nn import AutoencoderOutput, OrderedOutput, VAEOutput, gaussian_kl
 
 
 def squared_error(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
@@ -94,7 +94,8 @@ class ReconstructionObjective(nn.Module):
 
     Shape
     -----
-    output: z (n, n_components), eta (n, n_features); x: (n, n_features); result: a scalar.
+    output: z (n, n_components), eta (n, n_features); x: (n, n_features); result: a scalar. Of an ordered net, eta
+    (n_levels, n, n_features) and weight (n_levels, n, 1), what each row counts at each level.
     """
 
     varies: Tensor | None
@@ -105,11 +106,15 @@ class ReconstructionObjective(nn.Module):
         self.loss = loss
         self.sparsity = sparsity
 
-    def forward(self, output: AutoencoderOutput, x: Tensor) -> Tensor:
-        if self.varies is None:
+    def forward(self, output: AutoencoderOutput | OrderedOutput, x: Tensor) -> Tensor:
+        weight = output.weight if isinstance(output, OrderedOutput) else None
+        if self.varies is None and weight is None:
             objective = self.loss.entry(output.eta, x, reduction="mean")
         else:
-            objective = (self.loss.entry(output.eta, x) * self.varies).mean()
+            entries = self.loss.entry(output.eta, x.expand_as(output.eta))
+            for factor in (self.varies, weight):
+                entries = entries if factor is None else entries * factor
+            objective = entries.mean()
         if self.sparsity:
             size = output.z.square().mean(0).clamp_min(torch.finfo(output.z.dtype).tiny).sqrt()
             objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()

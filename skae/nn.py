@@ -6,6 +6,7 @@ the global one alone.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -28,14 +29,53 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 _WORTHWHILE = 0.01
 
 
-def linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
-    """A linear layer, its weights and bias uniform within +-1 / sqrt(n_in): torch's own start, from ``generator``."""
+def linear(n_in: int, n_out: int, generator: torch.Generator, fan_in: int | None = None) -> nn.Linear:
+    """A linear layer, its weights and bias uniform within +-1 / sqrt(n_in): torch's own start, from ``generator``.
+
+    ``fan_in`` stands for n_in where fewer inputs are ever other than zero.
+    """
     layer = nn.Linear(n_in, n_out, device="meta")  # which leaves the global generator alone
-    bound = n_in**-0.5
+    bound = (fan_in or n_in) ** -0.5
     for name, parameter in list(layer.named_parameters()):
         values = torch.empty(parameter.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
         setattr(layer, name, nn.Parameter(values))
     return layer
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """weight @ x + bias of each row; of each level's rows, if there is one map a level."""
+    if weight.ndim == 2:
+        return nn.functional.linear(x, weight, bias)
+    return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
+
+
+class StackedLinear(nn.Module):
+    """A linear layer for each of some levels, all in one product.
+
+    Shape
+    -----
+    (n_levels, n, n_in) -> (n_levels, n, n_out)
+    """
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self.in_features, self.out_features = layers[0].in_features, layers[0].out_features
+        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]))
+        self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in layers]))
+
+    def at(self, level: int) -> nn.Linear:
+        """The layer of one level, which shares these weights."""
+        layer = nn.Linear(self.in_features, self.out_features, device="meta")
+        layer.weight, layer.bias = nn.Parameter(self.weight[level]), nn.Parameter(self.bias[level])
+        return layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return affine(x, self.weight, self.bias)
+
+
+def stacked_linear(fan_ins: Sequence[int], n_in: int, n_out: int, generator: torch.Generator) -> StackedLinear:
+    """`linear` for each level, of which only so many inputs are ever other than zero."""
+    return StackedLinear([linear(n_in, n_out, generator, fan_in) for fan_in in fan_ins])
 
 
 class MLP(nn.Sequential):
@@ -49,10 +89,12 @@ class MLP(nn.Sequential):
         A key of ``ACTIVATIONS``.
     generator : torch.Generator
         Source of the initial weights.
+    levels : sequence of int, default=()
+        If any, there is a net for each, which sees so many of the inputs, the others being zero.
 
     Shape
     -----
-    (n, widths[0]) -> (n, widths[-1])
+    (n, widths[0]) -> (n, widths[-1]), with levels before n
 
     Examples
     --------
@@ -64,11 +106,24 @@ class MLP(nn.Sequential):
     )
     """
 
-    def __init__(self, widths: Sequence[int], activation: str, generator: torch.Generator) -> None:
+    def __init__(
+        self, widths: Sequence[int], activation: str, generator: torch.Generator, levels: Sequence[int] = ()
+    ) -> None:
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
-            layers += [linear(n_in, n_out, generator), ACTIVATIONS[activation]()]
+            if levels:
+                layers.append(stacked_linear([n_in] * len(levels) if layers else levels, n_in, n_out, generator))
+            else:
+                layers.append(linear(n_in, n_out, generator))
+            layers.append(ACTIVATIONS[activation]())
         super().__init__(*layers[:-1])
+
+    def at(self, level: int) -> Headed:
+        """The net of one level, which shares these weights."""
+        layers = [layer.at(level) if isinstance(layer, StackedLinear) else layer for layer in self]
+        head = layers.pop()
+        assert isinstance(head, nn.Linear)
+        return Headed(nn.Sequential(*layers), head)
 
     def silence(self) -> None:
         """Set the last layer, and so the output, to zero."""
@@ -79,22 +134,32 @@ class MLP(nn.Sequential):
 class Gated(nn.Module):
     """gate * module(x): one gate an output, each starting at zero, so that any module starts as no correction.
 
+    With levels each has gates of its own, and one module serves all.
+
     Shape
     -----
-    (n, n_in) -> (n, n_out)
+    (n, n_in) -> (n, n_out), with levels before n
     """
 
-    def __init__(self, module: nn.Module, n_out: int) -> None:
+    def __init__(self, module: nn.Module, n_out: int, n_levels: int = 0) -> None:
         super().__init__()
         self.module = module
-        self.gate = nn.Parameter(torch.zeros(n_out))
+        self.gate = nn.Parameter(torch.zeros((n_levels, n_out) if n_levels else n_out))
+
+    def at(self, level: int) -> Gated:
+        """That of one level, which shares the module and these gates."""
+        gated = Gated(self.module, self.gate.shape[-1])
+        gated.gate = nn.Parameter(self.gate[level])
+        return gated
 
     def silence(self) -> None:
         """Close the gates."""
         nn.init.zeros_(self.gate)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.gate * self.module(x)
+        if x.ndim == 2:
+            return self.gate * self.module(x)
+        return self.gate.unsqueeze(-2) * self.module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
 class Headed(nn.Sequential):
@@ -125,14 +190,17 @@ class CorrectedLinear(nn.Module):
 
     A random start has :math:`A_0 = 0`, all units 1 and no bounds.
 
+    With a `StackedLinear` path there is one such map for each level, with output units of its own; ranges and input
+    units are shared.
+
     Parameters
     ----------
-    path : nn.Linear
+    path : nn.Linear or StackedLinear
     correction : MLP, Gated, Headed or None
 
     Shape
     -----
-    (n, n_in) -> (n, n_out)
+    (n, n_in) -> (n, n_out), with levels before n
     """
 
     start_weight: Tensor
@@ -142,14 +210,14 @@ class CorrectedLinear(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, path: nn.Linear, correction: MLP | Gated | Headed | None = None) -> None:
+    def __init__(self, path: nn.Linear | StackedLinear, correction: MLP | Gated | Headed | None = None) -> None:
         super().__init__()
         self.path = path
         self.correction = correction
         self.register_buffer("start_weight", torch.zeros_like(path.weight))
         self.register_buffer("start_bias", torch.zeros_like(path.bias))
         self.register_buffer("per_input", torch.ones(path.in_features))
-        self.register_buffer("unit", torch.ones(path.out_features))
+        self.register_buffer("unit", torch.ones_like(path.bias.detach()))
         self.register_buffer("low", torch.full((path.in_features,), -torch.inf))
         self.register_buffer("high", torch.full((path.in_features,), torch.inf))
 
@@ -177,14 +245,23 @@ class CorrectedLinear(nn.Module):
 
     def linear_map(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the linear part, inside the range."""
-        weight = self.start_weight + self.unit[:, None] * self.path.weight * self.per_input
+        weight = self.start_weight + self.unit.unsqueeze(-1) * self.path.weight * self.per_input
         return weight, self.start_bias + self.unit * self.path.bias
 
+    def at(self, level: int) -> CorrectedLinear:
+        """The map of one level, which shares these weights."""
+        assert isinstance(self.path, StackedLinear)
+        assert isinstance(self.correction, MLP | Gated | None)
+        one = CorrectedLinear(self.path.at(level), None if self.correction is None else self.correction.at(level))
+        one.start_weight, one.start_bias = self.start_weight[level], self.start_bias[level]
+        one.per_input, one.unit, one.low, one.high = self.per_input, self.unit[level], self.low, self.high
+        return one
+
     def forward(self, x: Tensor) -> Tensor:
-        start = nn.functional.linear(x, self.start_weight, self.start_bias)
+        start = affine(x, self.start_weight, self.start_bias)
         u = x.clamp(self.low, self.high) * self.per_input
         change = self.path(u) if self.correction is None else self.path(u) + self.correction(u)
-        return start + self.unit * change
+        return start + self.unit.unsqueeze(-2) * change
 
 
 def descend(
@@ -299,6 +376,119 @@ class Autoencoder(nn.Module):
     def forward(self, x: Tensor) -> AutoencoderOutput:
         z = self.encode(x)
         return AutoencoderOutput(z, self.decode(z))
+
+
+class OrderedOutput(NamedTuple):
+    """The code ``z`` (n, n_components), and of each level ``eta`` (n_levels, n, n_features), ``weight`` (.., n, 1)."""
+
+    z: Tensor
+    eta: Tensor
+    weight: Tensor
+
+
+def doubling_levels(n_components: int) -> tuple[int, ...]:
+    """1, 2, 4, ... and n_components.
+
+    Examples
+    --------
+    >>> doubling_levels(12)
+    (1, 2, 4, 8, 12)
+    """
+    levels = [1]
+    while 2 * levels[-1] < n_components:
+        levels.append(2 * levels[-1])
+    return tuple(levels) if n_components == 1 else (*levels, n_components)
+
+
+class OrderedAutoencoder(nn.Module):
+    r"""One encoder and a decoder for each of some levels: the first m numbers of a code are a code of m numbers.
+
+    The decoder of a level takes as many numbers as the level says, or fewer, further ones set to zero, down to those of
+    the level below. Training cuts a quarter of the rows of a batch in this way, and evaluation none (nested dropout,
+    Rippel et al. 2014, arXiv:1402.0915, with the sizes that matter seen by all rows).
+
+    In eval mode, if asked, a code is brought to where the outputs of all levels together are nearest to the row,
+
+    .. math:: \min_z \sum_m w_m \, \lVert g_m(z_{1:m}) - x \rVert^2
+
+    by steps along the gradient, divided by this sum's curvature at PCA.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+    decoder : CorrectedLinear
+        One map a level, from n_components numbers.
+    levels : tuple of int
+        Increasing, from 1 to n_components.
+    n_refinements : int, default=0
+        Steps in eval mode.
+
+    Attributes
+    ----------
+    weights : Tensor of shape (n_components,)
+        What an error counts, of codes cut to each size.
+
+    Shape
+    -----
+    encode: (n, n_features) -> (n, n_components); decode: (n, any number up to that) -> (n, n_features).
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self, encoder: nn.Module, decoder: CorrectedLinear, levels: tuple[int, ...], n_refinements: int = 0
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.levels = levels
+        self.n_refinements = n_refinements
+        self.register_buffer("weights", torch.ones(levels[-1]))
+
+    def encode(self, x: Tensor) -> Tensor:
+        z = self.encoder(x)
+        if self.training or not self.n_refinements:
+            return z
+        sizes = self._sizes(z)
+        weights = self.weights[sizes - 1]
+        curvature = (weights * self.decoder.start_weight.square().sum(1)).sum(0)
+        inverse = torch.where(curvature > 0, 1 / curvature, 0)
+        (z,) = descend(
+            lambda z: (weights * (self._outputs(z, sizes) - x).square().sum(2)).sum(0),
+            lambda _, gradients: [-0.5 * gradients[0] * inverse],
+            [z],
+            self.n_refinements,
+            worthwhile=lambda error: _WORTHWHILE * error,
+        )
+        return z
+
+    def decoder_of(self, size: int) -> CorrectedLinear:
+        """The decoder of codes of this size: that of the least level with room for it."""
+        return self.decoder.at(bisect_left(self.levels, size))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder_of(z.shape[1])(nn.functional.pad(z, (0, self.levels[-1] - z.shape[1])))
+
+    def forward(self, x: Tensor) -> OrderedOutput:
+        z = self.encode(x)
+        sizes = self._trained_sizes(z) if self.training else self._sizes(z)
+        return OrderedOutput(z, self._outputs(z, sizes), self.weights[sizes - 1].unsqueeze(-1))
+
+    def _outputs(self, z: Tensor, sizes: Tensor) -> Tensor:
+        """Of each level, rows decoded from their first so many numbers."""
+        kept = torch.arange(z.shape[1], device=z.device) < sizes.unsqueeze(-1)
+        return self.decoder(z * kept)
+
+    def _sizes(self, z: Tensor) -> Tensor:
+        """(n_levels, 1)"""
+        return torch.tensor(self.levels, device=z.device)[:, None]
+
+    def _trained_sizes(self, z: Tensor) -> Tensor:
+        """(n_levels, n): of the first quarter of the rows, which are in no order, sizes down to the level below."""
+        level, row = self._sizes(z), torch.arange(len(z), device=z.device)
+        between = level.diff(dim=0, prepend=torch.zeros_like(level[:1])) - 1
+        cut = level - 1 - row % between.clamp_min(1)
+        return torch.where((4 * row < len(z)) & (between > 0), cut, level)
 
 
 class Posterior(NamedTuple):
@@ -456,9 +646,11 @@ def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Par
 
     The rest is every bias and scale (fewer than two dimensions) and the linear path of a `CorrectedLinear`.
     """
-    linear_paths = {id(p) for m in _corrected(module) for p in m.path.parameters()}
+    free = {id(p) for m in _corrected(module) for p in m.path.parameters()}
+    free |= {id(m.bias) for m in module.modules() if isinstance(m, StackedLinear)}
+    free |= {id(m.gate) for m in module.modules() if isinstance(m, Gated)}
     trainable = [p for p in module.parameters() if p.requires_grad]
-    weights = [p for p in trainable if p.ndim > 1 and id(p) not in linear_paths]
+    weights = [p for p in trainable if p.ndim > 1 and id(p) not in free]
     kept = {id(p) for p in weights}
     return weights, [p for p in trainable if id(p) not in kept]
 

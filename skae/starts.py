@@ -232,6 +232,26 @@ def pca_start(X, n_components, random_state):
     )
 
 
+def leading(start, X, n_components):
+    """PCA's start on rows X, cut to its first components."""
+    directions = (start.decoder / start.code_scale)[:, :n_components].T.astype(X.dtype)
+    return LinearStart(
+        encoder=start.encoder[:n_components],
+        decoder=start.decoder[:, :n_components],
+        code_scale=start.code_scale[:n_components],
+        residual=_residual(X, directions),
+        code_range=start.code_range[:, :n_components],
+    )
+
+
+def n_components_for(X, share):
+    """The fewest principal components that explain more than this share of the variance of centred rows."""
+    pca = PCA(svd_solver=_solver(*X.shape, min(X.shape)))
+    with np.errstate(invalid="ignore"):
+        explained = np.cumsum(pca.fit(X).explained_variance_ratio_)
+    return min(int(np.searchsorted(explained, share, side="right")) + 1, len(explained))
+
+
 def _residual(X, directions):
     """Root mean square, a column, of what rows have outside of these orthonormal directions."""
     total = np.zeros(X.shape[1])

@@ -26,10 +26,12 @@ ARROWS = {
     "_transformer": {"_base", "_density", "_engine", "losses", "nn", "starts", "_validation"},
     "_generator": {"_base", "_density", "_engine", "likelihoods", "losses", "nn", "starts", "_validation"},
     "_metrics": set(),
+    "_search": {"_metrics", "_transformer", "_validation"},
+    "_display": {"_metrics", "_report"},
     "_report": {"_version"},
     "_comparison": {"_transformer", "_generator", "_metrics", "_report", "_validation"},
     "__main__": {"_comparison"},
-    "__init__": {"_comparison", "_generator", "_metrics", "_transformer", "_version"},
+    "__init__": {"_comparison", "_display", "_generator", "_metrics", "_search", "_transformer", "_version"},
 }
 
 

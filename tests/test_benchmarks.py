@@ -128,3 +128,28 @@ def test_new_rows_get_the_format_of_the_training_rows(quality):
     assert (rows >= X.min(axis=0)).all()
     assert (rows <= X.max(axis=0)).all()
     assert distance_ratio(X[:50], X[:150], X[150:]) == 0
+
+
+@pytest.fixture
+def ordered(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import ordered
+
+    threads = torch.get_num_threads()
+    yield ordered
+    torch.set_num_threads(threads)
+    for name in ("ordered", "quality", "tables"):
+        sys.modules.pop(name, None)
+
+
+def test_one_ordered_fit_is_measured_at_every_size(ordered):
+    records = [ordered.run(mode, "iris", 0, max_iter=3) for mode in ordered.MEASURES]
+    assert [(cell["table"], cell["size"]) for cell in ordered.cells(records)] == [("iris", 1), ("iris", 2)]
+    lines = list(ordered.summary(records))
+    assert any("of 2 cells" in line for line in lines)
+    assert any("of 1 tables" in line for line in lines)
+    page = "\n".join(ordered.markdown(records, lines, {"date": "today"}))
+    assert page.count("\n| iris |") == 4
+    assert ordered.rise(np.array([4.0, 1.0, 2.0, 0.5, 1.5])) == 3
+    means, deviations = [2.0, 1.2, 1.0, 1.1], [9.0, 9.0, 0.5, 9.0]
+    assert [ordered.choice(means, deviations, rule) for rule in (True, False)] == [1, 2]

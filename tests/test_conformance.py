@@ -6,7 +6,7 @@ from scipy.special import expit
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
-from skae import AutoencoderTransformer, VAEGenerator
+from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator
 
 # Random rows have nothing to learn, and the estimators say so.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -54,6 +54,10 @@ CONFIGURATIONS = [
     quick(encoder=own_coder, decoder=own_coder, start="random"),
     quick(n_components=3, noise=0.1, sparsity=0.01, alpha=0.01),
     quick(early_stopping=False, batch_size=4),
+    quick(n_components=3, ordered=True),
+    quick(n_components=0.9),
+    quick(n_components="auto"),
+    AutoencoderTransformerCV(max_iter=5),
     VAEGenerator(),
     UnitIntervalVAE(likelihood="bernoulli", max_iter=5),
     quick_vae(start="pca", n_components=1),

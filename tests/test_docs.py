@@ -37,7 +37,8 @@ def test_documented_parameters_are_the_real_ones_with_their_defaults(estimator):
 def test_documented_attributes_are_the_fitted_ones(estimator, curve):
     import pandas as pd
 
-    model = estimator(max_iter=2, random_state=0, early_stopping=False)
+    in_order = {"ordered": True} if "ordered" in inspect.signature(estimator).parameters else {}
+    model = estimator(max_iter=2, random_state=0, early_stopping=False, **in_order)
     model.fit(pd.DataFrame(curve, columns=list("abcde")))
     fitted = {name for name in vars(model) if name.endswith("_") and not name.startswith("_")}
     assert {attribute.name for attribute in ClassDoc(estimator)["Attributes"]} == fitted

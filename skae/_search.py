@@ -1,0 +1,359 @@
+"""The autoencoder that chooses its number of components by cross-validation, one ordered fit a fold."""
+
+from __future__ import annotations
+
+import numpy as np
+from joblib import Parallel, delayed
+from scipy.stats import rankdata
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skae import _validation as check
+from skae._metrics import pca_errors_by_size, reconstruction_error, reconstruction_scorer
+from skae._transformer import AutoencoderTransformer
+
+
+class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    r"""An `AutoencoderTransformer` whose number of components cross-validation chooses, at the price of a fit a fold.
+
+    In each fold one fit with its components in order serves all sizes; the size that is chosen is then fitted to all
+    rows, for itself.
+
+    Parameters
+    ----------
+    n_components : sequence of int, default=(2, 4, 8, 16)
+        Sizes to choose from. Those above the rows that a fold trains on are left out.
+
+    cv : int, splitter or iterable, default=5
+        As in scikit-learn: an int is the number of unshuffled folds.
+
+    scoring : callable, str or None, default=None
+        (estimator, X, y) -> score, higher is better, of a fitted `AutoencoderTransformer`; None is minus the
+        reconstruction error. Error hardly ever grows with size, so that None chooses the largest size or one near it,
+        unless ``one_standard_error`` is set.
+
+    one_standard_error : bool, default=False
+        Whether to take the smallest size whose mean score is within one standard error, over folds, of the best.
+
+    n_jobs : int or None, default=None
+        Folds side by side, in processes.
+
+    hidden_layer_sizes : "auto" or sequence of int, default="auto"
+        As of `AutoencoderTransformer`.
+
+    activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
+        As of `AutoencoderTransformer`.
+
+    loss : {"squared_error", "absolute_error", "huber", "log_loss", "poisson"}, default="squared_error"
+        As of `AutoencoderTransformer`.
+
+    start : {"pca", "random"}, default="pca"
+        As of `AutoencoderTransformer`; "random" has no order and is refused.
+
+    noise : float, default=0.0
+        As of `AutoencoderTransformer`.
+
+    sparsity : float, default=0.0
+        As of `AutoencoderTransformer`.
+
+    alpha : float, default=0.0
+        As of `AutoencoderTransformer`.
+
+    encoder : callable (n_in, n_out) -> torch.nn.Module, default=None
+        As of `AutoencoderTransformer`.
+
+    decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
+        As of `AutoencoderTransformer`.
+
+    batch_size : "auto" or int, default="auto"
+        As of `AutoencoderTransformer`.
+
+    learning_rate_init : float, default=3e-3
+        As of `AutoencoderTransformer`.
+
+    max_iter : int, default=200
+        As of `AutoencoderTransformer`.
+
+    early_stopping : bool, default=True
+        As of `AutoencoderTransformer`.
+
+    validation_fraction : "auto" or float, default="auto"
+        As of `AutoencoderTransformer`.
+
+    n_iter_no_change : int, default=20
+        As of `AutoencoderTransformer`.
+
+    tol : float, default=1e-4
+        As of `AutoencoderTransformer`.
+
+    callbacks : list of skorch callbacks, default=None
+        As of `AutoencoderTransformer`.
+
+    device : "auto", str or torch.device, default="auto"
+        As of `AutoencoderTransformer`.
+
+    verbose : int, default=0
+        As of `AutoencoderTransformer`.
+
+    random_state : int, RandomState instance or None, default=None
+        As of `AutoencoderTransformer`; all fits have the same seed, drawn from it.
+
+    Attributes
+    ----------
+    n_components_ : int
+        The size chosen.
+
+    best_estimator_ : AutoencoderTransformer
+        Of that size, fitted to all rows. All that it has, this has too: ``components_``, ``loss_curve_`` and so on.
+
+    cv_results_ : dict of ndarray of shape (n_sizes,)
+        "n_components"; "split0_test_score" and so on, "mean_test_score", "std_test_score", "rank_test_score";
+        "mean_test_error", "std_test_error" and "mean_pca_error", reconstruction errors of the same fits and of PCA, in
+        units of X squared.
+
+    n_splits_ : int
+        Number of folds.
+
+    See Also
+    --------
+    AutoencoderTransformer : With a share or "auto" it chooses by one fit and its own held-out rows.
+    LatentSizeDisplay : The errors as a figure.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import AutoencoderTransformerCV
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> search = AutoencoderTransformerCV((1, 2, 4), cv=3, max_iter=20, random_state=0).fit(X[:500])
+    >>> search.n_components_
+    4
+    >>> search.transform(X).shape
+    (1797, 4)
+    """
+
+    def __init__(
+        self,
+        n_components=(2, 4, 8, 16),
+        *,
+        cv=5,
+        scoring=None,
+        one_standard_error=False,
+        n_jobs=None,
+        hidden_layer_sizes="auto",
+        activation="gelu",
+        loss="squared_error",
+        start="pca",
+        noise=0.0,
+        sparsity=0.0,
+        alpha=0.0,
+        encoder=None,
+        decoder=None,
+        batch_size="auto",
+        learning_rate_init=3e-3,
+        max_iter=200,
+        early_stopping=True,
+        validation_fraction="auto",
+        n_iter_no_change=20,
+        tol=1e-4,
+        callbacks=None,
+        device="auto",
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.cv = cv
+        self.scoring = scoring
+        self.one_standard_error = one_standard_error
+        self.n_jobs = n_jobs
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.loss = loss
+        self.start = start
+        self.noise = noise
+        self.sparsity = sparsity
+        self.alpha = alpha
+        self.encoder = encoder
+        self.decoder = decoder
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Choose the size, and fit an autoencoder of that size to all rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,), default=None
+            For a splitter or a ``scoring`` that asks for it; no fit sees it.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)  # a fit that fails leaves an estimator that is not fitted
+        sizes = check.check_sizes("n_components", self.n_components)
+        check.check_flag("one_standard_error", self.one_standard_error)
+        rows = validate_data(self, X, dtype=check.FLOATS, ensure_min_samples=2)
+        folds = list(check_cv(self.cv).split(rows, y))
+        sizes = self._sizes_for(sizes, min(len(train) for train, _ in folds))
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        scorer = check_scoring(self._autoencoder(sizes[-1], seed), self.scoring or reconstruction_scorer)
+        search = self._autoencoder(sizes[-1], seed, ordered=True)
+        work = (delayed(_measure)(search, sizes, scorer, X, y, rows, *fold) for fold in folds)
+        measured = Parallel(self.n_jobs)(work)
+        scores, errors, pca_errors = (np.array(part) for part in zip(*measured, strict=True))
+        self._set_results(sizes, scores, errors, pca_errors)
+        self.n_components_ = self._choice(sizes, scores)
+        self.best_estimator_ = self._autoencoder(self.n_components_, seed).fit(X)
+        return self
+
+    def transform(self, X):
+        """The codes of rows, as `AutoencoderTransformer.transform` gives them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components_)
+        """
+        return self._fitted_for(X).transform(X)
+
+    def inverse_transform(self, X):
+        """The rows that codes stand for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.inverse_transform(X)
+
+    def score(self, X, y=None):
+        """R^2 of the reconstruction, as `AutoencoderTransformer.score` gives it, whatever ``scoring``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+        """
+        return self._fitted_for(X).score(X)
+
+    def score_samples(self, X):
+        """Minus the mean squared error of each row's reconstruction.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return self._fitted_for(X).score_samples(X)
+
+    def sample(self, n_samples=1, *, random_state=None):
+        """New rows, as `AutoencoderTransformer.sample` draws them.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_), or DataFrame
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.sample(n_samples, random_state=random_state)
+
+    def __getattr__(self, name):
+        """Fitted attributes of the autoencoder that was chosen."""
+        if name.endswith("_") and not name.startswith("_") and "best_estimator_" in vars(self):
+            return getattr(self.best_estimator_, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.positive_only = self.loss == "poisson"
+        return tags
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    def _fitted_for(self, X):
+        """The autoencoder that was chosen, if X has the columns it was fitted to."""
+        check_is_fitted(self)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        return self.best_estimator_
+
+    def _autoencoder(self, n_components, seed, ordered=False):
+        own = ("n_components", "cv", "scoring", "one_standard_error", "n_jobs", "random_state")
+        parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
+        return AutoencoderTransformer(n_components, ordered=ordered, random_state=seed, **parameters)
+
+    def _sizes_for(self, sizes, n_samples):
+        """The sizes that so many rows allow."""
+        allowed = [size for size in sizes if size <= n_samples]
+        if not allowed:
+            raise ValueError(
+                f"n_components={self.n_components!r} are all more than the n_samples={n_samples} rows that a fold "
+                "trains on. Use smaller ones, or fewer folds."
+            )
+        return allowed
+
+    def _set_results(self, sizes, scores, errors, pca_errors):
+        self.n_splits_ = len(scores)
+        splits = {f"split{i}_test_score": fold for i, fold in enumerate(scores)}
+        mean = scores.mean(axis=0)
+        self.cv_results_ = {"n_components": np.array(sizes), **splits}
+        self.cv_results_ |= {"mean_test_score": mean, "std_test_score": scores.std(axis=0)}
+        self.cv_results_["rank_test_score"] = rankdata(-mean, method="min").astype(int)
+        self.cv_results_ |= {"mean_test_error": errors.mean(axis=0), "std_test_error": errors.std(axis=0)}
+        self.cv_results_["mean_pca_error"] = pca_errors.mean(axis=0)
+
+    def _choice(self, sizes, scores):
+        mean = scores.mean(axis=0)
+        best = int(mean.argmax())
+        slack = 0.0
+        if self.one_standard_error and len(scores) > 1:
+            slack = scores[:, best].std(ddof=1) / np.sqrt(len(scores))
+        return sizes[int((mean >= mean[best] - slack).argmax())]
+
+
+def _measure(search, sizes, scorer, X, y, rows, train, test):
+    """Of a fold, at each size: the score and the error of the ordered fit, and PCA's error."""
+    search = search.fit(_safe_indexing(X, train))
+    X_test, y_test = _safe_indexing(X, test), None if y is None else _safe_indexing(y, test)
+    fits = [search.truncate(size) for size in sizes]
+    scores = [scorer(fit, X_test) if y is None else scorer(fit, X_test, y_test) for fit in fits]
+    pca_errors = pca_errors_by_size(sizes[-1], rows[train], rows[test])
+    pca_errors = [pca_errors[min(size, len(pca_errors)) - 1] for size in sizes]  # PCA has no more than columns
+    return scores, [reconstruction_error(fit, X_test) for fit in fits], pca_errors
