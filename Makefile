@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: compare quality generation speed test test-all lint format check clean
+.PHONY: compare quality generation ordered speed test test-all lint format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -13,6 +13,9 @@ quality: .venv/benchmark.stamp
 
 generation: .venv/benchmark.stamp
 	$(BIN)/python benchmarks/generation.py $(ARGS)
+
+ordered: .venv/benchmark.stamp
+	$(BIN)/python benchmarks/ordered.py $(ARGS)
 
 speed: .venv/benchmark.stamp
 	$(BIN)/python benchmarks/speed.py $(ARGS)

@@ -195,6 +195,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Epochs at most, and epochs without an improvement after which training ends."""
         return self.max_iter, self.n_iter_no_change
 
+    def _peak_rate(self):
+        """Adam's largest step in `fit`."""
+        return self.learning_rate_init
+
     def _net_components(self, standardised):
         """Numbers in a code of the net, for these rows."""
         return self._design["n_components"]
@@ -283,7 +287,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             alpha=self._design["alpha"],
             relative=self._relative_loss and self._design["start"] != "random",
             averaged=self._design["start"] != "random",
-            lr=self.learning_rate_init,
+            lr=self._peak_rate(),
             batch_size=_batch_size(self.batch_size, n_samples),
             iterator_train__generator=_generator(self._seed, device),
             iterator_train__noise=None if noise is None else torch.tensor(noise, dtype=torch.float32, device=device),

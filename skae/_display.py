@@ -121,7 +121,7 @@ class LatentSizeDisplay:
     def from_cv(cls, search, *, ax=None):
         """Draw the mean error over folds at the sizes of a search, and mark the size chosen.
 
-        The band is one standard error: the standard deviation over folds, over the root of their number.
+        The band is one standard error to either side, the one that ``one_standard_error`` means.
 
         Parameters
         ----------
@@ -140,7 +140,7 @@ class LatentSizeDisplay:
             errors=results["mean_test_error"],
             pca_sizes=results["n_components"],
             pca_errors=results["mean_pca_error"],
-            errors_std=results["std_test_error"] / np.sqrt(search.n_splits_),
+            errors_std=results["std_test_error"] / np.sqrt(max(1, search.n_splits_ - 1)),  # they divide by the folds
             chosen=search.n_components_,
         )
         return display.plot(ax)
