@@ -15,6 +15,8 @@ _EXAMPLES = """examples:
       the digits that scikit-learn ships, at 2, 4, 8 and 16 components; the report goes to report.html
   python -m skae compare data.csv --components 2 4 8 --target label
       your own table, with a column to predict from the codes
+  python -m skae compare data.csv --ordered --components 1 2 4 8 16
+      one fit of the autoencoder a fold, its components in order, in place of one for each size
   python -m skae compare data.parquet --raw --report none
       columns in their own units, and no report
 
@@ -35,7 +37,15 @@ def main(arguments=None):
         X, y, notes = _digits() if options.data is None else read_table(options.data, options.target, raw=options.raw)
         notes.append(f"{len(X)} rows, {X.shape[1]} columns, {options.cv}-fold cross-validation.")
         print(*notes, sep="\n", end="\n\n", flush=True)
-        comparison = compare(X, y, n_components=options.components, cv=options.cv, n_jobs=options.jobs, verbose=1)
+        comparison = compare(
+            X,
+            y,
+            n_components=options.components,
+            cv=options.cv,
+            ordered=options.ordered,
+            n_jobs=options.jobs,
+            verbose=1,
+        )
         print(comparison.summary())
         if options.report != "none":
             _report(comparison, options.report, shape, notes)
@@ -79,6 +89,9 @@ def _parser():
     command.add_argument("--jobs", type=int, default=-1, help="fits at once, each on its share of cores (default: all)")
     command.add_argument(
         "--report", default="report.html", metavar="FILE", help="the report (default report.html); none for none"
+    )
+    command.add_argument(
+        "--ordered", action="store_true", help="one fit of the autoencoder, its components in order, for all sizes"
     )
     command.add_argument("--raw", action="store_true", help="leave columns in their own units (default: standardised)")
     return parser

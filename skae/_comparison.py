@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 from skae._generator import VAEGenerator
 from skae._metrics import reconstruction_error
 from skae._transformer import AutoencoderTransformer
-from skae._validation import check_integer, check_sizes
+from skae._validation import check_flag, check_integer, check_sizes
 
 # An error above this share of PCA's is no reason to leave PCA.
 _WORTH_IT = 0.98
@@ -35,7 +35,7 @@ _N_EXAMPLES = 10
 _SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
 
 
-def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_jobs=None, verbose=0):
+def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ordered=False, n_jobs=None, verbose=0):
     """Cross-validate ways to reduce dimensions on the same folds.
 
     Parameters
@@ -53,7 +53,10 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_j
     estimators : dict of str to transformer, default=None
         What to compare; each has a parameter ``n_components``, in a Pipeline too. The one named "PCA", else the first,
         is what verdicts compare with. None is PCA, FactorAnalysis, and `AutoencoderTransformer` and `VAEGenerator`
-        with their defaults and seed 0.
+        with their defaults and seed 0. An autoencoder whose components are in order is fitted once a fold, at the
+        largest size, and cut to the others; its seconds are shared among them.
+    ordered : bool, default=False
+        Whether the autoencoder of the default ``estimators`` is one with its components in order.
     n_jobs : int, default=None
         Fits to run at once, as in `sklearn.model_selection.GridSearchCV`.
     verbose : int, default=0
@@ -86,7 +89,7 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_j
         estimators = {
             "PCA": PCA(random_state=0),
             "FactorAnalysis": FactorAnalysis(random_state=0),
-            "AutoencoderTransformer": AutoencoderTransformer(random_state=0),
+            "AutoencoderTransformer": AutoencoderTransformer(ordered=check_flag("ordered", ordered), random_state=0),
             "VAEGenerator": VAEGenerator(random_state=0),
         }
     if not isinstance(estimators, dict) or not estimators or not all(isinstance(name, str) for name in estimators):
@@ -98,23 +101,30 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, n_j
         raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
     sizes, skipped = _usable_sizes(n_components, X.shape[1], min(len(train) for train, _ in folds))
 
-    cells = [(size, name, fold) for size in sizes for name in estimators for fold in range(cv)]
+    in_order = [name for name, estimator in estimators.items() if getattr(estimator, "ordered", False)]
+    fits = [(name, sizes, fold) for name in in_order for fold in range(cv)]
+    fits += [
+        (name, [size], fold) for size in sizes for name in estimators if name not in in_order for fold in range(cv)
+    ]
     sized = {
-        (size, name): clone(estimator).set_params(**{_size_parameter(name, estimator): size})
+        (name, size): clone(estimator).set_params(**{_size_parameter(name, estimator): size})
         for size in sizes
         for name, estimator in estimators.items()
     }
     measured = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_measure)(clone(sized[size, name]), X, *folds[fold], y, predictor) for size, name, fold in cells
+        delayed(_measure)(clone(sized[name, served[-1]]), served, X, *folds[fold], y, predictor)
+        for name, served, fold in fits
     )
     results, examples = defaultdict(list), {}
-    for done, ((size, name, fold), (row, example)) in enumerate(zip(cells, measured, strict=True), start=1):
+    for done, ((name, served, fold), found) in enumerate(zip(fits, measured, strict=True), start=1):
         if verbose:
-            print(f"[{done}/{len(cells)}] {name}, {size} components, fold {fold + 1}", file=sys.stderr, flush=True)
-        if fold == 0:
-            examples[name, size] = example
-        for key, value in ({"estimator": name, "n_components": size, "fold": fold} | row).items():
-            results[key].append(value)
+            at = " ".join(map(str, served))
+            print(f"[{done}/{len(fits)}] {name}, {at} components, fold {fold + 1}", file=sys.stderr, flush=True)
+        for size, (row, example) in zip(served, found, strict=True):
+            if fold == 0:
+                examples[name, size] = example
+            for key, value in ({"estimator": name, "n_components": size, "fold": fold} | row).items():
+                results[key].append(value)
     test = folds[0][1]
     rows = {"rows": X[test[:_N_EXAMPLES]], "target": None if y is None else y[test], "models": examples}
     target_label = "accuracy" if isinstance(predictor, LogisticRegression) else "target R^2"
@@ -163,16 +173,25 @@ def _size_parameter(name, estimator):
     return min(found, key=lambda key: (key.count("__"), -list(estimator.get_params()).index(key)))
 
 
-def _measure(estimator, X, train, test, y, predictor):
-    """One fit on the training rows, judged on the test rows; and examples of what it makes of them."""
+def _measure(estimator, sizes, X, train, test, y, predictor):
+    """One fit on the training rows, judged on the test rows at each size that it serves."""
     with warnings.catch_warnings():
         # What did not converge shows in the numbers.
         warnings.simplefilter("ignore", ConvergenceWarning)
         began = time.perf_counter()
         estimator.fit(X[train])
-        fitted = time.perf_counter()
+        seconds = (time.perf_counter() - began) / len(sizes)
+        fits = [estimator] if len(sizes) == 1 else [estimator.truncate(size) for size in sizes]
+        return [_judge(fit, seconds, X, train, test, y, predictor) for fit in fits]
+
+
+def _judge(estimator, seconds, X, train, test, y, predictor):
+    """The numbers of a fit on the test rows, and examples of what it makes of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        began = time.perf_counter()
         codes = np.asarray(estimator.transform(X[test]))
-        transformed = time.perf_counter()
+        transformed = time.perf_counter() - began
         row = {"error": np.nan, "r2": np.nan, "log_likelihood": _log_likelihood(estimator, X[test])}
         example = {"codes": codes}
         if hasattr(estimator, "inverse_transform"):
@@ -186,7 +205,7 @@ def _measure(estimator, X, train, test, y, predictor):
             model = make_pipeline(StandardScaler(), clone(predictor))
             model.fit(np.asarray(estimator.transform(X[train])), y[train])
             row["target_score"] = model.score(codes, y[test])
-    return row | {"fit_seconds": fitted - began, "transform_seconds": transformed - fitted}, example
+    return row | {"fit_seconds": seconds, "transform_seconds": transformed}, example
 
 
 def _log_likelihood(estimator, X):

@@ -16,7 +16,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare
+from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare, reconstruction_error
 from skae.__main__ import main, read_table
 from skae._report import _example_figures
 
@@ -384,3 +384,42 @@ def test_a_table_that_cannot_be_used_says_why(tmp_path, content, capsys):
     path.write_text(content)
     assert main(["compare", str(path)]) == 1
     assert capsys.readouterr().err.startswith("skae: ")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_ordered_autoencoder_is_fitted_once_a_fold(digits):
+    X = digits[:200]
+    comparison = compare(
+        X,
+        n_components=[1, 2, 4],
+        cv=2,
+        estimators={"PCA": PCA(), "ordered": AutoencoderTransformer(ordered=True, max_iter=10, random_state=0)},
+    )
+    assert comparison.folds("error", "ordered", 4).shape == (2,)
+    train, test = next(KFold(2, shuffle=True, random_state=0).split(X))
+    kept = X[train].std(axis=0) > 0
+    kept &= X[test].std(axis=0) > 0
+    model = AutoencoderTransformer(4, ordered=True, max_iter=10, random_state=0).fit(X[train][:, kept])
+    for size in (1, 2, 4):
+        error = reconstruction_error(model.truncate(size), X[test][:, kept])
+        assert comparison.folds("error", "ordered", size)[0] == pytest.approx(error, rel=1e-6)
+    shares = [comparison.folds("fit_seconds", "ordered", size)[0] for size in (1, 2, 4)]
+    assert shares[0] == shares[1] == shares[2]
+
+
+def test_the_command_compares_one_ordered_fit(monkeypatch):
+    seen = []
+
+    def refuse(X, y, **options):
+        seen.append(options["ordered"])
+        raise ValueError("that is all")
+
+    monkeypatch.setattr("skae.__main__.compare", refuse)
+    assert [main(["compare", *options]) for options in ([], ["--ordered"])] == [1, 1]
+    assert seen == [False, True]
+
+
+def test_the_default_autoencoder_may_be_in_order():
+    rows = np.random.RandomState(0).normal(size=(30, 3))
+    with pytest.raises(ValueError, match="ordered=1 must be True or False"):
+        compare(rows, n_components=[1], ordered=1)
