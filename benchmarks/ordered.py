@@ -100,7 +100,7 @@ def measure_errors(name, split, **options):
     return {
         "sizes": sizes,
         "pca_errors": [reconstruction_error(truncated_pca(pca, size), test) for size in every],
-        "ordered_errors": [np.square(rows_of_codes(ordered, codes, size) - test).mean() for size in every],
+        "ordered_errors": [float(np.square(rows_of_codes(ordered, codes, size) - test).mean()) for size in every],
         "dedicated_errors": [reconstruction_error(dedicated, test) for dedicated, _ in fits],
         "ordered_seconds": seconds,
         "dedicated_seconds": [seconds for _, seconds in fits],
@@ -321,10 +321,11 @@ def page(title, found, columns):
 
 
 def plan(names, splits, only):
-    """The jobs, long ones first; a search at the first split alone, and not of Fashion-MNIST."""
-    errors = [("errors", name, split) for split in splits for name in names]
+    """The jobs; a search, and Fashion-MNIST, at the first split alone, and that last."""
+    errors = [("errors", name, split) for split in splits for name in names if name != FASHION]
     search = [("search", name, splits[0]) for name in names if name != FASHION]
-    return [job for job in errors + search if only in (None, job[0])]
+    images = [("errors", FASHION, splits[0])] if FASHION in names else []
+    return [job for job in errors + search + images if only in (None, job[0])]
 
 
 def tables_and_splits(arguments):
@@ -334,7 +335,7 @@ def tables_and_splits(arguments):
         return DEVELOPMENT, (0, 1)[: arguments.splits]
     if not fashion_mnist():
         print("Fashion-MNIST is not installed (Debian's package dataset-fashion-mnist): left out.")
-    return (*([FASHION] if fashion_mnist() else []), *FINAL), (100, 101)[: arguments.splits]
+    return (*FINAL, *([FASHION] if fashion_mnist() else [])), (100, 101)[: arguments.splits]
 
 
 def kept(stem, only):

@@ -12,13 +12,14 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
 from importlib import import_module
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
@@ -37,9 +38,9 @@ from skae.nn import ACTIVATIONS, MLP, CorrectedLinear, linear, stacked_linear
 from skae.starts import Frame, fit_frame, raw_frame
 
 # Fitted state that is not for users; forgotten with the rest when fit begins.
-_PRIVATE_STATE = (
-    "_container", "_design", "_width", "_used", "_frame", "_code_scale", "_code_rows", "_codes", "_code_density",
-    "_seed",
+PRIVATE_STATE = (
+    "_container", "_design", "_width", "_used", "_is_cut", "_frame", "_code_scale", "_code_rows", "_codes",
+    "_code_density", "_seed",
 )  # fmt: skip
 # Of a row, in the graph that a refinement differentiates.
 _COPIES = 8
@@ -86,6 +87,16 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._warn(net, nothing_better=held_out is not None and best.loss == best.start_loss)
         return self
 
+    def _size_is_given(self):
+        """Whether rows that are held out need not decide the number of components."""
+        if isinstance(self.n_components, Integral) or not isinstance(self.n_components, str | Real):
+            return True
+        raise AttributeError(
+            f"n_components={self.n_components!r} is decided by rows held out, and partial_fit holds none out. Call "
+            "fit, or set an integer."
+        )
+
+    @available_if(_size_is_given)
     @torch.inference_mode(False)
     def partial_fit(self, X, y=None):
         """One pass over these rows, at a constant learning rate and without validation.
@@ -105,10 +116,9 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             The estimator, one pass further.
         """
         self._check_parameters()
-        if not isinstance(self.n_components, Integral):
+        if getattr(self, "_is_cut", False):
             raise ValueError(
-                f"n_components={self.n_components!r} is decided by rows held out, and partial_fit holds none out. Call "
-                "fit, or set an integer."
+                "The net is that of the estimator this one was truncated from. Call fit for one of its own."
             )
         first = not self.__sklearn_is_fitted__()
         if first:
@@ -129,6 +139,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         else:
             frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, self._frame.to_net(X)
             net.prepare_pass(self._seed + self.n_iter_, _batch_size(self.batch_size, len(X)), self.learning_rate_init)
+        net.lr = self.learning_rate_init
         rows = self._dataset(X, standardised, frame, net.device)
         with self._training_scope(net):
             net.train_once(rows)
@@ -230,7 +241,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _forget(self):
         """Drop what an earlier fit left, so that a fit that fails leaves an estimator that is not fitted."""
-        for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE_STATE]:
+        for name in [name for name in vars(self) if name.endswith("_") or name in PRIVATE_STATE]:
             delattr(self, name)
 
     def _check_rows(self, X, *, reset=False, ensure_min_samples=1):

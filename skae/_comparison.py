@@ -101,7 +101,11 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
         raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
     sizes, skipped = _usable_sizes(n_components, X.shape[1], min(len(train) for train, _ in folds))
 
-    in_order = [name for name, estimator in estimators.items() if getattr(estimator, "ordered", False)]
+    in_order = [
+        name
+        for name, estimator in estimators.items()
+        if isinstance(estimator, AutoencoderTransformer) and estimator.ordered
+    ]
     fits = [(name, sizes, fold) for name in in_order for fold in range(cv)]
     fits += [
         (name, [size], fold) for size in sizes for name in estimators if name not in in_order for fold in range(cv)

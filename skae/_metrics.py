@@ -77,7 +77,9 @@ def reconstruction_scorer(estimator, X, y=None):
 def pca_errors_by_size(n_components, X_train, X):
     """PCA's errors on X with one component, two and so on: one fit to X_train, cut."""
     X_train, X = check_array(X_train), check_array(X)
-    pca = PCA(min(n_components, *X_train.shape), svd_solver="full").set_output(transform="default").fit(X_train)
+    pca = PCA(min(n_components, *X_train.shape), svd_solver="full").set_output(transform="default")
+    with np.errstate(invalid="ignore"):  # shares of a variance that is zero
+        pca.fit(X_train)
     codes, left = pca.transform(X), X - pca.mean_
     errors = []
     for code, direction in zip(codes.T, pca.components_, strict=True):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from skae import _validation as check
 from skae._metrics import pca_errors_by_size, reconstruction_error, reconstruction_scorer
@@ -30,8 +29,8 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     cv : int, splitter or iterable, default=5
         As in scikit-learn: an int is the number of unshuffled folds.
 
-    scoring : callable, str or None, default=None
-        (estimator, X, y) -> score, higher is better, of a fitted `AutoencoderTransformer`; None is minus the
+    scoring : callable or None, default=None
+        (estimator, X, y=None) -> score, higher is better, of a fitted `AutoencoderTransformer`; None is minus the
         reconstruction error. Error hardly ever grows with size, so that None chooses the largest size or one near it,
         unless ``one_standard_error`` is set.
 
@@ -39,7 +38,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         Whether to take the smallest size whose mean score is within one standard error, over folds, of the best.
 
     n_jobs : int or None, default=None
-        Folds side by side, in processes.
+        Folds side by side, as in `sklearn.model_selection.GridSearchCV`.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         As of `AutoencoderTransformer`.
@@ -208,19 +207,32 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             delattr(self, name)  # a fit that fails leaves an estimator that is not fitted
         sizes = check.check_sizes("n_components", self.n_components)
         check.check_flag("one_standard_error", self.one_standard_error)
+        if not (self.scoring is None or callable(self.scoring)):
+            raise ValueError(f"scoring={self.scoring!r} must be None or a callable (estimator, X, y=None) -> score.")
         rows = validate_data(self, X, dtype=check.FLOATS, ensure_min_samples=2)
-        folds = list(check_cv(self.cv).split(rows, y))
+        X = X if hasattr(X, "columns") else rows
+        if y is not None:
+            check_consistent_length(rows, y)
+        everything = np.arange(len(rows))
+        folds = [(everything[train], everything[test]) for train, test in check_cv(self.cv).split(rows, y)]
+        if not folds:
+            raise ValueError(f"cv={self.cv!r} makes no fold.")
         sizes = self._sizes_for(sizes, min(len(train) for train, _ in folds))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        scorer = check_scoring(self._autoencoder(sizes[-1], seed), self.scoring or reconstruction_scorer)
-        search = self._autoencoder(sizes[-1], seed, ordered=True)
-        work = (delayed(_measure)(search, sizes, scorer, X, y, rows, *fold) for fold in folds)
-        measured = Parallel(self.n_jobs)(work)
+        scorer = self.scoring or reconstruction_scorer
+        work = (
+            delayed(_measure)(self._autoencoder(sizes[-1], seed, ordered=True), sizes, scorer, X, y, rows, *fold)
+            for fold in folds
+        )
+        measured = Parallel(n_jobs=self.n_jobs)(work)
         scores, errors, pca_errors = (np.array(part) for part in zip(*measured, strict=True))
-        self._set_results(sizes, scores, errors, pca_errors)
         self.n_components_ = self._choice(sizes, scores)
+        self._set_results(sizes, scores, errors, pca_errors)
         self.best_estimator_ = self._autoencoder(self.n_components_, seed).fit(X)
         return self
+
+    def __sklearn_is_fitted__(self):
+        return "best_estimator_" in vars(self)
 
     def transform(self, X):
         """The codes of rows, as `AutoencoderTransformer.transform` gives them.
@@ -233,7 +245,8 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         -------
         ndarray of shape (n_samples, n_components_)
         """
-        return self._fitted_for(X).transform(X)
+        X = self._checked(X)
+        return self.best_estimator_.transform(X)
 
     def inverse_transform(self, X):
         """The rows that codes stand for.
@@ -262,7 +275,8 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         -------
         float
         """
-        return self._fitted_for(X).score(X)
+        X = self._checked(X)
+        return self.best_estimator_.score(X)
 
     def score_samples(self, X):
         """Minus the mean squared error of each row's reconstruction.
@@ -275,7 +289,8 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         -------
         ndarray of shape (n_samples,)
         """
-        return self._fitted_for(X).score_samples(X)
+        X = self._checked(X)
+        return self.best_estimator_.score_samples(X)
 
     def sample(self, n_samples=1, *, random_state=None):
         """New rows, as `AutoencoderTransformer.sample` draws them.
@@ -308,11 +323,11 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _n_features_out(self):
         return self.n_components_
 
-    def _fitted_for(self, X):
-        """The autoencoder that was chosen, if X has the columns it was fitted to."""
+    def _checked(self, X):
+        """X, if it has the columns that were fitted: a DataFrame as it is, else an array."""
         check_is_fitted(self)
-        validate_data(self, X, reset=False, skip_check_array=True)
-        return self.best_estimator_
+        rows = validate_data(self, X, dtype=check.FLOATS, reset=False)
+        return X if hasattr(X, "columns") else rows
 
     def _autoencoder(self, n_components, seed, ordered=False):
         own = ("n_components", "cv", "scoring", "one_standard_error", "n_jobs", "random_state")
@@ -341,6 +356,10 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     def _choice(self, sizes, scores):
         mean = scores.mean(axis=0)
+        if np.isnan(mean).any():
+            raise ValueError(
+                f"scoring gave nan for n_components={[k for k, m in zip(sizes, mean, strict=True) if np.isnan(m)]}."
+            )
         best = int(mean.argmax())
         slack = 0.0
         if self.one_standard_error and len(scores) > 1:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import warnings
 from numbers import Integral
 
 import numpy as np
 import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
-from skae._base import BaseNetTransformer, build_own
+from skae._base import PRIVATE_STATE, BaseNetTransformer, build_own
 from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
 from skae.losses import LOSSES, ReconstructionObjective
@@ -28,6 +31,8 @@ _LEAST_LEFT = 1e-4
 # "auto": the principal components that a net begins with explain this share, and are so many at most; components are
 # kept as far as any gain more than the last share.
 _AUTO_SHARE, _MOST_COMPONENTS, _LITTLE = 0.99, 64, 0.01
+# Rows that decide what sizes are worth.
+_MOST_SIZED = 1000
 # The least unit of training beside the scale of the data: rounding begins not far below.
 _SMALLEST_UNIT = 1e-7
 
@@ -43,8 +48,9 @@ class AutoencoderTransformer(BaseNetTransformer):
     ----------
     n_components : int, float or "auto", default=2
         Numbers in the code of a row, from 1 to the number of rows. More than columns makes an over-complete code. A
-        share in (0, 1) asks for the fewest that explain that share of the variance of held-out rows (all that the net
-        has, which are those that PCA takes on training rows, if none do), "auto" for those up to where the share gains
+        share in (0, 1) asks for the fewest that explain that share of the variance of held-out rows (or, with a
+        `ConvergenceWarning`, for all that the net has: those with which PCA leaves half as much of the training rows),
+        "auto" for those up to where the share gains
         less than 0.01 in all, of the 99 % of PCA and 64 at most. Both imply ``ordered=True``.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
@@ -112,7 +118,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         The linear start is fitted on all rows.
 
     n_iter_no_change : int, default=20
-        Epochs without an improvement of more than ``tol`` after which training ends.
+        Epochs without an improvement of more than ``tol`` after which training ends; with components in order half of
+        all epochs, if that is more.
 
     tol : float, default=1e-4
         Relative to the best loss.
@@ -143,8 +150,8 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     explained_variance_ratio_ : ndarray of shape (n_components_,)
         What each component adds to the R^2 of the reconstruction of held-out rows (of training rows, if none were held
-        out), 5,000 at most; their sum is the whole. Zero for a component that no decoder makes use of alone. Only with
-        components in order.
+        out), 1,000 at most; their sum is the whole. Zero for a component that is of use with further ones only. Columns
+        that are constant in the training rows do not count. Only with components in order.
 
     mean_ : ndarray of shape (n_features_in_,)
         Mean of the training rows.
@@ -195,8 +202,8 @@ class AutoencoderTransformer(BaseNetTransformer):
     [3]_. Held-out rows are judged by these codes too. In all other cases the encoder's code is the code.
 
     With components in order the same steps go to where the reconstructions of all sizes together are nearest, errors
-    relative to PCA's. Training gives a quarter of the rows a size between two decoders'; sizes that held-out rows find
-    better served by the decoder of fewer numbers leave the others out (nested dropout [4]_).
+    relative to PCA's. Training gives a quarter of the rows a size between two decoders' (nested dropout [4]_); a size
+    that is no better than a smaller one on held-out rows decodes no more numbers than that.
 
     Codes are in the units and have the sign convention of `PCA.transform`. Codes and reconstructions are computed in
     the precision of their input; training runs in float32.
@@ -332,8 +339,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         AutoencoderTransformer
-            Fitted. `fit` trains it anew, for this size alone unless its parameters say otherwise; `partial_fit` is
-            refused, since the net is not its own.
+            Fitted. `fit` trains it anew; `partial_fit` is refused, since the net is not its own. A later `partial_fit`
+            of the estimator it comes from changes its codes, too.
 
         Raises
         ------
@@ -349,13 +356,25 @@ class AutoencoderTransformer(BaseNetTransformer):
         n_components = check.check_integer("n_components", n_components, 1)
         if n_components > self.n_components_:
             raise ValueError(f"n_components={n_components} must be at most n_components_={self.n_components_}.")
-        truncated = object.__new__(type(self))  # copy.copy would take what a pickle holds, and build the net again
-        vars(truncated).update(vars(self))
-        truncated.n_components = truncated.n_components_ = n_components
+        truncated = clone(self).set_params(n_components=n_components)
+        fitted = [name for name in vars(self) if name.endswith("_") or name in PRIVATE_STATE]
+        vars(truncated).update({name: vars(self)[name] for name in fitted})
+        truncated.n_components_, truncated._is_cut = n_components, True
         truncated.explained_variance_ratio_ = self.explained_variance_ratio_[:n_components]
         truncated._code_density = None
         truncated._set_components(self.net_)
         return truncated
+
+    def _warn(self, net, nothing_better=False):
+        super()._warn(net, nothing_better)
+        reached = self.explained_variance_ratio_.sum() if self._design["ordered"] else 1.0
+        if self.n_components != "auto" and self._chooses_size() and reached < self.n_components:
+            warnings.warn(
+                f"{self.n_components_} components explain {reached:.3f} of the variance of held-out rows, less than "
+                f"n_components={self.n_components}: the net has no more. Set an integer, or give more rows.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def sample(self, n_samples=1, *, random_state=None):
         """New rows: decoded draws from a Gaussian mixture that is fitted to codes of training rows.
@@ -464,7 +483,7 @@ class AutoencoderTransformer(BaseNetTransformer):
             return n_components
         if n_components == "auto":
             return min(n_components_for(standardised, _AUTO_SHARE), _MOST_COMPONENTS)
-        return n_components_for(standardised, n_components)
+        return n_components_for(standardised, (1 + n_components) / 2)
 
     def _n_outputs(self, module):
         return len(module.levels) if self._design["ordered"] else 1
@@ -479,12 +498,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         if not self._design["ordered"]:
             return
         errors, total = self._errors_by_size(net, rows)
-        below = (0, *net.module_.levels)
-        self._used = list(range(1, self._width + 1))
-        for size in self._used[1:]:
-            level = max(m for m in below if m < size)
-            if errors[level - 1] < errors[size - 1]:
-                self._used[size - 1], errors[size - 1] = self._used[level - 1], errors[level - 1]
+        # A size that is no better than a smaller one decodes no more numbers than that.
+        best = [int(errors[:size].argmin()) for size in range(1, self._width + 1)]
+        self._used, errors = [i + 1 for i in best], errors[best]
         explained = 1 - errors / total if total else np.zeros(self._width)
         if self.n_components == "auto":
             enough = explained >= explained.max() - _LITTLE
@@ -495,12 +511,13 @@ class AutoencoderTransformer(BaseNetTransformer):
         self.explained_variance_ratio_ = np.diff(explained, prepend=0)[: self.n_components_]
 
     def _errors_by_size(self, net, rows):
-        """Sums of squared errors of codes cut to each size, and of the mean, on 5,000 of these rows at most."""
+        """Sums of squared errors of codes cut to each size, and of the mean, on 1,000 of these rows at most."""
         module = net.inference_module(torch.float64)
         varies = torch.from_numpy(~self._frame.constant).to(net.device)
         mean = 0.0 if self._frame.link == "identity" else torch.from_numpy(self._frame.mean).to(net.device)
         errors, total = np.zeros(self._width), 0.0
-        inputs, targets = rows[:MOST_CODES]
+        drawn = np.random.RandomState(self._seed).permutation(len(rows))[:_MOST_SIZED]
+        inputs, targets = rows[torch.from_numpy(drawn).to(net.device)]
         rows_at_once = evaluation_batch(net.width)
         for x, target in zip(inputs.split(rows_at_once), targets.split(rows_at_once), strict=True):
             with no_gradients():

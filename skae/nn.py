@@ -434,6 +434,7 @@ class OrderedAutoencoder(nn.Module):
     """
 
     weights: Tensor
+    n_rows_seen: Tensor
 
     def __init__(
         self, encoder: nn.Module, decoder: CorrectedLinear, levels: tuple[int, ...], n_refinements: int = 0
@@ -444,6 +445,7 @@ class OrderedAutoencoder(nn.Module):
         self.levels = levels
         self.n_refinements = n_refinements
         self.register_buffer("weights", torch.ones(levels[-1]))
+        self.register_buffer("n_rows_seen", torch.zeros((), dtype=torch.long))  # in training
 
     def encode(self, x: Tensor) -> Tensor:
         z = self.encoder(x)
@@ -484,11 +486,12 @@ class OrderedAutoencoder(nn.Module):
         return torch.tensor(self.levels, device=z.device)[:, None]
 
     def _trained_sizes(self, z: Tensor) -> Tensor:
-        """(n_levels, n): of the first quarter of the rows, which are in no order, sizes down to the level below."""
-        level, row = self._sizes(z), torch.arange(len(z), device=z.device)
+        """(n_levels, n): of each fourth row, and rows are in no order, the sizes down to the level below in turn."""
+        level, row = self._sizes(z), self.n_rows_seen + torch.arange(len(z), device=z.device)
+        self.n_rows_seen += len(z)
         between = level.diff(dim=0, prepend=torch.zeros_like(level[:1])) - 1
-        cut = level - 1 - row % between.clamp_min(1)
-        return torch.where((4 * row < len(z)) & (between > 0), cut, level)
+        cut = level - 1 - (row // 4) % between.clamp_min(1)
+        return torch.where((row % 4 == 0) & (between > 0), cut, level)
 
 
 class Posterior(NamedTuple):

@@ -5,7 +5,9 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import parallel_config
 from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -88,8 +90,10 @@ def test_it_stands_in_a_pipeline_with_names(digits):
         model.transform(X.rename(columns={"pixel0": "other"}))
 
 
-def test_processes_change_nothing(fitted, digits):
-    aside = search(n_jobs=2).fit(digits[:300])
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_folds_side_by_side_change_nothing(fitted, digits, backend):
+    with parallel_config(backend=backend):
+        aside = search(n_jobs=2).fit(digits[:300])
     np.testing.assert_allclose(aside.cv_results_["mean_test_score"], fitted.cv_results_["mean_test_score"], rtol=1e-3)
 
 
@@ -114,6 +118,9 @@ def test_sizes_beyond_the_rows_of_a_fold_are_left_out():
         ({"one_standard_error": 1}, "one_standard_error=1 must be True or False"),
         ({"start": "random"}, "components in order"),
         ({"cv": 1}, "n_splits=1"),
+        ({"cv": []}, r"cv=\[\] makes no fold"),
+        ({"scoring": "r2"}, "scoring='r2' must be None or a callable"),
+        ({"scoring": lambda estimator, X: np.nan}, "scoring gave nan"),
     ],
 )
 def test_wrong_parameters_are_named(curve, parameters, message):
@@ -126,3 +133,7 @@ def test_a_fit_that_fails_leaves_nothing_fitted(fitted, curve):
     with pytest.raises(ValueError, match="hold at least one"):
         model.set_params(n_components=[]).fit(curve)
     assert not hasattr(model, "components_")
+    with pytest.raises(ValueError, match="n_splits=1"):
+        model.set_params(n_components=[1], cv=1).fit(curve)
+    with pytest.raises(NotFittedError):
+        model.transform(curve)
