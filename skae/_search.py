@@ -6,9 +6,9 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae import _validation as check
 from skae._metrics import pca_errors_by_size, reconstruction_error, reconstruction_scorer
@@ -211,8 +211,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             raise ValueError(f"scoring={self.scoring!r} must be None or a callable (estimator, X, y=None) -> score.")
         rows = validate_data(self, X, dtype=check.FLOATS, ensure_min_samples=2)
         X = X if hasattr(X, "columns") else rows
-        if y is not None:
-            check_consistent_length(rows, y)
+        rows, y = indexable(rows, y)
         everything = np.arange(len(rows))
         folds = [(everything[train], everything[test]) for train, test in check_cv(self.cv).split(rows, y)]
         if not folds:
