@@ -1,8 +1,8 @@
 """What the estimators share: the recipe of a fit, its fitted state, and the way of rows through the net.
 
 A subclass says what its parameters are (`_check_parameters`), which space its net works in (`_link`, `_raw`), what the
-net and its objective are (`_build_module`, `_start`, `_objective`) and what noise its inputs get (`_noise`). All else
-is here, once.
+net and its objective are (`_build_module`, `_start`, `_objective`), what noise its inputs get (`_noise`) and how many
+components rows decide on (`_net_components`, `_set_size`). All else is here, once.
 """
 
 from __future__ import annotations
