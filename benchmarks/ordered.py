@@ -18,7 +18,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core a fit, read when numpy and torch are imported
 
 import argparse
-import copy
 import json
 import time
 import warnings
@@ -28,11 +27,11 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed
 from quality import RESULTS, geometric_mean, share, stamp, standardise, store, timed_fit
-from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV, train_test_split
 from tables import fashion_mnist, known, listed
 
 from skae import AutoencoderTransformer, AutoencoderTransformerCV, reconstruction_error, reconstruction_scorer
+from skae._metrics import pca_errors_by_size
 
 SIZES = (1, 2, 4, 8, 16, 32)
 FOLDS = 5
@@ -78,12 +77,6 @@ def sizes_for(X):
     return [size for size in SIZES if size < X.shape[1] * 2 / 3]
 
 
-def truncated_pca(pca, size):
-    truncated = copy.copy(pca)
-    truncated.components_ = pca.components_[:size]
-    return truncated
-
-
 def rows_of_codes(ordered, codes, size):
     """What the reconstruction error of the fit cut to this size is of; one transform serves all sizes."""
     return ordered.truncate(size).inverse_transform(codes[:, :size])
@@ -93,13 +86,12 @@ def measure_errors(name, split, **options):
     """Errors of the ordered fit and of PCA at all sizes up to the largest, of dedicated fits at those of the list."""
     train, test = rows_of(name, split)
     sizes = sizes_for(train)
-    pca = PCA(sizes[-1], svd_solver="full").fit(train)
     ordered, seconds = timed_fit(AutoencoderTransformer(sizes[-1], ordered=True, random_state=split, **options), train)
     fits = [timed_fit(AutoencoderTransformer(size, random_state=split, **options), train) for size in sizes]
     every, codes = range(1, sizes[-1] + 1), ordered.transform(test)
     return {
         "sizes": sizes,
-        "pca_errors": [reconstruction_error(truncated_pca(pca, size), test) for size in every],
+        "pca_errors": pca_errors_by_size(sizes[-1], train, test).tolist(),
         "ordered_errors": [float(np.square(rows_of_codes(ordered, codes, size) - test).mean()) for size in every],
         "dedicated_errors": [reconstruction_error(dedicated, test) for dedicated, _ in fits],
         "ordered_seconds": seconds,

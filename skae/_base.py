@@ -138,7 +138,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             frame, net, code_scale, standardised = self._initialize(X)
         else:
             frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, self._frame.to_net(X)
-            net.prepare_pass(self._seed + self.n_iter_, _batch_size(self.batch_size, len(X)), self.learning_rate_init)
+            net.prepare_pass(self._seed + self.n_iter_, _batch_size(self.batch_size, len(X)))
         net.lr = self.learning_rate_init
         rows = self._dataset(X, standardised, frame, net.device)
         with self._training_scope(net):

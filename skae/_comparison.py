@@ -101,15 +101,7 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
         raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
     sizes, skipped = _usable_sizes(n_components, X.shape[1], min(len(train) for train, _ in folds))
 
-    in_order = [
-        name
-        for name, estimator in estimators.items()
-        if isinstance(estimator, AutoencoderTransformer) and estimator.ordered
-    ]
-    fits = [(name, sizes, fold) for name in in_order for fold in range(cv)]
-    fits += [
-        (name, [size], fold) for size in sizes for name in estimators if name not in in_order for fold in range(cv)
-    ]
+    fits = [(name, served, fold) for name, served in _served(estimators, sizes) for fold in range(cv)]
     sized = {
         (name, size): clone(estimator).set_params(**{_size_parameter(name, estimator): size})
         for size in sizes
@@ -167,6 +159,17 @@ def _usable_sizes(n_components, n_features, n_rows):
             f"the {n_rows} rows of the smallest training fold."
         )
     return usable, [size for size in sizes if size not in usable]
+
+
+def _served(estimators, sizes):
+    """Names of estimators and the sizes that a fit serves: all if components are in order, else one."""
+    in_order = [
+        name
+        for name, estimator in estimators.items()
+        if isinstance(estimator, AutoencoderTransformer) and estimator.ordered
+    ]
+    each = [(name, [size]) for size in sizes for name in estimators if name not in in_order]
+    return [(name, sizes) for name in in_order] + each
 
 
 def _size_parameter(name, estimator):

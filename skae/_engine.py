@@ -298,11 +298,10 @@ class Net(NeuralNet):
             self.module_.load_state_dict(best.weights)
         self.optimizer_ = self.schedule_ = None
 
-    def prepare_pass(self, seed, batch_size, lr):
-        """Seed the order of the rows, and the noise, of the next pass, and set its batches and its rate."""
+    def prepare_pass(self, seed, batch_size):
+        """Seed the order of the rows, and the noise, of the next pass, and set its batches."""
         self.iterator_train__generator.manual_seed(seed)
         self.batch_size = batch_size
-        self.lr = lr
 
     def train_once(self, rows):
         """One pass over the rows at a constant learning rate; the optimiser goes on where the last pass left it."""

@@ -26,8 +26,8 @@ _PROJECTIONS = 4
 # The share of max_iter that an ordered net trains, and how much faster: an epoch with a decoder a level costs two to
 # three of the others'.
 _ORDERED_SHARE, _ORDERED_RATE = 0.3, 2
-# What an error is told relative to, of the variance, at least.
-_LEAST_LEFT = 1e-4
+# What an error is told relative to, of the variance, at least: what is less weighs less.
+_LEAST_LEFT = 1e-7
 # "auto": the principal components that a net begins with explain this share, and are so many at most; components are
 # kept as far as any gain more than the last share.
 _AUTO_SHARE, _MOST_COMPONENTS, _LITTLE = 0.99, 64, 0.01
@@ -49,9 +49,9 @@ class AutoencoderTransformer(BaseNetTransformer):
     n_components : int, float or "auto", default=2
         Numbers in the code of a row, from 1 to the number of rows. More than columns makes an over-complete code. A
         share in (0, 1) asks for the fewest that explain that share of the variance of held-out rows (or, with a
-        `ConvergenceWarning`, for all that the net has: those with which PCA leaves half as much of the training rows),
-        "auto" for those up to where the share gains
-        less than 0.01 in all, of the 99 % of PCA and 64 at most. Both imply ``ordered=True``.
+        `ConvergenceWarning`, for all that the net has: those with which PCA leaves half as much of the training rows).
+        "auto" asks for the fewest after which all further ones, as many as PCA takes for 99 % and 64 at most, explain
+        less than 0.01 more. Both imply ``ordered=True``.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the encoder's hidden layers; the decoder's are the same backwards. "auto" is (256, 128), () a linear

@@ -52,6 +52,18 @@ def test_no_size_is_worse_than_pca_and_larger_ones_are_no_worse_than_smaller_one
     assert errors[7] < 0.75 * pca_error(8, *split)
 
 
+def test_a_size_at_which_pca_leaves_next_to_nothing_is_hardly_worse_than_pca():
+    rng = np.random.RandomState(0)
+    t = rng.uniform(-2, 2, size=(400, 3))
+    X = np.hstack([t, t**2, np.sin(2 * t)]) @ rng.normal(size=(9, 40)) + 1e-3 * rng.normal(size=(400, 40))
+    model = ordered(16, max_iter=200).fit(X[:300])
+    ratios = [
+        reconstruction_error(model.truncate(size), X[300:]) / pca_error(size, X[:300], X[300:]) for size in (4, 16)
+    ]
+    assert ratios[0] < 0.5
+    assert ratios[1] < 1.1
+
+
 def test_codes_of_a_size_are_the_first_columns(fitted, split):
     Z = fitted.transform(split[1])
     for size in (1, 3, 8, 12):
