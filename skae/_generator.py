@@ -14,12 +14,22 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
-from skae._base import BaseNetTransformer, build_own, torch_dtype
-from skae._density import MOST_CODES, code_density, draw_codes
+from skae._base import MOST_SIZED, BaseNetTransformer, build_own, torch_dtype
+from skae._density import MOST_CODES, code_density, draw_codes, leading_density
 from skae._engine import evaluation_batch, no_gradients
 from skae.likelihoods import LIKELIHOODS, Defence
-from skae.losses import NegativeELBO
-from skae.nn import VAE, Headed, fixed_draws, gaussian_kl, linear, sign_draws
+from skae.losses import NegativeELBO, NestedNegativeELBO
+from skae.nn import (
+    VAE,
+    Headed,
+    OrderedVAE,
+    doubling_levels,
+    fixed_draws,
+    gaussian_kl,
+    linear,
+    sign_draws,
+    stacked_linear,
+)
 from skae.starts import factor_analysis_start, likelier_start, probabilistic_pca_start
 
 # Draws a row in scores, or two for each component if that is more.
@@ -43,8 +53,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     Parameters
     ----------
-    n_components : int, default=2
-        Numbers in the code of a row, from 1 to the number of rows.
+    n_components : int or "auto", default=2
+        Numbers in the code of a row, from 1 to the number of rows. "auto" implies ``ordered=True`` and keeps the
+        components that are of use to held-out rows: the fewest whose bound is within one standard error of the best of
+        any number (paired by rows), of as many as PCA of the standardised columns takes for 99 % of the variance, 64
+        at most, and fewer than columns.
 
     likelihood : {"gaussian", "bernoulli"}, default="gaussian"
         Density of an entry given the code. "gaussian" has a mean and a noise variance, both of which depend on the
@@ -56,8 +69,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         200 columns, where EM would take long, and with no more rows than columns, which it would learn by heart),
         "pca" at probabilistic PCA, whose density is `PCA.score`'s, "random" with random weights; own modules then get
         X as it is. On at most 1,000 rows, and unless ``max_iter=0``, "factor_analysis" is probabilistic PCA as well
-        where cross-validation finds that likelier: few rows do not tell a noise for each column. With "bernoulli" the
+        where cross-validation finds that likelier: few rows do not tell a noise for each column. With components in
+        order it is probabilistic PCA of standardised columns, since factors have no order. With "bernoulli" the
         start is that of the rows after the logit: a good beginning, not an identity.
+
+    ordered : bool, default=False
+        Whether the first m numbers of a code are to be the code of a good model of m numbers, for every m: one fit for
+        all sizes, see `truncate`. Training maximises the mean bound of 1, 2, 4, ... and n_components numbers, which
+        have a decoder each and share the encoder. It has three tenths of ``max_iter`` epochs, at twice the rate, since
+        each takes longer. Needs a linear start; features of an own ``decoder`` serve all sizes and get codes whose last
+        numbers are zero.
 
     beta : float, default=1.0
         Weight of the KL term in training. Scores always have 1.
@@ -88,10 +109,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Rows a training step. "auto" is about a twelfth of the rows, from 32 to 128.
 
     learning_rate_init : float, default=3e-3
-        Peak of the one-cycle schedule of Adam's step in `fit`, the constant step in `partial_fit`.
+        Peak of the one-cycle schedule of Adam's step in `fit` (twice that with components in order), the constant step
+        in `partial_fit`.
 
     max_iter : int, default=200
-        Most epochs. 0 leaves the net at its start: the linear model.
+        Most epochs (three tenths of it with components in order). 0 leaves the net at its start: the linear model.
 
     early_stopping : bool, default=True
         Whether held-out rows choose the weights and end training; with a linear start these are a running average over
@@ -104,7 +126,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         The linear start is fitted on all rows.
 
     n_iter_no_change : int, default=20
-        Epochs without an improvement of more than ``tol`` after which training ends.
+        Epochs without an improvement of more than ``tol`` after which training ends; with components in order half of
+        all epochs, if that is more.
 
     tol : float, default=1e-4
         Relative to the best loss.
@@ -127,7 +150,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     Attributes
     ----------
     n_components_ : int
-        Numbers in a code.
+        Numbers in a code; how many "auto" came to.
 
     components_ : ndarray of shape (n_components_, n_features_in_)
         The decoder's linear path: what a unit of each code adds to a row, in units of X (after the logit, for
@@ -158,7 +181,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Epochs run.
 
     loss_curve_ : list of float
-        Training loss of each epoch: minus the ELBO of a row (with ``beta``), in nats, in units of X.
+        Training loss of each epoch: minus the ELBO of a row (with ``beta``), in nats, in units of X. With components in
+        order it is the mean over sizes.
 
     validation_loss_curve_ : list of float or None
         The same on held-out rows, but with the share of the linear models; None without early stopping and after
@@ -208,6 +232,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     under either. This needs what the refinement needs, and there is no share at ``max_iter=0``. Codes and
     reconstructions are the net's.
 
+    With components in order there is a model of each size. Those of 1, 2, 4, ... and n_components numbers start as
+    probabilistic PCA of so many; one between begins with the loadings of the next larger of these. Each refines its q,
+    from the leading numbers of the shared one, by its own bound. Codes are those of the largest size, cut [6]_.
+
     Each column is centred and divided by its standard deviation for the net; densities are told in X's units.
     Constant columns add nothing to a density and come back constant (from own modules that start at random, as these
     make them). Noise is kept from vanishing, since duplicated columns would make any density unbounded: a start's
@@ -231,6 +259,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     .. [5] Ghosh, P., Sajjadi, M. S. M., Vergari, A., Black, M. and Schoelkopf, B. (2020). From variational to
        deterministic autoencoders. arXiv:1903.12436
 
+    .. [6] Rippel, O., Gelbart, M. A. and Adams, R. P. (2014). Learning ordered representations with nested dropout.
+       arXiv:1402.0915
+
     Examples
     --------
     >>> from sklearn.datasets import load_breast_cancer
@@ -245,6 +276,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     """
 
     _scale_per_column = True
+    _linear_starts = ("factor_analysis", "pca")
 
     def __init__(
         self,
@@ -252,6 +284,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         *,
         likelihood="gaussian",
         start="factor_analysis",
+        ordered=False,
         beta=1.0,
         prior="normal",
         hidden_layer_sizes="auto",
@@ -274,6 +307,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self.n_components = n_components
         self.likelihood = likelihood
         self.start = start
+        self.ordered = ordered
         self.beta = beta
         self.prior = prior
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -387,7 +421,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             codes = draw_codes(self.prior_, n_samples, np.random.RandomState(seed))
         if not noise:
             return self._in_container(self._decode(codes))
-        module = copy.deepcopy(self.net_.inference_module(torch.float64)).cpu()
+        module = copy.deepcopy(self._model(self.net_, torch.float64)).cpu()
         defence = module.defence
 
         def draw(codes):
@@ -396,7 +430,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                 if defence is not None:
                     left = torch.rand(len(rows), generator=generator) < defence.share
                     normal = torch.randn(codes.shape, generator=generator, dtype=torch.float64)
-                    rows[left] = defence.draw(normal[left], generator)  # theirs is no mixture
+                    # Theirs is no mixture, and may have fewer numbers.
+                    rows[left] = defence.draw(normal[left, : defence.loadings.shape[2]], generator)
             return self._frame.from_net(rows.numpy())
 
         return self._in_container(self._map_rows(codes, draw, self.n_features_in_))
@@ -404,7 +439,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _densities(self, X, draws, bound):
         """``bound`` of each row, given the net's output at these draws, in units of X."""
         with no_gradients():
-            module = self.net_.inference_module(torch_dtype(X))
+            module = self._model(self.net_, torch_dtype(X))
         device = self.net_.device
         jacobian = self._log_unit(self._frame)
 
@@ -422,6 +457,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         # Larger blocks than elsewhere: many draws leave few rows to a small one, and calls have a price too.
         return self._map_rows(X, densities, 1, width=-(-len(draws) * X.shape[1] // 4))[:, 0]
+
+    def _model(self, net, dtype):
+        """The VAE of ``n_components_`` numbers."""
+        module = net.inference_module(dtype)
+        return module.at(self.n_components_) if self._design["ordered"] else module
 
     def _prior_gain(self, z):
         """log p(z) of the mixture minus that of the standard normal, of draws (n_draws, n, n_components)."""
@@ -451,9 +491,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _check_parameters(self):
         super()._check_parameters()
-        check.check_integer("n_components", self.n_components, 1)
+        check.check_n_components(self.n_components, takes_share=False)
         check.check_choice("likelihood", self.likelihood, LIKELIHOODS)
-        check.check_choice("start", self.start, ("factor_analysis", "pca", "random"))
+        check.check_choice("start", self.start, (*self._linear_starts, "random"))
+        self._check_order()
         check.check_real("beta", self.beta)
         check.check_choice("prior", self.prior, ("normal", "mixture"))
 
@@ -468,19 +509,31 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         return LIKELIHOODS[self._design["likelihood"]].link
 
     def _inverse_link(self, eta):
-        return self.net_.module_.likelihood.mean(eta)
+        return self._model(self.net_, eta.dtype).likelihood.mean(eta)
 
     def _objective(self, frame, module):
-        return NegativeELBO(module.likelihood, self._design["beta"], module.defence)
+        beta = self._design["beta"]
+        if not self._design["ordered"]:
+            return NegativeELBO(module.likelihood, beta, module.defence)
+        models = [module.at(size) for size in range(1, self._width + 1)]
+        return NestedNegativeELBO([NegativeELBO(model.likelihood, beta, model.defence) for model in models])
+
+    def _net_components(self, standardised):
+        n_components = super()._net_components(standardised)
+        if self._design["n_components"] != "auto":
+            return n_components
+        return max(1, min(n_components, *(n - 1 for n in standardised.shape)))  # or nothing were left to noise
 
     def _n_outputs(self, module):
-        return len(module.draws)
+        return len(sign_draws(self._width))
 
     def _evaluation_draws(self, device):
-        return sign_draws(self._design["n_components"]).to(device)
+        return sign_draws(self._width).to(device)
 
     def _own_correction(self, factory, n_in, n_out, generator, name, n_levels):
         own, width = build_own(factory, n_in, n_out, generator, name, any_width=True)
+        if n_levels:
+            return Headed(own, stacked_linear([width] * n_levels, width, n_out, generator))
         return Headed(own, linear(width, n_out, generator))
 
     def _log_unit(self, frame):
@@ -498,50 +551,73 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _build_module(self, n_features):
         design, generator = self._design, torch.Generator().manual_seed(self._seed)
-        n_components, widths = design["n_components"], design["hidden_layer_sizes"]
+        n_components, widths, kind = self._width, design["hidden_layer_sizes"], LIKELIHOODS[design["likelihood"]]
+        levels = doubling_levels(n_components) if design["ordered"] else ()
         encoder = self._coder(n_features, 2 * n_components, widths, design["encoder"], generator, "encoder")
-        likelihood = LIKELIHOODS[design["likelihood"]](n_features)
-        n_out = n_features * likelihood.n_parameters
-        decoder = self._coder(n_components, n_out, widths[::-1], design["decoder"], generator, "decoder")
+        n_out = n_features * kind.n_parameters
+        decoder = self._coder(n_components, n_out, widths[::-1], design["decoder"], generator, "decoder", levels)
         draws = self._evaluation_draws(torch.device("cpu"))
         exact = design["start"] != "random" and design["likelihood"] == "gaussian" and design["beta"] == 1
-        if not exact:
-            return VAE(encoder, decoder, likelihood, draws)
-        return VAE(encoder, decoder, likelihood, draws, _REFINEMENTS, Defence(2, n_features, n_components))
+        n_refinements = _REFINEMENTS if exact else 0
+        defences = [Defence(2, n_features, size) for size in levels or [n_components]] if exact else None
+        if levels:
+            likelihoods = [kind(n_features) for _ in range(n_components)]
+            return OrderedVAE(encoder, decoder, levels, likelihoods, n_refinements, defences)
+        return VAE(encoder, decoder, kind(n_features), draws, n_refinements, defences[0] if defences else None)
 
     def _start(self, module, frame, standardised, random_state):
         """Set the start's weights; codes have no unit but the prior's."""
-        n_components, gaussian = self._design["n_components"], self._design["likelihood"] == "gaussian"
-        with torch.no_grad():
-            module.likelihood.varies.copy_(torch.from_numpy(frame.spread > 0))
-        variance = torch.from_numpy(np.where(frame.spread > 0, frame.spread**2, 1))
-        floor = _NOISE_FLOOR * variance
-        if self._design["start"] == "random":
-            if gaussian:
-                module.likelihood.start_at(variance, floor)
+        n_components, start, ordered = self._width, self._design["start"], self._design["ordered"]
+        sizes = range(1, n_components + 1) if ordered else [n_components]
+        models = [module.at(size) for size in sizes] if ordered else [module]
+        varies = torch.from_numpy(frame.spread > 0)
+        for model in models:
+            model.likelihood.varies.copy_(varies)
+        variance = np.where(frame.spread > 0, frame.spread**2, 1)
+        if start == "random":
+            self._start_noise(module, variance, variance)
             return np.ones(n_components)
         data = standardised, frame.scale, n_components, random_state
-        if self._design["start"] == "pca":
-            model = probabilistic_pca_start(*data)
+        # In standard deviations: one noise in units of X would draw rows far off in columns of small ones.
+        pca = probabilistic_pca_start(standardised, np.ones(len(frame.scale)), n_components, random_state)
+        if start == "pca":
+            linear_model = probabilistic_pca_start(*data)
+        elif ordered:  # factors are in no order
+            linear_model = pca
         else:
-            model = likelier_start(*data) if self.max_iter else factor_analysis_start(*data)
-        if module.defence is not None and self.max_iter:
-            # In standard deviations: one noise in units of X would draw rows far off in columns of small ones.
-            models = model, probabilistic_pca_start(standardised, np.ones(len(frame.scale)), n_components, random_state)
-            loadings, noise = (torch.from_numpy(np.stack(parts)) for parts in zip(*models, strict=True))
-            module.defence.start_at(loadings, noise, module.likelihood.varies)
-        weight, variance = (torch.from_numpy(part) for part in model.posterior())
-        bias = torch.cat([torch.zeros(n_components, dtype=torch.float64), variance.log()])
+            linear_model = likelier_start(*data) if self.max_iter else factor_analysis_start(*data)
+        for size, model in zip(sizes, models, strict=True):
+            leading = linear_model.leading(size) if ordered else linear_model
+            self._start_noise(model, leading.noise, variance)
+            if ordered:
+                module.begin_at(size, *map(torch.from_numpy, leading.nearer_to_prior(linear_model)))
+        if models[-1].defence is not None and self.max_iter:
+            for defence in module.defences if ordered else [module.defence]:
+                rivals = linear_model, pca
+                if ordered:
+                    rivals = [model.leading(defence.loadings.shape[2]) for model in rivals]
+                loadings, noise = (torch.from_numpy(np.stack(parts)) for parts in zip(*rivals, strict=True))
+                defence.start_at(loadings, noise, varies)
+        weight, posterior_variance = (torch.from_numpy(part) for part in linear_model.posterior())
+        bias = torch.cat([torch.zeros(n_components, dtype=torch.float64), posterior_variance.log()])
         inputs = torch.from_numpy(np.stack([standardised.min(axis=0), standardised.max(axis=0)]))
         module.encoder.start_at(torch.cat([weight, torch.zeros_like(weight)]), bias, input_range=inputs)
-        loadings = torch.from_numpy(model.loadings)
-        if gaussian:
-            module.decoder.start_at(torch.cat([loadings, torch.zeros_like(loadings)]))
-            module.likelihood.start_at(torch.from_numpy(model.noise), floor)
+        loadings = torch.from_numpy(linear_model.loadings)
+        if ordered:
+            leading = [linear_model.leading(level).loadings for level in module.levels]
+            padded = [np.pad(part, ((0, 0), (0, n_components - part.shape[1]))) for part in leading]
+            loadings = torch.from_numpy(np.stack(padded))
+        if self._design["likelihood"] == "gaussian":
+            module.decoder.start_at(torch.cat([loadings, torch.zeros_like(loadings)], dim=-2))
         else:  # the output is on the link's own scale
             scale, location = torch.from_numpy(frame.scale), torch.from_numpy(frame.location)
             module.decoder.start_at(scale[:, None] * loadings, location)
         return np.ones(n_components)
+
+    def _start_noise(self, model, noise, variance):
+        """Let a Gaussian likelihood begin at this noise, and training keep it from vanishing beside the variance."""
+        if self._design["likelihood"] == "gaussian":
+            model.likelihood.start_at(*map(torch.from_numpy, (noise, _NOISE_FLOOR * variance)))
 
     def _split(self, X, X_val, standardised, frame, net):
         """As ever; and a share of the density for linear models, by the rule of succession.
@@ -549,8 +625,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Of a net that describes n held-out rows well, one row in n + 2 is expected to be one that it does not.
         """
         rows, held_out = super()._split(X, X_val, standardised, frame, net)
-        if held_out is not None and self.max_iter and net.module_.defence is not None:
-            net.module_.defence.share.fill_(1 / (len(held_out) + 2))
+        if held_out is not None and self.max_iter:
+            for module in net.module_.modules():
+                if isinstance(module, Defence):
+                    module.share.fill_(1 / (len(held_out) + 2))
         return rows, held_out
 
     def _hold_out(self, net, standardised, n_held_out, rng):
@@ -560,40 +638,80 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         """
         if self._design["likelihood"] != "gaussian" or self._design["start"] == "random":
             return super()._hold_out(net, standardised, n_held_out, rng)
-        module, misfit = net.module_, np.empty(len(standardised))
+        module = net.module_.at(self._width) if self._design["ordered"] else net.module_
+        misfit = np.empty(len(standardised))
         with torch.no_grad():
             (to_code, code), (to_row, row) = module.encoder.linear_map(), module.decoder.linear_map()
         for rows in gen_batches(len(standardised), evaluation_batch(standardised.shape[1])):
             x = torch.from_numpy(standardised[rows]).to(net.device, torch.float64)
             with torch.no_grad():
-                z = (x @ to_code.T + code)[:, : self._design["n_components"]]
+                z = (x @ to_code.T + code)[:, : self._width]
                 misfit[rows] = (z.square().sum(1) / 2 - module.likelihood(z @ to_row.T + row, x)).numpy(force=True)
         order = rng.permutation(len(misfit))  # chance decides among equals
         order = order[np.argsort(misfit[order], kind="stable")]
         return np.array([rng.choice(group) for group in np.array_split(order, n_held_out)])
 
+    def _set_size(self, net, rows):
+        super()._set_size(net, rows)
+        if self.n_components == "auto":
+            bounds = self._bounds_by_size(net, rows)
+            short = bounds[:, [bounds.mean(axis=0).argmax()]] - bounds
+            within = short.mean(axis=0) <= short.std(axis=0) / np.sqrt(len(short))
+            self.n_components_ = int(within.argmax()) + 1
+
+    def _bounds_by_size(self, net, rows):
+        """Bounds of 1,000 of these rows at most, cut to each size, with the encoder's own q: (n_rows, n_sizes)."""
+        drawn = np.random.RandomState(self._seed).permutation(len(rows))[:MOST_SIZED]
+        inputs, targets = (part.double() for part in rows[torch.from_numpy(drawn).to(net.device)])
+        at_once, bounds = evaluation_batch(net.width), []
+        for size in range(1, self._width + 1):
+            model, objective = net.module_.at(size), net.criterion_.objectives[size - 1].eval()
+            model.n_refinements, noise = 0, sign_draws(size).to(net.device)
+            with torch.no_grad():
+                batches = zip(inputs.split(at_once), targets.split(at_once), strict=True)
+                bounds.append(torch.cat([objective.bound(model(x, noise), target) for x, target in batches]))
+        return torch.stack(bounds, dim=1).numpy(force=True)
+
     def _store(self, net, frame, code_scale, rows, best=None, held_out=None):
         super()._store(net, frame, code_scale, rows, best, held_out)
-        module = net.inference_module(torch.float64)
-        gaussian = self._design["likelihood"] == "gaussian"
-        kl, noise = 0.0, 0.0
-        for x, _ in net.get_iterator(rows, training=False):
-            with torch.no_grad():
-                q = module.guess(x.double())
-                kl = kl + gaussian_kl(*q).sum(0)
-                if gaussian:
-                    noise = noise + module.likelihood.variance(module.decode(q.mean)).sum(0)
         if best is None:  # partial_fit leaves the prior as it is
             self.prior_ = getattr(self, "prior_", None)
         else:
             back_at_start = (self.early_stopping or net.outcome_ == "diverged") and best.loss == best.start_loss
             mixed = self.prior == "mixture" and self.n_iter_ > 0 and not back_at_start
-            self.prior_ = self._fit_prior(net, module, rows) if mixed else None
-        self.kl_per_component_ = (kl / len(rows)).numpy(force=True)
+            self.prior_ = self._fit_prior(net, self._model(net, torch.float64), rows) if mixed else None
+        codes, kl = self._guesses(net, rows)
+        self.kl_per_component_ = kl[: self.n_components_]
         self.active_components_ = self.kl_per_component_ > _ACTIVE
-        if gaussian:
-            variance = (noise / len(rows)).numpy(force=True)
-            self.noise_variance_ = np.where(frame.spread > 0, variance * frame.scale**2, 0)
+        self._set_noise(net, codes)
+        drawn = np.random.RandomState(self._seed).permutation(len(codes))[:MOST_CODES]
+        self._codes = codes[drawn] if self._design["ordered"] else None  # for `truncate`
+
+    def _guesses(self, net, rows):
+        """The encoder's codes of rows, and the mean KL of each component of its q from the prior."""
+        module, codes, kl = net.inference_module(torch.float64), [], 0.0
+        for x, _ in net.get_iterator(rows, training=False):
+            with torch.no_grad():
+                q = module.guess(x.double())
+                codes.append(q.mean.numpy(force=True))
+                kl = kl + gaussian_kl(*q).sum(0)
+        return np.concatenate(codes), (kl / len(rows)).numpy(force=True)
+
+    def _set_noise(self, net, codes):
+        if self._design["likelihood"] != "gaussian":
+            return
+        model, total = self._model(net, torch.float64), 0.0
+        for z in torch.from_numpy(codes[:, : self.n_components_]).split(evaluation_batch(net.width)):
+            with torch.no_grad():
+                total = total + model.likelihood.variance(model.decode(z.to(net.device))).sum(0)
+        variance = (total / len(codes)).numpy(force=True)
+        self.noise_variance_ = np.where(self._frame.spread > 0, variance * self._frame.scale**2, 0)
+
+    def _keep_leading(self, n_components):
+        self.kl_per_component_ = self.kl_per_component_[:n_components]
+        self.active_components_ = self.active_components_[:n_components]
+        self.prior_ = None if self.prior_ is None else leading_density(self.prior_, n_components)
+        self._set_noise(self.net_, self._codes)
 
     def _warn(self, net, nothing_better=False):
         if self.best_loss_ is None or self.active_components_.any() or net.outcome_ in ("diverged", "interrupted"):

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
-from skae._base import PRIVATE_STATE, BaseNetTransformer, build_own
+from skae._base import MOST_SIZED, BaseNetTransformer, build_own
 from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
 from skae.losses import LOSSES, ReconstructionObjective
 from skae.nn import Autoencoder, Gated, OrderedAutoencoder, doubling_levels
-from skae.starts import leading, n_components_for, pca_start
+from skae.starts import leading, pca_start
 
 # Steps from the encoder's code towards the nearest point of the decoder's surface.
 _PROJECTIONS = 4
-# The share of max_iter that an ordered net trains, and how much faster: an epoch with a decoder a level costs two to
-# three of the others'.
-_ORDERED_SHARE, _ORDERED_RATE = 0.3, 2
 # What an error is told relative to, of the variance, at least: what is less weighs less.
 _LEAST_LEFT = 1e-7
-# "auto": the principal components that a net begins with explain this share, and are so many at most; components are
-# kept as far as any gain more than the last share.
-_AUTO_SHARE, _MOST_COMPONENTS, _LITTLE = 0.99, 64, 0.01
-# Rows that decide what sizes are worth.
-_MOST_SIZED = 1000
+# "auto" keeps components as far as any explain more than this share.
+_LITTLE = 0.01
 # The least unit of training beside the scale of the data: rounding begins not far below.
 _SMALLEST_UNIT = 1e-7
 
@@ -237,6 +228,7 @@ class AutoencoderTransformer(BaseNetTransformer):
     True
     """
 
+    _linear_starts = ("pca",)
     _relative_loss = True
 
     def __init__(
@@ -328,43 +320,6 @@ class AutoencoderTransformer(BaseNetTransformer):
             return float(unexplained == 0)
         return float(1 - unexplained / total)
 
-    def truncate(self, n_components):
-        """The estimator with fewer components: its codes are the first columns, and the net is shared.
-
-        Parameters
-        ----------
-        n_components : int
-            From 1 to ``n_components_``.
-
-        Returns
-        -------
-        AutoencoderTransformer
-            Fitted. `fit` trains it anew; `partial_fit` is refused, since the net is not its own. A later `partial_fit`
-            of the estimator it comes from changes its codes, too.
-
-        Raises
-        ------
-        ValueError
-            If the components are not in order, which takes ``ordered=True``, a share or "auto".
-        """
-        check_is_fitted(self)
-        if not self._design["ordered"]:
-            raise ValueError(
-                f"The components of this {type(self).__name__} are in no order, so none can be left out. Fit it with "
-                "ordered=True."
-            )
-        n_components = check.check_integer("n_components", n_components, 1)
-        if n_components > self.n_components_:
-            raise ValueError(f"n_components={n_components} must be at most n_components_={self.n_components_}.")
-        truncated = clone(self).set_params(n_components=n_components)
-        fitted = [name for name in vars(self) if name.endswith("_") or name in PRIVATE_STATE]
-        vars(truncated).update({name: vars(self)[name] for name in fitted})
-        truncated.n_components_, truncated._is_cut = n_components, True
-        truncated.explained_variance_ratio_ = self.explained_variance_ratio_[:n_components]
-        truncated._code_density = None
-        truncated._set_components(self.net_)
-        return truncated
-
     def _warn(self, net, nothing_better=False):
         super()._warn(net, nothing_better)
         reached = self.explained_variance_ratio_.sum() if self._design["ordered"] else 1.0
@@ -446,15 +401,10 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def _check_parameters(self):
         super()._check_parameters()
-        check.check_n_components(self.n_components)
+        check.check_n_components(self.n_components, takes_share=True)
         check.check_choice("loss", self.loss, LOSSES)
-        check.check_choice("start", self.start, ("pca", "random"))
-        check.check_flag("ordered", self.ordered)
-        if self.start == "random" and (self.ordered or self._chooses_size()):
-            raise ValueError(
-                f"ordered={self.ordered} with n_components={self.n_components!r} asks for components in order, which a "
-                "start at random has not. Use start='pca', or ordered=False and an integer."
-            )
+        check.check_choice("start", self.start, (*self._linear_starts, "random"))
+        self._check_order()
         check.check_real("noise", self.noise)
         check.check_real("sparsity", self.sparsity)
 
@@ -463,30 +413,14 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def _new_design(self):
         design = {"loss": self.loss, "noise": self.noise, "sparsity": self.sparsity}
-        return super()._new_design() | design | {"ordered": self.ordered or self._chooses_size()}
-
-    def _chooses_size(self):
-        return not isinstance(self.n_components, Integral)
-
-    def _budget(self):
-        if not (self.ordered or self._chooses_size()):
-            return super()._budget()
-        epochs = math.ceil(_ORDERED_SHARE * self.max_iter)
-        return epochs, max(self.n_iter_no_change, epochs // 2)
-
-    def _peak_rate(self):
-        return super()._peak_rate() * (_ORDERED_RATE if self._design["ordered"] else 1)
-
-    def _net_components(self, standardised):
-        n_components = self._design["n_components"]
-        if isinstance(n_components, Integral):
-            return n_components
-        if n_components == "auto":
-            return min(n_components_for(standardised, _AUTO_SHARE), _MOST_COMPONENTS)
-        return n_components_for(standardised, (1 + n_components) / 2)
+        return super()._new_design() | design
 
     def _n_outputs(self, module):
         return len(module.levels) if self._design["ordered"] else 1
+
+    def _keep_leading(self, n_components):
+        self.explained_variance_ratio_ = self.explained_variance_ratio_[:n_components]
+        self._code_density = None
 
     def _linear_decoder(self, module):
         if not self._design["ordered"]:
@@ -516,7 +450,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         varies = torch.from_numpy(~self._frame.constant).to(net.device)
         mean = 0.0 if self._frame.link == "identity" else torch.from_numpy(self._frame.mean).to(net.device)
         errors, total = np.zeros(self._width), 0.0
-        drawn = np.random.RandomState(self._seed).permutation(len(rows))[:_MOST_SIZED]
+        drawn = np.random.RandomState(self._seed).permutation(len(rows))[:MOST_SIZED]
         inputs, targets = rows[torch.from_numpy(drawn).to(net.device)]
         rows_at_once = evaluation_batch(net.width)
         for x, target in zip(inputs.split(rows_at_once), targets.split(rows_at_once), strict=True):

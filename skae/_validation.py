@@ -25,14 +25,14 @@ def check_real(name, value, low=0.0, high=np.inf, *, open_low=False, extra=""):
     return float(value)
 
 
-def check_n_components(value):
-    """An integer of at least 1, a share in (0, 1), or "auto"."""
-    share = isinstance(value, Real) and not isinstance(value, Integral) and 0 < value < 1
+def check_n_components(value, *, takes_share):
+    """An integer of at least 1, "auto", or, where it is taken, a share in (0, 1)."""
+    share = takes_share and isinstance(value, Real) and not isinstance(value, Integral) and 0 < value < 1
     whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
     if not (share or whole or (isinstance(value, str) and value == "auto")):
         raise ValueError(
-            f"n_components={value!r} must be an integer of at least 1, a share of the variance to explain, in "
-            "(0, 1), or 'auto'."
+            f"n_components={value!r} must be an integer of at least 1"
+            f"{', a share of the variance to explain, in (0, 1)' if takes_share else ''}, or 'auto'."
         )
     return value
 

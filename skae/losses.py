@@ -6,7 +6,7 @@ A loss decides the output's *link*. With ``eta`` the decoder's output, the recon
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -147,10 +147,36 @@ class NegativeELBO(nn.Module):
         self.beta = beta
         self.defence = defence
 
-    def forward(self, output: VAEOutput, x: Tensor) -> Tensor:
+    def bound(self, output: VAEOutput, x: Tensor) -> Tensor:
+        """Of each row: (n,)."""
         log_likelihood = self.likelihood(output.eta, x).mean(0)
         kl = gaussian_kl(output.mean, output.log_var).sum(1)
         bound = log_likelihood - self.beta * kl
         if self.defence is not None and not self.training:
             bound = self.defence(bound, x)
-        return -bound.mean()
+        return bound
+
+    def forward(self, output: VAEOutput, x: Tensor) -> Tensor:
+        return -self.bound(output, x).mean()
+
+
+class NestedNegativeELBO(nn.Module):
+    """`NegativeELBO` of models of several sizes, their mean.
+
+    Parameters
+    ----------
+    objectives : sequence of NegativeELBO
+        Of the model of each size, from 1 on.
+
+    Shape
+    -----
+    outputs: a `VAEOutput` for each model that counts; x: (n, n_features); result: a scalar.
+    """
+
+    def __init__(self, objectives: Sequence[NegativeELBO]) -> None:
+        super().__init__()
+        self.objectives = nn.ModuleList(objectives)
+
+    def forward(self, outputs: Sequence[VAEOutput], x: Tensor) -> Tensor:
+        losses = [self.objectives[output.mean.shape[1] - 1](output, x) for output in outputs]
+        return torch.stack(losses).mean()

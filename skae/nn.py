@@ -6,10 +6,10 @@ the global one alone.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -165,13 +165,25 @@ class Gated(nn.Module):
 class Headed(nn.Sequential):
     """head(features(x)): a linear layer on top of a module of any width.
 
+    With a `StackedLinear` head, there is one for each level on top of one module.
+
     Shape
     -----
-    (n, n_in) -> (n, head.out_features)
+    (n, n_in) -> (n, head.out_features), with levels before n
     """
 
-    def __init__(self, features: nn.Module, head: nn.Linear) -> None:
+    def __init__(self, features: nn.Module, head: nn.Linear | StackedLinear) -> None:
         super().__init__(features, head)
+
+    def at(self, level: int) -> Headed:
+        """That of one level, which shares the module and this head."""
+        features, head = self
+        assert isinstance(head, StackedLinear)
+        return Headed(features, head.at(level))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features, head = self
+        return head(features(x) if x.ndim == 2 else features(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
 
     def silence(self) -> None:
         """Set the head, and so the output, to zero."""
@@ -251,7 +263,6 @@ class CorrectedLinear(nn.Module):
     def at(self, level: int) -> CorrectedLinear:
         """The map of one level, which shares these weights."""
         assert isinstance(self.path, StackedLinear)
-        assert isinstance(self.correction, MLP | Gated | None)
         one = CorrectedLinear(self.path.at(level), None if self.correction is None else self.correction.at(level))
         one.start_weight, one.start_bias = self.start_weight[level], self.start_bias[level]
         one.per_input, one.unit, one.low, one.high = self.per_input, self.unit[level], self.low, self.high
@@ -400,12 +411,58 @@ def doubling_levels(n_components: int) -> tuple[int, ...]:
     return tuple(levels) if n_components == 1 else (*levels, n_components)
 
 
-class OrderedAutoencoder(nn.Module):
-    r"""One encoder and a decoder for each of some levels: the first m numbers of a code are a code of m numbers.
+class Levels(nn.Module):
+    """A decoder for each of some levels: the first m numbers of a code are a code of m numbers.
 
     The decoder of a level takes as many numbers as the level says, or fewer, further ones set to zero, down to those of
-    the level below. Training cuts a quarter of the rows of a batch in this way, and evaluation none (nested dropout,
-    Rippel et al. 2014, arXiv:1402.0915, with the sizes that matter seen by all rows).
+    the level below.
+
+    Parameters
+    ----------
+    decoder : CorrectedLinear
+        One map a level, from n_components numbers.
+    levels : tuple of int
+        Increasing, from 1 to n_components.
+
+    Shape
+    -----
+    decode: (n, any number up to n_components) -> (n, n_out).
+    """
+
+    def __init__(self, decoder: CorrectedLinear, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.levels = levels
+
+    def decoder_of(self, size: int) -> CorrectedLinear:
+        """The decoder of codes of this size: that of the least level with room for it."""
+        return self.decoder.at(bisect_left(self.levels, size))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder_of(z.shape[1])(nn.functional.pad(z, (0, self.levels[-1] - z.shape[1])))
+
+    def outputs(self, z: Tensor, sizes: Tensor) -> Tensor:
+        """Of each level, rows decoded from their first so many numbers."""
+        kept = torch.arange(z.shape[-1], device=z.device) < sizes.unsqueeze(-1)
+        return self.decoder(z * kept)
+
+    def sizes(self, device: torch.device) -> Tensor:
+        """(n_levels, 1)"""
+        return torch.tensor(self.levels, device=device)[:, None]
+
+    def trained_sizes(self, counts: Tensor) -> Tensor:
+        """(n_levels, n): of each fourth count, the sizes down to the level below in turn; of others the level."""
+        level = self.sizes(counts.device)
+        between = level.diff(dim=0, prepend=torch.zeros_like(level[:1])) - 1
+        cut = level - 1 - (counts // 4) % between.clamp_min(1)
+        return torch.where((counts % 4 == 0) & (between > 0), cut, level)
+
+
+class OrderedAutoencoder(Levels):
+    r"""One encoder and a decoder for each of some levels.
+
+    Training cuts a quarter of the rows of a batch to fewer numbers than the level has, and evaluation none (nested
+    dropout, Rippel et al. 2014, arXiv:1402.0915, with the sizes that matter seen by all rows).
 
     In eval mode, if asked, a code is brought to where the outputs of all levels together are nearest to the row,
 
@@ -416,10 +473,8 @@ class OrderedAutoencoder(nn.Module):
     Parameters
     ----------
     encoder : nn.Module
-    decoder : CorrectedLinear
-        One map a level, from n_components numbers.
-    levels : tuple of int
-        Increasing, from 1 to n_components.
+    decoder, levels
+        As `Levels` has them.
     n_refinements : int, default=0
         Steps in eval mode.
 
@@ -439,10 +494,8 @@ class OrderedAutoencoder(nn.Module):
     def __init__(
         self, encoder: nn.Module, decoder: CorrectedLinear, levels: tuple[int, ...], n_refinements: int = 0
     ) -> None:
-        super().__init__()
+        super().__init__(decoder, levels)
         self.encoder = encoder
-        self.decoder = decoder
-        self.levels = levels
         self.n_refinements = n_refinements
         self.register_buffer("weights", torch.ones(levels[-1]))
         self.register_buffer("n_rows_seen", torch.zeros((), dtype=torch.long))  # in training
@@ -451,12 +504,12 @@ class OrderedAutoencoder(nn.Module):
         z = self.encoder(x)
         if self.training or not self.n_refinements:
             return z
-        sizes = self._sizes(z)
+        sizes = self.sizes(z.device)
         weights = self.weights[sizes - 1]
         curvature = (weights * self.decoder.start_weight.square().sum(1)).sum(0)
         inverse = torch.where(curvature > 0, 1 / curvature, 0)
         (z,) = descend(
-            lambda z: (weights * (self._outputs(z, sizes) - x).square().sum(2)).sum(0),
+            lambda z: (weights * (self.outputs(z, sizes) - x).square().sum(2)).sum(0),
             lambda _, gradients: [-0.5 * gradients[0] * inverse],
             [z],
             self.n_refinements,
@@ -464,34 +517,16 @@ class OrderedAutoencoder(nn.Module):
         )
         return z
 
-    def decoder_of(self, size: int) -> CorrectedLinear:
-        """The decoder of codes of this size: that of the least level with room for it."""
-        return self.decoder.at(bisect_left(self.levels, size))
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self.decoder_of(z.shape[1])(nn.functional.pad(z, (0, self.levels[-1] - z.shape[1])))
-
     def forward(self, x: Tensor) -> OrderedOutput:
         z = self.encode(x)
-        sizes = self._trained_sizes(z) if self.training else self._sizes(z)
-        return OrderedOutput(z, self._outputs(z, sizes), self.weights[sizes - 1].unsqueeze(-1))
+        sizes = self._next_sizes(len(z)) if self.training else self.sizes(z.device)
+        return OrderedOutput(z, self.outputs(z, sizes), self.weights[sizes - 1].unsqueeze(-1))
 
-    def _outputs(self, z: Tensor, sizes: Tensor) -> Tensor:
-        """Of each level, rows decoded from their first so many numbers."""
-        kept = torch.arange(z.shape[1], device=z.device) < sizes.unsqueeze(-1)
-        return self.decoder(z * kept)
-
-    def _sizes(self, z: Tensor) -> Tensor:
-        """(n_levels, 1)"""
-        return torch.tensor(self.levels, device=z.device)[:, None]
-
-    def _trained_sizes(self, z: Tensor) -> Tensor:
-        """(n_levels, n): of each fourth row, and rows are in no order, the sizes down to the level below in turn."""
-        level, row = self._sizes(z), self.n_rows_seen + torch.arange(len(z), device=z.device)
-        self.n_rows_seen += len(z)
-        between = level.diff(dim=0, prepend=torch.zeros_like(level[:1])) - 1
-        cut = level - 1 - (row // 4) % between.clamp_min(1)
-        return torch.where((row % 4 == 0) & (between > 0), cut, level)
+    def _next_sizes(self, n_rows: int) -> Tensor:
+        """(n_levels, n_rows): rows are in no order."""
+        counts = self.n_rows_seen + torch.arange(n_rows, device=self.n_rows_seen.device)
+        self.n_rows_seen += n_rows
+        return self.trained_sizes(counts)
 
 
 class Posterior(NamedTuple):
@@ -599,6 +634,123 @@ class VAE(nn.Module):
         return self.decode(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
 
 
+class LeadingVAE(VAE):
+    """The `VAE` of the leading numbers of a code, as many as ``draws`` has, of an encoder and a decoder of more.
+
+    The encoder's means are multiplied by ``shrinking``, and to its log-variances ``widening`` is added, both
+    (n_components,).
+    """
+
+    def __init__(self, shrinking: Tensor, widening: Tensor, *args: Any) -> None:
+        super().__init__(*args)
+        self.shrinking, self.widening = shrinking, widening
+
+    def guess(self, x: Tensor) -> Posterior:
+        mean, log_var = (part[:, : self.draws.shape[-1]] for part in super().guess(x))
+        return Posterior(mean * self.shrinking, log_var + self.widening)
+
+    def decode(self, z: Tensor) -> Tensor:
+        n_components = self.decoder.get_buffer("low").shape[0]
+        return super().decode(nn.functional.pad(z, (0, n_components - z.shape[1])))
+
+
+class OrderedVAE(Levels):
+    """A variational autoencoder of each size, all with the leading numbers of one encoder's q: a nested bound.
+
+    Sizes have a likelihood each, since what a smaller code leaves is noise to it, and with more noise a q is nearer to
+    the prior: ``shrinking`` and ``widening`` (n_components, n_components), of each size, are what means are multiplied
+    by and what is added to log-variances. Every fourth step of training cuts the codes of each level to a size between
+    it and the level below.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        n_features to 2 n_components columns: means, then log-variances.
+    decoder, levels
+        As `Levels` has them.
+    likelihoods : sequence of nn.Module
+        Of each size from 1 to n_components.
+    n_refinements
+        As in `VAE`: each size has its own, with `sign_draws`.
+    defences : sequence of nn.Module or None, default=None
+        Of each level; a size between levels has that of the level below.
+
+    Shape
+    -----
+    encode: (n, n_features) -> (n, n_components), the posterior mean of the largest size; decode: (n, any number up to
+    that) -> (n, n_out).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: CorrectedLinear,
+        levels: tuple[int, ...],
+        likelihoods: Sequence[nn.Module],
+        n_refinements: int = 0,
+        defences: Sequence[nn.Module] | None = None,
+    ) -> None:
+        super().__init__(decoder, levels)
+        self.encoder = encoder
+        self.likelihoods = nn.ModuleList(likelihoods)
+        self.defences = None if defences is None else nn.ModuleList(defences)
+        self.shrinking = nn.Parameter(torch.ones(levels[-1], levels[-1]))
+        self.widening = nn.Parameter(torch.zeros(levels[-1], levels[-1]))
+        self.n_refinements = n_refinements
+        self.n_steps_seen = 0  # in training
+
+    @torch.no_grad()
+    def begin_at(self, size: int, shrinking: Tensor, widening: Tensor) -> None:
+        """Let the q of this size begin nearer to the prior than that of the largest."""
+        self.shrinking[size - 1, :size] = shrinking
+        self.widening[size - 1, :size] = widening
+
+    def at(self, size: int) -> LeadingVAE:
+        """The model of codes of this size, which shares these weights."""
+        model = LeadingVAE(
+            self.shrinking[size - 1, :size],
+            self.widening[size - 1, :size],
+            self.encoder,
+            self.decoder_of(size),
+            self.likelihoods[size - 1],
+            sign_draws(size),
+            self.n_refinements,
+            None if self.defences is None else self.defences[bisect_right(self.levels, size) - 1],
+        )
+        return model.train(self.training)
+
+    def guess(self, x: Tensor) -> Posterior:
+        """The encoder's own q."""
+        return Posterior(*self.encoder(x).chunk(2, dim=-1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.at(self.levels[-1]).encode(x)
+
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[VAEOutput, ...]:
+        """Of each level, with ``noise`` (n_draws, n or 1, n_components), one draw in training.
+
+        In eval mode a level has draws of its own in place of more.
+        """
+        if not self.training:
+            models = map(self.at, self.levels)
+            return tuple(m(x, min(noise[..., : m.draws.shape[-1]], m.draws.to(x), key=len)) for m in models)
+        mean, log_var = self.guess(x)
+        sizes = self.trained_sizes(torch.tensor([self.n_steps_seen])).to(x.device)
+        self.n_steps_seen += 1
+        means, log_vars = mean * self.shrinking[sizes - 1], log_var + self.widening[sizes - 1]
+        z = means + (log_vars / 2).exp() * noise
+        parts = zip(sizes.flatten().tolist(), means, log_vars, z, self.outputs(z, sizes), strict=True)
+        return tuple(
+            VAEOutput(mean[:, :m], log_var[:, :m], z[None, :, :m], eta[None]) for m, mean, log_var, z, eta in parts
+        )
+
+    def get_extra_state(self) -> int:
+        return self.n_steps_seen
+
+    def set_extra_state(self, state: int) -> None:
+        self.n_steps_seen = state
+
+
 def fixed_draws(n_draws: int, n_components: int) -> Tensor:
     """Standard normal draws, always the same, with mean exactly zero and, if there are enough, identity covariance.
 
@@ -652,6 +804,7 @@ def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Par
     free = {id(p) for m in _corrected(module) for p in m.path.parameters()}
     free |= {id(m.bias) for m in module.modules() if isinstance(m, StackedLinear)}
     free |= {id(m.gate) for m in module.modules() if isinstance(m, Gated)}
+    free |= {id(p) for m in module.modules() if isinstance(m, OrderedVAE) for p in (m.shrinking, m.widening)}
     trainable = [p for p in module.parameters() if p.requires_grad]
     weights = [p for p in trainable if p.ndim > 1 and id(p) not in free]
     kept = {id(p) for p in weights}

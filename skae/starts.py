@@ -271,11 +271,37 @@ class LinearGaussian(NamedTuple):
     loadings: np.ndarray
     noise: np.ndarray
 
+    def leading(self, n_components):
+        """Of probabilistic PCA, that of the first components: the others are shared out among all columns' noise.
+
+        The maximum of the likelihood, as for any number of components: a variance that stays a component's loses, to
+        its noise, what the noise gains.
+        """
+        signal = np.square(self.loadings / np.sqrt(self.noise)[:, None]).sum(axis=0)  # over noise, of each
+        varying = self.loadings.any(axis=1)
+        n_left = np.count_nonzero(varying) - n_components
+        noise = 1 + signal[n_components:].sum() / n_left if n_left > 0 else 1.0
+        kept = signal[:n_components]
+        shrunk = np.sqrt(np.maximum(kept + 1 - noise, 0) / np.where(kept > 0, kept, 1))
+        return LinearGaussian(self.loadings[:, :n_components] * shrunk, np.where(varying, noise, 1) * self.noise)
+
     def posterior(self):
         """The matrix of the posterior mean (n_components, n_features) and the posterior variances (n_components,)."""
         weighted = self.loadings / self.noise[:, None]
         variance = 1 / (1 + np.einsum("jk,jk->k", self.loadings, weighted))
         return variance[:, None] * weighted.T, variance
+
+    def nearer_to_prior(self, larger):
+        """Of the posterior of the `leading` components of a larger model: the ratio of means, what log-variances gain.
+
+        The mean of z is w' x / noise times the variance, w a column of the loadings and (both) times one number.
+        """
+        (_, variance), (_, variance_before) = self.posterior(), larger.posterior()
+        n = self.loadings.shape[1]
+        before = np.square(larger.loadings[:, :n]).sum(axis=0)
+        ratio = np.sqrt(np.square(self.loadings).sum(axis=0) / np.where(before > 0, before, 1))
+        noise = (larger.noise / self.noise).min()  # of columns that do not vary it is one
+        return ratio * noise * variance / variance_before[:n], np.log(variance / variance_before[:n])
 
     def log_density(self, X):
         """Log-density of rows, in nats: that of the noise left at the posterior mean, and of that mean."""

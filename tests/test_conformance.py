@@ -66,6 +66,8 @@ CONFIGURATIONS = [
     quick_vae(encoder=own_coder, decoder=own_coder),
     quick_vae(encoder=own_coder, decoder=own_coder, start="random"),
     quick_vae(n_components=3, alpha=0.01),
+    quick_vae(n_components=3, ordered=True),
+    quick_vae(n_components="auto"),
     quick_vae(early_stopping=False, batch_size=4),
 ]
 

@@ -250,7 +250,7 @@ def test_levels_double(n, levels):
 
 def test_a_quarter_of_the_rows_has_every_size_between_levels_in_turn():
     net = OrderedAutoencoder(nn.Identity(), nn.Identity(), (1, 2, 4, 8))
-    sizes = torch.cat([net._trained_sizes(torch.zeros(n, 8)) for n in (1, 1, 5, 32, 9)], dim=1)
+    sizes = torch.cat([net._next_sizes(n) for n in (1, 1, 5, 32, 9)], dim=1)
     whole = torch.arange(48) % 4 > 0
     assert (sizes[:, whole] == torch.tensor([[1], [2], [4], [8]])).all()
     assert [sorted(set(level.tolist())) for level in sizes[:, ~whole]] == [[1], [2], [3], [5, 6, 7]]

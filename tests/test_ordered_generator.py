@@ -1,0 +1,230 @@
+"""Densities in order: one fit of a VAE, every number of components."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import scale
+from torch import nn
+
+from skae import VAEGenerator
+from skae._density import leading_density
+from skae.starts import probabilistic_pca_start
+
+SIZES = (1, 2, 3, 5, 8)
+
+
+def ordered(n_components=8, **parameters):
+    return VAEGenerator(n_components, ordered=True, **{"max_iter": 60, "random_state": 0} | parameters)
+
+
+@pytest.fixture(scope="module")
+def split(digits):
+    rng = np.random.RandomState(0)
+    X = digits + rng.uniform(0, 1, digits.shape)
+    return X[:800], X[800:1400]
+
+
+@pytest.fixture(scope="module")
+def fitted(split):
+    return ordered(prior="mixture").fit(split[0])
+
+
+def test_without_training_it_is_probabilistic_pca(scaled_table):
+    X = scaled_table[:200]
+    n_components = min(4, X.shape[1])
+    plain = VAEGenerator(n_components, start="pca", max_iter=0).fit(X)
+    model = ordered(n_components, start="pca", max_iter=0).fit(X)
+    np.testing.assert_allclose(model.score_samples(X), plain.score_samples(X), rtol=1e-9)
+    np.testing.assert_allclose(model.transform(X), plain.transform(X), rtol=1e-9)
+    np.testing.assert_allclose(model.components_, plain.components_)
+    np.testing.assert_allclose(model.noise_variance_, plain.noise_variance_)
+
+
+def test_without_training_the_default_is_probabilistic_pca_of_standardised_columns(scaled_table):
+    X = scaled_table[:200][:, np.ptp(scaled_table[:200], axis=0) > 0]
+    scores = ordered(3, max_iter=0).fit(X).score_samples(X)
+    expected = PCA(3).fit(scale(X)).score_samples(scale(X)) - np.log(X.std(axis=0)).sum()
+    np.testing.assert_allclose(scores, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_without_training_a_size_is_probabilistic_pca_of_that_size(scaled_table):
+    X = scaled_table[:200][:, np.ptp(scaled_table[:200], axis=0) > 0]
+    model = ordered(min(8, X.shape[1] - 1), start="pca", max_iter=0).fit(X)
+    for size in model.net_.module_.levels:
+        cut, plain = model.truncate(size), VAEGenerator(size, start="pca", max_iter=0).fit(X)
+        np.testing.assert_allclose(cut.components_, plain.components_, atol=1e-9 * np.abs(plain.components_).max())
+        np.testing.assert_allclose(cut.noise_variance_, plain.noise_variance_)
+        bound, exact = cut.score_samples(X), PCA(size).fit(X).score_samples(X)
+        np.testing.assert_allclose(bound, exact, atol=1e-4 * np.abs(exact).max())
+
+
+def test_leading_probabilistic_pca_is_that_of_fewer_components():
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(200, 4)) @ rng.normal(size=(4, 7)) + rng.normal(size=(200, 7))
+    X[:, 3] = 0
+    X -= X.mean(axis=0)
+    units = rng.uniform(0.5, 2, 7)
+    for size in (1, 3, 5):
+        leading = probabilistic_pca_start(X, units, 5, None).leading(size)
+        dedicated = probabilistic_pca_start(X, units, size, None)
+        np.testing.assert_allclose(leading.loadings, dedicated.loadings, atol=1e-9)
+        np.testing.assert_allclose(leading.noise, dedicated.noise)
+
+
+def test_every_size_gains_on_factor_analysis_and_larger_sizes_gain_more(fitted, split):
+    scores = [fitted.truncate(size).score(split[1]) for size in SIZES]
+    linear = [FactorAnalysis(size).fit(split[0]).score(split[1]) for size in SIZES]
+    assert (np.array(scores) > np.array(linear) + 3).all()
+    assert scores == sorted(scores)
+
+
+def test_codes_of_a_size_are_the_first_columns(fitted, split):
+    Z = fitted.transform(split[1])
+    for size in SIZES:
+        cut = fitted.truncate(size)
+        assert cut.n_components_ == size
+        assert cut.net_ is fitted.net_
+        np.testing.assert_array_equal(cut.transform(split[1]), Z[:, :size])
+        assert cut.inverse_transform(Z[:, :size]).shape == split[1].shape
+        assert cut.components_.shape == (size, 64)
+        assert cut.kl_per_component_.shape == cut.active_components_.shape == (size,)
+
+
+def test_a_size_is_sampled_and_scored_under_its_own_prior(fitted, split):
+    assert fitted.prior_ is not None
+    for size in (1, 3, 8):
+        cut = fitted.truncate(size)
+        assert cut.prior_.means_.shape[1] == size
+        rows = cut.sample(400, random_state=0)
+        assert np.abs(rows.mean(axis=0) - split[0].mean(axis=0)).max() < 2.5
+        assert cut.score(rows) > cut.score(split[0][:, ::-1])
+        assert (cut.log_likelihood(split[1][:50]) >= cut.score_samples(split[1][:50]) - 1).all()
+
+
+def test_a_fit_with_less_says_where_its_noise_is(fitted):
+    noise = [fitted.truncate(size).noise_variance_.mean() for size in SIZES]
+    assert noise == sorted(noise, reverse=True)
+    np.testing.assert_allclose(fitted.truncate(8).noise_variance_, fitted.noise_variance_)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_auto_keeps_the_components_in_use():
+    rng = np.random.RandomState(0)
+    directions = rng.normal(size=(3, 12))
+    directions *= 1.5 / np.linalg.norm(directions, axis=0)  # all columns have one variance, as their noise has
+    X = rng.normal(size=(600, 3)) @ directions + rng.normal(size=(600, 12))
+    model = VAEGenerator("auto", max_iter=10, random_state=0).fit(X)
+    assert model.n_components == "auto"
+    assert model.n_components_ == 3 == model.transform(X).shape[1]
+    assert model.active_components_.all()
+    smaller, larger = (VAEGenerator(n, max_iter=0).fit(X).score(X) for n in (2, 3))
+    assert smaller < model.score(X) - 0.1
+    assert model.score(X) == pytest.approx(larger, abs=0.2)
+    assert not hasattr(VAEGenerator("auto"), "partial_fit")
+
+
+def test_auto_of_columns_with_nothing_in_common_keeps_one():
+    X = np.random.RandomState(0).normal(size=(400, 6))
+    with pytest.warns(ConvergenceWarning):
+        assert VAEGenerator("auto", max_iter=5, random_state=0).fit(X).n_components_ < 6
+
+
+def test_pickles_know_every_size(fitted, split):
+    again = pickle.loads(pickle.dumps(fitted))
+    for size in (1, 5, 8):
+        one, other = fitted.truncate(size), again.truncate(size)
+        np.testing.assert_allclose(other.score_samples(split[1]), one.score_samples(split[1]), rtol=1e-9)
+        np.testing.assert_allclose(other.noise_variance_, one.noise_variance_)
+        np.testing.assert_array_equal(other.sample(3, random_state=0), one.sample(3, random_state=0))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"hidden_layer_sizes": ()},
+        {"beta": 0.5},
+        {"start": "pca"},
+        {"early_stopping": False},
+        {"alpha": 0.1},
+        {"n_components": 1},
+        {"n_components": 9},
+        {"encoder": lambda n_in, n_out: nn.Linear(n_in, 5), "decoder": lambda n_in, n_out: nn.Linear(n_in, 7)},
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_it_goes_with_the_other_parameters(curve, parameters):
+    model = ordered(**{"n_components": 4, "max_iter": 20} | parameters).fit(curve)
+    assert np.isfinite(model.loss_curve_).all()
+    for size in (1, model.n_components_):
+        assert np.isfinite(model.truncate(size).score(curve))
+        assert model.truncate(size).sample(5).shape == (5, 5)
+
+
+def test_it_goes_with_rows_in_the_unit_interval(digits):
+    X = digits[:400] / 16
+    model = ordered(6, likelihood="bernoulli", max_iter=20).fit(X)
+    scores = [model.truncate(size).score(X) for size in (1, 3, 6)]
+    assert scores == sorted(scores)
+    assert set(np.unique(model.truncate(3).sample(5))) == {0.0, 1.0}
+
+
+def test_constant_columns_come_back_at_every_size(curve):
+    X = np.column_stack([curve, np.full(len(curve), 7.0)])
+    model = ordered(3, max_iter=20).fit(X)
+    for size in (1, 2, 3):
+        assert (model.truncate(size).sample(4)[:, -1] == 7.0).all()
+        assert model.truncate(size).noise_variance_[-1] == 0
+
+
+def test_partial_fit_goes_on(split):
+    model = ordered(4, max_iter=20).fit(split[0])
+    before = model.transform(split[1])
+    model.partial_fit(split[0])
+    assert not np.array_equal(model.transform(split[1]), before)
+    with pytest.raises(ValueError, match="that of the estimator this one was truncated from"):
+        model.truncate(2).partial_fit(split[0])
+
+
+def test_own_steps_go_on_where_a_pickle_left_them(split):
+    model = ordered(4).partial_fit(split[0])
+    again = pickle.loads(pickle.dumps(model))
+    for m in (model, again):
+        m.partial_fit(split[0])
+    np.testing.assert_allclose(again.transform(split[1]), model.transform(split[1]), rtol=1e-6)
+
+
+def test_a_mixtures_leading_density_is_its_marginal():
+    rng = np.random.RandomState(0)
+    codes = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 3)) + np.arange(3)
+    mixture = GaussianMixture(2, random_state=0).fit(codes)
+    leading = leading_density(mixture, 2)
+    expected = sum(
+        w * multivariate_normal(m[:2], c[:2, :2]).pdf(codes[:, :2])
+        for w, m, c in zip(mixture.weights_, mixture.means_, mixture.covariances_, strict=True)
+    )
+    np.testing.assert_allclose(leading.score_samples(codes[:, :2]), np.log(expected))
+    assert np.abs(leading.sample(2000)[0].mean(axis=0) - codes[:, :2].mean(axis=0)).max() < 0.3
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_components": 0.9}, "n_components=0.9 must be an integer of at least 1, or 'auto'"),
+        ({"ordered": 1}, "ordered=1 must be True or False"),
+        ({"ordered": True, "start": "random"}, "Use start='factor_analysis', or ordered=False"),
+        ({"n_components": "auto", "start": "random"}, "asks for components in order"),
+    ],
+)
+def test_wrong_parameters_are_named(curve, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        VAEGenerator(**parameters).fit(curve)
+
+
+def test_components_in_no_order_cannot_be_left_out(curve):
+    with pytest.raises(ValueError, match="components of this VAEGenerator are in no order"):
+        VAEGenerator(max_iter=0).fit(curve).truncate(1)
