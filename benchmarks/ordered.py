@@ -3,12 +3,13 @@
 On each table and split one `AutoencoderTransformer(ordered=True)` of the largest size is truncated to every other, and
 stands beside PCA and beside a default autoencoder fitted for that size alone: held-out errors, and seconds. Then
 `AutoencoderTransformerCV` stands beside a grid search of default autoencoders: seconds, and the size chosen by the best
-mean error of five folds and by the rule of one standard error.
+mean error of five folds and by the rule of one standard error. And one `VAEGenerator(ordered=True)` stands beside
+a VAE fitted for each size alone, and the better of probabilistic PCA and factor analysis: nats of a held-out row.
 
-Columns are standardised by the training rows and clipped, as for `make quality`; Fashion-MNIST is 5,000 of its images,
-grey levels from 0 to 1, and its splits differ by the seed alone. A cell is a table at a size; its ratios, and those of
-seconds, are geometric means over splits. Prints a summary and writes every measurement to benchmarks/results, JSON and
-Markdown. ``--quick`` only shows that everything runs and writes nothing.
+Columns are standardised by the training rows and clipped, as for `make quality`, and get a little noise for densities;
+Fashion-MNIST is 5,000 of its images, grey levels from 0 to 1, and its splits differ by the seed alone. A cell is a
+table at a size; its ratios, and those of seconds, are geometric means over splits. Prints a summary and writes every
+measurement to benchmarks/results, JSON and Markdown. ``--quick`` only shows that everything runs and writes nothing.
 """
 
 from __future__ import annotations
@@ -26,11 +27,18 @@ from functools import partial
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from quality import RESULTS, geometric_mean, share, stamp, standardise, store, timed_fit
+from quality import NOISE, RESULTS, geometric_mean, share, stamp, standardise, store, timed_fit
+from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.model_selection import GridSearchCV, train_test_split
 from tables import fashion_mnist, known, listed
 
-from skae import AutoencoderTransformer, AutoencoderTransformerCV, reconstruction_error, reconstruction_scorer
+from skae import (
+    AutoencoderTransformer,
+    AutoencoderTransformerCV,
+    VAEGenerator,
+    reconstruction_error,
+    reconstruction_scorer,
+)
 from skae._metrics import pca_errors_by_size
 
 SIZES = (1, 2, 4, 8, 16, 32)
@@ -126,7 +134,25 @@ def measure_search(name, split, **options):
     return record
 
 
-MEASURES = {"errors": measure_errors, "search": measure_search}
+def measure_densities(name, split, **options):
+    """Nats of a held-out row under the ordered VAE at each size, a VAE of that size, and the better linear model."""
+    rng = np.random.RandomState(split)
+    train, test = (rows + NOISE * rng.normal(size=rows.shape) for rows in rows_of(name, split))
+    sizes = sizes_for(train)
+    ordered, seconds = timed_fit(VAEGenerator(sizes[-1], ordered=True, random_state=split, **options), train)
+    fits = [timed_fit(VAEGenerator(size, random_state=split, **options), train) for size in sizes]
+    linear = [[kind(size).fit(train).score(test) for kind in (PCA, FactorAnalysis)] for size in sizes]
+    return {
+        "sizes": sizes,
+        "linear_scores": [float(max(scores)) for scores in linear],
+        "ordered_scores": [ordered.truncate(size).score(test) for size in sizes],
+        "dedicated_scores": [dedicated.score(test) for dedicated, _ in fits],
+        "ordered_seconds": seconds,
+        "dedicated_seconds": [seconds for _, seconds in fits],
+    }
+
+
+MEASURES = {"errors": measure_errors, "search": measure_search, "densities": measure_densities}
 
 
 def warm_up():
@@ -216,14 +242,27 @@ def choices(records):
         yield found
 
 
+def densities(records):
+    """One dictionary a table at a size: nats, the mean over splits, and seconds of the ordered fit over all others'."""
+    for table, rows in by_table(records, "densities").items():
+        over = geometric_mean([row["ordered_seconds"] / np.sum(row["dedicated_seconds"]) for row in rows])
+        for i, size in enumerate(rows[0]["sizes"]):
+            kinds = ("linear", "ordered", "dedicated")
+            found = {kind: float(np.mean([row[f"{kind}_scores"][i] for row in rows])) for kind in kinds}
+            gains = {f"over_{kind}": found["ordered"] - found[kind] for kind in ("linear", "dedicated")}
+            yield {"table": table, "size": size, **found, **gains, "seconds_over_all": over}
+
+
 def summary(records):
     """What came out, line by line, beside what was asked for."""
-    tables, found = list(tables_of(records)), list(choices(records))
+    tables, found, nats = list(tables_of(records)), list(choices(records)), list(densities(records))
     if tables:
         yield from summary_of_errors(list(cells(records)))
         yield from summary_of_tables(tables)
     if found:
         yield from summary_of_search(found)
+    if nats:
+        yield from summary_of_densities(nats)
 
 
 def named(cell, key):
@@ -288,6 +327,19 @@ def summary_of_search(found):
         yield f"Further off, by {rule}: {', '.join(far) or 'none'}."
 
 
+def summary_of_densities(found):
+    linear, dedicated = (np.array([cell[key] for cell in found]) for key in ("over_linear", "over_dedicated"))
+    over = {cell["table"]: cell["seconds_over_all"] for cell in found}
+    yield (
+        f"Ordered VAE, nats above the better of probabilistic PCA and factor analysis: median {np.median(linear):.2f} "
+        f"of {len(linear)} cells, positive in {share(linear > 0)}; worst {linear.min():.2f}."
+    )
+    yield (
+        f"Ordered VAE, nats above a VAE of that size: median {np.median(dedicated):.2f}, worst {dedicated.min():.2f}, "
+        f"best {dedicated.max():.2f}; seconds over those of a fit for each: median {np.median(list(over.values())):.2f}."
+    )
+
+
 def markdown(records, lines, made):
     yield f"# One ordered fit, {made['date']}\n"
     yield "Written by `make ordered`. " + "; ".join(f"{name} {value}" for name, value in made.items()) + ".\n"
@@ -299,6 +351,8 @@ def markdown(records, lines, made):
     columns = ("n_sizes", "search_seconds", "grid_seconds", "over_grid", "search_one_error", "grid_one_error",
                "search_best_mean", "grid_best_mean")  # fmt: skip
     yield from page("Search: sizes chosen by one standard error and by the best mean", choices(records), columns)
+    columns = ("size", "linear", "ordered", "dedicated", "over_linear", "over_dedicated", "seconds_over_all")
+    yield from page("Densities: nats of a held-out row", densities(records), columns)
 
 
 def page(title, found, columns):
@@ -313,11 +367,11 @@ def page(title, found, columns):
 
 
 def plan(names, splits, only):
-    """The jobs; a search, and Fashion-MNIST, at the first split alone, and that last."""
+    """The jobs; a search, densities and Fashion-MNIST at the first split alone, and that last."""
     errors = [("errors", name, split) for split in splits for name in names if name != FASHION]
-    search = [("search", name, splits[0]) for name in names if name != FASHION]
+    once = [(mode, name, splits[0]) for mode in ("search", "densities") for name in names if name != FASHION]
     images = [("errors", FASHION, splits[0])] if FASHION in names else []
-    return [job for job in errors + search + images if only in (None, job[0])]
+    return [job for job in errors + once + images if only in (None, job[0])]
 
 
 def tables_and_splits(arguments):

@@ -149,7 +149,8 @@ def test_one_ordered_fit_is_measured_at_every_size(ordered):
     assert any("of 2 cells" in line for line in lines)
     assert any("of 1 tables" in line for line in lines)
     page = "\n".join(ordered.markdown(records, lines, {"date": "today"}))
-    assert page.count("\n| iris |") == 4
+    assert page.count("\n| iris |") == 6
+    assert [(cell["table"], cell["size"]) for cell in ordered.densities(records)] == [("iris", 1), ("iris", 2)]
     assert ordered.rise(np.array([4.0, 1.0, 2.0, 0.5, 1.5])) == 3
     means, deviations = [2.0, 1.2, 1.0, 1.1], [9.0, 9.0, 0.5, 9.0]
     assert [ordered.choice(means, deviations, rule) for rule in (True, False)] == [1, 2]
