@@ -336,7 +336,7 @@ def summary_of_densities(found):
     )
     yield (
         f"Ordered VAE, nats above a VAE of that size: median {np.median(dedicated):.2f}, worst {dedicated.min():.2f}, "
-        f"best {dedicated.max():.2f}; seconds over those of a fit for each: median {np.median(list(over.values())):.2f}."
+        f"best {dedicated.max():.2f}; seconds over theirs: median {np.median(list(over.values())):.2f}."
     )
 
 
