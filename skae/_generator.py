@@ -59,10 +59,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         any number (paired by rows), of as many as PCA of the standardised columns takes for 99 % of the variance, 64
         at most, and fewer than columns.
 
-    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
+    likelihood : {"gaussian", "bernoulli", "poisson", "negative_binomial"}, default="gaussian"
         Density of an entry given the code. "gaussian" has a mean and a noise variance, both of which depend on the
         code; in the linear start a column's variance is the same for all. "bernoulli" is for X in
-        [0, 1], of zeros and ones if its scores are to be probabilities; the net sees X after a logit.
+        [0, 1], of zeros and ones if its scores are to be probabilities; the net sees X after a logit. "poisson" and
+        "negative_binomial" are for counts, which the net sees after a logarithm; the latter has a dispersion a column,
+        for counts that vary more than a Poisson of the same mean.
 
     start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
         "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence (at probabilistic PCA above
@@ -70,8 +72,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         "pca" at probabilistic PCA, whose density is `PCA.score`'s, "random" with random weights; own modules then get
         X as it is. On at most 1,000 rows, and unless ``max_iter=0``, "factor_analysis" is probabilistic PCA as well
         where cross-validation finds that likelier: few rows do not tell a noise for each column. With components in
-        order it is probabilistic PCA of standardised columns, since factors have no order. With "bernoulli" the
-        start is that of the rows after the logit: a good beginning, not an identity.
+        order it is probabilistic PCA of standardised columns, since factors have no order. With other
+        likelihoods the start is that of the rows after the logit or logarithm: a good beginning, not an identity.
 
     ordered : bool, default=False
         Whether the first m numbers of a code are to be the code of a good model of m numbers, for every m: one fit for
@@ -153,8 +155,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Numbers in a code; how many "auto" came to.
 
     components_ : ndarray of shape (n_components_, n_features_in_)
-        The decoder's linear path: what a unit of each code adds to a row, in units of X (after the logit, for
-        "bernoulli"); the loadings at ``max_iter=0``. Missing if an own decoder is the whole decoder.
+        The decoder's linear path: what a unit of each code adds to a row, in units of X (after the logit or
+        logarithm, where the likelihood has one); the loadings at ``max_iter=0``. Missing if an own decoder is the whole
+        decoder.
 
     prior_ : GaussianMixture or None
         The density of codes with ``prior="mixture"``, if held-out codes are likelier under it than under the standard
@@ -162,7 +165,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     noise_variance_ : ndarray of shape (n_features_in_,)
         Noise variance of each column, the mean over the encoder's codes of the training rows, in units of X squared;
-        zero for constant columns. Missing for "bernoulli".
+        zero for constant columns. Only for "gaussian".
 
     kl_per_component_ : ndarray of shape (n_components_,)
         How far the encoder's posterior of each component is from the standard normal, in nats, the mean over the
@@ -500,10 +503,18 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _check_values(self, X):
         likelihood = self._design["likelihood"] if hasattr(self, "_design") else self.likelihood
-        check.check_range(X, "likelihood", likelihood)
+        if likelihood in check.COUNTS:
+            check.check_counts(X, likelihood)
+        else:
+            check.check_range(X, "likelihood", likelihood)
 
     def _new_design(self):
         return super()._new_design() | {"likelihood": self.likelihood, "beta": self.beta}
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = self.likelihood in check.COUNTS
+        return tags
 
     def _link(self):
         return LIKELIHOODS[self._design["likelihood"]].link
@@ -575,7 +586,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             model.likelihood.varies.copy_(varies)
         variance = np.where(frame.spread > 0, frame.spread**2, 1)
         if start == "random":
-            self._start_noise(module, variance, variance)
+            self._start_noise(module, frame, variance, variance)
             return np.ones(n_components)
         data = standardised, frame.scale, n_components, random_state
         # In standard deviations: one noise in units of X would draw rows far off in columns of small ones.
@@ -588,7 +599,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             linear_model = likelier_start(*data) if self.max_iter else factor_analysis_start(*data)
         for size, model in zip(sizes, models, strict=True):
             leading = linear_model.leading(size) if ordered else linear_model
-            self._start_noise(model, leading.noise, variance)
+            self._start_noise(model, frame, leading.noise, variance)
             if ordered:
                 module.begin_at(size, *map(torch.from_numpy, leading.nearer_to_prior(linear_model)))
         if models[-1].defence is not None and self.max_iter:
@@ -614,10 +625,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             module.decoder.start_at(scale[:, None] * loadings, location)
         return np.ones(n_components)
 
-    def _start_noise(self, model, noise, variance):
-        """Let a Gaussian likelihood begin at this noise, and training keep it from vanishing beside the variance."""
+    def _start_noise(self, model, frame, noise, variance):
+        """Let a likelihood that learns a noise begin at this, and training keep a Gaussian's from vanishing."""
         if self._design["likelihood"] == "gaussian":
             model.likelihood.start_at(*map(torch.from_numpy, (noise, _NOISE_FLOOR * variance)))
+        elif self._design["likelihood"] == "negative_binomial":  # about what the logarithms of large counts vary by
+            model.likelihood.start_at(torch.from_numpy(np.broadcast_to(np.square(frame.scale), noise.shape).copy()))
 
     def _split(self, X, X_val, standardised, frame, net):
         """As ever; and a share of the density for linear models, by the rule of succession.

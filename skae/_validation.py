@@ -96,6 +96,21 @@ def check_callbacks(value):
             )
 
 
+COUNTS = ("poisson", "negative_binomial")
+
+
+def check_counts(X, value):
+    """Non-negative integers, which these likelihoods are defined on."""
+    wrong = (X < 0) | (np.floor(X) != X)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        negative = " Negative values in data passed to X." if (X < 0).any() else ""
+        raise ValueError(
+            f"likelihood={value!r} needs counts, integers of at least 0, but column {column} of X has "
+            f"{X[row, column]:g}.{negative} Use likelihood='gaussian'."
+        )
+
+
 def check_range(X, parameter, value):
     """Rows that a loss or likelihood is defined on: [0, 1] for log_loss and bernoulli, no negative for poisson."""
     if value not in ("log_loss", "bernoulli", "poisson"):

@@ -105,6 +105,73 @@ class Bernoulli(Likelihood):
         return torch.bernoulli(torch.sigmoid(eta), generator=generator)
 
 
+class Poisson(Likelihood):
+    r"""Poisson with the decoder's output as the logarithm of its mean, for counts.
+
+    .. math:: \log p(x | \eta) = \sum_j x_j \eta_j - e^{\eta_j} - \log x_j!
+
+    Beyond ``LARGEST`` (e^40, 2e17) means do not grow.
+
+    Shape
+    -----
+    eta, x: (..., n_features) -> log_prob: (..., n_features).
+    """
+
+    link = "log"
+    LARGEST = 40.0
+
+    def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
+        eta = eta.clamp(max=self.LARGEST)
+        return x * eta - eta.exp() - torch.lgamma(x + 1)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return eta.clamp(max=self.LARGEST).exp()
+
+    def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.poisson(self.mean(eta), generator=generator)
+
+
+class NegativeBinomial(Poisson):
+    r"""Poisson whose mean has a gamma density: counts of a variance above their mean.
+
+    .. math:: \log p(x | \eta) = \sum_j \log \frac{\Gamma(x_j + r_j)}{\Gamma(r_j)\, x_j!}
+        + r_j \log \frac{r_j}{r_j + \mu_j} + x_j \log \frac{\mu_j}{r_j + \mu_j}, \quad \mu = e^\eta
+
+    The variance is :math:`\mu + \mu^2 / r`, with a dispersion 1 / r for each column, which is learned, between e^-7 and
+    e^5.
+
+    Shape
+    -----
+    eta, x: (..., n_features) -> log_prob: (..., n_features).
+    """
+
+    RANGE = -7.0, 5.0
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__(n_features)
+        self.log_dispersion = nn.Parameter(torch.zeros(n_features))
+
+    @torch.no_grad()
+    def start_at(self, dispersion: Tensor) -> None:
+        """Begin at this dispersion of each column."""
+        self.log_dispersion.copy_(dispersion.log().clamp(*self.RANGE))
+
+    @property
+    def log_size(self) -> Tensor:
+        """The logarithm of r."""
+        return -self.log_dispersion.clamp(*self.RANGE)
+
+    def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
+        log_odds, size = eta.clamp(max=self.LARGEST) - self.log_size, self.log_size.exp()
+        ways = torch.lgamma(x + size) - torch.lgamma(size) - torch.lgamma(x + 1)
+        return ways + x * nn.functional.logsigmoid(log_odds) + size * nn.functional.logsigmoid(-log_odds)
+
+    def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
+        size = self.log_size.exp().expand(eta.shape).contiguous()
+        rate = self.mean(eta) * torch._standard_gamma(size, generator=generator) / size
+        return torch.poisson(rate, generator=generator)
+
+
 class Defence(nn.Module):
     r"""A density that leaves a share to linear models, so that no row is much less likely than under these.
 
@@ -166,4 +233,9 @@ class Defence(nn.Module):
         return rows
 
 
-LIKELIHOODS: dict[str, type[Likelihood]] = {"gaussian": Gaussian, "bernoulli": Bernoulli}
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "gaussian": Gaussian,
+    "bernoulli": Bernoulli,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
+}

@@ -34,6 +34,17 @@ class UnitIntervalVAE(UnitInterval, VAEGenerator):
     pass
 
 
+class CountVAE(VAEGenerator):
+    """Makes counts of rows of any kind: scikit-learn's have fractions."""
+
+    def _check_rows(self, X, **kwargs):
+        return np.floor(np.abs(super()._check_rows(X, **kwargs)))
+
+    def _check_values(self, X):
+        if (X < 0).any():
+            super()._check_values(X)
+
+
 def quick_vae(**parameters):
     return VAEGenerator(max_iter=5, **parameters)
 
@@ -60,6 +71,8 @@ CONFIGURATIONS = [
     AutoencoderTransformerCV(max_iter=5),
     VAEGenerator(),
     UnitIntervalVAE(likelihood="bernoulli", max_iter=5),
+    CountVAE(likelihood="poisson", max_iter=5),
+    CountVAE(likelihood="negative_binomial", max_iter=5),
     quick_vae(start="pca", n_components=1),
     quick_vae(start="random", hidden_layer_sizes=(8,), activation="tanh"),
     quick_vae(hidden_layer_sizes=(), beta=0.5),

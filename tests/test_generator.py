@@ -453,6 +453,47 @@ def test_bernoulli_samples_are_bits_and_its_means_probabilities(digits):
     assert model.log_likelihood(X).mean() > model.score(X)
 
 
+@pytest.fixture(scope="module")
+def counts():
+    """Of five groups, each with rates of its own, and varying more than a Poisson does."""
+    rng = np.random.RandomState(0)
+    rates = np.exp(rng.normal(1.5, 1, size=(5, 12)))[rng.randint(5, size=700)]
+    return rng.poisson(rates * rng.gamma(2, 1 / 2, size=rates.shape)).astype(float)
+
+
+def test_counts_that_vary_more_than_poissons_are_likelier_under_a_negative_binomial(counts):
+    train, test = counts[:500], counts[500:]
+    poisson, negative_binomial = (
+        quick(4, likelihood=name, max_iter=60).fit(train) for name in ("poisson", "negative_binomial")
+    )
+    assert negative_binomial.score(test) > poisson.score(test) + 1
+    assert negative_binomial.score(test) > quick(4, likelihood="negative_binomial", max_iter=0).fit(train).score(test)
+    rows = negative_binomial.sample(2000, random_state=0)
+    assert (rows == np.floor(rows)).all()
+    assert rows.min() == 0
+    np.testing.assert_allclose(rows.mean(axis=0), train.mean(axis=0), rtol=0.3)
+    np.testing.assert_allclose(rows.std(axis=0), train.std(axis=0), rtol=0.5)
+    assert not hasattr(poisson, "noise_variance_")
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
+def test_counts_with_gaps_large_numbers_and_constant_columns(counts, name):
+    X = np.column_stack([counts[:200], np.zeros(200), np.full(200, 3.0), 1e6 + 1e3 * counts[:200, 0]])
+    X[3, :12] *= 1000
+    model = quick(2, likelihood=name, max_iter=5).fit(X)
+    for scores in (model.score_samples(X), model.log_likelihood(X, 5)):
+        assert np.isfinite(scores).all()
+    rows = model.sample(50, random_state=0)
+    assert (rows[:, 12] == 0).all()
+    assert (rows[:, 13] == 3).all()
+    assert np.isfinite(rows).all()
+
+
+def test_negative_counts_are_refused(counts):
+    with pytest.raises(ValueError, match=r"column 2 of X has -1\. Negative values in data passed to X"):
+        quick(2, likelihood="negative_binomial").fit(np.where(np.arange(12) == 2, -1.0, counts))
+
+
 def test_bernoulli_learns_from_its_start(digits):
     X = (digits[:400] > 8).astype(float)
     model = quick(4, likelihood="bernoulli", max_iter=20).fit(X)
@@ -581,11 +622,18 @@ def test_noise_alone_leaves_the_linear_start(seed):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"likelihood": "normal"}, "likelihood='normal' is not known. Use one of 'gaussian', 'bernoulli'"),
+        (
+            {"likelihood": "normal"},
+            "likelihood='normal' is not known. Use one of 'gaussian', 'bernoulli', 'poisson'",
+        ),
         ({"start": "fa"}, "start='fa' is not known. Use one of 'factor_analysis', 'pca', 'random'"),
         ({"beta": -1}, "beta=-1"),
         ({"n_components": 0}, "n_components=0"),
         ({"n_components": 999}, "n_components=999 is more than the 300 rows"),
+        (
+            {"likelihood": "poisson"},
+            r"likelihood='poisson' needs counts.* column 0 of X has .*'gaussian'",
+        ),
         ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' needs values in \[0, 1\].*likelihood='gaussian'"),
         ({"encoder": lambda n_in, n_out: nn.Linear(n_in + 1, n_out)}, "cannot take rows of 5 columns"),
     ],

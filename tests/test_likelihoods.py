@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
+from torch.distributions import Bernoulli, Independent, NegativeBinomial, Normal, Poisson, kl_divergence
 
 from skae.likelihoods import LIKELIHOODS
 from skae.losses import NegativeELBO
@@ -16,6 +16,8 @@ def likelihood(name, n_features):
     if name == "gaussian":
         variance = torch.linspace(0.5, 2, n_features, dtype=torch.float64)
         built.start_at(variance, torch.full((n_features,), 1e-4))
+    if name == "negative_binomial":
+        built.start_at(torch.linspace(0.1, 2, n_features, dtype=torch.float64))
     return built
 
 
@@ -25,12 +27,19 @@ def output(built, seed, n, n_features):
 
 def target(name, seed, *shape):
     x = draws(seed, *shape)
-    return (x > 0).double() if name == "bernoulli" else x
+    if name == "gaussian":
+        return x
+    return (x > 0).double() if name == "bernoulli" else (3 * x.abs()).floor()
 
 
 def reference(built, name, eta):
-    base = Normal(built.mean(eta), built.variance(eta).sqrt()) if name == "gaussian" else Bernoulli(logits=eta)
-    return Independent(base, 1)
+    base = {
+        "gaussian": lambda: Normal(built.mean(eta), built.variance(eta).sqrt()),
+        "bernoulli": lambda: Bernoulli(logits=eta),
+        "poisson": lambda: Poisson(eta.exp()),
+        "negative_binomial": lambda: NegativeBinomial(built.log_size.exp(), logits=eta - built.log_size),
+    }
+    return Independent(base[name](), 1)
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
@@ -77,6 +86,20 @@ def test_noise_starts_where_it_is_told_and_stops_at_the_floor():
     with torch.no_grad():
         built.log_excess.fill_(-1000.0)
     torch.testing.assert_close(built.variance(eta), torch.tensor([1e-4, 5e-10], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
+def test_counts_stay_finite_far_off(name):
+    built, eta = likelihood(name, 2), torch.tensor([[-1e30, 1e30], [-1e3, 1e3]], dtype=torch.float64)
+    assert torch.isfinite(built.mean(eta)).all()
+    assert torch.isfinite(built.draw(eta, torch.Generator().manual_seed(0))).all()
+    assert (built(eta, torch.zeros(2, 2, dtype=torch.float64)) < 0).all()
+
+
+def test_dispersion_stays_in_its_range():
+    built = likelihood("negative_binomial", 2)
+    built.start_at(torch.tensor([1e-30, 1e30], dtype=torch.float64))
+    torch.testing.assert_close(built.log_size, torch.tensor([7.0, -5.0], dtype=torch.float64))
 
 
 def test_a_code_moves_the_noise_within_bounds():
