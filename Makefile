@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: compare quality generation ordered speed test test-all lint format check clean
+.PHONY: compare quality generation ordered data-kinds speed test test-all lint format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -16,6 +16,9 @@ generation: .venv/benchmark.stamp
 
 ordered: .venv/benchmark.stamp
 	$(BIN)/python benchmarks/ordered.py $(ARGS)
+
+data-kinds: .venv/benchmark.stamp
+	$(BIN)/python benchmarks/data_kinds.py $(ARGS)
 
 speed: .venv/benchmark.stamp
 	$(BIN)/python benchmarks/speed.py $(ARGS)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import nbinom
 from sklearn.datasets import load_iris
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -154,3 +155,23 @@ def test_one_ordered_fit_is_measured_at_every_size(ordered):
     assert ordered.rise(np.array([4.0, 1.0, 2.0, 0.5, 1.5])) == 3
     means, deviations = [2.0, 1.2, 1.0, 1.1], [9.0, 9.0, 0.5, 9.0]
     assert [ordered.choice(means, deviations, rule) for rule in (True, False)] == [1, 2]
+
+
+def test_likelihoods_for_counts_are_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import data_kinds
+
+    rng = np.random.RandomState(0)
+    X = rng.poisson(rng.gamma(0.5, 8, size=(400, 3))).astype(float)
+    monkeypatch.setattr(data_kinds, "counts", lambda *_: X)
+    threads = torch.get_num_threads()
+    record = data_kinds.measure(("made", "here"), 0, max_iter=2)
+    torch.set_num_threads(threads)
+    sizes = 0.5, 0.5 / (0.5 + 4)
+    assert record["independent"] == pytest.approx(nbinom(*sizes).logpmf(X).sum(axis=1).mean(), abs=0.3)
+    found = list(data_kinds.cells([record]))
+    assert [cell["size"] for cell in found] == [2, 4]
+    assert any("above Poisson" in line for line in data_kinds.summary(found))
+    assert "\n".join(data_kinds.markdown(found, [], {"date": "today"})).count("| here |") == 2
+    for name in ("data_kinds", "quality", "tables"):
+        sys.modules.pop(name, None)
