@@ -1,10 +1,10 @@
 """Kinds of columns other than plain numbers: which likelihood is likeliest on rows not seen? So far: counts.
 
 On each table of counts, nats of a held-out row under `VAEGenerator` with each likelihood for counts, 2 and 4
-components; under one with Gaussian noise, of counts plus a uniform number, which bounds the counts' log-probability; and
-under independent columns, each the likelier of a Poisson and a negative binomial. Means over splits. Prints a summary and
-writes every measurement to benchmarks/results, JSON and Markdown. ``--quick`` only shows that everything runs and
-writes nothing.
+components; under one with Gaussian noise, of counts plus a uniform number, which bounds the counts' log-probability;
+and under independent columns, each the likelier of a Poisson and a negative binomial. Means over splits. Prints a
+summary and writes every measurement to benchmarks/results, JSON and Markdown. ``--quick`` only shows that everything
+runs and writes nothing.
 """
 
 from __future__ import annotations
