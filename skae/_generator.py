@@ -629,8 +629,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         """Let a likelihood that learns a noise begin at this, and training keep a Gaussian's from vanishing."""
         if self._design["likelihood"] == "gaussian":
             model.likelihood.start_at(*map(torch.from_numpy, (noise, _NOISE_FLOOR * variance)))
-        elif self._design["likelihood"] == "negative_binomial":  # about what the logarithms of large counts vary by
-            model.likelihood.start_at(torch.from_numpy(np.broadcast_to(np.square(frame.scale), noise.shape).copy()))
+        elif self._design["likelihood"] == "negative_binomial":  # of large counts, what their logarithms vary by
+            model.likelihood.start_at(torch.from_numpy(noise * np.square(frame.scale)))
 
     def _split(self, X, X_val, standardised, frame, net):
         """As ever; and a share of the density for linear models, by the rule of succession.
