@@ -567,63 +567,73 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         encoder = self._coder(n_features, 2 * n_components, widths, design["encoder"], generator, "encoder")
         n_out = n_features * kind.n_parameters
         decoder = self._coder(n_components, n_out, widths[::-1], design["decoder"], generator, "decoder", levels)
-        draws = self._evaluation_draws(torch.device("cpu"))
         exact = design["start"] != "random" and design["likelihood"] == "gaussian" and design["beta"] == 1
         n_refinements = _REFINEMENTS if exact else 0
         defences = [Defence(2, n_features, size) for size in levels or [n_components]] if exact else None
         if levels:
             likelihoods = [kind(n_features) for _ in range(n_components)]
             return OrderedVAE(encoder, decoder, levels, likelihoods, n_refinements, defences)
+        draws = self._evaluation_draws(torch.device("cpu"))
         return VAE(encoder, decoder, kind(n_features), draws, n_refinements, defences[0] if defences else None)
 
     def _start(self, module, frame, standardised, random_state):
         """Set the start's weights; codes have no unit but the prior's."""
-        n_components, start, ordered = self._width, self._design["start"], self._design["ordered"]
+        n_components, ordered = self._width, self._design["ordered"]
         sizes = range(1, n_components + 1) if ordered else [n_components]
-        models = [module.at(size) for size in sizes] if ordered else [module]
-        varies = torch.from_numpy(frame.spread > 0)
+        models = [module.at(size) if ordered else module for size in sizes]
+        varies, variance = torch.from_numpy(frame.spread > 0), np.where(frame.spread > 0, frame.spread**2, 1)
         for model in models:
             model.likelihood.varies.copy_(varies)
-        variance = np.where(frame.spread > 0, frame.spread**2, 1)
-        if start == "random":
+        if self._design["start"] == "random":
             self._start_noise(module, frame, variance, variance)
             return np.ones(n_components)
-        data = standardised, frame.scale, n_components, random_state
-        # In standard deviations: one noise in units of X would draw rows far off in columns of small ones.
-        pca = probabilistic_pca_start(standardised, np.ones(len(frame.scale)), n_components, random_state)
-        if start == "pca":
-            linear_model = probabilistic_pca_start(*data)
-        elif ordered:  # factors are in no order
-            linear_model = pca
-        else:
-            linear_model = likelier_start(*data) if self.max_iter else factor_analysis_start(*data)
-        for size, model in zip(sizes, models, strict=True):
-            leading = linear_model.leading(size) if ordered else linear_model
-            self._start_noise(model, frame, leading.noise, variance)
-            if ordered:
-                module.begin_at(size, *map(torch.from_numpy, leading.nearer_to_prior(linear_model)))
-        if models[-1].defence is not None and self.max_iter:
-            for defence in module.defences if ordered else [module.defence]:
-                rivals = linear_model, pca
-                if ordered:
-                    rivals = [model.leading(defence.loadings.shape[2]) for model in rivals]
-                loadings, noise = (torch.from_numpy(np.stack(parts)) for parts in zip(*rivals, strict=True))
-                defence.start_at(loadings, noise, varies)
+        linear_model = self._linear_model(frame, standardised, random_state)
+        leading = [linear_model.leading(size) if ordered else linear_model for size in sizes]
+        for model, start in zip(models, leading, strict=True):
+            self._start_noise(model, frame, start.noise, variance)
         weight, posterior_variance = (torch.from_numpy(part) for part in linear_model.posterior())
         bias = torch.cat([torch.zeros(n_components, dtype=torch.float64), posterior_variance.log()])
         inputs = torch.from_numpy(np.stack([standardised.min(axis=0), standardised.max(axis=0)]))
         module.encoder.start_at(torch.cat([weight, torch.zeros_like(weight)]), bias, input_range=inputs)
         loadings = torch.from_numpy(linear_model.loadings)
         if ordered:
-            leading = [linear_model.leading(level).loadings for level in module.levels]
-            padded = [np.pad(part, ((0, 0), (0, n_components - part.shape[1]))) for part in leading]
-            loadings = torch.from_numpy(np.stack(padded))
+            loadings = torch.zeros(len(module.levels), *loadings.shape, dtype=torch.float64)
+            for of_level, level in zip(loadings, module.levels, strict=True):
+                of_level[:, :level] = torch.from_numpy(leading[level - 1].loadings)
+            for size, start in zip(sizes, leading, strict=True):
+                module.begin_at(size, *map(torch.from_numpy, start.nearer_to_prior(linear_model)))
         if self._design["likelihood"] == "gaussian":
             module.decoder.start_at(torch.cat([loadings, torch.zeros_like(loadings)], dim=-2))
         else:  # the output is on the link's own scale
             scale, location = torch.from_numpy(frame.scale), torch.from_numpy(frame.location)
             module.decoder.start_at(scale[:, None] * loadings, location)
+        if self.max_iter:
+            self._start_defences(module, linear_model, standardised, random_state)
         return np.ones(n_components)
+
+    def _linear_model(self, frame, standardised, random_state):
+        """What the net starts at; with components in order one whose leading components are such a model too."""
+        data = standardised, frame.scale, self._width, random_state
+        if self._design["start"] == "pca":
+            return probabilistic_pca_start(*data)
+        if self._design["ordered"]:  # factors are in no order
+            return probabilistic_pca_start(standardised, np.ones(len(frame.scale)), self._width, random_state)
+        return likelier_start(*data) if self.max_iter else factor_analysis_start(*data)
+
+    def _start_defences(self, module, linear_model, standardised, random_state):
+        """Let defences take the start and probabilistic PCA, of as many components as they have."""
+        defences = [part for part in module.modules() if isinstance(part, Defence)]
+        if not defences:
+            return
+        # In standard deviations: one noise in units of X would draw rows far off in columns of small ones.
+        units = np.ones(standardised.shape[1])
+        pca = probabilistic_pca_start(standardised, units, self._width, random_state)
+        varies = torch.from_numpy(standardised.any(axis=0))
+        for defence in defences:
+            size = defence.loadings.shape[2]
+            models = [model if size == self._width else model.leading(size) for model in (linear_model, pca)]
+            loadings, noise = (torch.from_numpy(np.stack(parts)) for parts in zip(*models, strict=True))
+            defence.start_at(loadings, noise, varies)
 
     def _start_noise(self, model, frame, noise, variance):
         """Let a likelihood that learns a noise begin at this, and training keep a Gaussian's from vanishing."""
