@@ -20,7 +20,7 @@ from functools import partial
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from quality import RESULTS, stamp, store
+from quality import RESULTS, page, stamp, store
 from scipy.optimize import minimize_scalar
 from scipy.stats import nbinom, poisson
 from sklearn.model_selection import train_test_split
@@ -128,11 +128,7 @@ def markdown(found, lines, made):
     yield "Written by `make data-kinds`. " + "; ".join(f"{name} {value}" for name, value in made.items()) + ".\n"
     yield from (f"- {line}" for line in lines)
     columns = ("size", "columns", "independent", "gaussian", *KINDS)
-    yield "\n## Counts: nats of a held-out row\n"
-    yield f"| table | {' | '.join(name.replace('_', ' ') for name in columns)} |"
-    yield "|---" * (len(columns) + 1) + "|"
-    for cell in found:
-        yield f"| {cell['table']} | {' | '.join(f'{cell[name]:.4g}' for name in columns)} |"
+    yield from page("Counts: nats of a held-out row", found, columns)
 
 
 def main(argv=None):

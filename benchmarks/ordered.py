@@ -27,7 +27,7 @@ from functools import partial
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from quality import NOISE, RESULTS, geometric_mean, share, stamp, standardise, store, timed_fit
+from quality import NOISE, RESULTS, geometric_mean, page, share, stamp, standardise, store, timed_fit
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.model_selection import GridSearchCV, train_test_split
 from tables import fashion_mnist, known, listed
@@ -353,17 +353,6 @@ def markdown(records, lines, made):
     yield from page("Search: sizes chosen by one standard error and by the best mean", choices(records), columns)
     columns = ("size", "linear", "ordered", "dedicated", "over_linear", "over_dedicated", "seconds_over_all")
     yield from page("Densities: nats of a held-out row", densities(records), columns)
-
-
-def page(title, found, columns):
-    found = list(found)
-    if not found:
-        return
-    yield f"\n## {title}\n"
-    yield f"| table | {' | '.join(name.replace('_', ' ') for name in columns)} |"
-    yield "|---" * (len(columns) + 1) + "|"
-    for row in found:
-        yield f"| {row['table']} | {' | '.join(f'{row[name]:.4g}' for name in columns)} |"
 
 
 def plan(names, splits, only):

@@ -285,6 +285,18 @@ def summary_of_accuracies(key, found):
         )
 
 
+def page(title, found, columns):
+    """A section of a Markdown page: one row a dictionary, which has a table's name and these columns."""
+    found = list(found)
+    if not found:
+        return
+    yield f"\n## {title}\n"
+    yield f"| table | {' | '.join(name.replace('_', ' ') for name in columns)} |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for row in found:
+        yield f"| {row['table']} | {' | '.join(f'{row[name]:.4g}' for name in columns)} |"
+
+
 def stamp(splits, n_jobs, *packages):
     """When, on what and with which versions."""
     made = {"date": date.today().isoformat(), "splits": " ".join(map(str, splits)), "python": platform.python_version()}
