@@ -294,7 +294,8 @@ def page(title, found, columns):
     yield f"| table | {' | '.join(name.replace('_', ' ') for name in columns)} |"
     yield "|---" * (len(columns) + 1) + "|"
     for row in found:
-        yield f"| {row['table']} | {' | '.join(f'{row[name]:.4g}' for name in columns)} |"
+        values = (f"{row[name]:.4g}" if name in row else "" for name in columns)
+        yield f"| {row['table']} | {' | '.join(values)} |"
 
 
 def stamp(splits, n_jobs, *packages):
@@ -319,15 +320,7 @@ def markdown(records, lines, made):
         "digits": ("pca_error", "autoencoder_error", "ratio", "autoencoder_seconds"),
     }  # fmt: skip
     for mode, names in columns.items():
-        found = list(cells(records, mode))
-        if not found:
-            continue
-        yield f"\n## {mode.capitalize()}\n"
-        yield f"| table | size | {' | '.join(name.replace('_', ' ') for name in names)} |"
-        yield "|---" * (len(names) + 2) + "|"
-        for cell in found:
-            values = (f"{cell[name]:.4g}" if name in cell else "" for name in names)
-            yield f"| {cell['table']} | {cell['size']} | {' | '.join(values)} |"
+        yield from page(mode.capitalize(), cells(records, mode), ("size", *names))
 
 
 def store(stem, made, records):

@@ -182,8 +182,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             )
         n_components = check.check_integer("n_components", n_components, 1)
         if n_components > self.n_components_:
-            raise ValueError(f"n_components={n_components} must be at most n_components_={self.n_components_}.")
-        truncated = clone(self).set_params(n_components=n_components)
+            raise ValueError(
+                f"n_components={n_components} must be at most n_components_={self.n_components_}. Fit more components "
+                "to cut to so many."
+            )
+        truncated = clone(self).set_params(n_components=n_components, ordered=True)
         fitted = [name for name in vars(self) if name.endswith("_") or name in PRIVATE_STATE]
         vars(truncated).update({name: vars(self)[name] for name in fitted})
         truncated.n_components_, truncated._is_cut = n_components, True

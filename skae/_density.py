@@ -66,13 +66,3 @@ def draw_codes(density, n_samples, random_state):
     """Codes from a mixture, in random order: it gives its own draws sorted by component."""
     density = copy.copy(density).set_params(random_state=random_state)
     return random_state.permutation(density.sample(n_samples)[0])
-
-
-def leading_density(density, n_components):
-    """The mixture's density of the first numbers of a code."""
-    means, covariances = density.means_[:, :n_components], density.covariances_[:, :n_components, :n_components]
-    leading = GaussianMixture(len(means)).set_params(**density.get_params())
-    leading.weights_, leading.means_, leading.covariances_ = density.weights_, means, covariances
-    leading.precisions_ = np.linalg.inv(covariances)
-    leading.precisions_cholesky_ = np.linalg.inv(np.linalg.cholesky(covariances)).transpose(0, 2, 1)
-    return leading

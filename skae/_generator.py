@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae import _validation as check
 from skae._base import MOST_SIZED, BaseNetTransformer, build_own, torch_dtype
-from skae._density import MOST_CODES, code_density, draw_codes, leading_density
+from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
 from skae.likelihoods import LIKELIHOODS, Defence
 from skae.losses import NegativeELBO, NestedNegativeELBO
@@ -23,6 +23,7 @@ from skae.nn import (
     VAE,
     Headed,
     OrderedVAE,
+    Posterior,
     doubling_levels,
     fixed_draws,
     gaussian_kl,
@@ -30,7 +31,7 @@ from skae.nn import (
     sign_draws,
     stacked_linear,
 )
-from skae.starts import factor_analysis_start, likelier_start, probabilistic_pca_start
+from skae.starts import factor_analysis_start, likelier_start, ordered_start, probabilistic_pca_start, rank_of
 
 # Draws a row in scores, or two for each component if that is more.
 _SCORE_DRAWS = 64
@@ -55,9 +56,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     ----------
     n_components : int or "auto", default=2
         Numbers in the code of a row, from 1 to the number of rows. "auto" implies ``ordered=True`` and keeps the
-        components that are of use to held-out rows: the fewest whose bound is within one standard error of the best of
-        any number (paired by rows), of as many as PCA of the standardised columns takes for 99 % of the variance, 64
-        at most, and fewer than columns.
+        components that are of use to held-out rows (to training rows, without early stopping): the fewest whose bound
+        is within one standard error of the best of any number (paired by rows), of as many as PCA of the standardised
+        columns takes for 99 % of the variance, 64 at most, and fewer than columns.
 
     likelihood : {"gaussian", "bernoulli", "poisson", "negative_binomial"}, default="gaussian"
         Density of an entry given the code. "gaussian" has a mean and a noise variance, both of which depend on the
@@ -72,7 +73,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         "pca" at probabilistic PCA, whose density is `PCA.score`'s, "random" with random weights; own modules then get
         X as it is. On at most 1,000 rows, and unless ``max_iter=0``, "factor_analysis" is probabilistic PCA as well
         where cross-validation finds that likelier: few rows do not tell a noise for each column. With components in
-        order it is probabilistic PCA of standardised columns, since factors have no order. With other
+        order it is probabilistic PCA of standardised columns, since factors have no order, of fewer components than
+        columns and of a noise of at least 1e-4. With other
         likelihoods the start is that of the rows after the logit or logarithm: a good beginning, not an identity.
 
     ordered : bool, default=False
@@ -161,11 +163,13 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     prior_ : GaussianMixture or None
         The density of codes with ``prior="mixture"``, if held-out codes are likelier under it than under the standard
-        normal and training has changed the net; else None. `partial_fit` leaves it as it is.
+        normal and training has changed the net; else None. `truncate` fits it anew, to the encoder's own q.
+        `partial_fit` leaves it as it is.
 
     noise_variance_ : ndarray of shape (n_features_in_,)
         Noise variance of each column, the mean over the encoder's codes of the training rows, in units of X squared;
-        zero for constant columns. Only for "gaussian".
+        zero for constant columns. Only for "gaussian". After `truncate` this, and what is told of components, is of
+        5,000 training rows at most.
 
     kl_per_component_ : ndarray of shape (n_components_,)
         How far the encoder's posterior of each component is from the standard normal, in nats, the mean over the
@@ -242,9 +246,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     Each column is centred and divided by its standard deviation for the net; densities are told in X's units.
     Constant columns add nothing to a density and come back constant (from own modules that start at random, as these
     make them). Noise is kept from vanishing, since duplicated columns would make any density unbounded: a start's
-    variance is at least 1e-6 of its column's ("pca": 1e-12), and training brings none under 1e-4, a standard deviation
-    of a hundredth of the column's, or under half its start if that is less. A code raises or lowers a variance by a
-    factor of e^3, 20, at most.
+    variance is at least 1e-6 of its column's ("pca": 1e-12; else, with components in order, 1e-4), and training brings
+    none under 1e-4, a standard deviation of a hundredth of the column's, or under half its start if that is less. A
+    code raises or lowers a variance by a factor of e^3, 20, at most.
 
     References
     ----------
@@ -475,20 +479,23 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         log_normal = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
         return log_mixture.reshape(z.shape[:2]).to(z.device) - log_normal
 
-    def _fit_prior(self, net, module, rows):
+    def _fit_prior(self, net, rows):
         """The mixture that a draw of each training row's code is likeliest under; None if it is the standard normal."""
-        generator = torch.Generator().manual_seed(self._seed)
-        drawn = torch.randperm(len(rows), generator=generator)[:MOST_CODES].to(net.device)
-        draws = []
-        for x in rows[drawn][0].double().split(evaluation_batch(net.width)):
-            noise = torch.randn((1, len(x), self.n_components_), generator=generator, dtype=torch.float64)
-            q = module.posterior(x)
-            draws.append((q.mean + (q.log_var / 2).exp() * noise[0].to(x)).numpy(force=True))
+        module, generator = self._model(net, torch.float64), torch.Generator().manual_seed(self._seed)
+        posteriors = (module.posterior(x.double()) for x in self._drawn_inputs(net, rows))
+        return self._mixture(np.concatenate([self._drawn_codes(q, generator) for q in posteriors]))
+
+    def _drawn_codes(self, q, generator):
+        noise = torch.randn(q.mean.shape, generator=generator, dtype=torch.float64).to(q.mean)
+        return (q.mean + (q.log_var / 2).exp() * noise).numpy(force=True)
+
+    def _mixture(self, codes):
+        """The mixture that these are likeliest under; None if it is the standard normal."""
 
         def standard_normal(codes):
             return -0.5 * (np.square(codes) + np.log(2 * np.pi)).sum(axis=1).mean()
 
-        return code_density(np.concatenate(draws), self._seed, standard_normal)
+        return code_density(codes, self._seed, standard_normal)
 
     # Hooks of the fit recipe.
 
@@ -588,7 +595,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             self._start_noise(module, frame, variance, variance)
             return np.ones(n_components)
         linear_model = self._linear_model(frame, standardised, random_state)
-        leading = [linear_model.leading(size) if ordered else linear_model for size in sizes]
+        rank = rank_of(standardised)
+        leading = [linear_model.leading(size, rank) if ordered else linear_model for size in sizes]
         for model, start in zip(models, leading, strict=True):
             self._start_noise(model, frame, start.noise, variance)
         weight, posterior_variance = (torch.from_numpy(part) for part in linear_model.posterior())
@@ -617,7 +625,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         if self._design["start"] == "pca":
             return probabilistic_pca_start(*data)
         if self._design["ordered"]:  # factors are in no order
-            return probabilistic_pca_start(standardised, np.ones(len(frame.scale)), self._width, random_state)
+            return ordered_start(standardised, self._width, _NOISE_FLOOR, random_state)
         return likelier_start(*data) if self.max_iter else factor_analysis_start(*data)
 
     def _start_defences(self, module, linear_model, standardised, random_state):
@@ -628,10 +636,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         # In standard deviations: one noise in units of X would draw rows far off in columns of small ones.
         units = np.ones(standardised.shape[1])
         pca = probabilistic_pca_start(standardised, units, self._width, random_state)
-        varies = torch.from_numpy(standardised.any(axis=0))
+        varies, rank = torch.from_numpy(standardised.any(axis=0)), rank_of(standardised)
         for defence in defences:
             size = defence.loadings.shape[2]
-            models = [model if size == self._width else model.leading(size) for model in (linear_model, pca)]
+            models = [model if size == self._width else model.leading(size, rank) for model in (linear_model, pca)]
             loadings, noise = (torch.from_numpy(np.stack(parts)) for parts in zip(*models, strict=True))
             defence.start_at(loadings, noise, varies)
 
@@ -702,39 +710,49 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         else:
             back_at_start = (self.early_stopping or net.outcome_ == "diverged") and best.loss == best.start_loss
             mixed = self.prior == "mixture" and self.n_iter_ > 0 and not back_at_start
-            self.prior_ = self._fit_prior(net, self._model(net, torch.float64), rows) if mixed else None
-        codes, kl = self._guesses(net, rows)
-        self.kl_per_component_ = kl[: self.n_components_]
+            self.prior_ = self._fit_prior(net, rows) if mixed else None
+        batches = (x for x, _ in net.get_iterator(rows, training=False))
+        self._describe_codes(net, self._guesses(net, batches))
+        self._codes = None
+        if self._design["ordered"]:  # `truncate` asks for them
+            drawn = self._drawn_inputs(net, rows)
+            self._codes = torch.cat(list(self._guesses(net, drawn)), dim=1).numpy(force=True)
+
+    def _drawn_inputs(self, net, rows):
+        """Batches of 5,000 of these rows at most."""
+        drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed))[:MOST_CODES]
+        return rows[drawn.to(net.device)][0].split(evaluation_batch(net.width))
+
+    def _guesses(self, net, batches):
+        """Means and log-variances of the encoder's q of each batch: (2, n, n_components of the net)."""
+        module = net.inference_module(torch.float64)
+        for x in batches:
+            with torch.no_grad():
+                yield torch.stack(module.guess(x.double()))
+
+    def _describe_codes(self, net, guesses):
+        """Say, of these q, how far they are from the prior, and what noise is at their means."""
+        model, n, kl, noise = self._model(net, torch.float64), 0, 0.0, 0.0
+        for guess in guesses:
+            with torch.no_grad():
+                q = Posterior(*guess)
+                q = model.leading(q) if self._design["ordered"] else q
+                n, kl = n + len(q.mean), kl + gaussian_kl(*q).sum(0)
+                if self._design["likelihood"] == "gaussian":
+                    noise = noise + model.likelihood.variance(model.decode(q.mean)).sum(0)
+        self.kl_per_component_ = (kl / n).numpy(force=True)
         self.active_components_ = self.kl_per_component_ > _ACTIVE
-        self._set_noise(net, codes)
-        drawn = np.random.RandomState(self._seed).permutation(len(codes))[:MOST_CODES]
-        self._codes = codes[drawn] if self._design["ordered"] else None  # for `truncate`
-
-    def _guesses(self, net, rows):
-        """The encoder's codes of rows, and the mean KL of each component of its q from the prior."""
-        module, codes, kl = net.inference_module(torch.float64), [], 0.0
-        for x, _ in net.get_iterator(rows, training=False):
-            with torch.no_grad():
-                q = module.guess(x.double())
-                codes.append(q.mean.numpy(force=True))
-                kl = kl + gaussian_kl(*q).sum(0)
-        return np.concatenate(codes), (kl / len(rows)).numpy(force=True)
-
-    def _set_noise(self, net, codes):
-        if self._design["likelihood"] != "gaussian":
-            return
-        model, total = self._model(net, torch.float64), 0.0
-        for z in torch.from_numpy(codes[:, : self.n_components_]).split(evaluation_batch(net.width)):
-            with torch.no_grad():
-                total = total + model.likelihood.variance(model.decode(z.to(net.device))).sum(0)
-        variance = (total / len(codes)).numpy(force=True)
-        self.noise_variance_ = np.where(self._frame.spread > 0, variance * self._frame.scale**2, 0)
+        if self._design["likelihood"] == "gaussian":
+            variance = (noise / n).numpy(force=True)
+            self.noise_variance_ = np.where(self._frame.spread > 0, variance * self._frame.scale**2, 0)
 
     def _keep_leading(self, n_components):
-        self.kl_per_component_ = self.kl_per_component_[:n_components]
-        self.active_components_ = self.active_components_[:n_components]
-        self.prior_ = None if self.prior_ is None else leading_density(self.prior_, n_components)
-        self._set_noise(self.net_, self._codes)
+        net, codes = self.net_, torch.from_numpy(self._codes).to(self.net_.device)
+        self._describe_codes(net, codes.split(evaluation_batch(net.width), dim=1))
+        if self.prior_ is not None:
+            with torch.no_grad():
+                q = self._model(net, torch.float64).leading(Posterior(*codes))
+            self.prior_ = self._mixture(self._drawn_codes(q, torch.Generator().manual_seed(self._seed)))
 
     def _warn(self, net, nothing_better=False):
         if self.best_loss_ is None or self.active_components_.any() or net.outcome_ in ("diverged", "interrupted"):

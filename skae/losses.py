@@ -170,13 +170,14 @@ class NestedNegativeELBO(nn.Module):
 
     Shape
     -----
-    outputs: a `VAEOutput` for each model that counts; x: (n, n_features); result: a scalar.
+    outputs: the parts of a `VAEOutput` for each model that counts, in a row; x: (n, n_features); result: a scalar.
     """
 
     def __init__(self, objectives: Sequence[NegativeELBO]) -> None:
         super().__init__()
         self.objectives = nn.ModuleList(objectives)
 
-    def forward(self, outputs: Sequence[VAEOutput], x: Tensor) -> Tensor:
-        losses = [self.objectives[output.mean.shape[1] - 1](output, x) for output in outputs]
-        return torch.stack(losses).mean()
+    def forward(self, outputs: Sequence[Tensor], x: Tensor) -> Tensor:
+        n_parts = len(VAEOutput._fields)
+        each = [VAEOutput(*outputs[i : i + n_parts]) for i in range(0, len(outputs), n_parts)]
+        return torch.stack([self.objectives[output.mean.shape[1] - 1](output, x) for output in each]).mean()

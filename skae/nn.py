@@ -646,7 +646,11 @@ class LeadingVAE(VAE):
         self.shrinking, self.widening = shrinking, widening
 
     def guess(self, x: Tensor) -> Posterior:
-        mean, log_var = (part[:, : self.draws.shape[-1]] for part in super().guess(x))
+        return self.leading(super().guess(x))
+
+    def leading(self, q: Posterior) -> Posterior:
+        """Make the q of this model of the encoder's."""
+        mean, log_var = (part[:, : self.draws.shape[-1]] for part in q)
         return Posterior(mean * self.shrinking, log_var + self.widening)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -720,29 +724,31 @@ class OrderedVAE(Levels):
         return model.train(self.training)
 
     def guess(self, x: Tensor) -> Posterior:
-        """The encoder's own q."""
+        """The encoder's q, which those of all sizes are made of."""
         return Posterior(*self.encoder(x).chunk(2, dim=-1))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.at(self.levels[-1]).encode(x)
 
-    def forward(self, x: Tensor, noise: Tensor) -> tuple[VAEOutput, ...]:
-        """Of each level, with ``noise`` (n_draws, n or 1, n_components), one draw in training.
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        """What makes a `VAEOutput` of each level, the largest first.
 
-        In eval mode a level has draws of its own in place of more.
+        With ``noise`` (n_draws, n or 1, n_components), one draw in training. In eval mode a level has draws of its own
+        in place of more.
         """
+        return tuple(part for output in reversed(self._of_levels(x, noise)) for part in output)
+
+    def _of_levels(self, x: Tensor, noise: Tensor) -> list[VAEOutput]:
         if not self.training:
             models = map(self.at, self.levels)
-            return tuple(m(x, min(noise[..., : m.draws.shape[-1]], m.draws.to(x), key=len)) for m in models)
+            return [m(x, min(noise[..., : m.draws.shape[-1]], m.draws.to(x), key=len)) for m in models]
         mean, log_var = self.guess(x)
         sizes = self.trained_sizes(torch.tensor([self.n_steps_seen])).to(x.device)
         self.n_steps_seen += 1
         means, log_vars = mean * self.shrinking[sizes - 1], log_var + self.widening[sizes - 1]
         z = means + (log_vars / 2).exp() * noise
         parts = zip(sizes.flatten().tolist(), means, log_vars, z, self.outputs(z, sizes), strict=True)
-        return tuple(
-            VAEOutput(mean[:, :m], log_var[:, :m], z[None, :, :m], eta[None]) for m, mean, log_var, z, eta in parts
-        )
+        return [VAEOutput(mean[:, :m], log_var[:, :m], z[None, :, :m], eta[None]) for m, mean, log_var, z, eta in parts]
 
     def get_extra_state(self) -> int:
         return self.n_steps_seen

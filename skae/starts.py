@@ -271,19 +271,21 @@ class LinearGaussian(NamedTuple):
     loadings: np.ndarray
     noise: np.ndarray
 
-    def leading(self, n_components):
-        """Of probabilistic PCA, that of the first components: the others are shared out among all columns' noise.
+    def leading(self, n_components, rank):
+        """Of probabilistic PCA of rows of this rank, that of the first components.
 
-        The maximum of the likelihood, as for any number of components: a variance that stays a component's loses, to
-        its noise, what the noise gains.
+        What the others explain is shared out among the directions that are left: the maximum of the likelihood, as for
+        any number of components.
         """
         signal = np.square(self.loadings / np.sqrt(self.noise)[:, None]).sum(axis=0)  # over noise, of each
-        varying = self.loadings.any(axis=1)
-        n_left = np.count_nonzero(varying) - n_components
-        noise = 1 + signal[n_components:].sum() / n_left if n_left > 0 else 1.0
-        kept = signal[:n_components]
-        shrunk = np.sqrt(np.maximum(kept + 1 - noise, 0) / np.where(kept > 0, kept, 1))
-        return LinearGaussian(self.loadings[:, :n_components] * shrunk, np.where(varying, noise, 1) * self.noise)
+        leading = LinearGaussian(self.loadings[:, :n_components], self.noise)
+        return leading.noisier(1 + signal[n_components:].sum() / max(1, rank - n_components))
+
+    def noisier(self, factor):
+        """The noise times a factor; a component loses, of its variance, what the noise gains."""
+        signal = np.square(self.loadings / np.sqrt(self.noise)[:, None]).sum(axis=0)
+        kept = np.sqrt(np.maximum(signal - (factor - 1), 0) / np.where(signal > 0, signal, 1))
+        return LinearGaussian(self.loadings * kept, self.noise * factor)
 
     def posterior(self):
         """The matrix of the posterior mean (n_components, n_features) and the posterior variances (n_components,)."""
@@ -294,14 +296,15 @@ class LinearGaussian(NamedTuple):
     def nearer_to_prior(self, larger):
         """Of the posterior of the `leading` components of a larger model: the ratio of means, what log-variances gain.
 
-        The mean of z is w' x / noise times the variance, w a column of the loadings and (both) times one number.
+        The mean of z is w' x / noise times the variance, w a column of the loadings; columns and noise are those of the
+        larger model times a number. A component without loadings stays as it is.
         """
         (_, variance), (_, variance_before) = self.posterior(), larger.posterior()
         n = self.loadings.shape[1]
         before = np.square(larger.loadings[:, :n]).sum(axis=0)
         ratio = np.sqrt(np.square(self.loadings).sum(axis=0) / np.where(before > 0, before, 1))
-        noise = (larger.noise / self.noise).min()  # of columns that do not vary it is one
-        return ratio * noise * variance / variance_before[:n], np.log(variance / variance_before[:n])
+        ratio *= (larger.noise[0] / self.noise[0]) * variance / variance_before[:n]
+        return np.where(before > 0, ratio, 1), np.log(variance / variance_before[:n])
 
     def log_density(self, X):
         """Log-density of rows, in nats: that of the noise left at the posterior mean, and of that mean."""
@@ -340,6 +343,26 @@ def probabilistic_pca_start(X, scale, n_components, random_state):
     lengths = np.sqrt(np.maximum(pca.explained_variance_ - noise, 0)).astype(np.float64)
     loadings = pca.components_.T * lengths / unit[:, None]
     return _embed(loadings, np.maximum(noise / unit**2, _SMALLEST_NOISE), varying, n_components)
+
+
+def ordered_start(X, n_components, least_noise, random_state):
+    """Probabilistic PCA of standardised rows that leaves each column some noise.
+
+    Components beyond those that leave a direction to noise get no loadings, and noise is at least ``least_noise``:
+    sizes that are cut from it would else have to do with what is right for a model that explains all.
+    """
+    most = min(rank_of(X), len(X) - 1) - 1
+    model = probabilistic_pca_start(X, np.ones(X.shape[1]), max(1, min(n_components, most)), random_state)
+    varying = X.any(axis=0)
+    if varying.any():
+        model = model.noisier(max(1.0, least_noise / model.noise[varying][0]))
+    n_missing = n_components - model.loadings.shape[1]
+    return LinearGaussian(np.pad(model.loadings, ((0, 0), (0, n_missing))), model.noise)
+
+
+def rank_of(X):
+    """Directions that PCA counts in these rows."""
+    return min(len(X), np.count_nonzero(X.any(axis=0)))
 
 
 def factor_analysis_start(X, scale, n_components, random_state):

@@ -4,15 +4,15 @@ import pickle
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
+import torch
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import scale
+from skorch.callbacks import EpochScoring
 from torch import nn
 
 from skae import VAEGenerator
-from skae._density import leading_density
+from skae.nn import gaussian_kl
 from skae.starts import probabilistic_pca_start
 
 SIZES = (1, 2, 3, 5, 8)
@@ -70,10 +70,10 @@ def test_leading_probabilistic_pca_is_that_of_fewer_components():
     X -= X.mean(axis=0)
     units = rng.uniform(0.5, 2, 7)
     for size in (1, 3, 5):
-        leading = probabilistic_pca_start(X, units, 5, None).leading(size)
+        leading = probabilistic_pca_start(X, units, 5, None).leading(size, rank=6)
         dedicated = probabilistic_pca_start(X, units, size, None)
         np.testing.assert_allclose(leading.loadings, dedicated.loadings, atol=1e-9)
-        np.testing.assert_allclose(leading.noise, dedicated.noise)
+        np.testing.assert_allclose(leading.noise[X.any(axis=0)], dedicated.noise[X.any(axis=0)])
 
 
 def test_every_size_gains_on_factor_analysis_and_larger_sizes_gain_more(fitted, split):
@@ -99,7 +99,7 @@ def test_a_size_is_sampled_and_scored_under_its_own_prior(fitted, split):
     assert fitted.prior_ is not None
     for size in (1, 3, 8):
         cut = fitted.truncate(size)
-        assert cut.prior_.means_.shape[1] == size
+        assert cut.prior_ is None or cut.prior_.means_.shape[1] == size
         rows = cut.sample(400, random_state=0)
         assert np.abs(rows.mean(axis=0) - split[0].mean(axis=0)).max() < 2.5
         assert cut.score(rows) > cut.score(split[0][:, ::-1])
@@ -198,17 +198,76 @@ def test_own_steps_go_on_where_a_pickle_left_them(split):
     np.testing.assert_allclose(again.transform(split[1]), model.transform(split[1]), rtol=1e-6)
 
 
-def test_a_mixtures_leading_density_is_its_marginal():
+@pytest.mark.filterwarnings("ignore:The posterior collapsed")  # a ring has no linear components
+@pytest.mark.parametrize("n_components", [3, 5])
+def test_more_components_than_columns_leave_something_to_noise(n_components):
     rng = np.random.RandomState(0)
-    codes = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 3)) + np.arange(3)
-    mixture = GaussianMixture(2, random_state=0).fit(codes)
-    leading = leading_density(mixture, 2)
-    expected = sum(
-        w * multivariate_normal(m[:2], c[:2, :2]).pdf(codes[:, :2])
-        for w, m, c in zip(mixture.weights_, mixture.means_, mixture.covariances_, strict=True)
-    )
-    np.testing.assert_allclose(leading.score_samples(codes[:, :2]), np.log(expected))
-    assert np.abs(leading.sample(2000)[0].mean(axis=0) - codes[:, :2].mean(axis=0)).max() < 0.3
+    angle = rng.uniform(0, 2 * np.pi, size=(800, 1))
+    X = np.hstack([np.cos(angle), np.sin(angle)]) + 0.05 * rng.normal(size=(800, 2))
+    model = ordered(n_components, early_stopping=False, max_iter=100).fit(X[:600])
+    plain = VAEGenerator(2, random_state=0).fit(X[:600])
+    for size in (1, 2, n_components):
+        assert model.truncate(size).score(X[600:]) > plain.linear_loss_ * -1 - 1
+    wide = ordered(n_components, max_iter=0).fit(X)
+    assert (wide.noise_variance_ >= 1e-4 * X.var(axis=0) * 0.99).all()
+
+
+def test_a_duplicated_column_spoils_no_small_size(curve):
+    X = np.column_stack([curve, curve[:, 0]])
+    scores = [ordered(n, max_iter=100).fit(X[:220]).truncate(2).score(X[220:]) for n in (3, 6)]
+    assert scores[1] > scores[0] - 1.5
+
+
+def test_components_are_told_of_the_q_that_is_used(fitted, split):
+    x = torch.from_numpy(fitted._frame.to_net(split[0]))
+    for size in (1, 3, 8):
+        with torch.no_grad():
+            q = fitted.net_.module_.at(size).guess(x)
+        expected = gaussian_kl(*q).mean(0).numpy()
+        np.testing.assert_allclose(fitted.truncate(size).kl_per_component_, expected, rtol=0.1, atol=0.02)
+
+
+def test_a_cut_mixture_is_kept_only_if_it_is_likelier():
+    rng = np.random.RandomState(1)
+    X = 4 * rng.normal(size=(6, 10))[rng.randint(6, size=900)] + rng.normal(size=(900, 10))
+    model = ordered(4, prior="mixture", max_iter=100).fit(X[:600])
+    normal = ordered(4, max_iter=100).fit(X[:600])
+    for size in (1, 2):
+        assert model.truncate(size).score(X[600:]) > normal.truncate(size).score(X[600:]) - 0.05
+
+
+def test_skorchs_own_predict_and_scoring_work(curve):
+    model = ordered(3, max_iter=3, callbacks=[EpochScoring(lambda net, X, y: float(net.predict(X).mean()))]).fit(curve)
+    x = model._frame.to_net(curve).astype(np.float32)
+    assert model.net_.predict(x).shape == (300, 3)
+
+
+def test_components_without_loadings_learn_too():
+    rng = np.random.RandomState(0)
+    t = rng.uniform(-2, 2, size=(400, 1))
+    model = ordered(5, max_iter=30, early_stopping=False).fit(np.hstack([t, t**2, np.sin(2 * t)]))
+    assert model.transform(t @ np.ones((1, 3))).std(axis=0).min() > 0
+
+
+def test_columns_without_loadings_share_the_noise():
+    hadamard = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * [3.0, 2.0, 1.0]
+    cut = ordered(2, start="pca", max_iter=0).fit(np.tile(hadamard, (5, 1))).truncate(1)
+    assert cut.noise_variance_ == pytest.approx(np.full(3, cut.noise_variance_[0]))
+    assert cut.score(hadamard) == pytest.approx(PCA(1).fit(np.tile(hadamard, (5, 1))).score(hadamard), rel=1e-4)
+
+
+def test_sizes_of_fewer_rows_than_columns_are_pcas_too():
+    X = np.random.RandomState(0).normal(size=(20, 60))
+    model = ordered(8, start="pca", max_iter=0).fit(X)
+    for size in (1, 4, 8):
+        assert model.truncate(size).score(X) == pytest.approx(PCA(size).fit(X).score(X), rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_cut_of_auto_keeps_its_order_when_it_is_fitted_anew(split):
+    cut = VAEGenerator("auto", max_iter=5, random_state=0).fit(split[0][:, 20:30]).truncate(2)
+    assert cut.ordered
+    assert cut.fit(split[0]).truncate(1).transform(split[1]).shape == (600, 1)
 
 
 @pytest.mark.parametrize(
