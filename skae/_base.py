@@ -12,6 +12,7 @@ import math
 import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from numbers import Integral, Real
 
@@ -35,8 +36,16 @@ from skae._engine import (
     resolve_device,
     seeded_globals,
 )
-from skae.nn import ACTIVATIONS, MLP, CorrectedLinear, linear, stacked_linear
-from skae.starts import Frame, fit_frame, n_components_for, raw_frame
+from skae.nn import ACTIVATIONS, MLP, Completion, CorrectedLinear, linear, stacked_linear
+from skae.starts import (
+    Frame,
+    fit_frame,
+    has_gaps,
+    n_components_for,
+    n_filling,
+    observed_normal,
+    raw_frame,
+)
 
 # Fitted state that is not for users; forgotten with the rest when fit begins.
 PRIVATE_STATE = (
@@ -68,7 +77,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training rows: at least two, and at least as many as components.
+            Training rows: at least two, and at least as many as components. Entries may be missing, as nan, but not all
+            of a row or of a column.
         y : None
             Ignored.
         X_val : array-like of shape (n_validation, n_features), default=None
@@ -84,7 +94,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._check_parameters()
         X = self._check_rows(X, reset=True, ensure_min_samples=2)
         X_val = self._check_validation_rows(X_val)
-        frame, net, code_scale, standardised = self._initialize(X)
+        frame, net, code_scale, standardised = self._initialize(X, X_val)
         rows, held_out = self._split(X, X_val, standardised, frame, net)
         del standardised
         epochs, patience = self._budget()
@@ -200,6 +210,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.allow_nan = True
         return tags
 
     @property
@@ -322,7 +333,16 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             library = type(X).__module__.split(".")[0]
             is_frame = library in ("pandas", "polars") and hasattr(X, "columns")
             self._container = (library, list(X.columns)) if is_frame else None
-        X = validate_data(self, X, reset=reset, dtype=check.FLOATS, ensure_min_samples=ensure_min_samples)
+        X = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=check.FLOATS,
+            ensure_min_samples=ensure_min_samples,
+            ensure_all_finite="allow-nan",
+        )
+        if reset and has_gaps(X):
+            check.check_gaps(X, getattr(self, "feature_names_in_", None))
         self._check_values(X)
         return X
 
@@ -333,14 +353,14 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             raise ValueError("X_val chooses the weights only with early_stopping=True. Set it, or leave X_val out.")
         return self._check_rows(X_val)
 
-    def _initialize(self, X):
+    def _initialize(self, X, X_val=None):
         """The frame of X, the net at its start, the scale of its codes, and the rows as the net sees them."""
         if self._least_components() > len(X):
             raise ValueError(
                 f"n_components={self.n_components} is more than the {len(X)} rows of X. Use at most as many "
                 "components as rows."
             )
-        self._design = self._new_design()
+        self._design = self._new_design() | {"gaps": has_gaps(X) or (X_val is not None and has_gaps(X_val))}
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         frame = (
             raw_frame(X, self._needs_spread)
@@ -354,10 +374,18 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"The spread of X, {np.max(frame.scale):g}, is beyond what floating point can square. "
                 "Rescale X by a constant."
             )
-        standardised = frame.to_net(X)
-        self._width = self._net_components(standardised)
+        standardised = complete = frame.to_net(X)
+        normal = None
+        if has_gaps(standardised):
+            rng = np.random.RandomState(self._seed)
+            n_filled = n_filling(self.n_components if isinstance(self.n_components, Integral) else 1, X.shape[1])
+            normal = observed_normal(standardised, n_filled, rng)
+            complete = normal.draw(standardised, rng)
+        self._width = self._net_components(complete)
         module = self._build_module(X.shape[1]).double()
-        code_scale = self._start(module, frame, standardised, np.random.RandomState(self._seed))
+        code_scale, of_start = self._start(module, frame, complete, np.random.RandomState(self._seed))
+        filling = (normal or of_start).leading(n_filling(self._width, X.shape[1]))
+        module.completion.start_at(*map(torch.from_numpy, filling))
         net = self._build_net(module, frame, len(X), resolve_device(self.device))
         return frame, net, code_scale, standardised
 
@@ -379,6 +407,22 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             progress=type(self).__name__ if self.verbose else None,
             device=device,
         ).initialize()
+
+    def _encoder(self, n_features, n_out, generator):
+        """The net's encoder and what fills gaps for it; where the training rows have gaps, our own is told of them."""
+        masked = self._design["gaps"] and not self._design["encoder"]
+        half = n_out, self._design["hidden_layer_sizes"], self._design["encoder"], generator, "encoder"
+        encoder = self._coder(n_features * (2 if masked else 1), *half)
+        return encoder, Completion(n_features, n_filling(self._width, n_features), masked)
+
+    def _start_encoder(self, module, weight, bias, complete, input_unit, unit):
+        """Let the encoder begin at this linear map of filled rows; it has yet to learn what gaps mean."""
+        inputs = torch.from_numpy(np.stack([complete.min(axis=0), complete.max(axis=0)]))
+        n_masked = inputs.shape[1] if module.completion.masked else 0
+        inputs = torch.cat([inputs, torch.tensor([[0.0], [1.0]]).expand(2, n_masked)], dim=1)
+        weight = nn.functional.pad(weight, (0, n_masked))
+        input_unit = nn.functional.pad(input_unit, (0, n_masked), value=1)
+        module.encoder.start_at(weight, bias, input_unit, unit, inputs)
 
     def _coder(self, n_in, n_out, widths, factory, generator, name, levels=()):
         """One half of the net: a linear path and its correction, or a user's own module alone if it takes raw rows.
@@ -436,16 +480,18 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._set_size(net, rows if held_out is None else held_out)
         epochs = [row for row in net.history if "dur" in row]  # one that was cut short has none
         self.n_iter_ = len(epochs)
-        self.loss_curve_ = [self._in_units(row["train_loss"], frame) for row in epochs]
+        in_units = partial(self._in_units, frame=frame, shares=self._observed_shares(rows))
+        self.loss_curve_ = [in_units(row["train_loss"]) for row in epochs]
         self.validation_loss_curve_ = self.best_loss_ = self.linear_loss_ = None
         if best is not None:
             if self.early_stopping:
-                self.validation_loss_curve_ = [self._in_units(row["valid_loss"], frame) for row in epochs]
+                in_units = partial(self._in_units, frame=frame, shares=self._observed_shares(held_out))
+                self.validation_loss_curve_ = [in_units(row["valid_loss"]) for row in epochs]
             finite = [loss for loss in self.loss_curve_ if np.isfinite(loss)]
             judged = self.early_stopping or not finite
-            self.best_loss_ = self._in_units(best.loss, frame) if judged else min(finite)
+            self.best_loss_ = in_units(best.loss) if judged else min(finite)
             if self._design["start"] != "random":
-                self.linear_loss_ = self._in_units(best.start_loss, frame)
+                self.linear_loss_ = in_units(best.start_loss)
         self._set_components(net)
         self.net_ = net
 
@@ -530,12 +576,19 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
         return self._map_rows(Z, decode, self.n_features_in_)
 
-    def _in_container(self, rows):
-        """New rows as what was fitted: an array or a DataFrame of the same library and column names."""
+    def _observed_shares(self, rows):
+        """The share of entries that are not missing, of each column of the targets of a dataset, or one."""
+        if not self._design["gaps"]:
+            return 1.0
+        return (~rows[:][1].isnan()).double().mean(0).numpy(force=True)
+
+    def _in_container(self, rows, like=None):
+        """Rows as what was fitted, an array or a DataFrame of that library and these names, indexed as ``like`` is."""
         if self._container is None:
             return rows
         library, names = self._container
-        return import_module(library).DataFrame(dict(zip(names, rows.T, strict=True)))
+        frame = import_module(library).DataFrame(dict(zip(names, rows.T, strict=True)))
+        return frame.set_index(like.index) if library == "pandas" and hasattr(like, "index") else frame
 
     def _map_rows(self, X, function, n_out, dtype=None, width=None):
         """``function`` of blocks of rows, stacked: memory is bounded, whatever the number of rows."""

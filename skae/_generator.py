@@ -31,10 +31,20 @@ from skae.nn import (
     sign_draws,
     stacked_linear,
 )
-from skae.starts import factor_analysis_start, likelier_start, ordered_start, probabilistic_pca_start, rank_of
+from skae.starts import (
+    factor_analysis_start,
+    has_gaps,
+    likelier_start,
+    no_normal,
+    ordered_start,
+    probabilistic_pca_start,
+    rank_of,
+)
 
 # Draws a row in scores, or two for each component if that is more.
 _SCORE_DRAWS = 64
+# Draws of codes that fill a row's gaps.
+_IMPUTATION_DRAWS = 100
 # Steps from the encoder's posterior towards the best one of a row.
 _REFINEMENTS = 2
 # Training brings no noise variance under this share of its column's variance; a start that lies lower may stay.
@@ -243,6 +253,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     probabilistic PCA of so many; one between begins with the loadings of the next larger of these. Each refines its q,
     from the leading numbers of the shared one, by its own bound. Codes are those of the largest size, cut [6]_.
 
+    Missing entries leave the bound, which is then one of the log-density of what is observed [7]_. For the encoder they
+    are filled with what a normal model of all columns, estimated by EM from what is observed, expects given the rest of
+    the row, so that its linear start is exact for rows with gaps, too; if training rows had gaps it is told where. The
+    start is that of rows filled by draws from that model.
+
     Each column is centred and divided by its standard deviation for the net; densities are told in X's units.
     Constant columns add nothing to a density and come back constant (from own modules that start at random, as these
     make them). Noise is kept from vanishing, since duplicated columns would make any density unbounded: a start's
@@ -268,6 +283,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     .. [6] Rippel, O., Gelbart, M. A. and Adams, R. P. (2014). Learning ordered representations with nested dropout.
        arXiv:1402.0915
+
+    .. [7] Mattei, P.-A. and Frellsen, J. (2019). MIWAE: deep generative modelling and imputation of incomplete data
+       sets. arXiv:1812.02633
 
     Examples
     --------
@@ -388,16 +406,86 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         """
         check_is_fitted(self)
         X = self._check_rows(X)
-        n_draws = check.check_integer("n_draws", n_draws, 1)
-        generator = torch.Generator().manual_seed(0)
-        draws = torch.randn((n_draws, 1, self.n_components_), generator=generator, dtype=torch.float64)
+        draws = self._normal_draws(check.check_integer("n_draws", n_draws, 1))
 
         def bound(module, output, x, noise):
-            log_ratio = 0.5 * (noise.square() + output.log_var - output.z.square()).sum(-1)  # log p(z) - log q(z | x)
-            log_ratio = log_ratio + self._prior_gain(output.z)
-            return (module.likelihood(output.eta, x) + log_ratio).logsumexp(0) - math.log(n_draws)
+            return self._log_weights(module, output, x, noise).logsumexp(0) - math.log(len(noise))
 
         return self._densities(X, draws, bound)
+
+    def _normal_draws(self, n_draws):
+        """Standard normal, the same at every call."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn((n_draws, 1, self.n_components_), generator=generator, dtype=torch.float64)
+
+    def _log_weights(self, module, output, x, noise):
+        """log p(x, z) - log q(z | x) of draws: (n_draws, n)."""
+        log_ratio = 0.5 * (noise.square() + output.log_var - output.z.square()).sum(-1)  # log p(z) - log q(z | x)
+        return module.likelihood(output.eta, x) + log_ratio + self._prior_gain(output.z)
+
+    def impute(self, X, *, n_draws=None, random_state=None):
+        """Rows with their gaps filled by the model's mean given the rest of the row, or by draws.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, nan where missing.
+        n_draws : int, default=None
+            How many times to fill the rows, each with draws of their own, so that they vary as rows do and what is
+            computed from each tells how much gaps leave open (multiple imputation). None fills once, with means.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws. An int gives the same ones each time.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), or DataFrame, or a list of ``n_draws`` of these
+            The rows, what was observed as it was; DataFrames of the library of the one that was fitted.
+
+        Notes
+        -----
+        Codes are drawn from the encoder's q and weighted by p(x, z) / q(z | x), as Mattei and Frellsen (2019,
+        arXiv:1812.02633) do it: 100 for each row, the share of the linear models left out.
+        """
+        check_is_fitted(self)
+        rows = self._check_rows(X)
+        if n_draws is None:
+            return self._in_container(self._filled(rows), like=X)
+        n_draws = check.check_integer("n_draws", n_draws, 1)
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        generator = torch.Generator().manual_seed(seed)
+        return [self._in_container(self._filled(rows, generator), like=X) for _ in range(n_draws)]
+
+    def _filled(self, X, generator=None):
+        """Rows whose gaps are filled by means, or by draws if there is a generator of these."""
+        with_gaps, draws = np.flatnonzero(np.isnan(X).any(axis=1)), self._normal_draws(_IMPUTATION_DRAWS)
+        with no_gradients():
+            module = self._model(self.net_, torch_dtype(X))
+        likelihood = copy.deepcopy(module.likelihood).cpu()
+
+        def fill(rows):
+            with no_gradients():
+                inputs, targets = self._net_rows(rows)
+                noise = draws.to(inputs)
+                output = module(inputs, noise)
+                weights = self._log_weights(module, output, targets, noise).softmax(0).cpu()
+                eta = output.eta.cpu()
+                if generator is None:
+                    expected = torch.einsum("sn,snd->nd", weights, likelihood.mean(eta))
+                else:
+                    drawn = weights.T.multinomial(1, generator=generator)[:, 0]
+                    expected = likelihood.draw(eta[drawn, torch.arange(len(rows))], generator)
+            return np.where(np.isnan(rows), self._frame.from_net(expected.numpy()), rows)
+
+        filled = X.copy()
+        if not len(with_gaps):
+            return filled
+        filled[with_gaps] = self._map_rows(X[with_gaps], fill, X.shape[1], width=len(draws) * X.shape[1])
+        return filled
+
+    def _net_rows(self, rows):
+        """Rows as the net sees them, and as the likelihood does."""
+        inputs = torch.from_numpy(self._frame.to_net(rows)).to(self.net_.device)
+        return inputs, inputs if self._frame.link == "identity" else torch.tensor(rows, device=self.net_.device)
 
     def sample(self, n_samples=1, *, noise=True, random_state=None):
         """New rows.
@@ -447,20 +535,19 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         """``bound`` of each row, given the net's output at these draws, in units of X."""
         with no_gradients():
             module = self._model(self.net_, torch_dtype(X))
-        device = self.net_.device
-        jacobian = self._log_unit(self._frame)
+        log_units = self._log_units(self._frame)
 
         def densities(rows):
             with no_gradients():
-                inputs = torch.from_numpy(self._frame.to_net(rows)).to(device)
-                targets = inputs if self._frame.link == "identity" else torch.tensor(rows, device=device)
+                inputs, targets = self._net_rows(rows)
                 noise = draws.to(inputs)
                 densities = bound(module, module(inputs, noise), targets, noise)
                 if module.defence is not None:
                     densities = module.defence(densities, inputs)
-                densities = densities - jacobian
             # Of a row so far off that the arithmetic overflows, the density is nothing.
-            return densities.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)[:, None]
+            densities = densities.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)
+            jacobian = log_units.sum() if not has_gaps(rows) else ~np.isnan(rows) @ log_units
+            return (densities - jacobian)[:, None]
 
         # Larger blocks than elsewhere: many draws leave few rows to a small one, and calls have a price too.
         return self._map_rows(X, densities, 1, width=-(-len(draws) * X.shape[1] // 4))[:, 0]
@@ -554,15 +641,14 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             return Headed(own, stacked_linear([width] * n_levels, width, n_out, generator))
         return Headed(own, linear(width, n_out, generator))
 
-    def _log_unit(self, frame):
-        """What a density of standardised rows loses, in nats, when it is told in units of X."""
+    def _log_units(self, frame):
+        """What a density of standardised rows loses by each column, in nats, when it is told in units of X."""
         if frame.link != "identity":
-            return 0.0
-        scale = np.broadcast_to(frame.scale, frame.constant.shape)
-        return float(np.log(scale[~frame.constant]).sum())
+            return np.zeros(len(frame.mean))
+        return np.where(frame.constant, 0, np.log(frame.scale))
 
-    def _in_units(self, loss, frame):
-        return loss + self._log_unit(frame)
+    def _in_units(self, loss, frame, shares):
+        return loss + float((shares * self._log_units(frame)).sum())
 
     def _output_unit(self, frame):
         return frame.scale if frame.link == "identity" else 1.0
@@ -571,7 +657,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         design, generator = self._design, torch.Generator().manual_seed(self._seed)
         n_components, widths, kind = self._width, design["hidden_layer_sizes"], LIKELIHOODS[design["likelihood"]]
         levels = doubling_levels(n_components) if design["ordered"] else ()
-        encoder = self._coder(n_features, 2 * n_components, widths, design["encoder"], generator, "encoder")
+        encoder, completion = self._encoder(n_features, 2 * n_components, generator)
         n_out = n_features * kind.n_parameters
         decoder = self._coder(n_components, n_out, widths[::-1], design["decoder"], generator, "decoder", levels)
         exact = design["start"] != "random" and design["likelihood"] == "gaussian" and design["beta"] == 1
@@ -579,12 +665,13 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         defences = [Defence(2, n_features, size) for size in levels or [n_components]] if exact else None
         if levels:
             likelihoods = [kind(n_features) for _ in range(n_components)]
-            return OrderedVAE(encoder, decoder, levels, likelihoods, n_refinements, defences)
+            return OrderedVAE(encoder, decoder, levels, likelihoods, completion, n_refinements, defences)
         draws = self._evaluation_draws(torch.device("cpu"))
-        return VAE(encoder, decoder, kind(n_features), draws, n_refinements, defences[0] if defences else None)
+        defence = defences[0] if defences else None
+        return VAE(encoder, decoder, kind(n_features), completion, draws, n_refinements, defence)
 
     def _start(self, module, frame, standardised, random_state):
-        """Set the start's weights; codes have no unit but the prior's."""
+        """Set the start's weights; codes have no unit but the prior's; and what would fill gaps is returned."""
         n_components, ordered = self._width, self._design["ordered"]
         sizes = range(1, n_components + 1) if ordered else [n_components]
         models = [module.at(size) if ordered else module for size in sizes]
@@ -593,7 +680,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             model.likelihood.varies.copy_(varies)
         if self._design["start"] == "random":
             self._start_noise(module, frame, variance, variance)
-            return np.ones(n_components)
+            return np.ones(n_components), no_normal(frame)
         linear_model = self._linear_model(frame, standardised, random_state)
         rank = rank_of(standardised)
         leading = [linear_model.leading(size, rank) if ordered else linear_model for size in sizes]
@@ -601,8 +688,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             self._start_noise(model, frame, start.noise, variance)
         weight, posterior_variance = (torch.from_numpy(part) for part in linear_model.posterior())
         bias = torch.cat([torch.zeros(n_components, dtype=torch.float64), posterior_variance.log()])
-        inputs = torch.from_numpy(np.stack([standardised.min(axis=0), standardised.max(axis=0)]))
-        module.encoder.start_at(torch.cat([weight, torch.zeros_like(weight)]), bias, input_range=inputs)
+        ones = torch.ones(standardised.shape[1])
+        self._start_encoder(module, torch.cat([weight, torch.zeros_like(weight)]), bias, standardised, ones, 1.0)
         loadings = torch.from_numpy(linear_model.loadings)
         if ordered:
             loadings = torch.zeros(len(module.levels), *loadings.shape, dtype=torch.float64)
@@ -617,7 +704,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             module.decoder.start_at(scale[:, None] * loadings, location)
         if self.max_iter:
             self._start_defences(module, linear_model, standardised, random_state)
-        return np.ones(n_components)
+        return np.ones(n_components), linear_model.normal()
 
     def _linear_model(self, frame, standardised, random_state):
         """What the net starts at; with components in order one whose leading components are such a model too."""
@@ -673,10 +760,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         misfit = np.empty(len(standardised))
         with torch.no_grad():
             (to_code, code), (to_row, row) = module.encoder.linear_map(), module.decoder.linear_map()
+            to_code = to_code[:, : standardised.shape[1]]
         for rows in gen_batches(len(standardised), evaluation_batch(standardised.shape[1])):
             x = torch.from_numpy(standardised[rows]).to(net.device, torch.float64)
             with torch.no_grad():
-                z = (x @ to_code.T + code)[:, : self._width]
+                z = (module.completion.fill(x) @ to_code.T + code)[:, : self._width]
                 misfit[rows] = (z.square().sum(1) / 2 - module.likelihood(z @ to_row.T + row, x)).numpy(force=True)
         order = rng.permutation(len(misfit))  # chance decides among equals
         order = order[np.argsort(misfit[order], kind="stable")]

@@ -8,7 +8,7 @@ from sklearn.utils import check_array
 
 
 def reconstruction_error(estimator, X):
-    """Mean squared error of ``inverse_transform(transform(X))``.
+    """Mean squared error of ``inverse_transform(transform(X))``, of the entries of X that are not missing.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def reconstruction_error(estimator, X):
     Returns
     -------
     float
-        Mean over all entries, in units of X squared.
+        Mean over entries, in units of X squared.
 
     Raises
     ------
@@ -42,7 +42,8 @@ def reconstruction_error(estimator, X):
             "Each step of a Pipeline needs both methods."
         )
     X_hat = np.asarray(estimator.inverse_transform(estimator.transform(X)))
-    return float(np.square(check_array(X) - X_hat, dtype=np.float64).mean())
+    rest = check_array(X, ensure_all_finite="allow-nan") - X_hat
+    return float(np.nanmean(np.square(rest, dtype=np.float64)))
 
 
 def reconstruction_scorer(estimator, X, y=None):
@@ -75,9 +76,12 @@ def reconstruction_scorer(estimator, X, y=None):
 
 
 def pca_errors_by_size(n_components, X_train, X):
-    """PCA's errors on X with one component, two and so on: one fit to X_train, cut."""
+    """PCA's errors on X with one component, two and so on: one fit to X_train, cut; nan if entries are missing."""
+    n_components = min(n_components, *X_train.shape)
+    if np.isnan(X_train).any() or np.isnan(X).any():
+        return np.full(n_components, np.nan)
     X_train, X = check_array(X_train), check_array(X)
-    pca = PCA(min(n_components, *X_train.shape), svd_solver="full").set_output(transform="default")
+    pca = PCA(n_components, svd_solver="full").set_output(transform="default")
     with np.errstate(invalid="ignore"):  # shares of a variance that is zero
         pca.fit(X_train)
     codes, left = pca.transform(X), X - pca.mean_

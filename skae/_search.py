@@ -209,7 +209,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         check.check_flag("one_standard_error", self.one_standard_error)
         if not (self.scoring is None or callable(self.scoring)):
             raise ValueError(f"scoring={self.scoring!r} must be None or a callable (estimator, X, y=None) -> score.")
-        rows = validate_data(self, X, dtype=check.FLOATS, ensure_min_samples=2)
+        rows = validate_data(self, X, dtype=check.FLOATS, ensure_min_samples=2, ensure_all_finite="allow-nan")
         X = X if hasattr(X, "columns") else rows
         rows, y = indexable(rows, y)
         everything = np.arange(len(rows))
@@ -325,7 +325,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _checked(self, X):
         """X, if it has the columns that were fitted: a DataFrame as it is, else an array."""
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=check.FLOATS, reset=False)
+        rows = validate_data(self, X, dtype=check.FLOATS, reset=False, ensure_all_finite="allow-nan")
         return X if hasattr(X, "columns") else rows
 
     def _autoencoder(self, n_components, seed, ordered=False):

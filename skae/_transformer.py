@@ -16,7 +16,7 @@ from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
 from skae.losses import LOSSES, ReconstructionObjective
 from skae.nn import Autoencoder, Gated, OrderedAutoencoder, doubling_levels
-from skae.starts import leading, pca_start
+from skae.starts import leading, no_normal, pca_start
 
 # Steps from the encoder's code towards the nearest point of the decoder's surface.
 _PROJECTIONS = 4
@@ -196,6 +196,10 @@ class AutoencoderTransformer(BaseNetTransformer):
     relative to PCA's. Training gives a quarter of the rows a size between two decoders' (nested dropout [4]_); a size
     that is no better than a smaller one on held-out rows decodes no more numbers than that.
 
+    Missing entries leave the loss and the scores. For the encoder they are filled with what a normal model of all
+    columns, estimated by EM from what is observed, expects given the rest of the row; if training rows had gaps it is
+    told where. The start is PCA of rows filled by draws from that model. Own modules get filled rows.
+
     Codes are in the units and have the sign convention of `PCA.transform`. Codes and reconstructions are computed in
     the precision of their input; training runs in float32.
 
@@ -294,7 +298,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         """
         check_is_fitted(self)
         X = self._check_rows(X)
-        return (-self._squared_errors(X) / X.shape[1]).astype(X.dtype)
+        return (-self._squared_errors(X) / (~np.isnan(X)).sum(axis=1)).astype(X.dtype)
 
     def score(self, X, y=None):
         """R^2 of the reconstruction over all entries, against the training mean.
@@ -315,7 +319,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         check_is_fitted(self)
         X = self._check_rows(X)
         unexplained = self._squared_errors(X).sum()
-        total = np.square(X - self.mean_, dtype=np.float64).sum()
+        total = np.nansum(np.square(X - self.mean_, dtype=np.float64))
         if total == 0:
             return float(unexplained == 0)
         return float(1 - unexplained / total)
@@ -330,6 +334,23 @@ class AutoencoderTransformer(BaseNetTransformer):
                 ConvergenceWarning,
                 stacklevel=3,
             )
+
+    def impute(self, X):
+        """Rows with their gaps filled by the reconstruction.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, nan where missing.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), or DataFrame
+            The rows, what was observed as it was; a DataFrame of the library of the one that was fitted.
+        """
+        check_is_fitted(self)
+        rows = self._check_rows(X)
+        return self._in_container(np.where(np.isnan(rows), self._decode(self._encode(rows)), rows), like=X)
 
     def sample(self, n_samples=1, *, random_state=None):
         """New rows: decoded draws from a Gaussian mixture that is fitted to codes of training rows.
@@ -390,10 +411,11 @@ class AutoencoderTransformer(BaseNetTransformer):
         return super()._decode(Z[:, : self._used[Z.shape[1] - 1]] if self._design["ordered"] else Z)
 
     def _squared_errors(self, X):
-        """Sum of squared errors of each row, in float64 whatever X's dtype: squares need its range."""
+        """Sum of squared errors of each row, less gaps, in float64 whatever X's dtype: squares need its range."""
 
         def residual(rows):
-            return np.square(rows - self._decode(self._encode(rows)), dtype=np.float64).sum(axis=1, keepdims=True)
+            squares = np.square(rows - self._decode(self._encode(rows)), dtype=np.float64)
+            return np.nansum(squares, axis=1, keepdims=True)
 
         return self._map_rows(X, residual, 1, np.float64)[:, 0]
 
@@ -457,10 +479,10 @@ class AutoencoderTransformer(BaseNetTransformer):
             with no_gradients():
                 x, target = x.double(), target.double()
                 z = module.encode(x)
-                total += float(((target - mean).square() * varies).sum())
+                total += float(((target - mean).square() * varies).nansum())
                 for size in range(1, self._width + 1):
                     rest = self._inverse_link(module.decode(z[:, :size])) - target
-                    errors[size - 1] += float((rest.square() * varies).sum())
+                    errors[size - 1] += float((rest.square() * varies).nansum())
         return errors, total
 
     @property
@@ -493,7 +515,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         own, _ = build_own(factory, n_in, n_out, generator, name)
         return own if self._raw() else Gated(own, n_out, n_levels)
 
-    def _in_units(self, loss, frame):
+    def _in_units(self, loss, frame, shares):
         """A loss of standardised rows in units of X; of an ordered net, over PCA's, which has none."""
         if self._design["ordered"]:
             return loss
@@ -508,21 +530,20 @@ class AutoencoderTransformer(BaseNetTransformer):
         n_components, widths = self._width, design["hidden_layer_sizes"]
         projected = self._plain and design["start"] == "pca" and design["loss"] == "squared_error"
         n_refinements = _PROJECTIONS if projected else 0
-        encoder = self._coder(n_features, n_components, widths, design["encoder"], generator, "encoder")
+        encoder, completion = self._encoder(n_features, n_components, generator)
         levels = doubling_levels(n_components) if design["ordered"] else ()
         half = n_components, n_features, widths[::-1], design["decoder"], generator, "decoder"
         decoder = self._coder(*half, levels)
         if levels:
-            return OrderedAutoencoder(encoder, decoder, levels, n_refinements)
-        return Autoencoder(encoder, decoder, n_refinements)
+            return OrderedAutoencoder(encoder, decoder, levels, completion, n_refinements)
+        return Autoencoder(encoder, decoder, completion, n_refinements)
 
     def _start(self, module, frame, standardised, random_state):
-        """Set the start's weights; the scale of the codes in X's units is returned."""
+        """Set the start's weights; the scale of the codes in X's units is returned, and what would fill gaps."""
         if self._design["start"] == "random":
-            return np.full(self._width, frame.scale)
+            return np.full(self._width, frame.scale), no_normal(frame)
         start = pca_start(standardised, self._width, random_state)
         scale, location = (1.0, 0.0 * frame.mean) if frame.link == "identity" else (frame.scale, frame.location)
-        inputs = torch.from_numpy(np.stack([standardised.min(axis=0), standardised.max(axis=0)]))
         codes, bias = torch.from_numpy(start.code_range), torch.from_numpy(location)
         if self._design["ordered"]:
             spread, code, output = self._units_of_levels(module.levels, start, standardised, frame)
@@ -532,9 +553,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         else:
             spread, code, output = self._units(start, frame)
             weight = torch.from_numpy(start.decoder * scale)
-        module.encoder.start_at(torch.from_numpy(start.encoder), input_unit=spread, unit=code, input_range=inputs)
+        self._start_encoder(module, torch.from_numpy(start.encoder), None, standardised, spread, code)
         module.decoder.start_at(weight, bias, unit=output * scale, input_range=codes)
-        return start.code_scale * frame.scale
+        return start.code_scale * frame.scale, start.normal(frame.spread)
 
     def _store(self, net, frame, code_scale, rows, best=None, held_out=None):
         super()._store(net, frame, code_scale, rows, best, held_out)

@@ -96,12 +96,26 @@ def check_callbacks(value):
             )
 
 
+def check_gaps(X, names=None):
+    """Rows and columns of which something is observed."""
+    missing = np.isnan(X)
+    for kind, axis in (("column", 0), ("row", 1)):
+        empty = np.flatnonzero(missing.all(axis=axis))
+        if len(empty):
+            name = f" ({names[empty[0]]!r})" if names is not None and kind == "column" else ""
+            others = f", as in {len(empty) - 1} others," if len(empty) > 1 else ""
+            raise ValueError(
+                f"In {kind} {empty[0]}{name} of X{others} every value is missing, and nothing can be learnt from that. "
+                f"Drop such {kind}s before fitting."
+            )
+
+
 COUNTS = ("poisson", "negative_binomial")
 
 
 def check_counts(X, value):
     """Non-negative integers, which these likelihoods are defined on."""
-    wrong = (X < 0) | (np.floor(X) != X)
+    wrong = ((X < 0) | (np.floor(X) != X)) & ~np.isnan(X)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         negative = " Negative values in data passed to X." if (X < 0).any() else ""
@@ -115,7 +129,7 @@ def check_range(X, parameter, value):
     """Rows that a loss or likelihood is defined on: [0, 1] for log_loss and bernoulli, no negative for poisson."""
     if value not in ("log_loss", "bernoulli", "poisson"):
         return
-    low, high = X.min(), X.max()
+    low, high = np.nanmin(X), np.nanmax(X)
     otherwise = {"loss": "loss='squared_error'", "likelihood": "likelihood='gaussian'"}[parameter]
     # Scalers miss the ends of a range by a rounding error.
     slack = 1e-6

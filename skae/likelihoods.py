@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from skae.nn import given_observed, has_gaps
+
 
 class Likelihood(nn.Module):
-    """A density of rows given the decoder's output ``eta``; columns that do not vary count for nothing.
+    """A density of rows given the decoder's output ``eta``; gaps, and columns that do not vary, count for nothing.
 
     Subclasses give ``link`` (whose inverse turns eta into the mean), ``log_prob`` of each entry, ``mean`` and ``draw``,
     and how many numbers of eta an entry takes: all first ones, then all second ones.
@@ -33,8 +35,12 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def forward(self, eta: Tensor, x: Tensor) -> Tensor:
-        """Log-density of each row: (..., n_features) -> (...)."""
-        return (self.log_prob(eta, x) * self.varies).sum(-1)
+        """Log-density of each row's entries that are not nan: (..., n_features) -> (...)."""
+        counted = self.varies
+        if has_gaps(x):
+            counted = counted * ~x.isnan()
+            x = torch.where(x.isnan(), 0, x)
+        return (self.log_prob(eta, x) * counted).sum(-1)
 
 
 class Gaussian(Likelihood):
@@ -212,12 +218,19 @@ class Defence(nn.Module):
         self.share.zero_()
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log-density of rows under the linear models."""
-        weighted = self.loadings / self.noise[:, :, None]
-        variance = 1 / (1 + (self.loadings * weighted).sum(1, keepdim=True))
-        z = x @ (weighted * variance)
+        """Log-density of rows, of what they are not lacking, under the linear models."""
+        counted = self.varies
+        if has_gaps(x):  # precisions of rows differ, and are not diagonal
+            codes = [given_observed(x, *model) for model in zip(self.loadings, self.noise, strict=True)]
+            z = torch.stack([mean for mean, _ in codes])
+            log_precision = 2 * torch.stack([factor.diagonal(dim1=1, dim2=2).log().sum(1) for _, factor in codes])
+            counted, x = counted * ~x.isnan(), torch.where(x.isnan(), 0, x)
+        else:
+            weighted = self.loadings / self.noise[:, :, None]
+            precision = 1 + (self.loadings * weighted).sum(1, keepdim=True)
+            z, log_precision = x @ (weighted / precision), precision.log().sum(2)
         entries = (x - z @ self.loadings.mT).square() / self.noise[:, None] + (2 * math.pi * self.noise[:, None]).log()
-        twice = (entries * self.varies).sum(2) + z.square().sum(2) - variance.log().sum(2)
+        twice = (entries * counted).sum(2) + z.square().sum(2) + log_precision
         return (-0.5 * twice).logsumexp(0) - math.log(len(self.loadings))
 
     def forward(self, bound: Tensor, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skae.nn import AutoencoderOutput, OrderedOutput, VAEOutput, gaussian_kl
+from skae.nn import AutoencoderOutput, OrderedOutput, VAEOutput, gaussian_kl, has_gaps
 
 
 def squared_error(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
@@ -77,7 +77,7 @@ LOSSES = {
 
 
 class ReconstructionObjective(nn.Module):
-    r"""Mean loss of an entry, plus an L1 penalty on the code in units of its own root mean square.
+    r"""Mean loss of an entry that is not missing, plus an L1 penalty on the code in units of its own root mean square.
 
     .. math:: \frac{1}{n d} \sum_{ij} \ell(\eta_{ij}, x_{ij})
         + \lambda \sum_k \frac{\frac{1}{n} \sum_i |z_{ik}|}{\sqrt{\frac{1}{n} \sum_i z_{ik}^2}}
@@ -94,8 +94,8 @@ class ReconstructionObjective(nn.Module):
 
     Shape
     -----
-    output: z (n, n_components), eta (n, n_features); x: (n, n_features); result: a scalar. Of an ordered net, eta
-    (n_levels, n, n_features) and weight (n_levels, n, 1), what each row counts at each level.
+    output: z (n, n_components), eta (n, n_features); x: (n, n_features), nan where missing; result: a scalar. Of an
+    ordered net, eta (n_levels, n, n_features) and weight (n_levels, n, 1), what each row counts at each level.
     """
 
     varies: Tensor | None
@@ -108,13 +108,16 @@ class ReconstructionObjective(nn.Module):
 
     def forward(self, output: AutoencoderOutput | OrderedOutput, x: Tensor) -> Tensor:
         weight = output.weight if isinstance(output, OrderedOutput) else None
-        if self.varies is None and weight is None:
+        observed = ~x.isnan() if has_gaps(x) else None
+        factors = [factor for factor in (self.varies, weight, observed) if factor is not None]
+        if not factors:
             objective = self.loss.entry(output.eta, x, reduction="mean")
         else:
+            x = x if observed is None else torch.where(observed, x, 0)
             entries = self.loss.entry(output.eta, x.expand_as(output.eta))
-            for factor in (self.varies, weight):
-                entries = entries if factor is None else entries * factor
-            objective = entries.mean()
+            for factor in factors:
+                entries = entries * factor
+            objective = entries.mean() if observed is None else entries.mean() / observed.to(x).mean()
         if self.sparsity:
             size = output.z.square().mean(0).clamp_min(torch.finfo(output.z.dtype).tiny).sqrt()
             objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()

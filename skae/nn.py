@@ -42,6 +42,33 @@ def linear(n_in: int, n_out: int, generator: torch.Generator, fan_in: int | None
     return layer
 
 
+def has_gaps(x: Tensor) -> bool:
+    """Whether any entry is nan: missing."""
+    return bool(x.sum().isnan())
+
+
+def given_observed(x: Tensor, loadings: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The posterior of z in x = loadings @ z + noise, given the entries of rows that are not nan.
+
+    .. math:: z \,|\, x_o \sim N(P^{-1} W_o' \Psi_o^{-1} x_o, P^{-1}), \quad P = I + W_o' \Psi_o^{-1} W_o
+
+    Returns
+    -------
+    mean : Tensor of shape (n, n_components)
+    factor : Tensor of shape (n, n_components, n_components)
+        The lower Cholesky factor of P.
+    """
+    observed = ~x.isnan()
+    n_components = loadings.shape[1]
+    weighted = loadings / noise[:, None]
+    products = (weighted[:, :, None] * loadings[:, None, :]).flatten(1)
+    precision = (observed.to(x) @ products).reshape(-1, n_components, n_components)
+    precision.diagonal(dim1=1, dim2=2).add_(1)
+    factor = torch.linalg.cholesky(precision)
+    mean = torch.cholesky_solve((torch.where(observed, x, 0) @ weighted)[:, :, None], factor)[:, :, 0]
+    return mean, factor
+
+
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """weight @ x + bias of each row; of each level's rows, if there is one map a level."""
     if weight.ndim == 2:
@@ -275,6 +302,59 @@ class CorrectedLinear(nn.Module):
         return start + self.unit.unsqueeze(-2) * change
 
 
+class Completion(nn.Module):
+    r"""Fills gaps of rows for an encoder, with what a normal model expects there, given the rest of the row.
+
+    .. math:: x = \mu + W z + \epsilon, \quad z \sim N(0, I), \; \epsilon \sim N(0, \mathrm{diag}\, \psi)
+
+    A code that is linear in the row is then what that model expects of it.
+
+    Parameters
+    ----------
+    n_features, n_components : int
+        Of the normal model, which until `start_at` fills with zeros.
+    masked : bool, default=False
+        Whether the encoder is told where rows were filled, by as many columns again.
+
+    Shape
+    -----
+    (n, n_features), with nan in gaps -> what an encoder makes of (n, n_features or twice that)
+    """
+
+    location: Tensor
+    loadings: Tensor
+    noise: Tensor
+
+    def __init__(self, n_features: int, n_components: int, masked: bool = False) -> None:
+        super().__init__()
+        self.masked = masked
+        self.register_buffer("location", torch.zeros(n_features))
+        self.register_buffer("loadings", torch.zeros(n_features, n_components))
+        self.register_buffer("noise", torch.ones(n_features))
+
+    @torch.no_grad()
+    def start_at(self, location: Tensor, loadings: Tensor, noise: Tensor) -> None:
+        """Take this model, of as many components or fewer."""
+        self.location.copy_(location)
+        self.loadings.zero_()
+        self.loadings[:, : loadings.shape[1]] = loadings
+        self.noise.copy_(noise)
+
+    def fill(self, x: Tensor) -> Tensor:
+        """Rows without gaps."""
+        if not has_gaps(x):
+            return x
+        z, _ = given_observed(x - self.location, self.loadings, self.noise)
+        return torch.where(x.isnan(), self.location + z @ self.loadings.mT, x)
+
+    def forward(self, encoder: nn.Module, x: Tensor) -> Tensor:
+        if self.masked:
+            return encoder(torch.cat([self.fill(x), x.isnan().to(x)], dim=-1))
+        out = encoder(x)
+        # A gap goes through any layer, and what comes out has fewer numbers to look through.
+        return encoder(self.fill(x)) if has_gaps(out) else out
+
+
 def descend(
     objective: Callable[..., Tensor],
     direction: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]],
@@ -361,25 +441,27 @@ class Autoencoder(nn.Module):
     Parameters
     ----------
     encoder, decoder : nn.Module
+    completion : Completion
     n_refinements : int, default=0
-        Steps of `project` in eval mode. Training needs none: the encoder learns where they lead.
+        Steps of `project` in eval mode, for filled rows. Training needs none: the encoder learns where they lead.
 
     Shape
     -----
     encode: (n, n_features) -> (n, n_components); decode: back.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, n_refinements: int = 0) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, completion: Completion, n_refinements: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
+        self.completion = completion
         self.n_refinements = n_refinements
 
     def encode(self, x: Tensor) -> Tensor:
-        z = self.encoder(x)
+        z = self.completion(self.encoder, x)
         if self.training or not self.n_refinements:
             return z
-        return project(self.decoder, x, z, self.n_refinements)
+        return project(self.decoder, self.completion.fill(x), z, self.n_refinements)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z)
@@ -475,8 +557,9 @@ class OrderedAutoencoder(Levels):
     encoder : nn.Module
     decoder, levels
         As `Levels` has them.
+    completion : Completion
     n_refinements : int, default=0
-        Steps in eval mode.
+        Steps in eval mode, for filled rows.
 
     Attributes
     ----------
@@ -492,19 +575,25 @@ class OrderedAutoencoder(Levels):
     n_rows_seen: Tensor
 
     def __init__(
-        self, encoder: nn.Module, decoder: CorrectedLinear, levels: tuple[int, ...], n_refinements: int = 0
+        self,
+        encoder: nn.Module,
+        decoder: CorrectedLinear,
+        levels: tuple[int, ...],
+        completion: Completion,
+        n_refinements: int = 0,
     ) -> None:
         super().__init__(decoder, levels)
         self.encoder = encoder
+        self.completion = completion
         self.n_refinements = n_refinements
         self.register_buffer("weights", torch.ones(levels[-1]))
         self.register_buffer("n_rows_seen", torch.zeros((), dtype=torch.long))  # in training
 
     def encode(self, x: Tensor) -> Tensor:
-        z = self.encoder(x)
+        z = self.completion(self.encoder, x)
         if self.training or not self.n_refinements:
             return z
-        sizes = self.sizes(z.device)
+        x, sizes = self.completion.fill(x), self.sizes(z.device)
         weights = self.weights[sizes - 1]
         curvature = (weights * self.decoder.start_weight.square().sum(1)).sum(0)
         inverse = torch.where(curvature > 0, 1 / curvature, 0)
@@ -564,6 +653,7 @@ class VAE(nn.Module):
     decoder : nn.Module
         n_components to n_features columns.
     likelihood : nn.Module
+    completion : Completion
     draws : Tensor of shape (n_draws, 1, n_components) or None, default=None
         Noise that estimates the bound in these steps.
     n_refinements : int, default=0
@@ -581,12 +671,14 @@ class VAE(nn.Module):
         encoder: nn.Module,
         decoder: nn.Module,
         likelihood: nn.Module,
+        completion: Completion,
         draws: Tensor | None = None,
         n_refinements: int = 0,
         defence: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.completion = completion
         self.decoder = decoder
         self.likelihood = likelihood
         self.defence = defence
@@ -595,7 +687,7 @@ class VAE(nn.Module):
 
     def guess(self, x: Tensor) -> Posterior:
         """The encoder's own q."""
-        return Posterior(*self.encoder(x).chunk(2, dim=-1))
+        return Posterior(*self.completion(self.encoder, x).chunk(2, dim=-1))
 
     def posterior(self, x: Tensor) -> Posterior:
         q = self.guess(x)
@@ -674,6 +766,7 @@ class OrderedVAE(Levels):
         As `Levels` has them.
     likelihoods : sequence of nn.Module
         Of each size from 1 to n_components.
+    completion : Completion
     n_refinements
         As in `VAE`: each size has its own, with `sign_draws`.
     defences : sequence of nn.Module or None, default=None
@@ -691,11 +784,13 @@ class OrderedVAE(Levels):
         decoder: CorrectedLinear,
         levels: tuple[int, ...],
         likelihoods: Sequence[nn.Module],
+        completion: Completion,
         n_refinements: int = 0,
         defences: Sequence[nn.Module] | None = None,
     ) -> None:
         super().__init__(decoder, levels)
         self.encoder = encoder
+        self.completion = completion
         self.likelihoods = nn.ModuleList(likelihoods)
         self.defences = None if defences is None else nn.ModuleList(defences)
         self.shrinking = nn.Parameter(torch.ones(levels[-1], levels[-1]))
@@ -717,6 +812,7 @@ class OrderedVAE(Levels):
             self.encoder,
             self.decoder_of(size),
             self.likelihoods[size - 1],
+            self.completion,
             sign_draws(size),
             self.n_refinements,
             None if self.defences is None else self.defences[bisect_right(self.levels, size) - 1],
@@ -725,7 +821,7 @@ class OrderedVAE(Levels):
 
     def guess(self, x: Tensor) -> Posterior:
         """The encoder's q, which those of all sizes are made of."""
-        return Posterior(*self.encoder(x).chunk(2, dim=-1))
+        return Posterior(*self.completion(self.encoder, x).chunk(2, dim=-1))
 
     def encode(self, x: Tensor) -> Tensor:
         return self.at(self.levels[-1]).encode(x)

@@ -31,6 +31,11 @@ _CACHED = 2**17
 # Columns up to which EM costs little beside training, and where it ends, in nats a row.
 _MOST_FACTORED = 200
 _TOLERANCE = 1e-6
+# Of the normal model that fills gaps: the least noise variance over a column's; where its EM ends, in the mean change
+# of their logarithms, its most rounds and entries; components, as many as the net's but within these.
+_FILLED_NOISE = 1e-3
+_FILLED_TOLERANCE, _MOST_ROUNDS, _MOST_NUMBERS = 1e-3, 200, 2**20
+_FEWEST_FILLED, _MOST_FILLED = 10, 32
 # Rows up to which factor analysis may be worse than probabilistic PCA on new rows, and how that is found out.
 _FEW_ROWS = 1000
 _FOLDS = 5
@@ -104,7 +109,8 @@ def raw_frame(X, with_spread=True):
     if with_spread:
         mean, deviation, _ = _moments(X)
     else:
-        mean, deviation = X[0] + _shift(X)[0], np.full(n_features, np.nan)
+        first, n_observed = _first_observed(X)
+        mean, deviation = first + _shift(X, first, n_observed)[0], np.full(n_features, np.nan)
     return Frame(
         link="identity",
         mean=mean,
@@ -150,32 +156,51 @@ def _moments(X):
 
     Rows are shifted by the first one before they are summed, so that an offset of 1e9 costs no digits, and scaled by
     the largest entry left, so that squares neither overflow nor vanish. A few at a time: copies stay in the cache.
+    Entries that are missing count for nothing.
     """
-    shift, peaks = _shift(X)
+    first, n_observed = _first_observed(X)
+    shift, peaks = _shift(X, first, n_observed)
     peak, squares = max(peaks.max(), np.finfo(np.float64).tiny), np.zeros(X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name, later
-        for shifted in _shifted(X):
-            shifted -= shift
+        for shifted in _shifted(X, first, shift, n_observed):
             shifted /= peak
             squares += np.einsum("ij,ij->j", shifted, shifted)
     constant = peaks == 0
-    return X[0] + shift, np.where(constant, 0, peak * np.sqrt(squares / len(X))), constant
+    return first + shift, np.where(constant, 0, peak * np.sqrt(squares / n_observed)), constant
 
 
-def _shifted(X):
-    """Blocks of rows less the first row, in float64."""
+def has_gaps(X):
+    """Whether any entry is nan: missing."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isnan(X.sum())) and bool(np.isnan(X).any())
+
+
+def _first_observed(X):
+    """Of each column the first entry that is not missing, and how many are not."""
+    if not has_gaps(X):
+        return X[0], np.full(X.shape[1], len(X))
+    observed = ~np.isnan(X)
+    return X[observed.argmax(axis=0), np.arange(X.shape[1])], observed.sum(axis=0)
+
+
+def _shifted(X, first, shift, n_observed):
+    """Blocks of rows less ``first`` and ``shift``, in float64, with zeros in gaps."""
     for rows in gen_batches(len(X), max(1, _CACHED // X.shape[1])):
-        yield np.subtract(X[rows], X[0], dtype=np.float64)
+        shifted = np.subtract(X[rows], first, dtype=np.float64)
+        shifted -= shift
+        if n_observed.min() < len(X):
+            shifted[np.isnan(shifted)] = 0
+        yield shifted
 
 
-def _shift(X):
-    """Of rows less the first row, the mean and the largest size of each column."""
+def _shift(X, first, n_observed):
+    """Of rows less the first, the mean and the largest size of each column."""
     total, peaks = np.zeros(X.shape[1]), np.zeros(X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
-        for shifted in _shifted(X):
+        for shifted in _shifted(X, first, 0.0, n_observed):
             total += shifted.sum(axis=0)
             np.maximum(peaks, np.abs(shifted, out=shifted).max(axis=0), out=peaks)
-    return total / len(X), peaks
+    return total / n_observed, peaks
 
 
 class LinearStart(NamedTuple):
@@ -191,6 +216,11 @@ class LinearStart(NamedTuple):
     code_scale: np.ndarray
     residual: np.ndarray
     code_range: np.ndarray
+
+    def normal(self, spread):
+        """What fills gaps of rows of this spread a column."""
+        noise = np.maximum(np.square(self.residual), _FILLED_NOISE * np.square(spread))
+        return Normal(np.zeros(len(noise)), self.decoder, np.where(spread > 0, noise, 1.0))
 
 
 def pca_start(X, n_components, random_state):
@@ -271,6 +301,10 @@ class LinearGaussian(NamedTuple):
     loadings: np.ndarray
     noise: np.ndarray
 
+    def normal(self):
+        """What fills gaps of standardised rows."""
+        return Normal(np.zeros(len(self.noise)), self.loadings, np.maximum(self.noise, _FILLED_NOISE))
+
     def leading(self, n_components, rank):
         """Of probabilistic PCA of rows of this rank, that of the first components.
 
@@ -312,6 +346,110 @@ class LinearGaussian(NamedTuple):
         codes = X @ matrix.T
         rest = np.square(X - codes @ self.loadings.T) / self.noise + np.log(2 * np.pi * self.noise)
         return -0.5 * (rest.sum(axis=1) + np.square(codes).sum(axis=1) - np.log(variance).sum())
+
+
+class Normal(NamedTuple):
+    """x = location + loadings @ z + noise, z standard normal: what gaps of rows are filled by.
+
+    ``location`` (n_features,), ``loadings`` (n_features, n_components), ``noise`` (n_features,) variances.
+    """
+
+    location: np.ndarray
+    loadings: np.ndarray
+    noise: np.ndarray
+
+    def leading(self, n_components):
+        """The first components; what further ones explain is noise then."""
+        kept, rest = np.split(self.loadings, [n_components], axis=1)
+        return Normal(self.location, kept, self.noise + np.square(rest).sum(axis=1))
+
+    def codes(self, X):
+        """Mean (n, n_components) and covariance of z, given the entries of rows that are not missing."""
+        observed, n_components = ~np.isnan(X), self.loadings.shape[1]
+        weighted = self.loadings / self.noise[:, None]
+        products = np.einsum("jk,jl->jkl", weighted, self.loadings).reshape(len(self.noise), -1)
+        precision = np.eye(n_components) + (observed @ products).reshape(len(X), n_components, n_components)
+        covariance = np.linalg.inv(precision)
+        return np.einsum("ikl,il->ik", covariance, np.where(observed, X - self.location, 0) @ weighted), covariance
+
+    def draw(self, X, random_state):
+        """Rows whose gaps are filled by a draw, so that columns vary as they do where they are observed.
+
+        What is drawn stays in the range of what is observed.
+        """
+        filled, low, high = X.copy(), np.nanmin(X, axis=0), np.nanmax(X, axis=0)
+        for rows in gen_batches(len(X), _BLOCK):
+            mean, covariance = self.codes(X[rows].astype(np.float64))
+            noise = random_state.normal(size=mean.shape)
+            z = mean + np.einsum("ikl,il->ik", np.linalg.cholesky(covariance), noise)
+            noise = random_state.normal(size=X[rows].shape) * np.sqrt(self.noise)
+            drawn = np.clip(self.location + z @ self.loadings.T + noise, low, high)
+            filled[rows] = np.where(np.isnan(X[rows]), drawn, X[rows])
+        return filled
+
+
+def no_normal(frame):
+    """What fills gaps with the mean."""
+    n_features = len(frame.mean)
+    return Normal(frame.mean if frame.raw else np.zeros(n_features), np.zeros((n_features, 1)), np.ones(n_features))
+
+
+def n_filling(n_components, n_features):
+    """Components of the normal model that fills gaps beside a net of so many."""
+    return max(1, min(max(n_components, _FEWEST_FILLED), n_features - 1, _MOST_FILLED))
+
+
+def observed_normal(X, n_components, random_state):
+    r"""The normal model of rows with gaps, by EM (Rubin and Thayer 1982; Ilin and Raiko 2010).
+
+    Each component's loadings have a normal prior of their own size (Bishop 1999, "Bayesian PCA"): those that few
+    entries speak for vanish. At most 2^20 entries, of rows drawn at random, are asked.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows, nan where missing.
+    n_components : int
+    random_state : RandomState
+
+    Returns
+    -------
+    Normal
+    """
+    n_features = X.shape[1]
+    X = X[random_state.permutation(len(X))[: max(1, _MOST_NUMBERS // n_features)]].astype(np.float64)
+    X[0, np.isnan(X).all(axis=0)] = 0  # of rows that were drawn
+    centre, unit, _ = _moments(X)
+    X = (X - centre) / np.where(unit > 0, unit, 1)
+    observed = ~np.isnan(X)
+    entries, n_observed = np.where(observed, X, 0), np.maximum(1, observed.sum(axis=0))
+    _, lengths, directions = np.linalg.svd(entries, full_matrices=False)
+    n_components = min(n_components, len(lengths))
+    loadings = directions[:n_components].T * lengths[:n_components] / np.sqrt(len(X))
+    model = Normal(np.zeros(n_features), loadings, np.maximum(1 - np.square(loadings).sum(axis=1), 0.05))
+    prior = np.zeros(n_components)
+    for _ in range(_MOST_ROUNDS):
+        # The moments of (z, 1) in each row, and what a regression of each column on these needs.
+        mean, covariance = model.codes(X)
+        z = np.hstack([mean, np.ones((len(X), 1))])
+        moments = np.einsum("ik,il->ikl", z, z)
+        moments[:, :n_components, :n_components] += covariance
+        gram = (observed.T @ moments.reshape(len(X), -1)).reshape(n_features, n_components + 1, n_components + 1)
+        product = entries.T @ z
+        ridge = np.diag(np.append(prior, 0)) * model.noise[:, None, None]
+        weights = np.linalg.solve(gram + ridge + 1e-9 * np.eye(n_components + 1), product[:, :, None])[:, :, 0]
+        rest = np.square(entries).sum(axis=0) - 2 * np.einsum("jk,jk->j", weights, product)
+        rest += np.einsum("jk,jkl,jl->j", weights, gram, weights)
+        noise = np.maximum(rest / n_observed, _FILLED_NOISE)
+        # Codes are to have variance one (parameter-expanded EM, Liu et al. 1998).
+        loadings = weights[:, :n_components] @ np.linalg.cholesky(moments[:, :-1, :-1].mean(axis=0))
+        prior = n_features / np.maximum(np.square(loadings).sum(axis=0), 1e-8)
+        settled = np.abs(np.log(noise / model.noise)).mean() < _FILLED_TOLERANCE
+        model = Normal(weights[:, n_components], loadings, noise)
+        if settled:
+            break
+    unit = np.where(unit > 0, unit, 1)
+    return Normal(centre + model.location * unit, model.loadings * unit[:, None], model.noise * unit**2)
 
 
 def probabilistic_pca_start(X, scale, n_components, random_state):

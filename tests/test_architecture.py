@@ -17,7 +17,7 @@ ARROWS = {
     "_version": set(),
     "nn": set(),
     "losses": {"nn"},
-    "likelihoods": set(),
+    "likelihoods": {"nn"},
     "starts": set(),
     "_density": set(),
     "_validation": set(),

@@ -111,7 +111,8 @@ def test_a_spread_that_has_no_square_is_named(unit):
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
-        (np.where(X > 2, np.nan, X), ValueError, "contains NaN"),
+        (np.where(np.arange(5) == 3, np.nan, X), ValueError, "In column 3 of X every value is missing"),
+        (np.where(np.arange(len(X))[:, None] % 9 == 4, np.nan, X), ValueError, "In row 4 of X, as in 3 others, every"),
         (np.where(X > 2, np.inf, X), ValueError, "contains infinity"),
         ([["a", "b"], ["c", "d"]], ValueError, "could not convert string to float"),
         (X[:0], ValueError, r"0 sample\(s\)"),
@@ -179,8 +180,8 @@ def test_a_failed_refit_leaves_an_estimator_that_is_not_fitted():
 def test_a_failed_partial_fit_changes_nothing():
     model = quick().partial_fit(X)
     before = model.transform(X)
-    with pytest.raises(ValueError, match="NaN"):
-        model.partial_fit(np.full((4, 5), np.nan))
+    with pytest.raises(ValueError, match="infinity"):
+        model.partial_fit(np.full((4, 5), np.inf))
     np.testing.assert_array_equal(model.transform(X), before)
     assert model.n_iter_ == 1
 

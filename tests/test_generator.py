@@ -659,7 +659,8 @@ def test_a_bad_parameter_is_named(curve, parameters, message):
         (lambda model: model.log_likelihood(np.zeros((2, 5)), n_draws=0), "n_draws=0"),
         (lambda model: model.score(np.zeros((2, 4))), "4 features"),
         (lambda model: model.inverse_transform(np.zeros((2, 3))), "n_components_=2"),
-        (lambda model: model.score([[np.nan] * 5]), "NaN"),
+        (lambda model: model.score([[np.inf] * 5]), "infinity"),
+        (lambda model: model.impute(np.zeros((2, 5)), n_draws=0), "n_draws=0"),
     ],
 )
 def test_a_bad_call_is_named(curve, call, message):

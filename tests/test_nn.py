@@ -8,6 +8,7 @@ from skae.nn import (
     MLP,
     VAE,
     Autoencoder,
+    Completion,
     CorrectedLinear,
     Gated,
     VAEOutput,
@@ -27,7 +28,7 @@ def autoencoder(generator, activation="gelu"):
     def coder(n_in, n_out):
         return CorrectedLinear(linear(n_in, n_out, generator), MLP([n_in, 7, 6, n_out], activation, generator))
 
-    return Autoencoder(coder(5, 2), coder(2, 5)).double()
+    return Autoencoder(coder(5, 2), coder(2, 5), Completion(5, 4)).double()
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -94,7 +95,7 @@ def test_no_row_is_projected_farther_away_and_each_by_itself(generator):
 
 def vae(generator, decoder, n_refinements):
     encoder = unsilenced(5, 4, generator)
-    return VAE(encoder, decoder, Gaussian(5).double(), fixed_draws(16, 2), n_refinements).eval()
+    return VAE(encoder, decoder, Gaussian(5).double(), Completion(5, 4), fixed_draws(16, 2), n_refinements).eval()
 
 
 def test_refinement_raises_the_bound_and_stays_at_the_best(generator):

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from skae import AutoencoderTransformer, reconstruction_error
-from skae.nn import OrderedAutoencoder, doubling_levels
+from skae.nn import Completion, OrderedAutoencoder, doubling_levels
 
 SIZES = range(1, 13)
 
@@ -249,7 +249,7 @@ def test_levels_double(n, levels):
 
 
 def test_a_quarter_of_the_rows_has_every_size_between_levels_in_turn():
-    net = OrderedAutoencoder(nn.Identity(), nn.Identity(), (1, 2, 4, 8))
+    net = OrderedAutoencoder(nn.Identity(), nn.Identity(), (1, 2, 4, 8), Completion(8, 4))
     sizes = torch.cat([net._next_sizes(n) for n in (1, 1, 5, 32, 9)], dim=1)
     whole = torch.arange(48) % 4 > 0
     assert (sizes[:, whole] == torch.tensor([[1], [2], [4], [8]])).all()

@@ -1,0 +1,215 @@
+"""Rows with gaps: what is missing counts for nothing, and is filled by what the rest of the row says."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from sklearn.decomposition import PCA
+from sklearn.utils import get_tags
+
+from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, reconstruction_error
+from skae.likelihoods import Defence
+from skae.nn import given_observed
+from skae.starts import observed_normal
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
+
+
+def with_gaps(X, share=0.2, seed=0):
+    gaps = np.random.RandomState(seed).uniform(size=X.shape) < share
+    gaps[gaps.all(axis=1), 0] = False
+    return np.where(gaps, np.nan, X)
+
+
+@pytest.fixture(scope="module")
+def factors():
+    """Rows of two factors in six columns of several units."""
+    rng = np.random.RandomState(0)
+    loadings = rng.normal(size=(6, 2))
+    rows = rng.normal(size=(600, 2)) @ loadings.T + 0.3 * rng.normal(size=(600, 6))
+    return rows * np.array([1, 10, 0.1, 1, 1, 100]) + np.array([0, 5, 0, -100, 1e4, 0])
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("where", ["training", "new rows", "both"])
+def test_every_method_takes_gaps(estimator, where, curve):
+    gaps = with_gaps(curve)
+    model = estimator(2, max_iter=3, random_state=0).fit(curve if where == "new rows" else gaps)
+    rows = curve if where == "training" else gaps
+    for method in ("transform", "score_samples", "score", "impute"):
+        assert np.isfinite(getattr(model, method)(rows)).all(), method
+    assert get_tags(model).input_tags.allow_nan
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_without_gaps_nothing_is_told_of_any(estimator, curve):
+    module = estimator(2, max_iter=0).fit(curve).net_.module_
+    assert module.encoder.path.in_features == 5
+    assert estimator(2, max_iter=0).fit(with_gaps(curve)).net_.module_.encoder.path.in_features == 10
+
+
+def test_a_code_of_a_row_with_gaps_is_the_exact_posterior_mean_of_the_linear_model(factors):
+    model = VAEGenerator(2, max_iter=0).fit(factors)
+    rows = with_gaps(factors[:20], 0.4)
+    loadings, noise = model.components_.T, model.noise_variance_
+    for code, row in zip(model.transform(rows), rows, strict=True):
+        seen = ~np.isnan(row)
+        weighted = loadings[seen] / noise[seen, None]
+        precision = np.eye(2) + weighted.T @ loadings[seen]
+        exact = np.linalg.solve(precision, weighted.T @ (row - model.mean_)[seen])
+        np.testing.assert_allclose(code, exact, atol=0.02)
+
+
+def test_a_score_is_a_bound_of_what_is_observed(factors):
+    model = VAEGenerator(2, max_iter=0).fit(factors)
+    rows = with_gaps(factors[:50], 0.4)
+    covariance = model.components_.T @ model.components_ + np.diag(model.noise_variance_)
+    exact = [
+        multivariate_normal(model.mean_[seen], covariance[np.ix_(seen, seen)]).logpdf(row[seen])
+        for row, seen in zip(rows, ~np.isnan(rows), strict=True)
+    ]
+    elbo, tighter = model.score_samples(rows), model.log_likelihood(rows, n_draws=2000)
+    assert (elbo <= np.array(exact) + 1e-6).all()
+    assert np.mean(exact - elbo) < 0.3
+    assert 0 < np.mean(exact - tighter) < 0.1
+
+
+def test_a_gap_is_filled_with_the_conditional_mean(factors):
+    model = VAEGenerator(2, max_iter=0).fit(factors)
+    row = factors[:1].copy()
+    row[0, 1] = np.nan
+    seen = ~np.isnan(row[0])
+    covariance = model.components_.T @ model.components_ + np.diag(model.noise_variance_)
+    exact = model.mean_[1] + covariance[1, seen] @ np.linalg.solve(
+        covariance[np.ix_(seen, seen)], (row[0] - model.mean_)[seen]
+    )
+    deviation = np.sqrt(covariance[1, 1])
+    assert abs(model.impute(row)[0, 1] - exact) < 0.1 * deviation
+    draws = np.array([filled[0, 1] for filled in model.impute(row, n_draws=400, random_state=0)])
+    rest = covariance[1, 1] - covariance[1, seen] @ np.linalg.solve(covariance[np.ix_(seen, seen)], covariance[seen, 1])
+    assert abs(draws.mean() - exact) < 0.1 * deviation
+    assert 0.8 < draws.std() / np.sqrt(rest) < 1.2
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_imputing_beats_column_means_and_leaves_what_is_observed(estimator, factors):
+    gaps = with_gaps(factors)
+    filled = estimator(2, max_iter=10, random_state=0).fit(gaps).impute(gaps)
+    missing = np.isnan(gaps)
+    np.testing.assert_array_equal(filled[~missing], gaps[~missing])
+    error = ((filled - factors) / factors.std(axis=0))[missing]
+    assert np.square(error).mean() < 0.5
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_the_start_is_estimated_from_what_is_observed(share, factors):
+    truth = PCA(2).fit(factors / factors.std(axis=0)).components_
+    model = AutoencoderTransformer(2, max_iter=0, random_state=0).fit(with_gaps(factors / factors.std(axis=0), share))
+    overlap = np.linalg.svd(truth @ np.linalg.qr(model.components_.T)[0])[1]
+    assert overlap.min() > 0.98
+
+
+def test_em_finds_the_normal_that_rows_are_drawn_from(factors):
+    X = factors / factors.std(axis=0)
+    model = observed_normal(with_gaps(X, 0.3), 3, np.random.RandomState(0))
+    np.testing.assert_allclose(model.location, X.mean(axis=0), atol=0.1)
+    covariance = model.loadings @ model.loadings.T + np.diag(model.noise)
+    np.testing.assert_allclose(covariance, np.cov(X.T), atol=0.15)
+
+
+def test_codes_of_complete_rows_do_not_depend_on_others_having_gaps(curve):
+    model = AutoencoderTransformer(2, max_iter=5, random_state=0).fit(curve)
+    mixed = np.vstack([with_gaps(curve[:10], 0.5), curve[10:20]])
+    np.testing.assert_allclose(model.transform(mixed)[10:], model.transform(curve[10:20]), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_row_of_nothing_but_gaps_is_the_mean_row(estimator, curve):
+    model = estimator(2, max_iter=0).fit(curve)
+    np.testing.assert_allclose(model.impute([[np.nan] * 5])[0], curve.mean(axis=0), atol=0.3)
+
+
+def test_posterior_given_what_is_observed_is_that_of_the_observed_columns():
+    rng = torch.Generator().manual_seed(0)
+    loadings, x = (torch.randn(shape, generator=rng, dtype=torch.float64) for shape in ((4, 2), (1, 4)))
+    noise = torch.tensor([0.5, 1.0, 2.0, 0.1], dtype=torch.float64)
+    short, _ = given_observed(x[:, :3], loadings[:3], noise[:3])
+    x[0, 3] = torch.nan
+    torch.testing.assert_close(given_observed(x, loadings, noise)[0], short)
+
+
+def test_the_linear_models_share_is_of_what_is_observed():
+    rng = torch.Generator().manual_seed(0)
+    loadings = torch.randn((1, 4, 1), generator=rng, dtype=torch.float64)
+    x = torch.randn((3, 4), generator=rng, dtype=torch.float64)
+    defence = Defence(1, 4, 1).double()
+    defence.start_at(loadings, torch.full((1, 4), 0.5), torch.ones(4))
+    covariance = (loadings[0] @ loadings[0].T + 0.5 * torch.eye(4)).numpy()
+    np.testing.assert_allclose(defence.log_prob(x), multivariate_normal(np.zeros(4), covariance).logpdf(x.numpy()))
+    short = multivariate_normal(np.zeros(2), covariance[:2, :2]).logpdf(x[:, :2].numpy())
+    x[:, 2:] = torch.nan
+    np.testing.assert_allclose(defence.log_prob(x), short)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_best_loss_is_that_of_the_held_out_rows(estimator, curve):
+    gaps = with_gaps(curve)
+    model = estimator(2, max_iter=0, random_state=0).fit(gaps[50:], X_val=gaps[:50])
+    told = -model.score(gaps[:50]) if estimator is VAEGenerator else reconstruction_error(model, gaps[:50])
+    assert model.best_loss_ == pytest.approx(told, rel=1e-3)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("parameters", [{}, {"ordered": True}, {"start": "random"}], ids=str)
+def test_a_pickle_fills_as_before(estimator, parameters, curve):
+    gaps = with_gaps(curve)
+    model = estimator(2, max_iter=2, random_state=0, **parameters).fit(gaps)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).impute(gaps), model.impute(gaps))
+
+
+def test_own_modules_get_filled_rows(curve):
+    seen = []
+
+    class Listening(torch.nn.Linear):
+        def forward(self, x):
+            seen.append(bool(x.isnan().any()))
+            return super().forward(x)
+
+    for start in ("pca", "random"):
+        model = AutoencoderTransformer(
+            2, encoder=lambda n_in, n_out: Listening(n_in, n_out), start=start, max_iter=1, random_state=0
+        )
+        seen.clear()
+        model.fit(with_gaps(curve))
+        assert np.isfinite(model.transform(with_gaps(curve))).all()
+        assert not seen[-1]
+
+
+def test_counts_and_bits_may_have_gaps(curve):
+    counts = with_gaps(np.floor(np.exp(curve / 2 + 1)))
+    filled = VAEGenerator(2, likelihood="poisson", max_iter=3, random_state=0).fit(counts).impute(counts)
+    assert (filled >= 0).all()
+    bits = with_gaps((curve > 0).astype(float))
+    model = VAEGenerator(2, likelihood="bernoulli", max_iter=3, random_state=0).fit(bits)
+    assert ((model.impute(bits) >= 0) & (model.impute(bits) <= 1)).all()
+    (drawn,) = model.impute(bits, n_draws=1, random_state=0)
+    assert set(np.unique(drawn)) == {0, 1}
+
+
+def test_frames_come_back_with_their_index(curve):
+    frame = pd.DataFrame(with_gaps(curve), columns=list("abcde"), index=np.arange(300) + 7)
+    model = VAEGenerator(2, max_iter=1, random_state=0).fit(frame)
+    filled = model.impute(frame)
+    assert list(filled) == list(frame)
+    assert filled.index.equals(frame.index)
+    assert not filled.isna().any(axis=None)
+
+
+def test_the_search_takes_gaps_and_knows_no_pca_of_them(curve):
+    search = AutoencoderTransformerCV((1, 2), cv=2, max_iter=2, random_state=0).fit(with_gaps(curve))
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert np.isnan(search.cv_results_["mean_pca_error"]).all()
