@@ -36,7 +36,16 @@ from skae._engine import (
     resolve_device,
     seeded_globals,
 )
-from skae.nn import ACTIVATIONS, MLP, Completion, CorrectedLinear, linear, stacked_linear
+from skae.nn import (
+    ACTIVATIONS,
+    MLP,
+    Completion,
+    CorrectedLinear,
+    ImageDecoder,
+    ImageEncoder,
+    linear,
+    stacked_linear,
+)
 from skae.starts import (
     Frame,
     fit_frame,
@@ -56,8 +65,8 @@ PRIVATE_STATE = (
 _COPIES = 8
 # Share of the rows behind validation_fraction="auto", and the most: further ones would hardly judge better.
 _AUTO_FRACTION, _MOST_HELD_OUT = 0.1, 1000
-# Encoder widths behind hidden_layer_sizes="auto".
-_AUTO_WIDTHS = (256, 128)
+# Encoder widths behind hidden_layer_sizes="auto": of rows, and of images, which get few features from a convolution.
+_AUTO_WIDTHS, _AUTO_IMAGE_WIDTHS = (256, 128), (128, 256)
 # The share of max_iter that an ordered net trains, and how much faster: an epoch with a decoder a level costs two to
 # three of the others'.
 _ORDERED_SHARE, _ORDERED_RATE = 0.3, 2
@@ -226,6 +235,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         check.check_real("alpha", self.alpha)
         check.check_factory("encoder", self.encoder)
         check.check_factory("decoder", self.decoder)
+        check.check_feature_shape(self.feature_shape)
         if not (isinstance(self.batch_size, str) and self.batch_size == "auto"):
             check.check_integer("batch_size", self.batch_size, 1, extra=", or 'auto'")
         check.check_real("learning_rate_init", self.learning_rate_init, open_low=True)
@@ -252,8 +262,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """The parameters that decide what net is built and what it minimises, as they were when it was built."""
         names = ("n_components", "activation", "start", "encoder", "decoder", "alpha")
         design = {name: getattr(self, name) for name in names} | {"ordered": self.ordered or self._chooses_size()}
+        design["feature_shape"] = check.check_feature_shape(self.feature_shape)
         widths = check.check_widths("hidden_layer_sizes", self.hidden_layer_sizes)
-        return design | {"hidden_layer_sizes": _AUTO_WIDTHS if widths == "auto" else widths}
+        if widths == "auto":
+            widths = _AUTO_WIDTHS if self.feature_shape is None else _AUTO_IMAGE_WIDTHS
+        return design | {"hidden_layer_sizes": widths}
 
     def _raw(self):
         """Whether rows go to the net as they are: to own modules that start at random."""
@@ -361,6 +374,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 "components as rows."
             )
         self._design = self._new_design() | {"gaps": has_gaps(X) or (X_val is not None and has_gaps(X_val))}
+        if self._design["feature_shape"] is not None:
+            check.check_fits_columns(self._design["feature_shape"], X.shape[1])
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         frame = (
             raw_frame(X, self._needs_spread)
@@ -427,15 +442,24 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _coder(self, n_in, n_out, widths, factory, generator, name, levels=()):
         """One half of the net: a linear path and its correction, or a user's own module alone if it takes raw rows.
 
+        The correction is a user's own module, else a convolutional net if rows are images, else a dense one.
+
         With levels there is one for each; a user's own module then serves all.
         """
         path = stacked_linear(levels, n_in, n_out, generator) if levels else linear(n_in, n_out, generator)
         if factory is not None:
             own = self._own_correction(factory, n_in, n_out, generator, name, len(levels))
             return own if self._raw() else CorrectedLinear(path, own)
+        shape, activation = self._design["feature_shape"], self._design["activation"]
+        if shape is not None:
+            if name == "encoder":
+                seen = (n_in // math.prod(shape[1:]), *shape[1:])  # where rows were filled is an image, too
+                return CorrectedLinear(path, ImageEncoder(seen, [*widths, n_out], activation, generator))
+            n_images = n_out // math.prod(shape)
+            return CorrectedLinear(path, ImageDecoder(shape, [n_in, *widths], n_images, activation, generator, levels))
         if not widths:
             return CorrectedLinear(path)
-        return CorrectedLinear(path, MLP([n_in, *widths, n_out], self._design["activation"], generator, levels))
+        return CorrectedLinear(path, MLP([n_in, *widths, n_out], activation, generator, levels))
 
     def _split(self, X, X_val, standardised, frame, net):
         """Training and validation rows as datasets; the latter None without early stopping."""

@@ -67,6 +67,9 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
         As of `AutoencoderTransformer`.
 
+    feature_shape : tuple of int, default=None
+        As of `AutoencoderTransformer`.
+
     batch_size : "auto" or int, default="auto"
         As of `AutoencoderTransformer`.
 
@@ -150,6 +153,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         alpha=0.0,
         encoder=None,
         decoder=None,
+        feature_shape=None,
         batch_size="auto",
         learning_rate_init=3e-3,
         max_iter=200,
@@ -176,6 +180,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.alpha = alpha
         self.encoder = encoder
         self.decoder = decoder
+        self.feature_shape = feature_shape
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
         self.max_iter = max_iter

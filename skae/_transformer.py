@@ -47,6 +47,7 @@ class AutoencoderTransformer(BaseNetTransformer):
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the encoder's hidden layers; the decoder's are the same backwards. "auto" is (256, 128), () a linear
         net (in the range of the training rows). Of no effect on a side that is given as ``encoder`` or ``decoder``.
+        With ``feature_shape`` they lie between convolutions, which stay with (), and the code; "auto" is (128, 256).
 
     activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
         Activation after each hidden layer.
@@ -88,6 +89,11 @@ class AutoencoderTransformer(BaseNetTransformer):
         range of the training rows, and its output is added to the linear path through a gate that starts at zero.
         With ``start="random"`` rows come as they are and nothing is added; for "log_loss" and "poisson" the decoder
         then returns logits or log-rates.
+
+    feature_shape : tuple of int, default=None
+        Channels, height and width of the images that rows are, flattened, such as (1, 28, 28); height and width of at
+        least 8. The net is then convolutional, see ``hidden_layer_sizes``; an own ``encoder`` or ``decoder`` stands
+        before it on its side. None is a net for rows of any kind.
 
     batch_size : "auto" or int, default="auto"
         Rows a training step. "auto" is about a twelfth of the rows, from 32 to 128.
@@ -249,6 +255,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         alpha=0.0,
         encoder=None,
         decoder=None,
+        feature_shape=None,
         batch_size="auto",
         learning_rate_init=3e-3,
         max_iter=200,
@@ -272,6 +279,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         self.alpha = alpha
         self.encoder = encoder
         self.decoder = decoder
+        self.feature_shape = feature_shape
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
         self.max_iter = max_iter

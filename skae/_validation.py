@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -71,6 +72,30 @@ def check_widths(name, value):
             f"{name}={value!r} must be 'auto' or a sequence of integers of at least 1, such as (256, 128); "
             "() is a linear net."
         ) from error
+
+
+def check_feature_shape(value):
+    """None or three integers (channels, height, width), the latter two of at least 8."""
+    if value is None:
+        return value
+    try:
+        shape = tuple(check_integer("feature_shape", size, low) for size, low in zip(value, (1, 8, 8), strict=True))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"feature_shape={value!r} must be None or three integers (channels, height, width), height and width of at "
+            "least 8, such as (1, 28, 28)."
+        ) from error
+    return shape
+
+
+def check_fits_columns(feature_shape, n_columns):
+    """As many columns as images of this shape have numbers."""
+    n_numbers = math.prod(feature_shape)
+    if n_numbers != n_columns:
+        raise ValueError(
+            f"feature_shape={feature_shape} is of images of {n_numbers} numbers, but X has {n_columns} columns. Rows "
+            "must be images of this shape, flattened: X.reshape(len(X), -1) of an array (n, channels, height, width)."
+        )
 
 
 def check_factory(name, value):

@@ -6,10 +6,11 @@ the global one alone.
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+# Pixels on a side of the patches that images are made of, and channels of the convolutions over these.
+_PATCH, _CHANNELS = 4, 32
 # A step of `descend` counts in full if it takes this share off a row's error, or this many nats.
 _WORTHWHILE = 0.01
 
@@ -35,11 +38,23 @@ def linear(n_in: int, n_out: int, generator: torch.Generator, fan_in: int | None
     ``fan_in`` stands for n_in where fewer inputs are ever other than zero.
     """
     layer = nn.Linear(n_in, n_out, device="meta")  # which leaves the global generator alone
-    bound = (fan_in or n_in) ** -0.5
+    draw(layer, fan_in or n_in, generator)
+    return layer
+
+
+def convolution(n_in: int, n_out: int, kernel_size: int, generator: torch.Generator) -> nn.Conv2d:
+    """A convolution that keeps height and width, its start drawn as that of `linear`."""
+    layer = nn.Conv2d(n_in, n_out, kernel_size, padding=kernel_size // 2, device="meta")
+    draw(layer, n_in * kernel_size**2, generator)
+    return layer
+
+
+def draw(layer: nn.Module, fan_in: int, generator: torch.Generator) -> None:
+    """Give a layer without memory its weights and bias."""
+    bound = fan_in**-0.5
     for name, parameter in list(layer.named_parameters()):
         values = torch.empty(parameter.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
         setattr(layer, name, nn.Parameter(values))
-    return layer
 
 
 def has_gaps(x: Tensor) -> bool:
@@ -158,6 +173,123 @@ class MLP(nn.Sequential):
             nn.init.zeros_(parameter)
 
 
+def grid_of(feature_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Patches of an image from top to bottom and from left to right, the last ones over its edge where need be."""
+    _, height, width = feature_shape
+    return -(-height // _PATCH), -(-width // _PATCH)
+
+
+class ImageEncoder(nn.Module):
+    """Dense layers on a convolution of patches: flat images in, numbers out.
+
+    The image is cut into patches of 4 x 4 pixels, zeros over its edge, whose numbers are the channels of a 3 x 3
+    convolution; its 32 channels, of all patches, are what the dense layers begin with.
+
+    Parameters
+    ----------
+    feature_shape : tuple of int
+        Channels, height and width of the image.
+    widths : sequence of int
+        Of the dense layers, the output last.
+    activation : str
+        A key of ``ACTIVATIONS``, after every layer but the last.
+    generator : torch.Generator
+        Source of the initial weights.
+
+    Shape
+    -----
+    (n, channels * height * width) -> (n, widths[-1])
+    """
+
+    def __init__(
+        self, feature_shape: tuple[int, int, int], widths: Sequence[int], activation: str, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.feature_shape = feature_shape
+        channels, height, width = feature_shape
+        rows, columns = grid_of(feature_shape)
+        self.features = nn.Sequential(
+            nn.ZeroPad2d((0, -width % _PATCH, 0, -height % _PATCH)),
+            nn.PixelUnshuffle(_PATCH),
+            convolution(channels * _PATCH**2, _CHANNELS, 3, generator),
+            ACTIVATIONS[activation](),
+            nn.Flatten(),
+        )
+        self.dense = MLP([_CHANNELS * rows * columns, *widths], activation, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense(self.features(x.reshape(-1, *self.feature_shape)))
+
+    def silence(self) -> None:
+        """Set the last layer, and so the output, to zero."""
+        self.dense.silence()
+
+
+class ImageDecoder(nn.Module):
+    """Convolutions of what dense layers make of a code: numbers in, flat images out.
+
+    The dense layers end in 32 channels of each patch of 4 x 4 pixels. A 3 x 3 convolution lets neighbours agree, and
+    one more layer, the same everywhere, gives a patch its pixels (sub-pixel convolution, Shi et al. 2016,
+    arXiv:1609.05158), of which those over the image's edge are cut off.
+
+    Parameters
+    ----------
+    feature_shape : tuple of int
+        Channels, height and width of the image.
+    widths : sequence of int
+        Of the dense layers, the input first.
+    n_images : int
+        Images of this shape that are decoded at once, such as a mean and a variance.
+    activation, generator
+        As `ImageEncoder` has them.
+    levels : sequence of int, default=()
+        If any, there are dense layers for each, as `MLP` has them, and convolutions that all share.
+
+    Shape
+    -----
+    (n, widths[0]) -> (n, n_images * channels * height * width), with levels before n
+    """
+
+    def __init__(
+        self,
+        feature_shape: tuple[int, int, int],
+        widths: Sequence[int],
+        n_images: int,
+        activation: str,
+        generator: torch.Generator,
+        levels: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        self.feature_shape = feature_shape
+        self.grid = grid_of(feature_shape)
+        n_features = _CHANNELS * self.grid[0] * self.grid[1]
+        self.dense: nn.Module = MLP([*widths, n_features], activation, generator, levels)
+        self.convolutions = nn.Sequential(
+            ACTIVATIONS[activation](),
+            convolution(_CHANNELS, _CHANNELS, 3, generator),
+            ACTIVATIONS[activation](),
+            convolution(_CHANNELS, n_images * feature_shape[0] * _PATCH**2, 1, generator),
+            nn.PixelShuffle(_PATCH),
+        )
+
+    def at(self, level: int) -> ImageDecoder:
+        """The decoder of one level, which shares these weights."""
+        assert isinstance(self.dense, MLP)
+        one = copy.copy(self)
+        one._modules = self._modules | {"dense": self.dense.at(level)}
+        return one
+
+    def forward(self, z: Tensor) -> Tensor:
+        features = self.dense(z).reshape(-1, _CHANNELS, *self.grid)
+        _, height, width = self.feature_shape
+        return self.convolutions(features)[..., :height, :width].reshape(*z.shape[:-1], -1)
+
+    def silence(self) -> None:
+        """Set the last layer, and so the output, to zero."""
+        for parameter in self.convolutions[-2].parameters():
+            nn.init.zeros_(parameter)
+
+
 class Gated(nn.Module):
     """gate * module(x): one gate an output, each starting at zero, so that any module starts as no correction.
 
@@ -218,6 +350,9 @@ class Headed(nn.Sequential):
             nn.init.zeros_(parameter)
 
 
+Correction: TypeAlias = MLP | ImageEncoder | ImageDecoder | Gated | Headed
+
+
 class CorrectedLinear(nn.Module):
     r"""A_0 x + b_0 + s * (W u + c + f(u)), u = clip(x) / r: a linear start, and what training adds to it.
 
@@ -235,7 +370,7 @@ class CorrectedLinear(nn.Module):
     Parameters
     ----------
     path : nn.Linear or StackedLinear
-    correction : MLP, Gated, Headed or None
+    correction : MLP, ImageEncoder, ImageDecoder, Gated, Headed or None
 
     Shape
     -----
@@ -249,7 +384,7 @@ class CorrectedLinear(nn.Module):
     low: Tensor
     high: Tensor
 
-    def __init__(self, path: nn.Linear | StackedLinear, correction: MLP | Gated | Headed | None = None) -> None:
+    def __init__(self, path: nn.Linear | StackedLinear, correction: Correction | None = None) -> None:
         super().__init__()
         self.path = path
         self.correction = correction
@@ -290,6 +425,7 @@ class CorrectedLinear(nn.Module):
     def at(self, level: int) -> CorrectedLinear:
         """The map of one level, which shares these weights."""
         assert isinstance(self.path, StackedLinear)
+        assert not isinstance(self.correction, ImageEncoder)  # encoders have no levels
         one = CorrectedLinear(self.path.at(level), None if self.correction is None else self.correction.at(level))
         one.start_weight, one.start_bias = self.start_weight[level], self.start_bias[level]
         one.per_input, one.unit, one.low, one.high = self.per_input, self.unit[level], self.low, self.high

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import nbinom
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_digits, load_iris
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -173,5 +173,22 @@ def test_likelihoods_for_counts_are_measured(monkeypatch):
     assert [cell["size"] for cell in found] == [2, 4]
     assert any("above Poisson" in line for line in data_kinds.summary(found))
     assert "\n".join(data_kinds.markdown(found, [], {"date": "today"})).count("| here |") == 2
+    for name in ("data_kinds", "quality", "tables"):
+        sys.modules.pop(name, None)
+
+
+def test_a_convolutional_net_trains_as_long_as_a_dense_one(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import data_kinds
+
+    X = load_digits().data
+    threads = torch.get_num_threads()
+    record = data_kinds.measure_images(2, 0, X[:600], X[600:900], (1, 8, 8), dense_epochs=8)
+    torch.set_num_threads(threads)
+    assert 1 <= record["convolutional_epochs"] <= 8
+    assert record["convolutional_error"] > 0
+    (line,) = data_kinds.summary_of_images([record])
+    assert "at 2 components: error" in line
+    assert "| seed 0 | 2 |" in "\n".join(data_kinds.markdown_of_images([record], [line], {"date": "today"}))
     for name in ("data_kinds", "quality", "tables"):
         sys.modules.pop(name, None)

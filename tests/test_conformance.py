@@ -45,6 +45,26 @@ class CountVAE(VAEGenerator):
             super()._check_values(X)
 
 
+class RowsOfPixels:
+    """Takes rows of any width for images one pixel high: scikit-learn's have too few columns for others."""
+
+    def _coder(self, n_in, n_out, widths, factory, generator, name, levels=()):
+        design = self._design
+        self._design = design | {"feature_shape": (1, 1, self.n_features_in_)}
+        try:
+            return super()._coder(n_in, n_out, widths, factory, generator, name, levels)
+        finally:
+            self._design = design
+
+
+class ImageAutoencoder(RowsOfPixels, AutoencoderTransformer):
+    pass
+
+
+class ImageVAE(RowsOfPixels, VAEGenerator):
+    pass
+
+
 def quick_vae(**parameters):
     return VAEGenerator(max_iter=5, **parameters)
 
@@ -68,6 +88,8 @@ CONFIGURATIONS = [
     quick(n_components=3, ordered=True),
     quick(n_components=0.9),
     quick(n_components="auto"),
+    ImageAutoencoder(max_iter=5),
+    ImageAutoencoder(n_components=3, ordered=True, hidden_layer_sizes=(8,), max_iter=5),
     AutoencoderTransformerCV(max_iter=5),
     VAEGenerator(),
     UnitIntervalVAE(likelihood="bernoulli", max_iter=5),
@@ -82,6 +104,7 @@ CONFIGURATIONS = [
     quick_vae(n_components=3, ordered=True),
     quick_vae(n_components="auto"),
     quick_vae(early_stopping=False, batch_size=4),
+    ImageVAE(max_iter=5),
 ]
 
 

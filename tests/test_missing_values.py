@@ -171,6 +171,13 @@ def test_a_pickle_fills_as_before(estimator, parameters, curve):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).impute(gaps), model.impute(gaps))
 
 
+def test_images_may_have_gaps():
+    images = with_gaps(np.random.RandomState(0).normal(size=(40, 128)))
+    for estimator in ESTIMATORS:
+        model = estimator(2, feature_shape=(2, 8, 8), max_iter=1, random_state=0).fit(images)
+        assert np.isfinite(model.impute(images)).all()
+
+
 def test_own_modules_get_filled_rows(curve):
     seen = []
 
