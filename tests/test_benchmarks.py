@@ -177,6 +177,24 @@ def test_likelihoods_for_counts_are_measured(monkeypatch):
         sys.modules.pop(name, None)
 
 
+def test_imputers_are_measured_on_what_new_rows_lack(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import data_kinds
+    from tables import Table
+
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(300, 1)) * np.arange(1, 6) + 0.1 * rng.normal(size=(300, 5))
+    threads = torch.get_num_threads()
+    record = data_kinds.measure_gaps(Table("made", X), 0.3, 0, max_iter=2)
+    torch.set_num_threads(threads)
+    assert record["mean"] == pytest.approx(1, abs=0.15)
+    assert record["linear VAE"] < 0.4
+    (line,) = data_kinds.summary_of_gaps(list(data_kinds.cells_of_gaps([record])))
+    assert "30% missing" in line
+    for name in ("data_kinds", "quality", "tables"):
+        sys.modules.pop(name, None)
+
+
 def test_a_convolutional_net_trains_as_long_as_a_dense_one(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import data_kinds
