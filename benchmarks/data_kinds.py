@@ -10,8 +10,8 @@ under `AutoencoderTransformer` after 20 epochs on all training images, and under
 many epochs as take no longer, as two epochs of each, one after the other, tell. One thread, one fit at a time, two
 seeds.
 
-Gaps: who fills them best? On eight tables, 10, 30 and 50 % of the entries of training and new rows hidden at random, the
-root mean square error of what new rows lack, in standard deviations of columns, nine at most: of `VAEGenerator` and
+Gaps: who fills them best? On eight tables, 10, 30 and 50 % of the entries of training and new rows hidden at random,
+the root mean square error of what new rows lack, in standard deviations of columns, nine at most: of `VAEGenerator` and
 `AutoencoderTransformer` with 8 components (or a column less than all), of a VAE that is not trained, and of
 scikit-learn's imputers.
 

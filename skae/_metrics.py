@@ -77,10 +77,10 @@ def reconstruction_scorer(estimator, X, y=None):
 
 def pca_errors_by_size(n_components, X_train, X):
     """PCA's errors on X with one component, two and so on: one fit to X_train, cut; nan if entries are missing."""
+    X_train, X = (check_array(rows, ensure_all_finite="allow-nan") for rows in (X_train, X))
     n_components = min(n_components, *X_train.shape)
     if np.isnan(X_train).any() or np.isnan(X).any():
         return np.full(n_components, np.nan)
-    X_train, X = check_array(X_train), check_array(X)
     pca = PCA(n_components, svd_solver="full").set_output(transform="default")
     with np.errstate(invalid="ignore"):  # shares of a variance that is zero
         pca.fit(X_train)

@@ -200,7 +200,7 @@ def test_a_pass_equals_a_plain_loop(curve):
         (plain(rows[batch]).eta - rows[batch]).square().mean().backward()
         optimizer.step()
     fresh = AutoencoderTransformer(**model.get_params()).partial_fit(curve)
-    for key, weight in plain.state_dict().items():
+    for key, weight in plain.named_parameters():
         torch.testing.assert_close(fresh.net_.module_.state_dict()[key].float(), weight, rtol=0, atol=1e-7)
 
 

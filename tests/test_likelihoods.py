@@ -4,7 +4,7 @@ from torch.distributions import Bernoulli, Independent, NegativeBinomial, Normal
 
 from skae.likelihoods import LIKELIHOODS
 from skae.losses import NegativeELBO
-from skae.nn import MLP, VAE, VAEOutput, fixed_draws, gaussian_kl, sign_draws
+from skae.nn import MLP, VAE, Completion, VAEOutput, fixed_draws, gaussian_kl, sign_draws
 
 
 def draws(seed, *shape):
@@ -151,7 +151,7 @@ def test_sign_draws_have_mean_zero_and_variance_one_and_are_hardly_correlated(n_
 def test_every_parameter_of_a_vae_gets_a_gradient(seed):
     generator = torch.Generator().manual_seed(seed)
     built = likelihood("gaussian", 5)
-    net = VAE(MLP([5, 8, 4], "tanh", generator), MLP([2, 8, 10], "tanh", generator), built).double()
+    net = VAE(MLP([5, 8, 4], "tanh", generator), MLP([2, 8, 10], "tanh", generator), built, Completion(5, 2)).double()
     x = draws(seed, 30, 5)
     NegativeELBO(built)(net(x, fixed_draws(4, 2)), x).backward()
     for name, parameter in net.named_parameters():
