@@ -15,6 +15,10 @@ the root mean square error of what new rows lack, in standard deviations of colu
 `AutoencoderTransformer` with 8 components (or a column less than all), of a VAE that is not trained, and of
 scikit-learn's imputers.
 
+Text: the perplexity of words of new documents, 10 and 20 components or topics, of `VAEGenerator` with the multinomial
+likelihood, trained and not, and scikit-learn's `LatentDirichletAllocation`; of one share a word for all. Each is a
+bound: exp of minus the ELBO of a word, its multinomial coefficient left out, and scikit-learn's own.
+
 Prints a summary and writes every measurement to benchmarks/results, JSON and Markdown. ``--quick`` only shows that
 everything runs and writes nothing.
 """
@@ -35,11 +39,14 @@ import torch
 from joblib import Parallel, delayed
 from quality import RESULTS, page, stamp, store
 from scipy.optimize import minimize_scalar
+from scipy.special import gammaln
 from scipy.stats import nbinom, poisson
+from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.model_selection import train_test_split
-from tables import LISTED, Table, fashion_mnist, listed
+from tables import LISTED, Table, chapters, fashion_mnist, listed
 
 from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
 
@@ -58,6 +65,7 @@ SIZES = (2, 4)
 SPLITS = (100, 101)
 KINDS = ("poisson", "negative_binomial")
 IMAGE_SIZES = (16, 32)
+TOPICS = (10, 20)
 # No choice was made on these.
 TABLES_WITH_GAPS = LISTED[1:16:2]
 SHARES = (0.1, 0.3, 0.5)
@@ -275,6 +283,59 @@ def summary_of_gaps(found):
         )
 
 
+def measure_text(documents, size, split, **options):
+    """Perplexities of documents, a list of strings, that were not seen."""
+    torch.set_num_threads(1)
+    words = CountVectorizer(stop_words="english", min_df=5)
+    train, test = (words_in.astype(np.float64) for words_in in _split_text(words, documents, split))
+    n_words = test.sum()
+    # What a probability of the order of words would not have.
+    coefficient = (gammaln(test.sum(axis=1) + 1) - gammaln(test + 1).sum(axis=1)).sum()
+    share = (train.sum(axis=0) + 0.5) / (train.sum() + 0.5 * train.shape[1])
+    record = {"table": f"seed {split}", "split": split, "size": size, "words": train.shape[1]}
+    record["one share a word"] = float(np.exp(-(test @ np.log(share)).sum() / n_words))
+    topics = LatentDirichletAllocation(size, max_iter=50, random_state=split).fit(train)
+    record["LDA"] = float(topics.perplexity(test))
+    for name, epochs in (("linear VAE", {"max_iter": 0}), ("VAE", options)):
+        began = time.perf_counter()
+        model = VAEGenerator(size, likelihood="multinomial", random_state=split, **epochs).fit(train)
+        record[f"{name} seconds"] = time.perf_counter() - began
+        record[name] = float(np.exp((coefficient - model.score_samples(test).sum()) / n_words))
+    return record
+
+
+def _split_text(words, documents, split):
+    train, test = train_test_split(documents, test_size=0.25, random_state=split)
+    return words.fit_transform(train).toarray(), words.transform(test).toarray()
+
+
+def summary_of_text(records):
+    for record in records:
+        yield (
+            f"Perplexity of new documents, {record['size']} components, {record['table']}: VAE {record['VAE']:.0f}, "
+            f"untrained {record['linear VAE']:.0f}, LDA {record['LDA']:.0f} (asked: above the VAE's), one share a word "
+            f"{record['one share a word']:.0f}."
+        )
+
+
+def text():
+    """Measure text and write it down."""
+    documents = chapters()
+    if documents is None:
+        print("The Bible's text is not installed (Debian's package bible-kjv-text): left out.")
+        return
+    records = [measure_text(documents, size, split) for split in SPLITS for size in TOPICS]
+    lines, made = list(summary_of_text(records)), stamp(SPLITS, 1)
+    store("data-kinds-text", made, records)
+    told = [f"# Text, {made['date']}\n"]
+    told.append("Written by `make data-kinds`. " + "; ".join(f"{name} {value}" for name, value in made.items()) + ".\n")
+    told += [f"- {line}" for line in lines]
+    columns = ("size", "words", "VAE", "linear VAE", "LDA", "one share a word", "VAE seconds")
+    told += page("The Bible's chapters: perplexity of a word", records, columns)
+    (RESULTS / "data-kinds-text.md").write_text("\n".join(told) + "\n")
+    print("\n".join(lines))
+
+
 def gaps(n_jobs):
     """Measure imputation and write it down."""
     tables = [listed(*name) for name in TABLES_WITH_GAPS]
@@ -294,7 +355,7 @@ def gaps(n_jobs):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, one thread each; images have one")
-    parser.add_argument("--only", choices=["counts", "images", "gaps"], help="measure this alone")
+    parser.add_argument("--only", choices=["counts", "images", "gaps", "text"], help="measure this alone")
     parser.add_argument("--quick", action="store_true", help="see that everything runs; figures mean nothing")
     arguments = parser.parse_args(argv)
     if arguments.quick:
@@ -308,7 +369,9 @@ def main(argv=None):
         images()
     if arguments.only in (None, "gaps"):
         gaps(arguments.jobs)
-    if arguments.only in ("images", "gaps"):
+    if arguments.only in (None, "text"):
+        text()
+    if arguments.only in ("images", "gaps", "text"):
         return
     jobs = [(name, split) for split in SPLITS for name in TABLES]
     records = Parallel(arguments.jobs)(delayed(measure)(*job) for job in jobs)

@@ -1,8 +1,11 @@
-"""The tables that benchmarks measure on: 24 real ones of R packages, scikit-learn's, and Fashion-MNIST where found."""
+"""What benchmarks measure on: 24 real tables of R packages, scikit-learn's, Fashion-MNIST and the Bible where found."""
 
 from __future__ import annotations
 
 import gzip
+import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,6 +82,20 @@ def known():
     tables.append(Table("low_rank", low_rank))
     tables.append(Table("white_noise", np.random.RandomState(0).normal(size=(1000, 20))))
     return tables
+
+
+def chapters():
+    """The 1,189 chapters of the Bible, each one string; None where Debian's package bible-kjv-text is not installed."""
+    command = shutil.which("bible")
+    if command is None:
+        return None
+    asked = {"input": "gen1:1-rev22:21\nq\n", "capture_output": True, "text": True, "check": True}
+    lines = subprocess.run([command, "-f", "-l", "100000"], **asked).stdout.splitlines()
+    found = {}
+    for line in lines:
+        if verse := re.match(r"\s*(\w+?)(\d+):\d+\s+(.*)", line):
+            found.setdefault(verse.groups()[:2], []).append(verse[3])
+    return [" ".join(verses) for verses in found.values()]
 
 
 def fashion_mnist():

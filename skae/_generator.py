@@ -17,7 +17,7 @@ from skae import _validation as check
 from skae._base import MOST_SIZED, BaseNetTransformer, build_own, torch_dtype
 from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
-from skae.likelihoods import LIKELIHOODS, Defence
+from skae.likelihoods import LIKELIHOODS, Defence, Multinomial
 from skae.losses import NegativeELBO, NestedNegativeELBO
 from skae.nn import (
     VAE,
@@ -70,12 +70,13 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         is within one standard error of the best of any number (paired by rows), of as many as PCA of the standardised
         columns takes for 99 % of the variance, 64 at most, and fewer than columns.
 
-    likelihood : {"gaussian", "bernoulli", "poisson", "negative_binomial"}, default="gaussian"
+    likelihood : {"gaussian", "bernoulli", "poisson", "negative_binomial", "multinomial"}, default="gaussian"
         Density of an entry given the code. "gaussian" has a mean and a noise variance, both of which depend on the
         code; in the linear start a column's variance is the same for all. "bernoulli" is for X in
         [0, 1], of zeros and ones if its scores are to be probabilities; the net sees X after a logit. "poisson" and
         "negative_binomial" are for counts, which the net sees after a logarithm; the latter has a dispersion a column,
-        for counts that vary more than a Poisson of the same mean.
+        for counts that vary more than a Poisson of the same mean. "multinomial" is for counts given their sum in a row,
+        such as words of documents: what varies are their shares. New rows have sums of training rows.
 
     start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
         "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence (at probabilistic PCA above
@@ -708,8 +709,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         if self._design["likelihood"] == "gaussian":
             module.decoder.start_at(torch.cat([loadings, torch.zeros_like(loadings)], dim=-2))
         else:  # the output is on the link's own scale
-            scale, location = torch.from_numpy(frame.scale), torch.from_numpy(frame.location)
-            module.decoder.start_at(scale[:, None] * loadings, location)
+            scale, centre = torch.from_numpy(frame.scale), torch.from_numpy(frame.centre)
+            module.decoder.start_at(scale[:, None] * loadings, centre)
         if self.max_iter:
             self._start_defences(module, linear_model, standardised, random_state)
         return np.ones(n_components), linear_model.normal()
@@ -744,6 +745,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             model.likelihood.start_at(*map(torch.from_numpy, (noise, _NOISE_FLOOR * variance)))
         elif self._design["likelihood"] == "negative_binomial":  # of large counts, what their logarithms vary by
             model.likelihood.start_at(torch.from_numpy(noise * np.square(frame.scale)))
+
+    def _initialize(self, X, X_val=None):
+        """As ever; and the sums of rows, for a likelihood that is given these."""
+        frame, net, code_scale, standardised = super()._initialize(X, X_val)
+        for part in net.module_.modules():
+            if isinstance(part, Multinomial):
+                sums = np.quantile(np.nansum(X, axis=1), np.linspace(0, 1, part.N_SUMS), method="nearest")
+                part.start_at(torch.from_numpy(sums))
+        return frame, net, code_scale, standardised
 
     def _split(self, X, X_val, standardised, frame, net):
         """As ever; and a share of the density for linear models, by the rule of succession.

@@ -135,7 +135,7 @@ def check_gaps(X, names=None):
             )
 
 
-COUNTS = ("poisson", "negative_binomial")
+COUNTS = ("poisson", "negative_binomial", "multinomial")
 
 
 def check_counts(X, value):

@@ -178,6 +178,56 @@ class NegativeBinomial(Poisson):
         return torch.poisson(rate, generator=generator)
 
 
+class Multinomial(Likelihood):
+    r"""Counts of a row given their sum, with the softmax of the decoder's output as shares: words of a document.
+
+    .. math:: \log p(x | \eta) = \log \frac{n!}{\prod_j x_j!} + \sum_j x_j \log \mathrm{softmax}(\eta)_j,
+        \quad n = \sum_j x_j
+
+    Where counts are missing the shares are those among the others. Rows are drawn with sums of training rows; their
+    mean is that of a row of the mean sum.
+
+    Shape
+    -----
+    eta, x: (..., n_features) -> log_prob: (..., n_features).
+    """
+
+    link = "share"
+    N_SUMS = 100
+    sums: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__(n_features)
+        self.register_buffer("sums", torch.ones(self.N_SUMS))
+
+    @torch.no_grad()
+    def start_at(self, sums: Tensor) -> None:
+        """Draw rows of these ``N_SUMS`` sums, each as often."""
+        self.sums.copy_(sums)
+
+    def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
+        return x * eta.log_softmax(-1) - torch.lgamma(x + 1)
+
+    def forward(self, eta: Tensor, x: Tensor) -> Tensor:
+        if has_gaps(x):
+            missing = x.isnan()
+            eta, x = eta.masked_fill(missing, -1e30), torch.where(missing, 0, x)
+        return self.log_prob(eta, x).sum(-1) + torch.lgamma(x.sum(-1) + 1)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return eta.softmax(-1) * self.sums.mean()
+
+    def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
+        shares = eta.softmax(-1)
+        sums = self.sums[torch.randint(len(self.sums), (len(eta),), generator=generator)].round().long()
+        rows = torch.zeros_like(shares)
+        for row, share, n in zip(rows, shares, sums.tolist(), strict=True):
+            if n:
+                drawn = share.multinomial(n, replacement=True, generator=generator)
+                row += torch.bincount(drawn, minlength=len(row))
+        return rows
+
+
 class Defence(nn.Module):
     r"""A density that leaves a share to linear models, so that no row is much less likely than under these.
 
@@ -251,4 +301,5 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": Bernoulli,
     "poisson": Poisson,
     "negative_binomial": NegativeBinomial,
+    "multinomial": Multinomial,
 }

@@ -18,6 +18,8 @@ from sklearn.utils import gen_batches
 
 # How far data are shrunk inside their range before a link with infinite ends: 0 and 1 become +-2.9 under logit.
 _SHRINKAGE = 0.1
+# What a column's mean count is raised by, so that one that no row has stays possible.
+_LEAST_COUNT = 1e-4
 # Codes are scaled to unit variance inside the net, but never by more than this against the leading one.
 _SMALLEST_CODE = 1e-4
 # The least noise variance of a start over the column's variance: of probabilistic PCA, which is exact down to rounding,
@@ -51,13 +53,15 @@ class Frame:
 
     Attributes
     ----------
-    link : "identity", "logit" or "log"
+    link : "identity", "logit", "log" or "share"
+        "share" is the logarithm of counts over the sum of their row.
     mean : ndarray of shape (n_features,)
         Mean of the training rows, in X's units.
     location : ndarray of shape (n_features,)
         Mean of the linked training rows.
     scale : float or ndarray of shape (n_features,)
-        Root mean square of the centred, linked entries, of all or of each column; 1 where all is constant.
+        Root mean square of the centred, linked entries, of all or of each column; 1 where all is constant. Of shares
+        the inverse root of the column's mean share: its logarithm is known the better the larger it is.
     spread : ndarray of shape (n_features,)
         Standard deviation of each linked column, in units of ``scale``.
     constant : ndarray of bool of shape (n_features,)
@@ -100,7 +104,23 @@ class Frame:
         if self.link == "log":
             floor = np.where(self.constant, 1, _SHRINKAGE * self.mean).astype(X.dtype)
             return np.log((1 - _SHRINKAGE) * X + floor)
+        if self.link == "share":
+            shares = self.shares.astype(X.dtype)
+            total = np.nansum(X, axis=1, keepdims=True)
+            of_row = np.where(total > 0, X / np.where(total > 0, total, 1), shares)
+            return np.log((1 - _SHRINKAGE) * of_row + _SHRINKAGE * shares)
         return X
+
+    @property
+    def shares(self):
+        """Each column's share of all counts, none quite zero."""
+        smoothed = self.mean + _LEAST_COUNT
+        return smoothed / smoothed.sum()
+
+    @property
+    def centre(self):
+        """Where the decoder's output starts, on the link's scale: of shares the logarithm of the mean share."""
+        return np.log(self.shares) if self.link == "share" else self.location
 
 
 def raw_frame(X, with_spread=True):
@@ -128,7 +148,7 @@ def fit_frame(X, link, per_column=False):
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features), float32 or float64
-    link : "identity", "logit" or "log"
+    link : "identity", "logit", "log" or "share"
     per_column : bool, default=False
         Whether each column gets a scale of its own.
 
@@ -142,6 +162,9 @@ def fit_frame(X, link, per_column=False):
         location, deviation, _ = _moments(frame._linked(X))
         deviation[constant] = 0
         frame = replace(frame, location=location)
+    if link == "share":
+        scale = 1 / np.sqrt(len(mean) * frame.shares)
+        return replace(frame, scale=np.where(constant, 1.0, scale), spread=np.where(constant, 0.0, deviation / scale))
     if per_column:
         return replace(frame, scale=np.where(constant, 1.0, deviation), spread=np.where(constant, 0.0, 1.0))
     if constant.all():

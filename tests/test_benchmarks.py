@@ -195,6 +195,24 @@ def test_imputers_are_measured_on_what_new_rows_lack(monkeypatch):
         sys.modules.pop(name, None)
 
 
+def test_perplexities_are_of_new_documents(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import data_kinds
+
+    rng = np.random.RandomState(0)
+    words = np.array([f"word{i}" for i in range(40)])
+    half = [rng.permutation(40) for _ in range(2)]
+    documents = [" ".join(words[half[i % 2][rng.randint(20, size=60)]]) for i in range(120)]
+    threads = torch.get_num_threads()
+    record = data_kinds.measure_text(documents, 2, 0, max_iter=3)
+    torch.set_num_threads(threads)
+    assert 20 < record["VAE"] < record["one share a word"] < 42
+    (line,) = data_kinds.summary_of_text([record])
+    assert "2 components" in line
+    for name in ("data_kinds", "quality", "tables"):
+        sys.modules.pop(name, None)
+
+
 def test_a_convolutional_net_trains_as_long_as_a_dense_one(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import data_kinds

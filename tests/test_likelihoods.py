@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch.distributions import Bernoulli, Independent, NegativeBinomial, Normal, Poisson, kl_divergence
+from torch.distributions import Bernoulli, Independent, Multinomial, NegativeBinomial, Normal, Poisson, kl_divergence
 
 from skae.likelihoods import LIKELIHOODS
 from skae.losses import NegativeELBO
@@ -18,6 +18,8 @@ def likelihood(name, n_features):
         built.start_at(variance, torch.full((n_features,), 1e-4))
     if name == "negative_binomial":
         built.start_at(torch.linspace(0.1, 2, n_features, dtype=torch.float64))
+    if name == "multinomial":
+        built.start_at(torch.full((built.N_SUMS,), 7.0))
     return built
 
 
@@ -33,6 +35,8 @@ def target(name, seed, *shape):
 
 
 def reference(built, name, eta):
+    if name == "multinomial":
+        return Multinomial(7, logits=eta, validate_args=False)
     base = {
         "gaussian": lambda: Normal(built.mean(eta), built.variance(eta).sqrt()),
         "bernoulli": lambda: Bernoulli(logits=eta),
@@ -69,7 +73,7 @@ def test_draws_have_the_moments_of_the_density(name, seed):
     torch.testing.assert_close(rows.var(0), density.variance, rtol=0.05, atol=0)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name != "multinomial"])
 def test_columns_that_do_not_vary_count_for_nothing(name, seed):
     built, x = likelihood(name, 4), target(name, seed + 1, 6, 4)
     eta = output(built, seed, 6, 4)
@@ -156,3 +160,18 @@ def test_every_parameter_of_a_vae_gets_a_gradient(seed):
     NegativeELBO(built)(net(x, fixed_draws(4, 2)), x).backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad.abs().max() > 0, name
+
+
+def test_missing_counts_leave_the_shares_of_the_others():
+    built, eta, x = likelihood("multinomial", 4), draws(0, 3, 4), target("multinomial", 1, 3, 4)
+    expected = Multinomial(1, logits=eta[:, :2], validate_args=False).log_prob(x[:, :2])
+    x[:, 2:] = torch.nan
+    torch.testing.assert_close(built(eta, x), expected)
+
+
+def test_rows_have_sums_of_training_rows():
+    built = likelihood("multinomial", 4)
+    built.start_at(torch.arange(100.0))
+    sums = built.draw(draws(0, 2000, 4), torch.Generator().manual_seed(0)).sum(1)
+    assert set(sums.tolist()) <= set(range(100))
+    assert abs(sums.mean() - 49.5) < 3
