@@ -18,6 +18,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, gen_batches
@@ -30,12 +31,14 @@ from skae import _validation as check
 from skae._engine import (
     BestWeights,
     Net,
+    RowsDataset,
     corrupt,
     evaluation_batch,
     no_gradients,
     resolve_device,
     seeded_globals,
 )
+from skae._sparse import SparseRows
 from skae.nn import (
     ACTIVATIONS,
     MLP,
@@ -72,6 +75,8 @@ _AUTO_WIDTHS, _AUTO_IMAGE_WIDTHS = (256, 128), (128, 256)
 _ORDERED_SHARE, _ORDERED_RATE = 0.3, 2
 # n_components="auto": the principal components that a net begins with explain this share, and are so many at most.
 _AUTO_SHARE, _MOST_COMPONENTS = 0.99, 64
+# The most numbers that the start is computed from where rows are sparse: 256 MB.
+_MOST_STARTING = 2**25
 # Rows that decide what sizes are worth.
 MOST_SIZED = 1000
 
@@ -164,7 +169,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if first:
             frame, net, code_scale, standardised = self._initialize(X)
         else:
-            frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, self._frame.to_net(X)
+            frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, _to_net(self._frame, X)
             net.prepare_pass(self._seed + self.n_iter_, _batch_size(self.batch_size, len(X)))
         net.lr = self.learning_rate_init
         rows = self._dataset(X, standardised, frame, net.device)
@@ -281,6 +286,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     # Whether the loss has a unit, which gradients then are freed of.
     _relative_loss = False
 
+    def _takes_sparse(self):
+        """Whether X may be a sparse matrix."""
+        return False
+
     def _evaluation_draws(self, device):
         """The draws of codes that evaluations share, for a net that samples, or None."""
 
@@ -351,9 +360,14 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             X,
             reset=reset,
             dtype=check.FLOATS,
+            accept_sparse="csr" if self._takes_sparse() else False,
             ensure_min_samples=ensure_min_samples,
             ensure_all_finite="allow-nan",
         )
+        if issparse(X):
+            check.check_no_gaps(X.data)
+            self._check_values(X.data[:, None])
+            return SparseRows(X)
         if reset and has_gaps(X):
             check.check_gaps(X, getattr(self, "feature_names_in_", None))
         self._check_values(X)
@@ -389,8 +403,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"The spread of X, {np.max(frame.scale):g}, is beyond what floating point can square. "
                 "Rescale X by a constant."
             )
-        standardised = complete = frame.to_net(X)
+        standardised = complete = _to_net(frame, X)
         normal = None
+        if isinstance(standardised, SparseRows):  # what a closed form needs dense, a sample of rows
+            most = max(2 * self._least_components(), _MOST_STARTING // X.shape[1], 2)
+            complete = standardised[np.random.RandomState(self._seed).permutation(len(X))[:most]]
         if has_gaps(standardised):
             rng = np.random.RandomState(self._seed)
             n_filled = n_filling(self.n_components if isinstance(self.n_components, Integral) else 1, X.shape[1])
@@ -464,7 +481,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _split(self, X, X_val, standardised, frame, net):
         """Training and validation rows as datasets; the latter None without early stopping."""
         if X_val is not None:
-            held_out = self._dataset(X_val, frame.to_net(X_val), frame, net.device)
+            held_out = self._dataset(X_val, _to_net(frame, X_val), frame, net.device)
             return self._dataset(X, standardised, frame, net.device), self._with_noise(held_out, frame)
         if not self.early_stopping:
             return self._dataset(X, standardised, frame, net.device), None
@@ -477,6 +494,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _dataset(self, X, standardised, frame, device):
         """Inputs and targets on the device: one tensor where the net's output is in its input's units."""
+        if isinstance(X, SparseRows):
+            return RowsDataset(standardised, standardised if frame.link == "identity" else X, device)
         inputs = torch.from_numpy(standardised).to(device, torch.float32)
         if frame.link == "identity":
             return TensorDataset(inputs, inputs)
@@ -648,6 +667,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             except ValueError:  # fitted on a device that this machine lacks
                 device = torch.device("cpu")
             self.net_ = self._build_net(module, self._frame, 1, device).set_state(state["net_"])
+
+
+def _to_net(frame, X):
+    """Rows as the net sees them; of sparse ones, what makes them that when they are asked for."""
+    return X.through(frame.to_net) if isinstance(X, SparseRows) else frame.to_net(X)
 
 
 def torch_dtype(X):

@@ -109,7 +109,11 @@ class Batches:
 
     def __iter__(self):
         subset = self.dataset.indices if isinstance(self.dataset, Subset) else None
-        inputs, targets = (self.dataset if subset is None else self.dataset.dataset).tensors
+        dataset = self.dataset if subset is None else self.dataset.dataset
+        if isinstance(dataset, RowsDataset):
+            yield from self._of_rows(dataset, subset)
+            return
+        inputs, targets = dataset.tensors
         if subset is None and self.generator is None:
             yield from zip(inputs.tensor_split(self.n_batches), targets.tensor_split(self.n_batches), strict=True)
             return
@@ -122,6 +126,16 @@ class Batches:
             target = x if targets is inputs else self._gather(targets, rows, 1)
             yield (x if self.noise is None else corrupt(x, self.noise, self.generator)), target
 
+    def _of_rows(self, dataset, subset):
+        """Batches of rows that no tensor holds."""
+        order = torch.arange(len(self.dataset))
+        if self.generator is not None:
+            order = torch.randperm(len(order), generator=self.generator, device=self.generator.device)
+        order = order.cpu() if subset is None else subset.cpu()[order.cpu()]
+        for rows in order.tensor_split(self.n_batches):
+            x, target = dataset[rows]
+            yield (x if self.noise is None else corrupt(x, self.noise, self.generator)), target
+
     def _gather(self, tensor, rows, slot):
         """Rows of a tensor; if batches share memory, in the place of the last ones."""
         if not self.shared:
@@ -129,6 +143,29 @@ class Batches:
         if slot not in self._memory:
             self._memory[slot] = tensor.new_empty((math.ceil(len(self.dataset) / self.n_batches), *tensor.shape[1:]))
         return torch.index_select(tensor, 0, rows, out=self._memory[slot][: len(rows)])
+
+
+class RowsDataset(torch.utils.data.Dataset):
+    """Inputs and targets that are made when they are asked for.
+
+    Parameters
+    ----------
+    inputs, targets : array-like
+        Indexed by arrays of ints, they give arrays.
+    device : torch.device
+    """
+
+    def __init__(self, inputs, targets, device):
+        self.inputs, self.targets, self.device = inputs, targets, device
+
+    def __len__(self):
+        return len(self.inputs)
+
+    def __getitem__(self, rows):
+        rows = rows.numpy(force=True) if isinstance(rows, torch.Tensor) else rows
+        return tuple(
+            torch.from_numpy(part[rows]).to(self.device, torch.float32) for part in (self.inputs, self.targets)
+        )
 
 
 def corrupt(x, noise, generator):
@@ -496,7 +533,7 @@ class Net(NeuralNet):
 
     def get_dataset(self, X, y=None):
         """Rows as a dataset: what skorch's own ``forward`` and ``predict``, and callbacks that use them, ask for."""
-        if isinstance(X, TensorDataset | Subset):
+        if isinstance(X, TensorDataset | RowsDataset | Subset):
             return X
         rows = torch.as_tensor(np.asarray(X), dtype=torch.float32, device=self.device)
         return TensorDataset(rows, rows)

@@ -17,6 +17,7 @@ from skae import _validation as check
 from skae._base import MOST_SIZED, BaseNetTransformer, build_own, torch_dtype
 from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
+from skae._sparse import SparseRows
 from skae.likelihoods import LIKELIHOODS, Defence, Multinomial
 from skae.losses import NegativeELBO, NestedNegativeELBO
 from skae.nn import (
@@ -76,7 +77,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         [0, 1], of zeros and ones if its scores are to be probabilities; the net sees X after a logit. "poisson" and
         "negative_binomial" are for counts, which the net sees after a logarithm; the latter has a dispersion a column,
         for counts that vary more than a Poisson of the same mean. "multinomial" is for counts given their sum in a row,
-        such as words of documents: what varies are their shares. New rows have sums of training rows.
+        such as words of documents: what varies are their shares. New rows have sums of training rows. For these three
+        X may be sparse, and is made dense a batch at a time; the start is then that of a sample, of 2^25 numbers.
 
     start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
         "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence (at probabilistic PCA above
@@ -457,6 +459,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         """
         check_is_fitted(self)
         rows = self._check_rows(X)
+        if isinstance(rows, SparseRows):
+            raise TypeError("In sparse rows no value is missing: there is nothing to impute. Pass a dense array.")
         if n_draws is None:
             return self._in_container(self._filled(rows), like=X)
         n_draws = check.check_integer("n_draws", n_draws, 1)
@@ -611,12 +615,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         else:
             check.check_range(X, "likelihood", likelihood)
 
+    def _takes_sparse(self):
+        return self.likelihood in check.COUNTS
+
     def _new_design(self):
         return super()._new_design() | {"likelihood": self.likelihood, "beta": self.beta}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = self.likelihood in check.COUNTS
+        tags.input_tags.sparse = self._takes_sparse()
         return tags
 
     def _link(self):
@@ -751,7 +759,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         frame, net, code_scale, standardised = super()._initialize(X, X_val)
         for part in net.module_.modules():
             if isinstance(part, Multinomial):
-                sums = np.quantile(np.nansum(X, axis=1), np.linspace(0, 1, part.N_SUMS), method="nearest")
+                sums = X.sums() if isinstance(X, SparseRows) else np.nansum(X, axis=1)
+                sums = np.quantile(sums, np.linspace(0, 1, part.N_SUMS), method="nearest")
                 part.start_at(torch.from_numpy(sums))
         return frame, net, code_scale, standardised
 

@@ -121,6 +121,12 @@ def check_callbacks(value):
             )
 
 
+def check_no_gaps(values):
+    """Entries of a sparse matrix, where one that is not there is zero and none is missing."""
+    if np.isnan(values).any():
+        raise ValueError("Sparse X contains NaN, but in sparse rows no value can be missing. Pass a dense array.")
+
+
 def check_gaps(X, names=None):
     """Rows and columns of which something is observed."""
     missing = np.isnan(X)

@@ -16,6 +16,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold
 from sklearn.utils import gen_batches
 
+from skae._sparse import SparseRows
+
 # How far data are shrunk inside their range before a link with infinite ends: 0 and 1 become +-2.9 under logit.
 _SHRINKAGE = 0.1
 # What a column's mean count is raised by, so that one that no row has stays possible.
@@ -159,7 +161,7 @@ def fit_frame(X, link, per_column=False):
     mean, deviation, constant = _moments(X)
     frame = Frame(link, mean, mean, 1.0, deviation, constant)
     if link != "identity":
-        location, deviation, _ = _moments(frame._linked(X))
+        location, deviation, _ = _moments(X, frame._linked)
         deviation[constant] = 0
         frame = replace(frame, location=location)
     if link == "share":
@@ -174,18 +176,19 @@ def fit_frame(X, link, per_column=False):
     return replace(frame, scale=scale, spread=deviation / scale)
 
 
-def _moments(X):
-    """Mean, standard deviation and constancy of each column, in float64 whatever X's dtype.
+def _moments(X, function=None):
+    """Mean, standard deviation and constancy of each column of what a function makes of rows, in float64.
 
     Rows are shifted by the first one before they are summed, so that an offset of 1e9 costs no digits, and scaled by
     the largest entry left, so that squares neither overflow nor vanish. A few at a time: copies stay in the cache.
     Entries that are missing count for nothing.
     """
     first, n_observed = _first_observed(X)
-    shift, peaks = _shift(X, first, n_observed)
+    first = first if function is None else function(first[None])[0]
+    shift, peaks = _shift(X, first, n_observed, function)
     peak, squares = max(peaks.max(), np.finfo(np.float64).tiny), np.zeros(X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name, later
-        for shifted in _shifted(X, first, shift, n_observed):
+        for shifted in _shifted(X, first, shift, n_observed, function):
             shifted /= peak
             squares += np.einsum("ij,ij->j", shifted, shifted)
     constant = peaks == 0
@@ -193,7 +196,9 @@ def _moments(X):
 
 
 def has_gaps(X):
-    """Whether any entry is nan: missing."""
+    """Whether any entry is nan: missing. Sparse rows have none."""
+    if isinstance(X, SparseRows):
+        return False
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isnan(X.sum())) and bool(np.isnan(X).any())
 
@@ -206,21 +211,21 @@ def _first_observed(X):
     return X[observed.argmax(axis=0), np.arange(X.shape[1])], observed.sum(axis=0)
 
 
-def _shifted(X, first, shift, n_observed):
+def _shifted(X, first, shift, n_observed, function):
     """Blocks of rows less ``first`` and ``shift``, in float64, with zeros in gaps."""
     for rows in gen_batches(len(X), max(1, _CACHED // X.shape[1])):
-        shifted = np.subtract(X[rows], first, dtype=np.float64)
+        shifted = np.subtract(X[rows] if function is None else function(X[rows]), first, dtype=np.float64)
         shifted -= shift
         if n_observed.min() < len(X):
             shifted[np.isnan(shifted)] = 0
         yield shifted
 
 
-def _shift(X, first, n_observed):
+def _shift(X, first, n_observed, function=None):
     """Of rows less the first, the mean and the largest size of each column."""
     total, peaks = np.zeros(X.shape[1]), np.zeros(X.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
-        for shifted in _shifted(X, first, 0.0, n_observed):
+        for shifted in _shifted(X, first, 0.0, n_observed, function):
             total += shifted.sum(axis=0)
             np.maximum(peaks, np.abs(shifted, out=shifted).max(axis=0), out=peaks)
     return total / n_observed, peaks

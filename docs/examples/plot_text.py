@@ -1,0 +1,150 @@
+"""
+Topics of a book: sparse counts of words
+========================================
+
+Text becomes a table by counting: a row for each document, a column for each word, nearly all of it zeros. Of such
+counts a row's sum says how long the document is, and no more; the multinomial likelihood is of what is left, the
+shares of words. `VAEGenerator` takes the sparse matrix as `CountVectorizer` gives it. Beside it stand scikit-learn's
+topic models: latent Dirichlet allocation and non-negative matrix factorisation.
+"""
+
+import re
+import shutil
+import subprocess
+import time
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy.special import gammaln
+from sklearn.datasets import fetch_20newsgroups
+from sklearn.decomposition import NMF, LatentDirichletAllocation
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.model_selection import train_test_split
+
+from skae import VAEGenerator
+
+N_COMPONENTS = 10
+
+
+def load_documents():
+    """Documents as strings and what they are: posts to newsgroups, else chapters of the Bible, else made-up ones."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of each try to reach them
+            posts = fetch_20newsgroups(subset="train", remove=("headers", "footers", "quotes")).data
+        return [post for post in posts if len(post) > 500][:4000], "posts to 20 newsgroups"
+    except OSError as error:
+        print(f"The 20 newsgroups are not to be had here ({error}).")
+    if command := shutil.which("bible"):  # Debian's package bible-kjv-text
+        answer = subprocess.run(
+            [command, "-f", "-l", "100000"], input="gen1:1-rev22:21\nq\n", capture_output=True, text=True, check=True
+        )
+        chapters = {}
+        for line in answer.stdout.splitlines():
+            if verse := re.match(r"\s*(\w+?)(\d+):\d+\s+(.*)", line):
+                chapters.setdefault(verse.groups()[:2], []).append(verse[3])
+        return [" ".join(verses) for verses in chapters.values()], "chapters of the King James Bible"
+    print("Neither is Debian's package bible-kjv-text, so these are made-up documents of six topics.")
+    rng = np.random.RandomState(0)
+    words = np.array([f"{syllable}{i}" for syllable in ("ka", "mo", "ti", "ru") for i in range(150)])
+    topics = rng.dirichlet(np.full(len(words), 0.05), size=6)
+    shares = rng.dirichlet(np.full(6, 0.2), size=1200) @ topics
+    return [" ".join(rng.choice(words, 150, p=share)) for share in shares], "made-up documents"
+
+
+# %%
+# A quarter of the documents is kept for judging. Words of fewer than five documents, and the commonest of English,
+# are left out.
+
+documents, name = load_documents()
+train, test = train_test_split(documents, test_size=0.25, random_state=0)
+vectorizer = CountVectorizer(stop_words="english", min_df=5)
+X_train, X_test = vectorizer.fit_transform(train).astype(np.float64), vectorizer.transform(test).astype(np.float64)
+words = vectorizer.get_feature_names_out()
+print(
+    f"{X_train.shape[0]} {name} of {X_train.shape[1]} words, {X_train.nnz / np.prod(X_train.shape):.1%} of it not zero"
+)
+
+# %%
+# Perplexity is what is usually told of such models: the number of words among which the next one is as good as drawn.
+# Each is a bound, scikit-learn's own for its allocation, and exp of minus the ELBO of a word for the autoencoder;
+# what the order of words has no part in, the multinomial's coefficient, is taken off. NMF is no density and has none;
+# its reconstruction, made shares, can be asked all the same, which flatters it: it has seen the document it is judged
+# on.
+
+n_words = X_test.sum()
+coefficient = (gammaln(np.asarray(X_test.sum(axis=1)) + 1)).sum() - gammaln(X_test.data + 1).sum()
+
+began = time.perf_counter()
+vae = VAEGenerator(N_COMPONENTS, likelihood="multinomial", max_iter=30, random_state=0).fit(X_train)
+seconds = {"VAE": time.perf_counter() - began}
+began = time.perf_counter()
+linear = VAEGenerator(N_COMPONENTS, likelihood="multinomial", max_iter=0).fit(X_train)
+seconds["VAE, not trained"] = time.perf_counter() - began
+perplexity = {
+    label: np.exp((coefficient - model.score_samples(X_test).sum()) / n_words)
+    for label, model in {"VAE": vae, "VAE, not trained": linear}.items()
+}
+began = time.perf_counter()
+lda = LatentDirichletAllocation(N_COMPONENTS, max_iter=20, random_state=0).fit(X_train)
+seconds["LDA"], perplexity["LDA"] = time.perf_counter() - began, lda.perplexity(X_test)
+began = time.perf_counter()
+nmf = NMF(N_COMPONENTS, init="nndsvda", max_iter=400, random_state=0).fit(X_train)
+seconds["NMF"] = time.perf_counter() - began
+counts = nmf.transform(X_test) @ nmf.components_ + 1e-3
+shares = counts / counts.sum(axis=1, keepdims=True)
+perplexity["NMF (has seen them)"] = np.exp(-X_test.multiply(np.log(shares)).sum() / n_words)
+share = (np.asarray(X_train.sum(axis=0)).ravel() + 0.5) / (X_train.sum() + 0.5 * len(words))
+perplexity["one share a word"] = np.exp(-(X_test @ np.log(share)).sum() / n_words)
+
+print("\nPerplexity of new documents")
+for label, value in perplexity.items():
+    took = seconds.get(label.split(" (")[0])
+    print(f"{label:<22}{value:8.0f}" + (f"{took:10.1f} s" if took else ""))
+
+# %%
+# The components of the linear model are log-shares: what a step along a code multiplies the share of each word by.
+# Words that are frequent and that a component moves much are what it is about, at both of its ends. Topics of LDA and
+# NMF have but one.
+
+
+def top(weights, n=5):
+    return ", ".join(words[np.argsort(-weights)[:n]])
+
+
+topics = lda.components_ / lda.components_.sum(axis=1, keepdims=True)
+print("\nVAE: words of either end of a component")
+for component in linear.components_[:5]:
+    print(f"  {top(component * np.sqrt(share)):<50} | {top(-component * np.sqrt(share))}")
+print("LDA: words of a topic, for how much commoner they are in it")
+for topic in topics[:5]:
+    print("  " + top(np.sqrt(share) * np.log(topic / share)))
+print("NMF")
+for topic in nmf.components_[:5]:
+    print("  " + top(topic))
+
+# %%
+# New documents are bags of words: a code is drawn, its shares decoded, and as many words drawn as some training
+# document has.
+
+print("\nThe commonest words of three new documents")
+for bag in vae.sample(3, random_state=0):
+    print("  " + ", ".join(f"{words[i]} {bag[i]:.0f}" for i in np.argsort(-bag)[:12]))
+
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=[1, 1.2])
+bars = list(perplexity)[::-1]
+axes[0].barh(bars, [perplexity[label] for label in bars], color=["C1" if b.startswith("VAE") else "0.6" for b in bars])
+axes[0].set(xlabel="perplexity of new documents", title=f"{N_COMPONENTS} components")
+codes = linear.transform(X_test)
+axes[1].scatter(*codes[:, :2].T, s=8, color="0.7")
+for end in (-1, 1):
+    for axis in (0, 1):
+        label = top(end * linear.components_[axis] * np.sqrt(share), 3).replace(", ", "\n")
+        place = np.zeros(2)
+        place[axis] = end * 1.15 * np.abs(codes[:, :2]).max()
+        axes[1].annotate(label, place, ha="center", va="center", fontsize=8, color="C0")
+limit = 1.45 * np.abs(codes[:, :2]).max()
+axes[1].set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="code 1", ylabel="code 2", title="new documents")
+figure.tight_layout()
+plt.show()

@@ -1,0 +1,107 @@
+"""Sparse counts: the same fit as of dense ones, without ever a dense matrix."""
+
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.utils import get_tags
+
+from skae import VAEGenerator
+from skae._sparse import SparseRows
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+COUNTS = ["poisson", "negative_binomial", "multinomial"]
+
+
+@pytest.fixture(scope="module")
+def words():
+    """Documents of two topics, in float32."""
+    rng = np.random.RandomState(0)
+    topics = rng.dirichlet(np.full(30, 0.3), size=2)
+    shares = rng.dirichlet([0.5, 0.5], size=200) @ topics
+    return np.array([rng.multinomial(rng.randint(20, 60), share) for share in shares]).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array, sparse.coo_array])
+def test_sparse_rows_are_fitted_as_dense_ones(kind, container, words):
+    options = {"likelihood": kind, "max_iter": 3, "random_state": 0}
+    dense = VAEGenerator(2, **options).fit(words)
+    same = VAEGenerator(2, **options).fit(container(words))
+    for method in ("transform", "score_samples", "log_likelihood"):
+        expected = getattr(dense, method)(words)
+        np.testing.assert_allclose(getattr(same, method)(container(words)), expected, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(getattr(same, method)(words), expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(same.best_loss_, dense.best_loss_, rtol=1e-3)
+
+
+def test_validation_rows_passes_and_pickles_of_sparse_rows(words):
+    rows = sparse.csr_array(words)
+    model = VAEGenerator(2, likelihood="multinomial", max_iter=2, random_state=0).fit(rows[:150], X_val=rows[150:])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(rows), model.transform(rows))
+    passes = VAEGenerator(2, likelihood="multinomial", random_state=0)
+    for _ in range(3):
+        passes.partial_fit(rows)
+    assert passes.loss_curve_[-1] < passes.loss_curve_[0]
+
+
+def test_only_counts_may_be_sparse(words):
+    assert get_tags(VAEGenerator(likelihood="multinomial")).input_tags.sparse
+    assert not get_tags(VAEGenerator()).input_tags.sparse
+    with pytest.raises(TypeError, match=r"[Ss]parse"):
+        VAEGenerator().fit(sparse.csr_array(words))
+
+
+def test_bad_sparse_rows_are_named(words):
+    model = VAEGenerator(2, likelihood="multinomial", max_iter=0)
+    for value, message in ((-1, "counts"), (0.5, "counts"), (np.nan, "no value can be missing"), (np.inf, "infinity")):
+        rows = words.copy()
+        rows[3, 4] = value
+        with pytest.raises(ValueError, match=message):
+            model.fit(sparse.csr_array(rows))
+    with pytest.raises(TypeError, match="nothing to impute"):
+        model.fit(words).impute(sparse.csr_array(words))
+
+
+def test_a_matrix_is_never_made_dense():
+    rows = sparse.random_array((3000, 4000), density=0.002, format="csr", rng=np.random.default_rng(0))
+    rows.data = np.ceil(3 * rows.data)
+    model = VAEGenerator(2, likelihood="multinomial", hidden_layer_sizes=(4,), max_iter=1, random_state=0)
+    sizes = []
+    original = SparseRows.__getitem__
+
+    def listening(self, asked):
+        found = original(self, asked)
+        sizes.append(found.size)
+        return found
+
+    SparseRows.__getitem__, most = listening, 2**18
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("skae._base._MOST_STARTING", most)
+            tracemalloc.start()
+            model.fit(rows).score(rows)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    finally:
+        SparseRows.__getitem__ = original
+    assert max(sizes) <= most
+    assert peak < 3000 * 4000 * 8
+
+
+def test_shares_of_nothing_are_those_of_all_rows(words):
+    model = VAEGenerator(2, likelihood="multinomial", max_iter=0).fit(words)
+    empty = np.zeros((1, 30), dtype=np.float32)
+    assert model.score_samples(empty) == pytest.approx(0, abs=5)
+    assert np.isfinite(model.transform(empty)).all()
+
+
+def test_a_column_that_no_row_has_stays_possible(words):
+    rows = np.hstack([words, np.zeros((200, 1))])
+    model = VAEGenerator(2, likelihood="multinomial", max_iter=3, random_state=0).fit(rows)
+    new = rows[:1].copy()
+    new[0, -1] = 2
+    assert np.isfinite(model.score_samples(new)).all()
+    assert model.score_samples(new) < model.score_samples(rows[:1])
