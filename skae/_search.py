@@ -193,7 +193,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.verbose = verbose
         self.random_state = random_state
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, groups=None):
         """Choose the size, and fit an autoencoder of that size to all rows.
 
         Parameters
@@ -202,6 +202,8 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             Training rows.
         y : array-like of shape (n_samples,), default=None
             For a splitter or a ``scoring`` that asks for it; no fit sees it.
+        groups : array-like of shape (n_samples,), default=None
+            For a splitter that keeps rows of a group together, such as `GroupKFold`.
 
         Returns
         -------
@@ -218,7 +220,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         X = X if hasattr(X, "columns") else rows
         rows, y = indexable(rows, y)
         everything = np.arange(len(rows))
-        folds = [(everything[train], everything[test]) for train, test in check_cv(self.cv).split(rows, y)]
+        folds = [(everything[train], everything[test]) for train, test in check_cv(self.cv).split(rows, y, groups)]
         if not folds:
             raise ValueError(f"cv={self.cv!r} makes no fold.")
         sizes = self._sizes_for(sizes, min(len(train) for train, _ in folds))

@@ -8,7 +8,7 @@ import pytest
 from joblib import parallel_config
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -79,6 +79,23 @@ def test_a_scorer_may_ask_for_labels(digits):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_groups_are_kept_together(digits):
+    groups, seen = np.arange(90) // 9, []
+
+    class Listening(GroupKFold):
+        def split(self, X, y=None, groups=None):
+            for train, test in super().split(X, y, groups):
+                seen.append((set(groups[train]), set(groups[test])))
+                yield train, test
+
+    search = AutoencoderTransformerCV((1, 2), cv=Listening(3), max_iter=0)
+    search.fit(digits[:90], groups=groups)
+    assert len(seen) == 3
+    assert all(not train & test for train, test in seen)
+    with pytest.raises(ValueError, match="groups"):
+        search.fit(digits[:90])
+
+
 def test_it_stands_in_a_pipeline_with_names(digits):
     X = pd.DataFrame(digits[:200]).add_prefix("pixel")
     pipeline = make_pipeline(StandardScaler(), search(max_iter=2)).set_output(transform="pandas").fit(X)
