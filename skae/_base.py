@@ -172,6 +172,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, _to_net(self._frame, X)
             net.prepare_pass(self._seed + self.n_iter_, _batch_size(self.batch_size, len(X)))
         net.lr = self.learning_rate_init
+        net.module_.completion.trains_on_gaps = has_gaps(X)
         rows = self._dataset(X, standardised, frame, net.device)
         with self._training_scope(net):
             net.train_once(rows)
@@ -418,6 +419,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         code_scale, of_start = self._start(module, frame, complete, np.random.RandomState(self._seed))
         filling = (normal or of_start).leading(n_filling(self._width, X.shape[1]))
         module.completion.start_at(*map(torch.from_numpy, filling))
+        module.completion.trains_on_gaps = normal is not None
         net = self._build_net(module, frame, len(X), resolve_device(self.device))
         return frame, net, code_scale, standardised
 

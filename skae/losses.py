@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skae.nn import AutoencoderOutput, OrderedOutput, VAEOutput, gaussian_kl, has_gaps
+from skae.nn import AutoencoderOutput, OrderedOutput, VAEOutput, gaussian_kl
 
 
 def squared_error(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
@@ -107,21 +107,27 @@ class ReconstructionObjective(nn.Module):
         self.sparsity = sparsity
 
     def forward(self, output: AutoencoderOutput | OrderedOutput, x: Tensor) -> Tensor:
-        weight = output.weight if isinstance(output, OrderedOutput) else None
-        observed = ~x.isnan() if has_gaps(x) else None
-        factors = [factor for factor in (self.varies, weight, observed) if factor is not None]
-        if not factors:
-            objective = self.loss.entry(output.eta, x, reduction="mean")
-        else:
-            x = x if observed is None else torch.where(observed, x, 0)
-            entries = self.loss.entry(output.eta, x.expand_as(output.eta))
-            for factor in factors:
-                entries = entries * factor
-            objective = entries.mean() if observed is None else entries.mean() / observed.to(x).mean()
+        objective = self._mean_loss(output, x)
+        if objective.isnan():  # of gaps, as a rule, and cheaper to see than these
+            observed = ~x.isnan()
+            objective = self._mean_loss(output, torch.where(observed, x, 0), observed) / observed.to(x).mean()
         if self.sparsity:
             size = output.z.square().mean(0).clamp_min(torch.finfo(output.z.dtype).tiny).sqrt()
             objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()
         return objective
+
+    def _mean_loss(
+        self, output: AutoencoderOutput | OrderedOutput, x: Tensor, observed: Tensor | None = None
+    ) -> Tensor:
+        """Mean over entries, times what each counts."""
+        weight = output.weight if isinstance(output, OrderedOutput) else None
+        factors = [factor for factor in (self.varies, weight, observed) if factor is not None]
+        if not factors:
+            return self.loss.entry(output.eta, x, reduction="mean")
+        entries = self.loss.entry(output.eta, x.expand_as(output.eta))
+        for factor in factors:
+            entries = entries * factor
+        return entries.mean()
 
 
 class NegativeELBO(nn.Module):

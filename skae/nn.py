@@ -452,6 +452,11 @@ class Completion(nn.Module):
     masked : bool, default=False
         Whether the encoder is told where rows were filled, by as many columns again.
 
+    Attributes
+    ----------
+    trains_on_gaps : bool
+        Whether to look for gaps in training, too.
+
     Shape
     -----
     (n, n_features), with nan in gaps -> what an encoder makes of (n, n_features or twice that)
@@ -463,7 +468,7 @@ class Completion(nn.Module):
 
     def __init__(self, n_features: int, n_components: int, masked: bool = False) -> None:
         super().__init__()
-        self.masked = masked
+        self.masked = self.trains_on_gaps = masked
         self.register_buffer("location", torch.zeros(n_features))
         self.register_buffer("loadings", torch.zeros(n_features, n_components))
         self.register_buffer("noise", torch.ones(n_features))
@@ -487,6 +492,8 @@ class Completion(nn.Module):
         if self.masked:
             return encoder(torch.cat([self.fill(x), x.isnan().to(x)], dim=-1))
         out = encoder(x)
+        if self.training and not self.trains_on_gaps:
+            return out
         # A gap goes through any layer, and what comes out has fewer numbers to look through.
         return encoder(self.fill(x)) if has_gaps(out) else out
 

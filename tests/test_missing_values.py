@@ -171,6 +171,16 @@ def test_a_pickle_fills_as_before(estimator, parameters, curve):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).impute(gaps), model.impute(gaps))
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("parameters", [{}, {"encoder": torch.nn.Linear, "start": "random"}], ids=str)
+def test_a_later_pass_may_be_the_first_with_gaps(estimator, parameters, curve):
+    model = estimator(2, random_state=0, **parameters)
+    for rows in (curve[:100], with_gaps(curve[100:200]), curve[200:]):
+        model.partial_fit(rows)
+    assert np.isfinite(model.loss_curve_).all()
+    assert np.isfinite(model.score(with_gaps(curve)))
+
+
 def test_images_may_have_gaps():
     images = with_gaps(np.random.RandomState(0).normal(size=(40, 128)))
     for estimator in ESTIMATORS:
