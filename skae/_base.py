@@ -62,7 +62,7 @@ from skae.starts import (
 # Fitted state that is not for users; forgotten with the rest when fit begins.
 PRIVATE_STATE = (
     "_container", "_design", "_width", "_used", "_is_cut", "_frame", "_code_scale", "_code_rows", "_codes",
-    "_code_density", "_seed",
+    "_code_density", "_seed", "_plan",
 )  # fmt: skip
 # Of a row, in the graph that a refinement differentiates.
 _COPIES = 8
@@ -619,7 +619,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             rows = self._inverse_link(self._apply("decode", codes / scale))
             return self._frame.from_net(rows.numpy(force=True))
 
-        return self._map_rows(Z, decode, self.n_features_in_)
+        return self._map_rows(Z, decode, len(self._frame.mean))
 
     def _observed_shares(self, rows):
         """The share of entries that are not missing, of each column of the targets of a dataset, or one."""
@@ -663,7 +663,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         super().__setstate__(state)
         if "net_" in state:
             self._frame = Frame(**state["_frame"])
-            module = self._build_module(self.n_features_in_)
+            module = self._build_module(len(self._frame.mean))
             try:
                 device = resolve_device(self.device)
             except ValueError:  # fitted on a device that this machine lacks

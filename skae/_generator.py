@@ -5,20 +5,32 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 import torch
 from sklearn.base import DensityMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
 
 from skae import _validation as check
 from skae._base import MOST_SIZED, BaseNetTransformer, build_own, torch_dtype
+from skae._columns import KINDS, Column, Plan, fit_plan, library_of
 from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
 from skae._sparse import SparseRows
-from skae.likelihoods import LIKELIHOODS, Defence, Multinomial
+from skae.likelihoods import (
+    LIKELIHOODS,
+    Categorical,
+    Defence,
+    Gaussian,
+    Mixed,
+    Multinomial,
+    NegativeBinomial,
+)
 from skae.losses import NegativeELBO, NestedNegativeELBO
 from skae.nn import (
     VAE,
@@ -71,7 +83,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         is within one standard error of the best of any number (paired by rows), of as many as PCA of the standardised
         columns takes for 99 % of the variance, 64 at most, and fewer than columns.
 
-    likelihood : {"gaussian", "bernoulli", "poisson", "negative_binomial", "multinomial"}, default="gaussian"
+    likelihood : str or mapping of columns to str, default="gaussian"
         Density of an entry given the code. "gaussian" has a mean and a noise variance, both of which depend on the
         code; in the linear start a column's variance is the same for all. "bernoulli" is for X in
         [0, 1], of zeros and ones if its scores are to be probabilities; the net sees X after a logit. "poisson" and
@@ -79,6 +91,13 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         for counts that vary more than a Poisson of the same mean. "multinomial" is for counts given their sum in a row,
         such as words of documents: what varies are their shares. New rows have sums of training rows. For these three
         X may be sparse, and is made dense a batch at a time; the start is then that of a sample, of 2^25 numbers.
+        "categorical" is for categories. "auto" gives each column one by its dtype: floats "gaussian", bools
+        "bernoulli", categories and strings "categorical", integers "negative_binomial", or "gaussian" if some are
+        negative. A mapping names those of some columns, by name or, of an array, by index; the others get "auto". The
+        last three take DataFrames of pandas and polars, see Notes.
+
+    handle_unknown : {"error", "ignore"}, default="error"
+        What to do with a category that no training row has: refuse it or take it as missing.
 
     start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
         "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence (at probabilistic PCA above
@@ -178,7 +197,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     components_ : ndarray of shape (n_components_, n_features_in_)
         The decoder's linear path: what a unit of each code adds to a row, in units of X (after the logit or
         logarithm, where the likelihood has one); the loadings at ``max_iter=0``. Missing if an own decoder is the whole
-        decoder.
+        decoder. Where columns have a likelihood each, this is of the columns that encode them: a "gaussian" one after
+        its map to a normal one, and of a "categorical" one a column for each category, in the order of X.
 
     prior_ : GaussianMixture or None
         The density of codes with ``prior="mixture"``, if held-out codes are likelier under it than under the standard
@@ -198,7 +218,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Whether each component is in use: its KL is above 0.01 nats.
 
     mean_ : ndarray of shape (n_features_in_,)
-        Mean of the training rows.
+        Mean of the training rows; where columns have a likelihood each, of the columns that encode them.
 
     net_ : skorch.NeuralNet
         The net; its ``module_`` and ``history`` are within reach.
@@ -274,6 +294,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     none under 1e-4, a standard deviation of a hundredth of the column's, or under half its start if that is less. A
     code raises or lowers a variance by a factor of e^3, 20, at most.
 
+    Where columns have a likelihood each (``likelihood`` "auto", "categorical" or a mapping), a "gaussian" column is
+    first made normal by a map that rises in at most 32 straight pieces, from quantiles of the training rows to those of
+    a normal, and goes on straight beyond. Densities count its slope, and so stay in X's units; at a knot the slope is
+    that on its right. On the way back a value of at least a fiftieth of the rows takes all scores that were its own.
+    Rows that are returned have the columns, dtypes and categories of the training rows, and stay in their range;
+    integers are whole. A missing value is missing in all columns that encode it; `impute` gives the likeliest category.
+    A score has the log-probabilities of bools, counts and categories beside log-densities. There is no refinement of q
+    and no share of linear models.
+
     References
     ----------
     .. [1] Kingma, D. P. and Welling, M. (2014). Auto-encoding variational Bayes. arXiv:1312.6114
@@ -317,6 +346,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         n_components=2,
         *,
         likelihood="gaussian",
+        handle_unknown="error",
         start="factor_analysis",
         ordered=False,
         beta=1.0,
@@ -341,6 +371,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     ):
         self.n_components = n_components
         self.likelihood = likelihood
+        self.handle_unknown = handle_unknown
         self.start = start
         self.ordered = ordered
         self.beta = beta
@@ -542,7 +573,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                     rows[left] = defence.draw(normal[left, : defence.loadings.shape[2]], generator)
             return self._frame.from_net(rows.numpy())
 
-        return self._in_container(self._map_rows(codes, draw, self.n_features_in_))
+        return self._in_container(self._map_rows(codes, draw, len(self._frame.mean)))
 
     def _densities(self, X, draws, bound):
         """``bound`` of each row, given the net's output at these draws, in units of X."""
@@ -559,7 +590,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                     densities = module.defence(densities, inputs)
             # Of a row so far off that the arithmetic overflows, the density is nothing.
             densities = densities.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)
-            jacobian = log_units.sum() if not has_gaps(rows) else ~np.isnan(rows) @ log_units
+            if self._plan is not None:
+                jacobian = -self._plan.log_slopes(rows).sum(axis=1)
+            else:
+                jacobian = log_units.sum() if not has_gaps(rows) else ~np.isnan(rows) @ log_units
             return (densities - jacobian)[:, None]
 
         # Larger blocks than elsewhere: many draws leave few rows to a small one, and calls have a price too.
@@ -602,11 +636,76 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _check_parameters(self):
         super()._check_parameters()
         check.check_n_components(self.n_components, takes_share=False)
-        check.check_choice("likelihood", self.likelihood, LIKELIHOODS)
+        if isinstance(self.likelihood, Mapping):
+            for column, likelihood in self.likelihood.items():
+                check.check_choice(f"likelihood[{column!r}]", likelihood, (*KINDS, "auto"))
+        else:
+            check.check_choice("likelihood", self.likelihood, (*LIKELIHOODS, "auto"))
+        check.check_choice("handle_unknown", self.handle_unknown, ("error", "ignore"))
+        if self._takes_tables() and self.feature_shape is not None:
+            raise ValueError(
+                f"feature_shape={self.feature_shape!r} is of rows of pixels, and likelihood={self.likelihood!r} of "
+                "columns of several kinds. Leave one of them at its default."
+            )
         check.check_choice("start", self.start, (*self._linear_starts, "random"))
         self._check_order()
         check.check_real("beta", self.beta)
         check.check_choice("prior", self.prior, ("normal", "mixture"))
+
+    def _takes_tables(self):
+        """Whether columns have a likelihood each."""
+        return isinstance(self.likelihood, Mapping) or self.likelihood in ("auto", "categorical")
+
+    def _check_rows(self, X, *, reset=False, ensure_min_samples=1):
+        """Rows as they come or, of a table whose columns have a likelihood each, as its plan encodes them."""
+        if reset:
+            self._plan = None
+        if not (self._takes_tables() if reset else self._plan is not None):
+            return super()._check_rows(X, reset=reset, ensure_min_samples=ensure_min_samples)
+        self._container, dtype, enough = None, np.float64, {"ensure_min_samples": ensure_min_samples}
+        given = X
+        if library_of(X) is None and (reset or self._plan.library is None):
+            X = validate_data(self, X, reset=reset, dtype=check.FLOATS, ensure_all_finite="allow-nan", **enough)
+            dtype = X.dtype
+        else:
+            X = X if library_of(X) else np.asarray(X)
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            check_array(np.zeros((len(X), 1)), estimator=self, **enough)
+        if reset:
+            self._plan = fit_plan(X, self.likelihood, None if library_of(X) else np.asarray(given).dtype)
+        rows = self._plan.encode(X, self.handle_unknown, dtype)
+        if reset and has_gaps(rows):
+            check.check_gaps(rows, self._plan.names)
+        return rows
+
+    def _in_container(self, rows, like=None):
+        return super()._in_container(rows, like) if self._plan is None else self._plan.decode(rows, like)
+
+    def inverse_transform(self, X):
+        """The rows that codes stand for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes, as `transform` gives them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_), or DataFrame
+            Rows in units of the training rows; in float32 for float32 codes, else in float64. A DataFrame where columns
+            have a likelihood each and one was fitted.
+        """
+        rows = super().inverse_transform(X)
+        return rows if self._plan is None else self._plan.decode(rows)
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        return state | {"_plan": asdict(state["_plan"])} if state.get("_plan") else state
+
+    def __setstate__(self, state):
+        if plan := state.get("_plan"):
+            state = state | {"_plan": Plan(plan["library"], [Column(**column) for column in plan["columns"]])}
+        super().__setstate__(state)
 
     def _check_values(self, X):
         likelihood = self._design["likelihood"] if hasattr(self, "_design") else self.likelihood
@@ -616,10 +715,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             check.check_range(X, "likelihood", likelihood)
 
     def _takes_sparse(self):
-        return self.likelihood in check.COUNTS
+        return isinstance(self.likelihood, str) and self.likelihood in check.COUNTS
 
     def _new_design(self):
-        return super()._new_design() | {"likelihood": self.likelihood, "beta": self.beta}
+        return super()._new_design() | {"likelihood": copy.copy(self.likelihood), "beta": self.beta}
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -628,7 +727,17 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         return tags
 
     def _link(self):
-        return LIKELIHOODS[self._design["likelihood"]].link
+        return LIKELIHOODS[self._design["likelihood"]].link if self._plan is None else self._plan.links
+
+    def _new_likelihood(self, n_features):
+        if self._plan is None:
+            return LIKELIHOODS[self._design["likelihood"]](n_features)
+        return Mixed(
+            [
+                Categorical(sum(widths), widths) if kind == "categorical" else LIKELIHOODS[kind](len(widths))
+                for kind, widths in self._plan.parts
+            ]
+        )
 
     def _inverse_link(self, eta):
         return self._model(self.net_, eta.dtype).likelihood.mean(eta)
@@ -664,7 +773,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             return np.zeros(len(frame.mean))
         return np.where(frame.constant, 0, np.log(frame.scale))
 
+    def _observed_shares(self, rows):
+        """As ever; of a table, what a density gains on these rows when it is told in their units, by columns."""
+        if self._plan is None:
+            return super()._observed_shares(rows)
+        return self._plan.log_slopes(rows[:][1].numpy(force=True)).mean(axis=0)
+
     def _in_units(self, loss, frame, shares):
+        if self._plan is not None:
+            return loss - float(shares.sum())
         return loss + float((shares * self._log_units(frame)).sum())
 
     def _output_unit(self, frame):
@@ -672,20 +789,21 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _build_module(self, n_features):
         design, generator = self._design, torch.Generator().manual_seed(self._seed)
-        n_components, widths, kind = self._width, design["hidden_layer_sizes"], LIKELIHOODS[design["likelihood"]]
+        n_components, widths, likelihood = self._width, design["hidden_layer_sizes"], self._new_likelihood(n_features)
         levels = doubling_levels(n_components) if design["ordered"] else ()
         encoder, completion = self._encoder(n_features, 2 * n_components, generator)
-        n_out = n_features * kind.n_parameters
-        decoder = self._coder(n_components, n_out, widths[::-1], design["decoder"], generator, "decoder", levels)
+        decoder = self._coder(
+            n_components, likelihood.n_outputs, widths[::-1], design["decoder"], generator, "decoder", levels
+        )
         exact = design["start"] != "random" and design["likelihood"] == "gaussian" and design["beta"] == 1
         n_refinements = _REFINEMENTS if exact else 0
         defences = [Defence(2, n_features, size) for size in levels or [n_components]] if exact else None
         if levels:
-            likelihoods = [kind(n_features) for _ in range(n_components)]
+            likelihoods = [self._new_likelihood(n_features) for _ in range(n_components)]
             return OrderedVAE(encoder, decoder, levels, likelihoods, completion, n_refinements, defences)
         draws = self._evaluation_draws(torch.device("cpu"))
         defence = defences[0] if defences else None
-        return VAE(encoder, decoder, kind(n_features), completion, draws, n_refinements, defence)
+        return VAE(encoder, decoder, likelihood, completion, draws, n_refinements, defence)
 
     def _start(self, module, frame, standardised, random_state):
         """Set the start's weights; codes have no unit but the prior's; and what would fill gaps is returned."""
@@ -718,7 +836,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             module.decoder.start_at(torch.cat([loadings, torch.zeros_like(loadings)], dim=-2))
         else:  # the output is on the link's own scale
             scale, centre = torch.from_numpy(frame.scale), torch.from_numpy(frame.centre)
-            module.decoder.start_at(scale[:, None] * loadings, centre)
+            n_further = models[0].likelihood.n_outputs - len(centre)
+            loadings = nn.functional.pad(scale[:, None] * loadings, (0, 0, 0, n_further))
+            module.decoder.start_at(loadings, nn.functional.pad(centre, (0, n_further)))
         if self.max_iter:
             self._start_defences(module, linear_model, standardised, random_state)
         return np.ones(n_components), linear_model.normal()
@@ -753,6 +873,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             model.likelihood.start_at(*map(torch.from_numpy, (noise, _NOISE_FLOOR * variance)))
         elif self._design["likelihood"] == "negative_binomial":  # of large counts, what their logarithms vary by
             model.likelihood.start_at(torch.from_numpy(noise * np.square(frame.scale)))
+        elif self._plan is not None:
+            ends = np.cumsum(model.likelihood.widths)
+            for part, end in zip(model.likelihood.parts, ends, strict=True):
+                of_part = slice(end - len(part.varies), end)
+                if isinstance(part, Gaussian):
+                    floor = _NOISE_FLOOR * variance[of_part]
+                    part.start_at(torch.from_numpy(noise[of_part]), torch.from_numpy(floor))
+                elif isinstance(part, NegativeBinomial):
+                    scale = np.broadcast_to(frame.scale, noise.shape)[of_part]
+                    part.start_at(torch.from_numpy(noise[of_part] * np.square(scale)))
 
     def _initialize(self, X, X_val=None):
         """As ever; and the sums of rows, for a likelihood that is given these."""
@@ -820,6 +950,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _store(self, net, frame, code_scale, rows, best=None, held_out=None):
         super()._store(net, frame, code_scale, rows, best, held_out)
+        if self._plan is not None:
+            self.mean_ = frame.mean[self._plan.order]
         if best is None:  # partial_fit leaves the prior as it is
             self.prior_ = getattr(self, "prior_", None)
         else:
@@ -860,6 +992,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         if self._design["likelihood"] == "gaussian":
             variance = (noise / n).numpy(force=True)
             self.noise_variance_ = np.where(self._frame.spread > 0, variance * self._frame.scale**2, 0)
+
+    def _set_components(self, net):
+        super()._set_components(net)
+        if self._plan is not None and hasattr(self, "components_"):
+            self.components_ = self.components_[:, self._plan.order]
 
     def _keep_leading(self, n_components):
         net, codes = self.net_, torch.from_numpy(self._codes).to(self.net_.device)

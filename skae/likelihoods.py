@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,11 @@ class Likelihood(nn.Module):
     def __init__(self, n_features: int) -> None:
         super().__init__()
         self.register_buffer("varies", torch.ones(n_features))
+
+    @property
+    def n_outputs(self) -> int:
+        """Numbers of eta that a row takes."""
+        return len(self.varies) * self.n_parameters
 
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -228,6 +234,96 @@ class Multinomial(Likelihood):
         return rows
 
 
+class Categorical(Likelihood):
+    r"""One category of several, as columns of which one is 1, with the decoder's output as their logits.
+
+    .. math:: \log p(x | \eta) = \sum_k x_k \big(\eta_k - \log \sum_l e^{\eta_l}\big)
+
+    There may be several such blocks of columns, one after the other, of these ``sizes``; without sizes all are one.
+
+    Shape
+    -----
+    eta, x: (..., n_features) -> log_prob: (..., n_features), of each column what it adds.
+    """
+
+    link = "log"
+    slots: Tensor
+    places: Tensor
+
+    def __init__(self, n_features: int, sizes: Sequence[int] | None = None) -> None:
+        super().__init__(n_features)
+        sizes = [n_features] if sizes is None else list(sizes)
+        # Blocks side by side, padded to the largest: which column a slot has, and which slot a column.
+        slots, begin = torch.full((len(sizes), max(sizes)), n_features), 0
+        for block, size in enumerate(sizes):
+            slots[block, :size] = torch.arange(begin, begin + size)
+            begin += size
+        self.register_buffer("slots", slots, persistent=False)
+        self.register_buffer("places", (slots.flatten() < n_features).nonzero()[:, 0], persistent=False)
+
+    def _blocks(self, eta: Tensor) -> Tensor:
+        """(..., n_features) -> (..., n_blocks, largest)."""
+        return nn.functional.pad(eta, (0, 1), value=-math.inf)[..., self.slots]
+
+    def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
+        return x * self._blocks(eta).log_softmax(-1).flatten(-2)[..., self.places]
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return self._blocks(eta).softmax(-1).flatten(-2)[..., self.places]
+
+    def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
+        chances = self._blocks(eta).softmax(-1)
+        drawn = chances.flatten(0, -2).multinomial(1, generator=generator)
+        block = torch.zeros_like(chances.flatten(0, -2)).scatter_(1, drawn, 1.0)
+        return block.reshape(chances.shape).flatten(-2)[..., self.places]
+
+
+class Mixed(Likelihood):
+    r"""Columns of several likelihoods: the sum of their log-densities.
+
+    The first numbers of all columns come first in eta, as everywhere, then the second ones of parts that have such.
+
+    Parameters
+    ----------
+    parts : sequence of Likelihood
+        Of the columns from left to right.
+
+    Shape
+    -----
+    eta: (..., n_outputs), x: (..., n_features) -> log_prob: (..., n_features).
+    """
+
+    link = "mixed"
+
+    def __init__(self, parts: Sequence[Likelihood]) -> None:
+        widths = [len(part.varies) for part in parts]
+        super().__init__(sum(widths))
+        self.parts = nn.ModuleList(parts)
+        self.widths = widths
+        self.further = [part.n_outputs - width for part, width in zip(parts, widths, strict=True)]
+
+    @property
+    def n_outputs(self) -> int:
+        return sum(self.widths) + sum(self.further)
+
+    def _split(self, eta: Tensor) -> list[tuple[Likelihood, Tensor]]:
+        numbers = torch.split(eta, [*self.widths, *self.further], -1)
+        pairs = zip(numbers[: len(self.widths)], numbers[len(self.widths) :], strict=True)
+        both = (torch.cat(pair, -1) if pair[1].shape[-1] else pair[0] for pair in pairs)
+        return list(zip(self.parts, both, strict=True))  # type: ignore[arg-type]
+
+    def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
+        columns = torch.split(x, self.widths, -1)
+        pairs = zip(self._split(eta), columns, strict=True)
+        return torch.cat([part.log_prob(numbers, entries) for (part, numbers), entries in pairs], -1)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return torch.cat([part.mean(numbers) for part, numbers in self._split(eta)], -1)
+
+    def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.cat([part.draw(numbers, generator) for part, numbers in self._split(eta)], -1)
+
+
 class Defence(nn.Module):
     r"""A density that leaves a share to linear models, so that no row is much less likely than under these.
 
@@ -302,4 +398,5 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "poisson": Poisson,
     "negative_binomial": NegativeBinomial,
     "multinomial": Multinomial,
+    "categorical": Categorical,
 }

@@ -55,8 +55,8 @@ class Frame:
 
     Attributes
     ----------
-    link : "identity", "logit", "log" or "share"
-        "share" is the logarithm of counts over the sum of their row.
+    link : "identity", "logit", "log" or "share", or a tuple of these
+        For all columns, or for each. "share" is the logarithm of counts over the sum of their row.
     mean : ndarray of shape (n_features,)
         Mean of the training rows, in X's units.
     location : ndarray of shape (n_features,)
@@ -71,7 +71,7 @@ class Frame:
         Whether rows go as they are, both ways.
     """
 
-    link: str
+    link: str | tuple
     mean: np.ndarray
     location: np.ndarray
     scale: float | np.ndarray
@@ -100,6 +100,13 @@ class Frame:
         return mean
 
     def _linked(self, X):
+        if isinstance(self.link, tuple):
+            linked, links = X.copy(), np.array(self.link)
+            for link in ("logit", "log"):
+                columns = np.flatnonzero(links == link)
+                of_these = replace(self, link=link, mean=self.mean[columns], constant=self.constant[columns])
+                linked[:, columns] = of_these._linked(X[:, columns])
+            return linked
         if self.link == "logit":
             shrunk = _SHRINKAGE / 2 + (1 - _SHRINKAGE) * X
             return np.log(shrunk / (1 - shrunk))
@@ -150,7 +157,7 @@ def fit_frame(X, link, per_column=False):
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features), float32 or float64
-    link : "identity", "logit", "log" or "share"
+    link : "identity", "logit", "log" or "share", or a tuple of these
     per_column : bool, default=False
         Whether each column gets a scale of its own.
 

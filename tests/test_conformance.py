@@ -99,6 +99,8 @@ CONFIGURATIONS = [
     CountVAE(likelihood="poisson", max_iter=5),
     CountVAE(likelihood="negative_binomial", max_iter=5),
     CountVAE(likelihood="multinomial", max_iter=5),
+    quick_vae(likelihood="auto"),
+    quick_vae(likelihood="auto", n_components=3, ordered=True),
     quick_vae(start="pca", n_components=1),
     quick_vae(start="random", hidden_layer_sizes=(8,), activation="tanh"),
     quick_vae(hidden_layer_sizes=(), beta=0.5),

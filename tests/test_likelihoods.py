@@ -1,8 +1,17 @@
 import pytest
 import torch
-from torch.distributions import Bernoulli, Independent, Multinomial, NegativeBinomial, Normal, Poisson, kl_divergence
+from torch.distributions import (
+    Bernoulli,
+    Independent,
+    Multinomial,
+    NegativeBinomial,
+    Normal,
+    OneHotCategorical,
+    Poisson,
+    kl_divergence,
+)
 
-from skae.likelihoods import LIKELIHOODS
+from skae.likelihoods import LIKELIHOODS, Categorical, Mixed
 from skae.losses import NegativeELBO
 from skae.nn import MLP, VAE, Completion, VAEOutput, fixed_draws, gaussian_kl, sign_draws
 
@@ -31,12 +40,16 @@ def target(name, seed, *shape):
     x = draws(seed, *shape)
     if name == "gaussian":
         return x
+    if name == "categorical":
+        return torch.nn.functional.one_hot(x.argmax(-1), shape[-1]).double()
     return (x > 0).double() if name == "bernoulli" else (3 * x.abs()).floor()
 
 
 def reference(built, name, eta):
     if name == "multinomial":
         return Multinomial(7, logits=eta, validate_args=False)
+    if name == "categorical":
+        return OneHotCategorical(logits=eta)
     base = {
         "gaussian": lambda: Normal(built.mean(eta), built.variance(eta).sqrt()),
         "bernoulli": lambda: Bernoulli(logits=eta),
@@ -90,6 +103,35 @@ def test_noise_starts_where_it_is_told_and_stops_at_the_floor():
     with torch.no_grad():
         built.log_excess.fill_(-1000.0)
     torch.testing.assert_close(built.variance(eta), torch.tensor([1e-4, 5e-10], dtype=torch.float64))
+
+
+def test_blocks_of_categories_are_independent(seed):
+    sizes = 2, 1, 4
+    built, eta = Categorical(7, sizes).double(), draws(seed, 5, 6, 7)
+    apart = [OneHotCategorical(logits=part) for part in eta.split(sizes, -1)]
+    x = torch.cat([density.sample() for density in apart], -1)
+    expected = sum(density.log_prob(part) for density, part in zip(apart, x.split(sizes, -1), strict=True))
+    torch.testing.assert_close(built(eta, x), expected)
+    torch.testing.assert_close(built.mean(eta), torch.cat([density.probs for density in apart], -1))
+    drawn = built.draw(eta, torch.Generator().manual_seed(seed))
+    assert drawn.shape == eta.shape
+    for part in drawn.split(sizes, -1):
+        assert torch.equal(part.sum(-1), torch.ones(5, 6, dtype=torch.float64))
+        assert set(part.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_a_mixed_row_has_the_sum_of_its_columns_densities(seed):
+    names = ["gaussian", "bernoulli", "negative_binomial", "categorical"]
+    parts, columns = [likelihood(name, 3) for name in names], [target(name, seed, 6, 3) for name in names]
+    etas = [output(part, seed + k, 6, 3) for k, part in enumerate(parts)]
+    mixed = Mixed(parts).double()
+    eta = torch.cat([eta[:, :3] for eta in etas] + [eta[:, 3:] for eta in etas], -1)
+    assert eta.shape[1] == mixed.n_outputs
+    expected = sum(part(*pair) for part, *pair in zip(parts, etas, columns, strict=True))
+    torch.testing.assert_close(mixed(eta, torch.cat(columns, -1)), expected)
+    means = [part.mean(eta) for part, eta in zip(parts, etas, strict=True)]
+    torch.testing.assert_close(mixed.mean(eta), torch.cat(means, -1))
+    assert mixed.draw(eta, torch.Generator().manual_seed(seed)).shape == (6, 12)
 
 
 @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])

@@ -1,0 +1,445 @@
+"""Tables whose columns have a likelihood each: the plan that encodes them, and the VAE on top."""
+
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.integrate import quad
+from sklearn.base import clone
+
+from skae import VAEGenerator
+from skae._columns import KINDS, fit_plan
+
+pl = pytest.importorskip("polars")
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def columns(n=300, seed=0):
+    """Columns that one number ties together, as NumPy arrays."""
+    rng = np.random.RandomState(seed)
+    z = rng.normal(size=n)
+    return {
+        "income": np.exp(2 * z + 0.3 * rng.normal(size=n)),
+        "debt": np.where(z > 0, 0.0, rng.gamma(2.0, size=n)),
+        "member": z + rng.normal(size=n) > 0,
+        "city": np.array(["Oslo", "Rome", "Bonn"])[np.digitize(z, [-0.5, 0.5])],
+        "job": np.array(["clerk", "smith"])[(z + rng.normal(size=n) > 0.3).astype(int)],
+        "visits": rng.poisson(np.exp(z)),
+        "change": np.round(3 * z).astype(int),
+    }
+
+
+def table(library="pandas", n=300, seed=0):
+    made = columns(n, seed)
+    if library == "pandas":
+        city = pd.Categorical(made["city"], categories=["Rome", "Oslo", "Bonn", "Nowhere"], ordered=True)
+        return pd.DataFrame(made | {"city": city}).astype({"visits": "int16", "debt": "float32"})
+    frame = pl.DataFrame(made).with_columns(pl.col("city").cast(pl.Enum(["Rome", "Oslo", "Bonn", "Nowhere"])))
+    return frame.with_columns(pl.col("visits").cast(pl.UInt8), pl.col("job").cast(pl.Categorical))
+
+
+def quick(**parameters):
+    return VAEGenerator(**({"likelihood": "auto", "max_iter": 5, "random_state": 0} | parameters))
+
+
+@pytest.fixture(scope="module", params=["pandas", "polars"])
+def fitted(request):
+    X = table(request.param)
+    return X, quick(max_iter=40).fit(X)
+
+
+def same_schema(made, X):
+    if isinstance(X, pl.DataFrame):
+        return made.schema == X.schema
+    return made.dtypes.equals(X.dtypes) and list(made.columns) == list(X.columns)
+
+
+# The plan.
+
+PANDAS = {
+    "float64": [0.5, -1.25, 3.0],
+    "float32": [0.5, -1.25, 3.0],
+    "Float64": [0.5, -1.25, 3.0],
+    "double[pyarrow]": [0.5, -1.25, 3.0],
+    "int8": [0, 1, 5],
+    "int64": [0, -1, 5],
+    "uint16": [0, 1, 5],
+    "Int32": [0, 1, 5],
+    "int64[pyarrow]": [0, 1, 5],
+    "bool": [True, False, True],
+    "boolean": [True, False, True],
+    "bool[pyarrow]": [True, False, True],
+    "object": ["a", "b", "c"],
+    "str": ["a", "b", "c"],
+    "string[python]": ["a", "b", "c"],
+    "string[pyarrow]": ["a", "b", "c"],
+    "category": ["a", "b", "c"],
+}
+
+
+def taken(likelihood, X):
+    plan = fit_plan(X, likelihood)
+    return plan, plan.encode(X, "error", np.float64)
+
+
+@pytest.mark.parametrize("dtype", PANDAS)
+def test_pandas_columns_come_back(dtype):
+    X = pd.DataFrame({"x": pd.Series(PANDAS[dtype] * 4, index=range(5, 17), dtype=dtype)})
+    plan, rows = taken("auto", X)
+    assert rows.shape == (12, plan.width)
+    pd.testing.assert_frame_equal(plan.decode(rows, like=X), X)
+    pd.testing.assert_frame_equal(plan.decode(rows), X.reset_index(drop=True))
+
+
+@pytest.mark.parametrize("values", [[1, 2, 1], [True, False, True], ["x", "y", "x"], [0.5, 1.5, 0.5]], ids=str)
+def test_categories_of_any_kind_come_back(values):
+    X = pd.DataFrame({"x": pd.Categorical(values, categories=sorted(set(values), reverse=True), ordered=True)})
+    plan, rows = taken("auto", X)
+    pd.testing.assert_frame_equal(plan.decode(rows), X)
+
+
+POLARS = [
+    pl.Series("x", [0.5, -1.25, 3.0], pl.Float64),
+    pl.Series("x", [0.5, -1.25, 3.0], pl.Float32),
+    *(pl.Series("x", [0, 1, 5], dtype) for dtype in (pl.Int8, pl.Int64, pl.UInt32)),
+    pl.Series("x", [0, -1, 5], pl.Int16),
+    pl.Series("x", [True, False, True], pl.Boolean),
+    pl.Series("x", ["a", "b", "c"], pl.String),
+    pl.Series("x", ["a", "b", "c"], pl.Categorical),
+    pl.Series("x", ["a", "b", "c"], pl.Enum(["c", "a", "b", "unused"])),
+]
+
+
+@pytest.mark.parametrize("series", POLARS, ids=lambda s: str(s.dtype))
+def test_polars_columns_come_back(series):
+    X = pl.DataFrame([pl.concat([series] * 4)])
+    plan, rows = taken("auto", X)
+    made = plan.decode(rows)
+    assert made.schema == X.schema
+    assert made.equals(X)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_gaps_are_gaps_in_all_columns_of_a_block(library):
+    gaps = {"a": [0.5, None, 1.5], "b": [True, None, False], "c": ["x", None, "y"], "d": [1, None, 3]}
+    X = pl.DataFrame(gaps)
+    if library == "pandas":
+        X = pd.DataFrame(gaps).astype({"b": "boolean", "c": "category", "d": "Int64"})
+    _, rows = taken("auto", X)
+    assert rows.shape == (3, 5)
+    assert np.isnan(rows[1]).all()
+    assert not np.isnan(rows[[0, 2]]).any()
+
+
+def test_each_dtype_has_its_likelihood():
+    chosen = {column.name: column.likelihood for column in fit_plan(table(), "auto").columns}
+    assert chosen == {
+        "income": "gaussian", "debt": "gaussian", "member": "bernoulli", "city": "categorical", "job": "categorical",
+        "visits": "negative_binomial", "change": "gaussian",
+    }  # fmt: skip
+    assert KINDS[0] == "gaussian"
+
+
+def test_floats_become_normal_scores_and_frequent_values_come_back():
+    X = columns(2000)
+    data = np.column_stack([X["income"], X["debt"]])
+    plan, rows = taken("auto", data)
+    np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(rows.std(axis=0), 1, rtol=1e-9)
+    np.testing.assert_allclose(plan.decode(rows)[:, 0], data[:, 0])
+    drawn = plan.decode(np.random.RandomState(1).normal(size=(20000, 2)))
+    assert abs((drawn[:, 1] == 0).mean() - (data[:, 1] == 0).mean()) < 0.03
+    for column, truth in zip(drawn.T, data.T, strict=True):
+        assert truth.min() <= column.min()
+        assert column.max() <= truth.max()
+
+
+def test_slopes_are_those_of_the_map():
+    x = np.sort(columns()["income"])[:, None]
+    plan, rows = taken("auto", x)
+    step = 1e-7 * x
+    steps = plan.encode(x + step, "error", np.float64) - rows
+    knots = np.isin(x, plan.columns[0].knots[0])
+    np.testing.assert_allclose(np.exp(plan.log_slopes(rows))[~knots], (steps / step)[~knots], rtol=1e-4)
+
+
+# The VAE.
+
+
+def test_samples_have_the_columns_dtypes_categories_and_ranges(fitted):
+    X, model = fitted
+    made = model.sample(500, random_state=1)
+    assert same_schema(made, X)
+    for name in ("income", "debt", "visits", "change"):
+        assert X[name].min() <= made[name].min() <= made[name].max() <= X[name].max()
+    assert set(made["city"]) <= set(X["city"])
+
+
+def test_marginals_are_near_those_of_the_data(fitted):
+    X, model = fitted
+    made = model.sample(4000, random_state=1)
+    assert abs(made["member"].mean() - X["member"].mean()) < 0.12
+    for name in ("city", "job"):
+        for value in set(X[name]):
+            assert abs((made[name] == value).mean() - (X[name] == value).mean()) < 0.12
+    for name in ("income", "change", "visits"):
+        for q in (0.25, 0.5, 0.75):
+            below = (X[name] <= np.quantile(X[name], q)).mean()
+            assert abs((made[name] <= np.quantile(X[name], q)).mean() - below) < 0.12
+
+
+def test_columns_keep_their_ties(fitted):
+    _, model = fitted
+    made = model.sample(4000, random_state=2)
+    assert made["visits"].to_numpy()[made["change"].to_numpy() > 2].mean() > 2 * made["visits"].mean()
+
+
+def test_codes_rows_and_names(fitted):
+    X, model = fitted
+    codes = model.transform(X)
+    assert codes.shape == (len(X), 2)
+    assert model.n_features_in_ == X.shape[1]
+    assert list(model.feature_names_in_) == list(X.columns)
+    assert model.components_.shape == (2, 10)
+    assert model.mean_.shape == (10,)
+    # In the order of the table: city's three categories after the bool.
+    assert model.mean_[3:6].sum() == pytest.approx(1)
+    assert same_schema(model.inverse_transform(codes), X)
+    np.testing.assert_allclose(model.transform(X[10:20]), codes[10:20], rtol=1e-9, atol=1e-9)
+
+
+def test_training_improves_on_the_start_in_nats_of_the_table(fitted):
+    X, model = fitted
+    assert model.best_loss_ < model.linear_loss_
+    assert -model.score(X) == pytest.approx(model.best_loss_, rel=0.5)
+    assert np.isfinite(model.score_samples(X)).all()
+    assert model.log_likelihood(X).mean() >= model.score(X)
+
+
+@pytest.mark.parametrize("max_iter", [0, 20])
+def test_a_density_integrates_to_one(max_iter):
+    x = columns()["income"][:, None]
+    model = quick(n_components=1, max_iter=max_iter).fit(x)
+    grid = np.concatenate([np.linspace(-3, 3, 20001), np.geomspace(3, 3000, 20001)[1:]])
+    density = np.exp(model.log_likelihood(grid[:, None], n_draws=20))
+    assert np.trapezoid(density, grid) == pytest.approx(1, abs=0.03)
+
+
+def test_the_map_brings_a_normal_density_to_one():
+    plan, _ = taken("auto", columns()["income"][:, None])
+
+    def density(x):
+        row = plan.encode(np.array([[x]]), "error", np.float64)
+        return float(np.exp(plan.log_slopes(row) - row**2 / 2)[0, 0] / np.sqrt(2 * np.pi))
+
+    ends = [-10, *plan.columns[0].knots[0], 1e5]
+    pieces = [quad(density, low, high)[0] for low, high in pairwise(ends)]
+    assert sum(pieces) == pytest.approx(1, abs=1e-3)
+
+
+def test_scores_follow_the_units():
+    x = columns()["income"][:, None]
+    model, scaled = quick(max_iter=0).fit(x), quick(max_iter=0).fit(1000 * x)
+    assert scaled.score(1000 * x) == pytest.approx(model.score(x) - np.log(1000), abs=1e-6)
+
+
+def test_a_probability_adds_to_one_over_categories():
+    X = pd.DataFrame({"city": table()["city"], "member": table()["member"]})
+    model = quick(n_components=1, max_iter=20).fit(X)
+    every = pd.DataFrame({"city": ["Rome", "Oslo", "Bonn"] * 2, "member": [True] * 3 + [False] * 3})
+    every = every.astype({"city": X["city"].dtype})
+    assert np.exp(model.log_likelihood(every, n_draws=5000)).sum() == pytest.approx(1, abs=0.03)
+
+
+# Gaps and categories that are new.
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_gaps_are_filled_and_the_rest_stays(library):
+    X, rng = table(), np.random.RandomState(0)
+    gone = pd.DataFrame(rng.uniform(size=X.shape) < 0.2, columns=X.columns)
+    gone.loc[gone.all(axis=1), "income"] = False
+    nullable = {"member": "boolean", "visits": "Int16", "change": "Int64"}
+    gaps = X.astype(nullable).mask(gone)
+    gaps.index = range(7, 307)
+    if library == "polars":
+        gaps = pl.DataFrame({
+            name: [None if lost else value for value, lost in zip(X[name].tolist(), gone[name], strict=True)]
+            for name in X
+        })  # fmt: skip
+    model = quick(max_iter=10).fit(gaps)
+    assert np.isfinite(model.score_samples(gaps)).all()
+    for filled in (model.impute(gaps), *model.impute(gaps, n_draws=2, random_state=0)):
+        assert same_schema(filled, gaps)
+        for name in X:
+            kept = ~gone[name].to_numpy()
+            assert (filled[name].to_numpy()[kept] == X[name].to_numpy()[kept]).all(), name
+            assert not pd.isna(filled[name].to_numpy()).any()
+    if library == "pandas":
+        assert filled.index.equals(gaps.index)
+    assert same_schema(model.sample(5), gaps)
+
+
+def test_a_category_that_is_new_is_refused_or_taken_as_missing():
+    X = table()
+    model, new = quick().fit(X), X[:3].copy()
+    new.loc[1, "city"] = "Nowhere"  # which is declared, but which no row has
+    with pytest.raises(ValueError, match=r"Column 'city' of X has 'Nowhere'.*handle_unknown='ignore'"):
+        model.transform(new)
+    with pytest.raises(ValueError, match="'Nowhere'"):
+        quick().fit(X, X_val=new)
+    ignoring, missing = quick(handle_unknown="ignore").fit(X), new.copy()
+    missing.loc[1, "city"] = np.nan
+    np.testing.assert_array_equal(ignoring.transform(new), ignoring.transform(missing))
+    assert ignoring.impute(new)["city"][1] in set(X["city"])
+
+
+# Parameters.
+
+
+def test_a_mapping_names_some_columns():
+    X = table()
+    model = quick(likelihood={"visits": "poisson", "change": "categorical", "member": "categorical"}).fit(X)
+    chosen = {column.name: column.likelihood for column in model._plan.columns}
+    assert [chosen[name] for name in ("visits", "change", "member", "job")] == [
+        "poisson", "categorical", "categorical", "categorical",
+    ]  # fmt: skip
+    made = model.sample(50, random_state=0)
+    assert same_schema(made, X)
+    assert set(made["change"]) <= set(X["change"])
+
+
+def test_arrays_have_columns_by_index():
+    X = np.column_stack([columns()[name] for name in ("income", "visits", "member")])
+    model = quick(likelihood={1: "negative_binomial", 2: "bernoulli"}).fit(X)
+    made = model.sample(100, random_state=0)
+    assert isinstance(made, np.ndarray)
+    assert (made[:, 1] == np.floor(made[:, 1])).all()
+    assert set(made[:, 2]) == {0.0, 1.0}
+    assert model.transform(X.astype(np.float32)).dtype == np.float32
+    everything = quick(likelihood="categorical").fit(X[:, 1:])
+    assert set(everything.sample(100)[:, 0]) <= set(X[:, 1])
+
+
+BAD = [
+    ({"age": "poisson"}, r"likelihood names 'age', which is no column of X.*'income'"),
+    ({"change": "poisson"}, r"'poisson' of column 'change' needs counts.*-\d.*Use 'gaussian' or 'categorical'"),
+    ({"income": "bernoulli"}, r"'bernoulli' of column 'income' needs bools or numbers in \[0, 1\].*Use 'gaussian' for"),
+    ({"income": "negative_binomial"}, r"column 'income' needs counts, integers.*has \d+\.\d+\. Use 'gaussian'"),
+    ({"city": "gaussian"}, r"'gaussian' of column 'city' needs finite numbers.*'\w+'.*Use 'categorical'"),
+    ({"city": "normal"}, r"likelihood\['city'\]='normal' is not known"),
+    ({"city": "multinomial"}, r"likelihood\['city'\]='multinomial' is not known"),
+    ("automatic", "likelihood='automatic' is not known"),
+]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize(("likelihood", "message"), BAD, ids=str)
+def test_a_likelihood_that_does_not_fit_names_column_value_and_others(library, likelihood, message):
+    with pytest.raises(ValueError, match=message):
+        quick(likelihood=likelihood).fit(table(library))
+
+
+def test_other_bad_input():
+    X = table()
+    with pytest.raises(ValueError, match="handle_unknown='drop' is not known"):
+        quick(handle_unknown="drop").fit(X)
+    with pytest.raises(ValueError, match="feature_shape"):
+        quick(feature_shape=(1, 8, 8)).fit(X)
+    with pytest.raises(ValueError, match=r"'when' of X is of dtype datetime64.*no likelihood"):
+        quick().fit(X.assign(when=pd.Timestamp("2020-01-01")))
+    with pytest.raises(ValueError, match="column 'income' of X every value is missing"):
+        quick().fit(X.assign(income=np.nan))
+    with pytest.raises(ValueError, match=r"'income' needs finite numbers.*inf"):
+        quick().fit(X.assign(income=np.inf))
+    with pytest.raises(ValueError, match="minimum of 2 is required"):
+        quick().fit(X[:1])
+    model = quick().fit(X)
+    with pytest.raises(ValueError, match=r"'visits' needs counts.*-3"):
+        model.transform(X.assign(visits=-3))
+    with pytest.raises(ValueError, match="'income' needs finite numbers"):
+        model.transform(X.assign(income="much"))
+    with pytest.raises(ValueError, match="feature names"):
+        model.transform(X[list(X.columns[::-1])])
+
+
+# What holds of every fit.
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_pickles_and_clones(library):
+    X = table(library)
+    model = quick(likelihood={"visits": "poisson"}, prior="mixture").fit(X)
+    twin = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(twin.score_samples(X), model.score_samples(X))
+    np.testing.assert_array_equal(twin.mean_, model.mean_)
+    ours, theirs = model.sample(5, random_state=0), twin.sample(5, random_state=0)
+    assert ours.equals(theirs)
+    again = clone(model).fit(X)
+    np.testing.assert_array_equal(again.score_samples(X), model.score_samples(X))
+
+
+def test_skops_holds_a_fit():
+    skops = pytest.importorskip("skops.io")
+    X = table()
+    model = quick().fit(X)
+    data = skops.dumps(model)
+    untrusted = skops.get_untrusted_types(data=data)
+    assert all(name.startswith("skae.") for name in untrusted), untrusted
+    twin = skops.loads(data, trusted=untrusted)
+    np.testing.assert_array_equal(twin.transform(X), model.transform(X))
+
+
+def test_partial_fit_keeps_the_first_calls_plan():
+    X = table()
+    model = quick().partial_fit(X[:200])
+    plan = model._plan
+    with np.errstate(all="raise"):
+        model.partial_fit(X[200:])
+    assert model._plan is plan
+    assert same_schema(model.sample(5), X)
+    with pytest.raises(ValueError, match="likelihood changed"):
+        model.set_params(likelihood={"visits": "poisson"}).partial_fit(X)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"ordered": True, "n_components": 3},
+        {"n_components": "auto"},
+        {"start": "pca"},
+        {"start": "random"},
+        {"prior": "mixture"},
+        {"hidden_layer_sizes": ()},
+        {"early_stopping": False, "beta": 0.5},
+        {"max_iter": 0},
+    ],
+    ids=str,
+)
+def test_other_parameters_go_with_tables(parameters):
+    X = table()
+    model = quick(**parameters).fit(X)
+    assert np.isfinite(model.score(X))
+    assert same_schema(model.sample(20, random_state=0), X)
+    if parameters.get("ordered"):
+        assert same_schema(model.truncate(2).sample(20, random_state=0), X)
+
+
+def test_columns_that_do_not_vary_come_back_and_count_for_nothing():
+    X = table()
+    constant = X.assign(one=1.5, same="x", yes=True, seven=7)
+    model = quick(max_iter=0).fit(constant)
+    made = model.sample(20, random_state=0)
+    assert same_schema(made, constant)
+    assert (made[["one", "same", "yes", "seven"]] == constant[["one", "same", "yes", "seven"]][:20]).all(axis=None)
+    assert model.score(constant) == pytest.approx(quick(max_iter=0).fit(X).score(X), abs=0.1)
+
+
+def test_fits_are_the_same_each_time():
+    X = table()
+    np.testing.assert_array_equal(quick().fit(X).transform(X), quick().fit(X).transform(X))
+    model = quick().fit(X)
+    assert model.sample(9, random_state=3).equals(model.sample(9, random_state=3))
