@@ -323,6 +323,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.positive_only = self.loss == "poisson"
+        tags.input_tags.allow_nan = True
         return tags
 
     @property

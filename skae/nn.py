@@ -73,15 +73,16 @@ def given_observed(x: Tensor, loadings: Tensor, noise: Tensor) -> tuple[Tensor, 
     factor : Tensor of shape (n, n_components, n_components)
         The lower Cholesky factor of P.
     """
-    observed = ~x.isnan()
+    observed, dtype = ~x.isnan(), x.dtype
     n_components = loadings.shape[1]
+    x, loadings, noise = x.double(), loadings.double(), noise.double()  # P has ones beside inverses of little noise
     weighted = loadings / noise[:, None]
     products = (weighted[:, :, None] * loadings[:, None, :]).flatten(1)
     precision = (observed.to(x) @ products).reshape(-1, n_components, n_components)
     precision.diagonal(dim1=1, dim2=2).add_(1)
     factor = torch.linalg.cholesky(precision)
     mean = torch.cholesky_solve((torch.where(observed, x, 0) @ weighted)[:, :, None], factor)[:, :, 0]
-    return mean, factor
+    return mean.to(dtype), factor.to(dtype)
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

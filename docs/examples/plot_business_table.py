@@ -80,8 +80,8 @@ print("categories, right: {:.0%}; by the commonest {:.0%}".format(*np.mean(right
 
 # %%
 # Synthetic rows, as many as real ones. Beside the VAE's are those of a Gaussian mixture of the encoded columns, and
-# of TVAE, if the package ctgan is installed, of 40 epochs, not its 300. A column's own distribution should be that of real rows: off by the
-# total variation of categories, by the Kolmogorov-Smirnov distance of numbers.
+# of TVAE, if the package ctgan is installed, of 40 epochs, not its 300. A column's own distribution should be that of
+# real rows: off by the total variation of categories, by the Kolmogorov-Smirnov distance of numbers.
 
 
 def from_mixture(train):
