@@ -78,7 +78,6 @@ def test_a_scorer_may_ask_for_labels(digits):
     np.testing.assert_array_equal(seen[0], np.arange(30))
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_groups_are_kept_together(digits):
     groups, seen = np.arange(90) // 9, []
 
@@ -96,6 +95,7 @@ def test_groups_are_kept_together(digits):
         search.fit(digits[:90])
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_it_stands_in_a_pipeline_with_names(digits):
     X = pd.DataFrame(digits[:200]).add_prefix("pixel")
     pipeline = make_pipeline(StandardScaler(), search(max_iter=2)).set_output(transform="pandas").fit(X)
