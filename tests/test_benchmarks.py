@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import nbinom
@@ -191,6 +192,26 @@ def test_imputers_are_measured_on_what_new_rows_lack(monkeypatch):
     assert record["linear VAE"] < 0.4
     (line,) = data_kinds.summary_of_gaps(list(data_kinds.cells_of_gaps([record])))
     assert "30% missing" in line
+    for name in ("data_kinds", "quality", "tables"):
+        sys.modules.pop(name, None)
+
+
+def test_made_up_rows_are_judged_by_a_classifier(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import data_kinds
+
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=300)
+    table = pd.DataFrame({"x": x, "kind": np.where(x > 0, "up", "down"), "n": rng.poisson(3, size=300)})
+    assert data_kinds._off(table["x"], table["x"] + 1) == pytest.approx(0.38, abs=0.08)
+    assert data_kinds._off(table["kind"], table["kind"].iloc[:1]) == pytest.approx(0.5, abs=0.1)
+    threads = torch.get_num_threads()
+    record = data_kinds.measure_mixed("made", table, "kind", 0, rival_epochs=0, max_iter=3)
+    torch.set_num_threads(threads)
+    assert record["real"] > 0.95
+    assert record["VAE"] > record["commonest"]
+    (line,) = data_kinds.summary_of_mixed([record])
+    assert "real rows" in line
     for name in ("data_kinds", "quality", "tables"):
         sys.modules.pop(name, None)
 
