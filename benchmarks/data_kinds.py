@@ -20,8 +20,8 @@ likelihood, trained and not, and scikit-learn's `LatentDirichletAllocation`; of 
 bound: exp of minus the ELBO of a word, its multinomial coefficient left out, and scikit-learn's own.
 
 Mixed columns: are made-up rows worth as much as real ones? On four tables, the accuracy on real rows of a classifier
-that has learnt from `VAEGenerator`'s (8 components, each column its likelihood, a mixture of codes), beside one that has
-learnt from real rows, from TVAE's with its defaults, and the commonest class; and how far off columns are, by total
+that has learnt from `VAEGenerator`'s (8 components, each column its likelihood, a mixture of codes), beside one that
+has learnt from real rows, from TVAE's with its defaults, and the commonest class; and how far off columns are, by total
 variation of categories and the Kolmogorov-Smirnov distance of numbers.
 
 Prints a summary and writes every measurement to benchmarks/results, JSON and Markdown. ``--quick`` only shows that
@@ -42,6 +42,7 @@ from functools import partial
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from quality import RESULTS, page, stamp, store
 from scipy.optimize import minimize_scalar
 from scipy.special import gammaln
@@ -352,7 +353,7 @@ def text():
 
 def _off(column, made):
     """How far off a column is: total variation of categories, Kolmogorov-Smirnov distance of numbers."""
-    if np.issubdtype(column.dtype, np.number):
+    if is_numeric_dtype(column) and not is_bool_dtype(column):
         return float(ks_2samp(column.dropna(), made.dropna()).statistic)
     shares = [part.dropna().astype(str).value_counts(normalize=True) for part in (column, made)]
     return float(shares[0].sub(shares[1], fill_value=0).abs().sum() / 2)
