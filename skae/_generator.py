@@ -284,8 +284,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     Missing entries leave the bound, which is then one of the log-density of what is observed [7]_. For the encoder they
     are filled with what a normal model of all columns, estimated by EM from what is observed, expects given the rest of
-    the row, so that its linear start is exact for rows with gaps, too; if training rows had gaps it is told where. The
-    start is that of rows filled by draws from that model.
+    the row, so that a linear code is what that model expects it to be; if training rows had gaps it is told where. The
+    start is that of rows filled by draws from that model. If they had none it is the start that fills.
 
     Each column is centred and divided by its standard deviation for the net; densities are told in X's units.
     Constant columns add nothing to a density and come back constant (from own modules that start at random, as these

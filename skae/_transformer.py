@@ -204,7 +204,8 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     Missing entries leave the loss and the scores. For the encoder they are filled with what a normal model of all
     columns, estimated by EM from what is observed, expects given the rest of the row; if training rows had gaps it is
-    told where. The start is PCA of rows filled by draws from that model. Own modules get filled rows.
+    told where. The start is PCA of rows filled by draws from that model; if they had none, it is the start that fills.
+    Own modules get filled rows.
 
     Codes are in the units and have the sign convention of `PCA.transform`. Codes and reconstructions are computed in
     the precision of their input; training runs in float32.
