@@ -46,6 +46,7 @@ from skae.nn import (
     CorrectedLinear,
     ImageDecoder,
     ImageEncoder,
+    ignore_second_half,
     linear,
     stacked_linear,
 )
@@ -366,8 +367,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             ensure_all_finite="allow-nan",
         )
         if issparse(X):
-            check.check_no_gaps(X.data)
-            self._check_values(X.data[:, None])
+            if not X.has_canonical_format:
+                X = X.copy()
+                X.sum_duplicates()
+            check.check_sparse_counts(X, self.likelihood)
             return SparseRows(X)
         if reset and has_gaps(X):
             check.check_gaps(X, getattr(self, "feature_names_in_", None))
@@ -447,6 +450,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         masked = self._design["gaps"] and not self._design["encoder"]
         half = n_out, self._design["hidden_layer_sizes"], self._design["encoder"], generator, "encoder"
         encoder = self._coder(n_features * (2 if masked else 1), *half)
+        if masked:
+            ignore_second_half(encoder)
         return encoder, Completion(n_features, n_filling(self._width, n_features), masked)
 
     def _start_encoder(self, module, weight, bias, complete, input_unit, unit):

@@ -502,6 +502,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _filled(self, X, generator=None):
         """Rows whose gaps are filled by means, or by draws if there is a generator of these."""
         with_gaps, draws = np.flatnonzero(np.isnan(X).any(axis=1)), self._normal_draws(_IMPUTATION_DRAWS)
+        if generator is not None:
+            draws = torch.randn(draws.shape, generator=generator, dtype=torch.float64)
         with no_gradients():
             module = self._model(self.net_, torch_dtype(X))
         likelihood = copy.deepcopy(module.likelihood).cpu()
@@ -512,12 +514,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                 noise = draws.to(inputs)
                 output = module(inputs, noise)
                 weights = self._log_weights(module, output, targets, noise).softmax(0).cpu()
-                eta = output.eta.cpu()
+                eta, x = output.eta.cpu(), targets.cpu()
                 if generator is None:
-                    expected = torch.einsum("sn,snd->nd", weights, likelihood.mean(eta))
+                    expected = torch.einsum("sn,snd->nd", weights, likelihood.mean_of_gaps(eta, x))
                 else:
                     drawn = weights.T.multinomial(1, generator=generator)[:, 0]
-                    expected = likelihood.draw(eta[drawn, torch.arange(len(rows))], generator)
+                    expected = likelihood.draw_gaps(eta[drawn, torch.arange(len(rows))], x, generator)
             return np.where(np.isnan(rows), self._frame.from_net(expected.numpy()), rows)
 
         filled = X.copy()

@@ -121,23 +121,27 @@ def check_callbacks(value):
             )
 
 
-def check_no_gaps(values):
-    """Entries of a sparse matrix, where one that is not there is zero and none is missing."""
-    if np.isnan(values).any():
+def check_sparse_counts(X, value):
+    """Counts in a CSR matrix, where one that is not there is zero and none is missing."""
+    if np.isnan(X.data).any():
         raise ValueError("Sparse X contains NaN, but in sparse rows no value can be missing. Pass a dense array.")
+    wrong = np.flatnonzero((X.data < 0) | (np.floor(X.data) != X.data))
+    if len(wrong):
+        check_counts(X[[np.searchsorted(X.indptr, wrong[0], side="right") - 1]].toarray(), value)
 
 
 def check_gaps(X, names=None):
     """Rows and columns of which something is observed."""
     missing = np.isnan(X)
-    for kind, axis in (("column", 0), ("row", 1)):
+    ways_out = {"column": "Drop such columns, or fit on rows that have some.", "row": "Drop such rows before fitting."}
+    for axis, (kind, way_out) in enumerate(ways_out.items()):
         empty = np.flatnonzero(missing.all(axis=axis))
         if len(empty):
             name = f" ({names[empty[0]]!r})" if names is not None and kind == "column" else ""
             others = f", as in {len(empty) - 1} others," if len(empty) > 1 else ""
             raise ValueError(
                 f"In {kind} {empty[0]}{name} of X{others} every value is missing, and nothing can be learnt from that. "
-                f"Drop such {kind}s before fitting."
+                f"{way_out}"
             )
 
 

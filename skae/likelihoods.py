@@ -40,6 +40,14 @@ class Likelihood(nn.Module):
     def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
         raise NotImplementedError
 
+    def mean_of_gaps(self, eta: Tensor, x: Tensor) -> Tensor:
+        """What is expected where x is nan, given the rest of the row: its mean, as a rule."""
+        return self.mean(eta)
+
+    def draw_gaps(self, eta: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+        """A draw of what x has nan for, given the rest of the row."""
+        return self.draw(eta, generator)
+
     def forward(self, eta: Tensor, x: Tensor) -> Tensor:
         """Log-density of each row's entries that are not nan: (..., n_features) -> (...)."""
         counted = self.varies
@@ -225,13 +233,23 @@ class Multinomial(Likelihood):
 
     def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
         shares = eta.softmax(-1)
-        sums = self.sums[torch.randint(len(self.sums), (len(eta),), generator=generator)].round().long()
-        rows = torch.zeros_like(shares)
-        for row, share, n in zip(rows, shares, sums.tolist(), strict=True):
-            if n:
-                drawn = share.multinomial(n, replacement=True, generator=generator)
-                row += torch.bincount(drawn, minlength=len(row))
+        rest = self.sums[torch.randint(len(self.sums), (len(eta),), generator=generator)].round()
+        rows, left = torch.zeros_like(shares), torch.ones_like(rest)
+        for column, share in zip(rows.T, shares.T, strict=True):
+            column += torch.binomial(rest, (share / left).nan_to_num(0.0).clamp(0, 1), generator=generator)
+            rest, left = rest - column, (left - share).clamp_min(0)
+        rows[:, -1] += rest  # what rounding left
         return rows
+
+    def mean_of_gaps(self, eta: Tensor, x: Tensor) -> Tensor:
+        """So many that they have their share beside what is there."""
+        shares = eta.softmax(-1)
+        there = (shares * ~x.isnan()).sum(-1, keepdim=True)
+        return x.nansum(-1, keepdim=True) * shares / there.clamp_min(torch.finfo(there.dtype).tiny)
+
+    def draw_gaps(self, eta: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Poisson draws of that mean."""
+        return torch.poisson(self.mean_of_gaps(eta, x), generator=generator)
 
 
 class Categorical(Likelihood):

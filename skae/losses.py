@@ -110,7 +110,9 @@ class ReconstructionObjective(nn.Module):
         objective = self._mean_loss(output, x)
         if objective.isnan():  # of gaps, as a rule, and cheaper to see than these
             observed = ~x.isnan()
-            objective = self._mean_loss(output, torch.where(observed, x, 0), observed) / observed.to(x).mean()
+            objective = self._mean_loss(output, torch.where(observed, x, 0), observed) / observed.to(
+                x
+            ).mean().clamp_min(1 / x.numel())
         if self.sparsity:
             size = output.z.square().mean(0).clamp_min(torch.finfo(output.z.dtype).tiny).sqrt()
             objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()

@@ -354,6 +354,18 @@ class Headed(nn.Sequential):
 Correction: TypeAlias = MLP | ImageEncoder | ImageDecoder | Gated | Headed
 
 
+@torch.no_grad()
+def ignore_second_half(corrected: nn.Module) -> None:
+    """Let the second half of inputs of a `CorrectedLinear` begin without weights.
+
+    Those that never vary in training, such as masks of columns without gaps, then never count.
+    """
+    assert isinstance(corrected, CorrectedLinear)
+    layers = [m for m in (corrected.correction or nn.Identity()).modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    for layer in (corrected.path, *layers[:1]):
+        layer.weight[:, layer.weight.shape[1] // 2 :] = 0
+
+
 class CorrectedLinear(nn.Module):
     r"""A_0 x + b_0 + s * (W u + c + f(u)), u = clip(x) / r: a linear start, and what training adds to it.
 

@@ -96,7 +96,8 @@ class Frame:
         if self.link == "identity":  # else the output is on the link's own scale
             mean *= np.asarray(self.scale, dtype=mean.dtype)
             mean += self.location.astype(mean.dtype)
-        mean[:, self.constant] = self.mean[self.constant].astype(mean.dtype)
+        if self.link != "share":  # where a column may be constant and its share not
+            mean[:, self.constant] = self.mean[self.constant].astype(mean.dtype)
         return mean
 
     def _linked(self, X):
@@ -115,8 +116,11 @@ class Frame:
             return np.log((1 - _SHRINKAGE) * X + floor)
         if self.link == "share":
             shares = self.shares.astype(X.dtype)
+            missing = np.isnan(X)
             total = np.nansum(X, axis=1, keepdims=True)
-            of_row = np.where(total > 0, X / np.where(total > 0, total, 1), shares)
+            there = np.where(missing, 0, shares).sum(axis=1, keepdims=True)  # the share of what is not missing
+            of_row = np.where(total > 0, there * X / np.where(total > 0, total, 1), shares)
+            of_row[missing] = np.nan
             return np.log((1 - _SHRINKAGE) * of_row + _SHRINKAGE * shares)
         return X
 
@@ -438,7 +442,7 @@ def observed_normal(X, n_components, random_state):
     r"""The normal model of rows with gaps, by EM (Rubin and Thayer 1982; Ilin and Raiko 2010).
 
     Each component's loadings have a normal prior of their own size (Bishop 1999, "Bayesian PCA"): those that few
-    entries speak for vanish. At most 2^20 entries, of rows drawn at random, are asked.
+    entries speak for vanish. At most 2^20 numbers, of rows drawn at random, are asked.
 
     Parameters
     ----------
@@ -452,7 +456,8 @@ def observed_normal(X, n_components, random_state):
     Normal
     """
     n_features = X.shape[1]
-    X = X[random_state.permutation(len(X))[: max(1, _MOST_NUMBERS // n_features)]].astype(np.float64)
+    numbers = max(n_features, (n_components + 1) ** 2)  # of a row
+    X = X[random_state.permutation(len(X))[: max(1, _MOST_NUMBERS // numbers)]].astype(np.float64)
     X[0, np.isnan(X).all(axis=0)] = 0  # of rows that were drawn
     centre, unit, _ = _moments(X)
     X = (X - centre) / np.where(unit > 0, unit, 1)

@@ -230,3 +230,30 @@ def test_the_search_takes_gaps_and_knows_no_pca_of_them(curve):
     search = AutoencoderTransformerCV((1, 2), cv=2, max_iter=2, random_state=0).fit(with_gaps(curve))
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert np.isnan(search.cv_results_["mean_pca_error"]).all()
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_rows_of_nothing_do_no_harm_where_others_judge_or_teach(estimator, curve):
+    nothing = np.full((1, 5), np.nan)
+    model = estimator(2, max_iter=2, random_state=0).fit(curve, X_val=np.vstack([with_gaps(curve[:9]), nothing]))
+    assert np.isfinite(model.best_loss_)
+    passes = estimator(2, random_state=0).partial_fit(curve).partial_fit(nothing)
+    assert np.isfinite(passes.transform(curve)).all()
+
+
+def test_a_mask_that_never_varies_never_counts(curve):
+    gaps = curve.copy()
+    gaps[::3, 0] = np.nan
+    model = AutoencoderTransformer(2, max_iter=3, random_state=0).fit(gaps)
+    correction = model.net_.module_.encoder.correction
+    assert correction[0].weight[:, 5].abs().max() > 0
+    assert correction[0].weight[:, 6:].abs().max() == 0
+
+
+def test_every_imputation_has_codes_of_its_own(curve):
+    gaps = with_gaps(curve, 0.5)
+    model = VAEGenerator(2, max_iter=0, random_state=0).fit(gaps)
+    first, second = model.impute(gaps, n_draws=2, random_state=0)
+    again, _ = model.impute(gaps, n_draws=2, random_state=0)
+    np.testing.assert_array_equal(first, again)
+    assert (first != second)[np.isnan(gaps)].mean() > 0.99

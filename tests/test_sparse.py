@@ -105,3 +105,39 @@ def test_a_column_that_no_row_has_stays_possible(words):
     new[0, -1] = 2
     assert np.isfinite(model.score_samples(new)).all()
     assert model.score_samples(new) < model.score_samples(rows[:1])
+
+
+def test_a_bad_sparse_count_is_named_by_its_column(words):
+    rows = words.copy()
+    rows[7, 11] = 1.5
+    with pytest.raises(ValueError, match=r"column 11 of X has 1\.5"):
+        VAEGenerator(2, likelihood="multinomial").fit(sparse.csr_array(rows))
+
+
+def test_duplicate_entries_are_one_count(words):
+    halves = sparse.csr_array(words) / 2
+    rows = sparse.csr_array(
+        (np.tile(halves.data, 2), (np.tile(halves.tocoo().coords[0], 2), np.tile(halves.tocoo().coords[1], 2))),
+        shape=words.shape,
+    )
+    model = VAEGenerator(2, likelihood="multinomial", max_iter=0).fit(rows)
+    assert model.mean_.sum() == pytest.approx(words.sum(axis=1).mean())
+
+
+def test_missing_counts_are_filled_by_their_share_of_the_row(words):
+    rows = np.vstack([words, 100 * words]).astype(np.float64)
+    model = VAEGenerator(2, likelihood="multinomial", max_iter=0).fit(rows)
+    column = int(words.sum(axis=0).argmax())
+    for row in (rows[:50], rows[-50:]):
+        gaps = row.copy()
+        gaps[:, column] = np.nan
+        filled = model.impute(gaps)[:, column]
+        assert 0.5 < filled.mean() / row[:, column].mean() < 2
+        (drawn,) = model.impute(gaps, n_draws=1, random_state=0)
+        assert 0.5 < drawn[:, column].mean() / row[:, column].mean() < 2
+
+
+def test_rows_of_huge_sums_can_be_drawn(words):
+    model = VAEGenerator(2, likelihood="multinomial", max_iter=0).fit(1e7 * words)
+    sums = model.sample(5, random_state=0).sum(axis=1)
+    assert ((sums > 1e8) & (sums < 1e9)).all()
