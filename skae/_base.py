@@ -289,7 +289,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     _relative_loss = False
 
     def _takes_sparse(self):
-        """Whether X may be a sparse matrix."""
+        """Whether X may be a sparse matrix; `_check_sparse_values` then checks it."""
         return False
 
     def _evaluation_draws(self, device):
@@ -370,7 +370,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             if not X.has_canonical_format:
                 X = X.copy()
                 X.sum_duplicates()
-            check.check_sparse_counts(X, self.likelihood)
+            self._check_sparse_values(X)
             return SparseRows(X)
         if reset and has_gaps(X):
             check.check_gaps(X, getattr(self, "feature_names_in_", None))

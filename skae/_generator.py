@@ -288,7 +288,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     start is that of rows filled by draws from that model. If they had none it is the start that fills.
 
     Each column is centred and divided by its standard deviation for the net; densities are told in X's units.
-    Constant columns add nothing to a density and come back constant (from own modules that start at random, as these
+    Constant columns, and those observed only once, add nothing to a density and come back constant (from own modules
+    that start at random, as these
     make them). Noise is kept from vanishing, since duplicated columns would make any density unbounded: a start's
     variance is at least 1e-6 of its column's ("pca": 1e-12; else, with components in order, 1e-4), and training brings
     none under 1e-4, a standard deviation of a hundredth of the column's, or under half its start if that is less. A
@@ -715,6 +716,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             check.check_counts(X, likelihood)
         else:
             check.check_range(X, "likelihood", likelihood)
+
+    def _check_sparse_values(self, X):
+        check.check_sparse_counts(X, self.likelihood)
 
     def _takes_sparse(self):
         return isinstance(self.likelihood, str) and self.likelihood in check.COUNTS

@@ -110,9 +110,8 @@ class ReconstructionObjective(nn.Module):
         objective = self._mean_loss(output, x)
         if objective.isnan():  # of gaps, as a rule, and cheaper to see than these
             observed = ~x.isnan()
-            objective = self._mean_loss(output, torch.where(observed, x, 0), observed) / observed.to(
-                x
-            ).mean().clamp_min(1 / x.numel())
+            share = observed.to(x).mean().clamp_min(1 / x.numel())  # rows may be nothing but gaps
+            objective = self._mean_loss(output, torch.where(observed, x, 0), observed) / share
         if self.sparsity:
             size = output.z.square().mean(0).clamp_min(torch.finfo(output.z.dtype).tiny).sqrt()
             objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()
