@@ -287,13 +287,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     the row, so that a linear code is what that model expects it to be; if training rows had gaps it is told where. The
     start is that of rows filled by draws from that model. If they had none it is the start that fills.
 
-    Each column is centred and divided by its standard deviation for the net; densities are told in X's units.
-    Constant columns, and those observed only once, add nothing to a density and come back constant (from own modules
-    that start at random, as these
-    make them). Noise is kept from vanishing, since duplicated columns would make any density unbounded: a start's
-    variance is at least 1e-6 of its column's ("pca": 1e-12; else, with components in order, 1e-4), and training brings
-    none under 1e-4, a standard deviation of a hundredth of the column's, or under half its start if that is less. A
-    code raises or lowers a variance by a factor of e^3, 20, at most.
+    Each column is centred and divided by its standard deviation for the net; densities are told in X's units. Constant
+    columns, and those observed only once, add nothing to a density and come back constant (from own modules that start
+    at random, as these make them). Noise is kept from vanishing, since duplicated columns would make any density
+    unbounded: a start's variance is at least 1e-6 of its column's ("pca": 1e-12; else, with components in order, 1e-4),
+    and training brings none under 1e-4, a standard deviation of a hundredth of the column's, or under half its start if
+    that is less. A code raises or lowers a variance by a factor of e^3, 20, at most.
 
     Where columns have a likelihood each (``likelihood`` "auto", "categorical" or a mapping), a "gaussian" column is
     first made normal by a map that rises in at most 32 straight pieces, from quantiles of the training rows to those of
