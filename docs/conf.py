@@ -64,6 +64,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": False,
     "only_warn_on_example_error": True,  # and -W makes an error of it, once all scripts have run
     "show_memory": False,
+    "write_computation_times": False,  # its page fetches scripts from elsewhere
     "download_all_examples": False,
     "doc_module": ("skae",),
     "backreferences_dir": "gallery/backreferences",

@@ -25,7 +25,9 @@ rows = scaler.transform([*test, *malignant])
 unusual = [0] * len(test) + [1] * len(malignant)
 
 # %%
-# One method name serves all: `score_samples`, higher is more usual.
+# One method name serves all: `score_samples`, higher is more usual. A density knows how far out a row is in every
+# direction; an error of reconstruction knows only what lies off the curved surface, and a tumour that is large along it
+# goes unseen. So the VAE is the one to ask here.
 
 detectors = {
     "PCA's density": PCA(4),

@@ -3,13 +3,13 @@ Callbacks: watching and steering a fit
 ======================================
 
 ``callbacks`` takes skorch's, and your own. Here one of each: a callback that writes the step's size into the net's
-history, and skorch's `LRScheduler`, which takes the place of the one-cycle schedule, to see what that schedule is worth.
+history, and skorch's `LRScheduler`, which takes the place of the one-cycle schedule, to see what that is worth.
 """
 
 import matplotlib.pyplot as plt
-from skorch.callbacks import Callback, LRScheduler
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from skorch.callbacks import Callback, LRScheduler
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
 from skae import AutoencoderTransformer, reconstruction_error

@@ -2,8 +2,8 @@
 First steps: two numbers a row
 ==============================
 
-An `AutoencoderTransformer` is fitted, transforms and comes back as `PCA` does. Here both give each of the digits, images
-of 8 by 8 pixels, two numbers, and are asked how much of images that they have not seen these two numbers keep.
+An `AutoencoderTransformer` is fitted, transforms and comes back as `PCA` does. Here both give each of the digits,
+images of 8 by 8 pixels, two numbers, and are asked how much of images that they have not seen these two numbers keep.
 """
 
 import matplotlib.pyplot as plt

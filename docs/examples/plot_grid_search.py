@@ -21,8 +21,9 @@ X, _ = load_breast_cancer(return_X_y=True)
 X = StandardScaler().fit_transform(X)  # before the search: an error in units of X needs the same X everywhere
 
 # %%
-# Ten cells of three folds. Where a fold is not better off with a net it keeps PCA, and says so in a warning. The size that reconstructs best is nearly always the largest; what a search tells is how
-# much each further component is worth, and to whom.
+# Ten cells of three folds. Where a fold is not better off with a net it keeps PCA, and says so in a warning. The size
+# that reconstructs best is nearly always the largest; what a search tells is how much each further component is worth,
+# and to whom.
 
 grid = {
     "reduce": [PCA(), AutoencoderTransformer(max_iter=100, random_state=0)],

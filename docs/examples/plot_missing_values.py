@@ -36,8 +36,8 @@ for label, rows in filled.items():
     print(f"{label:16} error {np.sqrt(np.mean((rows - X)[hidden] ** 2)):.3f}")
 
 # %%
-# Fifty fillings of each gap. If the spread is right, nine of ten hidden values lie between the twentieth parts at
-# either end.
+# Fifty fillings of each gap. If the spread were right, nine of ten hidden values would lie between the twentieth parts
+# at either end. It is somewhat too small: the net itself is taken for certain.
 
 draws = np.stack(vae.impute(gaps, n_draws=50, random_state=0))[:, hidden]
 low, high = np.quantile(draws, [0.05, 0.95], axis=0)

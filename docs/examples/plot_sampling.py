@@ -3,8 +3,8 @@ New rows
 ========
 
 `sample` draws rows that were never there: from the VAE, whose density is what it was trained for, and from the
-autoencoder, by a Gaussian mixture of its codes. A forest that has to tell drawn digits from real ones is the judge; half
-right is the best that can be said of them.
+autoencoder, by a Gaussian mixture of its codes. A forest that has to tell drawn digits from real ones is the judge;
+half right is the best that can be said of them.
 """
 
 import matplotlib.pyplot as plt
