@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: compare quality generation ordered data-kinds speed test test-all lint format check clean
+.PHONY: compare quality generation ordered data-kinds speed reliability test test-all lint format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -22,6 +22,9 @@ data-kinds: .venv/benchmark.stamp
 
 speed: .venv/benchmark.stamp
 	$(BIN)/python benchmarks/speed.py $(ARGS)
+
+reliability: .venv/benchmark.stamp
+	$(BIN)/python benchmarks/reliability.py $(ARGS)
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest

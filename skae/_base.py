@@ -375,7 +375,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _check_file(self, X, reset, options):
         """Rows in a file, checked a block at a time: a check of all at once would copy them, or a mask of them."""
-        validate_data(self, X[: options.pop("ensure_min_samples")], reset=reset, **options)
+        validate_data(self, X[: options["ensure_min_samples"]], reset=reset, **options)
+        del options["ensure_min_samples"]  # of a block
         rows = FileRows(X)
         for part in blocks(rows):
             block = check_array(rows[part], input_name="X", estimator=self, **options)
