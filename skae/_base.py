@@ -94,7 +94,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ----------
         X : array-like of shape (n_samples, n_features)
             Training rows: at least two, and at least as many as components. Entries may be missing, as nan, but not all
-            of a row or of a column.
+            of a row or of a column. A `numpy.memmap` of more than 2^25 numbers is read in blocks, never as a whole; its
+            start is that of a sample.
         y : None
             Ignored.
         X_val : array-like of shape (n_validation, n_features), default=None

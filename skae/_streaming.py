@@ -17,6 +17,8 @@ _HELD = 2**23
 _SHUFFLED_BLOCKS = 128
 # Numbers of a block that is read for something else.
 _READ = 2**20
+# Rows here and there that are read before their pages are given back.
+_FAR_APART = 64
 # Rows up to which some are drawn by a permutation of all.
 _MOST_PERMUTED = 2**24
 
@@ -130,13 +132,15 @@ class FileRows(LazyRows):
             yield [slice(b * len(self) // n_blocks, (b + 1) * len(self) // n_blocks) for b in numbers]
 
     def _read(self, rows):
-        if isinstance(rows, slice) and not len(self._left_out):
-            found = self.source[rows]
-        else:
-            rows = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows)
-            found = self.source[rows + np.searchsorted(self._left_out, rows, side="right")]
-        found = np.array(found, dtype=self.dtype, order="C")
-        self._give_back()
+        if isinstance(rows, slice):
+            rows, n_together = np.arange(*rows.indices(len(self))), max(1, len(self))
+        else:  # a system may map megabytes around each
+            rows, n_together = np.asarray(rows), _FAR_APART
+        found = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
+        for part in gen_batches(len(rows), n_together):
+            places = rows[part]
+            found[part] = self.source[places + np.searchsorted(self._left_out, places, side="right")]
+            self._give_back()
         return found
 
     def _give_back(self):
