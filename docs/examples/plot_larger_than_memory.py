@@ -45,8 +45,9 @@ test = measure(rng.random(5000))
 
 # %%
 # Batches of a Parquet file, or the partitions of a Dask DataFrame, go to `partial_fit` one after another. The first one
-# decides mean, scale and start, so it should be like the others: here it is a tenth of each of ten places of the file. A
-# file in some order is best shuffled when it is written.
+# decides mean, scale and start, so it should be like the others: here it is a tenth of the rows, from all over the file.
+# Rows are shuffled within a batch alone, and what came last weighs most, so a file in some order is best shuffled when
+# it is written. This one is not.
 
 
 def batches():
@@ -65,14 +66,15 @@ for _ in range(3):
         errors.append(reconstruction_error(by_pieces, test))
 
 # %%
-# A memmap goes to `fit` as any array does. From 2^25 numbers on it is streamed; this one has 12 million, so it is loaded.
-# Held-out rows and the one-cycle schedule are those of any fit.
+# A memmap goes to `fit` as any array does. Of more than 2^25 numbers it is streamed, in blocks from all over the file that
+# are shuffled together; this one has 12 million, so it is loaded. Held-out rows and the one-cycle schedule are those of any fit.
 
 year = np.load(in_numpy, mmap_mode="r")
 whole = AutoencoderTransformer(3, max_iter=3, random_state=0).fit(year)
 
 # %%
-# As many passes by either way lead to about the same error on new hours, well below PCA's.
+# As many passes by either way lead to errors on new hours that are far below PCA's, and `fit`, which shuffles all rows,
+# is a little ahead.
 
 pca_error, error = reconstruction_error(linear, test), reconstruction_error(whole, test)
 print(f"PCA {pca_error:.4f}, fit {error:.4f}, partial_fit {errors[-1]:.4f}")
