@@ -95,7 +95,7 @@ def memory_of_a_fit(estimator, path):
 def epochs(estimator, rows):
     """Rows a second of training and validation, and of the fit in all."""
     began = time.perf_counter()
-    model = getattr(skae, estimator)(16, max_iter=2, random_state=0).fit(rows)
+    model = getattr(skae, estimator)(16, batch_size=1024, max_iter=2, random_state=0).fit(rows)
     took = time.perf_counter() - began
     n_trained = 2 * (len(rows) - 1000)
     return n_trained / sum(row["dur"] for row in model.net_.history), n_trained / took
@@ -140,8 +140,8 @@ def memory(quick=False):
         n_rows = 2000 if quick else 60_000
         made_file(small, n_rows)
         for estimator in ESTIMATORS:
-            of_epochs, of_all, speed = in_child("rows_a_second", estimator, str(small), 0 if quick else 3)
-            name = f"{estimator}, {n_rows:,} rows of {COLUMNS} columns, two epochs"
+            of_epochs, of_all, speed = in_child("rows_a_second", estimator, str(small), 0 if quick else 2)
+            name = f"{estimator}, {n_rows:,} rows of {COLUMNS} columns, two epochs in batches of 1,024"
             yield figure(name, "streamed, an epoch", speed, unit="rows a second")
             yield figure(name, "rows a second, streamed over in memory", of_epochs, at_least=0.5)
             yield figure(name, "of the whole fit", of_all, at_least=0.5)
@@ -152,9 +152,9 @@ def chunks(quick):
     """`partial_fit` over chunks, beside `fit`."""
     if (found := fashion_mnist()) is not None:
         train, _, test, _ = found
-        n_rows, passes = (1000, 1) if quick else (60_000, 5)
+        n_rows, passes = (1000, 1) if quick else (20_000, 5)
         reached = chunks_and_all(AutoencoderTransformer, train[:n_rows], test, 16, passes, max(1, n_rows // 5000))
-        case = f"Fashion-MNIST, 16 components, {passes} passes, chunks of 5,000 rows"
+        case = f"Fashion-MNIST, {n_rows:,} rows, 16 components, {passes} passes, chunks of 5,000 rows"
         yield figure(case, "held-out error, partial_fit over fit", reached[0] / reached[1], at_most=1.05)
     for package, item in CHUNKED[: 1 if quick else None]:
         X = np.random.RandomState(0).permutation(listed(package, item).X)

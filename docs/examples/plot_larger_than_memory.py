@@ -45,9 +45,9 @@ test = measure(rng.random(5000))
 
 # %%
 # Batches of a Parquet file, or the partitions of a Dask DataFrame, go to `partial_fit` one after another. The first one
-# decides mean, scale and start, so it should be like the others: here it is a tenth of the rows, from all over the file.
-# Rows are shuffled within a batch alone, and what came last weighs most, so a file in some order is best shuffled when
-# it is written. This one is not.
+# decides mean, scale and start, so it should be like the others: here it is a tenth of the rows, from all over the
+# file. Rows are shuffled within a batch alone, and what came last weighs most, so a file in some order is best shuffled
+# when it is written. This one is not.
 
 
 def batches():
@@ -66,8 +66,10 @@ for _ in range(3):
         errors.append(reconstruction_error(by_pieces, test))
 
 # %%
-# A memmap goes to `fit` as any array does. Of more than 2^25 numbers it is streamed, in blocks from all over the file that
-# are shuffled together; this one has 12 million, so it is loaded. Held-out rows and the one-cycle schedule are those of any fit.
+# A memmap goes to `fit` as any array does. Of more than 2^25 numbers it is streamed, in blocks from all over the file
+# that are shuffled together; this one has 12 million, so it is loaded. Held-out rows and the one-cycle schedule are
+# those of any fit.
+
 
 year = np.load(in_numpy, mmap_mode="r")
 whole = AutoencoderTransformer(3, max_iter=3, random_state=0).fit(year)
