@@ -23,8 +23,9 @@ ARROWS = {
     "_columns": set(),
     "_density": set(),
     "_validation": set(),
+    "_checkpoint": {"_sparse", "_version"},
     "_engine": {"nn"},
-    "_base": {"_engine", "_sparse", "nn", "starts", "_validation"},
+    "_base": {"_checkpoint", "_engine", "_sparse", "nn", "starts", "_validation"},
     "_transformer": {"_base", "_density", "_engine", "losses", "nn", "starts", "_validation"},
     "_generator": {
         "_base",
