@@ -338,13 +338,13 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _budget(self):
         """Epochs at most, and epochs without an improvement after which training ends."""
         if not (self.ordered or self._chooses_size()):
-            return self.max_iter, self.n_iter_no_change
+            return int(self.max_iter), self.n_iter_no_change  # torch takes no number of NumPy's
         epochs = math.ceil(_ORDERED_SHARE * self.max_iter)
         return epochs, max(self.n_iter_no_change, epochs // 2)
 
     def _peak_rate(self):
         """Adam's largest step in `fit`."""
-        return self.learning_rate_init * (_ORDERED_RATE if self._design["ordered"] else 1)
+        return float(self.learning_rate_init) * (_ORDERED_RATE if self._design["ordered"] else 1)
 
     def _net_components(self, standardised):
         """Numbers in a code of the net, for these rows."""

@@ -83,10 +83,13 @@ class Checkpoint:
         Parameters
         ----------
         state : dict of arrays and plain values, nested
+            With a list "history" and an "outcome", which is None as long as training goes on.
         first : bool, default=False
             Whether no work would be lost by an error, which is then raised: later ones warn, once, and the last state
             that could be written stays.
         """
+        # Callbacks may have put anything there: what is no number is kept as text.
+        state = state | {"history": json.loads(json.dumps(state["history"], default=_as_text))}
         content = {"format": FORMAT, "skae": __version__, "identity": self.identity, "seed": self.seed, "state": state}
         try:
             _write(self.path, content)
@@ -186,7 +189,7 @@ def _differences(kept, new):
 def _write(path, content):
     """Write arrays and plain values so that the path always has a whole file, whatever happens."""
     arrays = {}
-    tree = json.dumps(_without_arrays(content, "", arrays), default=_as_json)
+    tree = json.dumps(_without_arrays(content, "", arrays), default=_as_number)
     draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(draft, "xb") as file:
@@ -242,6 +245,14 @@ def _with_arrays(value, array):
     return {key: _with_arrays(part, array) for key, part in value.items()}
 
 
-def _as_json(value):
-    """What callbacks may have put into the history: numbers of NumPy and torch, else its text."""
+def _as_number(value):
+    """A number of NumPy or torch as JSON has it."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(
+        f"A checkpoint keeps arrays, numbers and text, and {value!r}, which a module keeps, is none of them."
+    )
+
+
+def _as_text(value):
     return value.tolist() if hasattr(value, "tolist") else repr(value)

@@ -29,7 +29,7 @@ _LOOK_BACK = 10 / 3
 _SHARE_OF_EPOCHS = 1 / 6
 # How often training that diverged goes back to the best weights, and what part of the step it then takes.
 _RETURNS = 3
-_SMALLER = 1 / 4
+_SMALLER = 1 / 10
 # Held by whoever has the global generators seeded: two fits in two threads wait for each other.
 _GLOBAL_GENERATORS = threading.RLock()
 
@@ -432,30 +432,38 @@ class Net(NeuralNet):
             "returns": self.returns_,
             "best": _to_arrays(best.get_state()),
             "average": _to_arrays(average),
-            "n_steps": None if self.schedule_ is None else self.schedule_.last_epoch,
+            "schedules": [_numbers(schedule.state_dict()) for schedule in self._schedules()],
             "generators": [_to_arrays(generator.get_state()) for generator in self._generators()],
         }
 
-    def _take_up(self, kept, best, average=None):
-        """Go on from what `_progress` gave; the history is there already."""
-        state = {name: _to_tensors(kept[name]) for name in ("weights", "optimizer", "best", "average", "generators")}
+    def _take_up(self, kept, best):
+        """Take the weights of what `_progress` gave."""
         try:
-            self.module_.load_state_dict(state["weights"])
+            self.module_.load_state_dict(_to_tensors(kept["weights"]))
         except RuntimeError as error:
             raise ValueError(
                 f"The checkpoint is of another net than the one that is built now ({error}). Bring back the encoder "
                 "and the decoder that it began with, or name another folder for a new fit."
             ) from error
-        by_index = {int(index): moments for index, moments in state["optimizer"]["state"].items()}
-        self.optimizer_.load_state_dict(state["optimizer"] | {"state": by_index})
-        if self.schedule_ is not None:
-            self.schedule_.load_state_dict({"last_epoch": kept["n_steps"], "_step_count": kept["n_steps"] + 1})
+        best.set_state(_to_tensors(kept["best"]))
         self._gradient_scale, self.returns_ = kept["gradient_scale"], kept["returns"]
-        best.set_state(state["best"])
-        for generator, seen in zip(self._generators(), state["generators"], strict=True):
-            generator.set_state(seen)
-        for mean, seen in zip(average or (), state["average"] or (), strict=True):
+
+    def _go_on(self, kept, average):
+        """Take what decides the next steps of what `_progress` gave."""
+        optimizer = _to_tensors(kept["optimizer"])
+        by_index = {int(index): moments for index, moments in optimizer["state"].items()}
+        self.optimizer_.load_state_dict(optimizer | {"state": by_index})
+        for schedule, numbers in zip(self._schedules(), kept["schedules"], strict=True):
+            schedule.load_state_dict(numbers)
+        for generator, state in zip(self._generators(), _to_tensors(kept["generators"]), strict=True):
+            generator.set_state(state)
+        for mean, seen in zip(average or (), _to_tensors(kept["average"]) or (), strict=True):
             mean.copy_(seen)
+
+    def _schedules(self):
+        """Torch's schedules of the rate: the one cycle, or those of callbacks."""
+        own = [] if self.schedule_ is None else [self.schedule_]
+        return own + [callback.lr_scheduler_ for _, callback in self.callbacks_ if isinstance(callback, LRScheduler)]
 
     def _generators(self):
         """Those that training draws from."""
@@ -605,7 +613,8 @@ class Net(NeuralNet):
         newest = 1 / max(1, min(_LOOK_BACK, _SHARE_OF_EPOCHS * epochs))
         self.outcome_ = "interrupted"
         if kept is not None:  # now that callbacks have begun, whose schedules make a step of their own
-            self._take_up(kept, best, average)
+            self._take_up(kept, best)
+            self._go_on(kept, average)
         if checkpoint is not None:
             checkpoint.save(self._progress(best, average), first=True)
         done = 0 if kept is None else len(self.history)
@@ -706,6 +715,11 @@ def progress_bar(title, epochs, best, done=0):
             bar.update()
 
         yield tick
+
+
+def _numbers(state):
+    """What changes of a schedule of torch; the rest its constructor sets."""
+    return {name: value for name, value in state.items() if isinstance(value, int | float) or name == "_last_lr"}
 
 
 def _to_arrays(state):
