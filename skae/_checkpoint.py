@@ -249,9 +249,7 @@ def _as_number(value):
     """A number of NumPy or torch as JSON has it."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(
-        f"A checkpoint keeps arrays, numbers and text, and {value!r}, which a module keeps, is none of them."
-    )
+    raise TypeError(f"A checkpoint keeps arrays, numbers and text. {value!r}, which a module keeps, is none of them.")
 
 
 def _as_text(value):

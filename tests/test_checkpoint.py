@@ -87,12 +87,10 @@ FITS = {
     "own modules": AutoencoderTransformer(encoder=dropout, decoder=dropout),
     "own modules alone": AutoencoderTransformer(encoder=dropout, decoder=dropout, start="random"),
     "rates of a callback": AutoencoderTransformer(callbacks=[LRScheduler("StepLR", step_size=2, gamma=0.3)]),
-    "rates by the loss": AutoencoderTransformer(
-        callbacks=[LRScheduler("ReduceLROnPlateau", patience=0, threshold=0.5)]
-    ),
+    "rates by the loss": AutoencoderTransformer(callbacks=[LRScheduler("ReduceLROnPlateau", patience=0)]),
     "VAE": VAEGenerator(),
     "VAE ordered": VAEGenerator(3, ordered=True),
-    "VAE of own modules": VAEGenerator(encoder=dropout, decoder=dropout, prior="mixture"),
+    "VAE of own modules": VAEGenerator(encoder=dropout, decoder=dropout, start="pca", prior="mixture"),
     "VAE without rows held out": VAEGenerator(early_stopping=False, start="pca"),
 }
 
@@ -141,10 +139,10 @@ def test_sparse_rows_and_validation_rows_go_on(tmp_path):
 
 
 def test_killed_again_and_again(curve, tmp_path):
-    model = VAEGenerator(max_iter=8, random_state=0, encoder=dropout)
+    model = VAEGenerator(max_iter=5, random_state=0, encoder=dropout, start="pca", hidden_layer_sizes=(8,))
     expected = VAEGenerator(**model.get_params()).fit(curve)
     model.set_params(checkpoint=tmp_path)
-    for i in range(1, 8):
+    for i in range(1, 5):
         kill_at(12, lambda: model.fit(curve))  # an epoch has nine steps
         assert epochs_kept(tmp_path) == (i, None)
     assert_same_fit(model.fit(curve), expected, curve)
@@ -161,7 +159,7 @@ def test_a_fit_that_had_ended_is_given_at_once(curve, tmp_path, monkeypatch):
 
 
 def test_without_a_random_state_the_seed_is_kept(curve, tmp_path):
-    model = VAEGenerator(max_iter=4, checkpoint=tmp_path)
+    model = AutoencoderTransformer(max_iter=4, checkpoint=tmp_path)
     kill_at(1, lambda: model.fit(curve))
     seed = json.loads(np.load(tmp_path / FILE)["state.json"])["seed"]
     np.random.seed(0)
@@ -171,7 +169,7 @@ def test_without_a_random_state_the_seed_is_kept(curve, tmp_path):
     assert np.random.randint(10**6) == after_a_draw.randint(10**6)  # one draw, as ever
     model.fit(curve)
     assert model._seed == seed
-    again = VAEGenerator(max_iter=4, checkpoint=tmp_path / "other", random_state=np.random.RandomState(1))
+    again = AutoencoderTransformer(max_iter=4, checkpoint=tmp_path / "new", random_state=np.random.RandomState(1))
     kill_at(20, lambda: again.fit(curve))
     with pytest.raises(ValueError, match=r"random_state='generator whose draw was \d+' \(there 'generator whose"):
         again.fit(curve)  # the generator has moved on
@@ -401,6 +399,7 @@ class Rates(Callback):
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
 def test_a_loss_that_turns_nan_once_costs_an_epoch_and_no_fit(estimator, early_stopping, curve, monkeypatch):
     parameters = {"max_iter": 12, "random_state": 0, "early_stopping": early_stopping, "callbacks": [Poison(), Rates()]}
+    parameters |= {"hidden_layer_sizes": (32,)}
     monkeypatch.setattr(Rates, "seen", [])
     plain = estimator(**parameters).fit(curve)
     rates = Rates.seen
@@ -434,7 +433,7 @@ def test_a_fit_that_diverges_each_time_ends_with_the_best_weights(early_stopping
     assert not any(row["train_loss_best"] for row in model.net_.history if not np.isfinite(row["train_loss"]))
 
 
-@pytest.mark.parametrize("rate", [0.3, 10])
+@pytest.mark.parametrize("rate", [0.1, 0.3])
 def test_a_rate_far_too_high_for_counts_is_no_end(rate, curve):
     """Rates are exponentials, which overflow; a fit of the default rate ends at 0.4 of the linear start's loss."""
     counts = np.random.RandomState(0).poisson(np.exp(curve))
@@ -469,7 +468,7 @@ class Log(Callback):
     def on_epoch_end(self, net, **kwargs):
         print(len(net.history), flush=True)
 print("ready", flush=True)
-model = VAEGenerator(2, max_iter=1500, early_stopping=False, n_iter_no_change=1500, callbacks=[Log()], random_state=0)
+model = VAEGenerator(2, max_iter=300, early_stopping=False, n_iter_no_change=300, callbacks=[Log()], random_state=0)
 model.set_params(checkpoint=sys.argv[1]).fit(X)
 np.save(sys.argv[2], np.concatenate([p.detach().numpy().ravel() for p in model.net_.module_.parameters()]))
 """
@@ -486,13 +485,14 @@ def test_twenty_kills_at_random_moments_lose_an_epoch_each_at_most(tmp_path):
     """A state is written after each epoch here, so that much of the time goes into writing."""
     rng, folder, known = random.Random(0), tmp_path / "killed", 0
     for _ in range(20):
-        process = start(folder, tmp_path / "none.npy")
-        time.sleep(rng.uniform(0.05, 1.0))
-        process.kill()
-        done = process.stdout.read().split()
-        assert process.wait() == -9, "it ended before it was killed"
-        known = max([known, *map(int, done)])
-        if not folder.exists() or not (folder / FILE).exists():
+        with start(folder, tmp_path / "none.npy") as process:
+            done = [process.stdout.readline() for _ in range(rng.randrange(10))]
+            time.sleep(rng.uniform(0, 0.03))
+            process.kill()
+            done = "".join(done) + process.stdout.read()
+        assert process.returncode == -9, "it ended before it was killed"
+        known = max([known, *map(int, done.split())])
+        if not (folder / FILE).exists():
             assert known == 0
             continue
         epochs, outcome = epochs_kept(folder)
@@ -500,10 +500,10 @@ def test_twenty_kills_at_random_moments_lose_an_epoch_each_at_most(tmp_path):
         assert epochs >= known - 1
         with zipfile.ZipFile(folder / FILE) as archive:
             assert archive.testzip() is None
-    assert known > 100
+    assert known > 40
     for name in ("killed", "whole"):
-        process = start(tmp_path / name, tmp_path / f"{name}.npy")
-        process.stdout.read()
-        assert process.wait() == 0
+        with start(tmp_path / name, tmp_path / f"{name}.npy") as process:
+            process.stdout.read()
+        assert process.returncode == 0
     np.testing.assert_array_equal(np.load(tmp_path / "killed.npy"), np.load(tmp_path / "whole.npy"))
     assert [path.name for path in folder.iterdir()] == [FILE]
