@@ -95,8 +95,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         X : array-like of shape (n_samples, n_features)
             Training rows: at least two, and at least as many as components. Entries may be missing, as nan, but not all
             of a row or of a column.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            Ignored, but for a model that is conditional on it.
         X_val : array-like of shape (n_validation, n_features), default=None
             Rows that choose the weights, in place of a random ``validation_fraction`` of X. Needs
             ``early_stopping=True``.
@@ -117,9 +117,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._check_parameters()
         X = self._check_rows(X, reset=True, ensure_min_samples=2)
         X_val = self._check_validation_rows(X_val)
+        given = self._given(X, y)
         self._draw_seed()
-        checkpoint = self._open_checkpoint(X, X_val)
-        frame, net, code_scale, standardised = self._initialize(X, X_val)
+        checkpoint = self._open_checkpoint(X=X, y=given, X_val=X_val)
+        frame, net, code_scale, standardised = self._initialize(X, X_val, given)
         rows, held_out = self._split(X, X_val, standardised, frame, net)
         del standardised
         epochs, patience = self._budget()
@@ -130,8 +131,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._warn(net, nothing_better=held_out is not None and best.loss == best.start_loss)
         return self
 
-    def _size_is_given(self):
-        """Whether rows that are held out need not decide the number of components."""
+    def _takes_pieces(self):
+        """Whether rows may come in pieces: none that are held out need decide the number of components."""
         if isinstance(self.n_components, Integral) or not isinstance(self.n_components, str | Real):
             return True
         raise AttributeError(
@@ -139,7 +140,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             "fit, or set an integer."
         )
 
-    @available_if(_size_is_given)
+    @available_if(lambda self: self._takes_pieces())
     @torch.inference_mode(False)
     def partial_fit(self, X, y=None):
         """One pass over these rows, at a constant learning rate and without validation.
@@ -325,6 +326,9 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _noise(self, frame):
         """Standard deviation a column of the noise on the net's inputs, or None."""
 
+    def _given(self, X, y):
+        """What the net is given beside these rows, (n_samples, n_given), or None."""
+
     def _hold_out(self, net, standardised, n_held_out, rng):
         """Indices of the rows that are held out."""
         return rng.permutation(len(standardised))[:n_held_out]
@@ -400,7 +404,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Take the one draw from ``random_state`` that all randomness of a fit comes from."""
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _open_checkpoint(self, X, X_val):
+    def _open_checkpoint(self, **data):
         """What a fit goes on from and keeps its state in, or None; a fit that goes on has the seed it began with."""
         if self.checkpoint is None:
             return None
@@ -410,13 +414,16 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             parameters["random_state"] = f"generator whose draw was {self._seed}"
         parameters["device"] = resolve_device(self.device).type
         identity = {"estimator": type(self).__name__} | {name: plain(value) for name, value in parameters.items()}
-        identity |= {"X": fingerprint(X), "X_val": fingerprint(X_val)}
+        identity |= {name: fingerprint(rows) for name, rows in data.items()}
         checkpoint = Checkpoint(self.checkpoint, identity, self._seed)
         self._seed = checkpoint.seed
         return checkpoint
 
-    def _initialize(self, X, X_val=None):
-        """The frame of X, the net at its start, the scale of its codes, and the rows as the net sees them."""
+    def _initialize(self, X, X_val=None, given=None):
+        """The frame of X, the net at its start, the scale of its codes, and the rows as the net sees them.
+
+        What the net is given beside these are the last columns of the latter.
+        """
         if self._least_components() > len(X):
             raise ValueError(
                 f"n_components={self.n_components} is more than the {len(X)} rows of X. Use at most as many "
@@ -437,20 +444,22 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"The spread of X, {np.max(frame.scale):g}, is beyond what floating point can square. "
                 "Rescale X by a constant."
             )
-        standardised = complete = _to_net(frame, X)
-        normal = None
+        standardised = _to_net(frame, X)
+        if given is not None:
+            standardised = np.hstack([standardised, given.astype(standardised.dtype)])
+        complete, normal, n_columns = standardised, None, standardised.shape[1]
         if isinstance(standardised, SparseRows):  # what a closed form needs dense, a sample of rows
             most = max(2 * self._least_components(), _MOST_STARTING // X.shape[1], 2)
             complete = standardised[np.random.RandomState(self._seed).permutation(len(X))[:most]]
         if has_gaps(standardised):
             rng = np.random.RandomState(self._seed)
-            n_filled = n_filling(self.n_components if isinstance(self.n_components, Integral) else 1, X.shape[1])
+            n_filled = n_filling(self.n_components if isinstance(self.n_components, Integral) else 1, n_columns)
             normal = observed_normal(standardised, n_filled, rng)
             complete = normal.draw(standardised, rng)
         self._width = self._net_components(complete)
         module = self._build_module(X.shape[1]).double()
         code_scale, of_start = self._start(module, frame, complete, np.random.RandomState(self._seed))
-        filling = (normal or of_start).leading(n_filling(self._width, X.shape[1]))
+        filling = (normal or of_start).leading(n_filling(self._width, n_columns))
         module.completion.start_at(*map(torch.from_numpy, filling))
         module.completion.trains_on_gaps = normal is not None
         net = self._build_net(module, frame, len(X), resolve_device(self.device))
@@ -536,7 +545,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return RowsDataset(standardised, standardised if frame.link == "identity" else X, device)
         inputs = torch.from_numpy(standardised).to(device, torch.float32)
         if frame.link == "identity":
-            return TensorDataset(inputs, inputs)
+            return TensorDataset(inputs, inputs if inputs.shape[1] == X.shape[1] else inputs[:, : X.shape[1]])
         return TensorDataset(inputs, torch.tensor(X, dtype=torch.float32, device=device))
 
     def _with_noise(self, held_out, frame):
@@ -639,10 +648,13 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ndarray of shape (n_samples, n_features_in_)
             Rows in units of the training rows; in float32 for float32 codes, else in float64.
         """
+        return self._decode(self._check_codes(X))
+
+    def _check_codes(self, Z):
         check_is_fitted(self)
-        X = check_array(X, dtype=check.FLOATS, input_name="X", estimator=self)
-        check.check_code_width(self, X.shape[1], self.n_components_)
-        return self._decode(X)
+        Z = check_array(Z, dtype=check.FLOATS, input_name="X", estimator=self)
+        check.check_code_width(self, Z.shape[1], self.n_components_)
+        return Z
 
     def _encode(self, X):
         def encode(rows):

@@ -433,6 +433,15 @@ def no_normal(frame):
     return Normal(frame.mean if frame.raw else np.zeros(n_features), np.zeros((n_features, 1)), np.ones(n_features))
 
 
+def normal_of(X, n_components, random_state):
+    """Probabilistic PCA of rows without gaps, as what fills those of others; with their means if 0 components."""
+    location = X.mean(axis=0, dtype=np.float64)
+    if not n_components:
+        return Normal(location, np.zeros((len(location), 1)), np.ones(len(location)))
+    model = probabilistic_pca_start(X - location, np.ones(len(location)), n_components, random_state)
+    return model.normal()._replace(location=location)
+
+
 def n_filling(n_components, n_features):
     """Components of the normal model that fills gaps beside a net of so many."""
     return max(1, min(max(n_components, _FEWEST_FILLED), n_features - 1, _MOST_FILLED))
