@@ -28,6 +28,7 @@ from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
 from skae import _validation as check
+from skae._checkpoint import Checkpoint, fingerprint, plain
 from skae._engine import (
     BestWeights,
     Net,
@@ -106,18 +107,28 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         -------
         self : object
             The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or X does not fit, or ``checkpoint`` holds a fit of other data or parameters.
+        OSError
+            If ``checkpoint`` cannot be written when training begins.
         """
         self._forget()
         self._check_parameters()
         X = self._check_rows(X, reset=True, ensure_min_samples=2)
         X_val = self._check_validation_rows(X_val)
-        frame, net, code_scale, standardised = self._initialize(X, X_val, self._given(X, y))
+        given = self._given(X, y)
+        self._draw_seed()
+        checkpoint = self._open_checkpoint(X=X, y=given, X_val=X_val)
+        frame, net, code_scale, standardised = self._initialize(X, X_val, given)
         rows, held_out = self._split(X, X_val, standardised, frame, net)
         del standardised
         epochs, patience = self._budget()
         best = BestWeights(patience, self.tol)
         with self._training_scope(net):
-            net.train(rows, held_out, epochs, best)
+            net.train(rows, held_out, epochs, best, checkpoint)
         self._store(net, frame, code_scale, rows, best, held_out)
         self._warn(net, nothing_better=held_out is not None and best.loss == best.start_loss)
         return self
@@ -170,6 +181,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"{len(X)}: they decide mean, scale and start. Pass a larger first batch."
             )
         if first:
+            self._draw_seed()
             frame, net, code_scale, standardised = self._initialize(X)
         else:
             frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, _to_net(self._frame, X)
@@ -214,7 +226,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"n_components={n_components} must be at most n_components_={self.n_components_}. Fit more components "
                 "to cut to so many."
             )
-        truncated = clone(self).set_params(n_components=n_components, ordered=True)
+        truncated = clone(self).set_params(n_components=n_components, ordered=True, checkpoint=None)
         fitted = [name for name in vars(self) if name.endswith("_") or name in PRIVATE_STATE]
         vars(truncated).update({name: vars(self)[name] for name in fitted})
         truncated.n_components_, truncated._is_cut = n_components, True
@@ -255,6 +267,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             check.check_real("validation_fraction", fraction, high=1.0, open_low=True, extra=", or 'auto'")
         check.check_integer("n_iter_no_change", self.n_iter_no_change, 1)
         check.check_real("tol", self.tol)
+        check.check_folder("checkpoint", self.checkpoint)
         check.check_callbacks(self.callbacks)
         resolve_device(self.device)
 
@@ -335,13 +348,13 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _budget(self):
         """Epochs at most, and epochs without an improvement after which training ends."""
         if not (self.ordered or self._chooses_size()):
-            return self.max_iter, self.n_iter_no_change
+            return int(self.max_iter), self.n_iter_no_change  # torch takes no number of NumPy's
         epochs = math.ceil(_ORDERED_SHARE * self.max_iter)
         return epochs, max(self.n_iter_no_change, epochs // 2)
 
     def _peak_rate(self):
         """Adam's largest step in `fit`."""
-        return self.learning_rate_init * (_ORDERED_RATE if self._design["ordered"] else 1)
+        return float(self.learning_rate_init) * (_ORDERED_RATE if self._design["ordered"] else 1)
 
     def _net_components(self, standardised):
         """Numbers in a code of the net, for these rows."""
@@ -401,6 +414,25 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             raise ValueError("X_val chooses the weights only with early_stopping=True. Set it, or leave X_val out.")
         return self._check_rows(X_val)
 
+    def _draw_seed(self):
+        """Take the one draw from ``random_state`` that all randomness of a fit comes from."""
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _open_checkpoint(self, **data):
+        """What a fit goes on from and keeps its state in, or None; a fit that goes on has the seed it began with."""
+        if self.checkpoint is None:
+            return None
+        parameters = self.get_params(deep=False)
+        del parameters["checkpoint"], parameters["verbose"]
+        if not (self.random_state is None or isinstance(self.random_state, Integral)):
+            parameters["random_state"] = f"generator whose draw was {self._seed}"
+        parameters["device"] = resolve_device(self.device).type
+        identity = {"estimator": type(self).__name__} | {name: plain(value) for name, value in parameters.items()}
+        identity |= {name: fingerprint(rows) for name, rows in data.items()}
+        checkpoint = Checkpoint(self.checkpoint, identity, self._seed)
+        self._seed = checkpoint.seed
+        return checkpoint
+
     def _initialize(self, X, X_val=None, given=None):
         """The frame of X, the net at its start, the scale of its codes, and the rows as the net sees them.
 
@@ -414,7 +446,6 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._design = self._new_design() | {"gaps": has_gaps(X) or (X_val is not None and has_gaps(X_val))}
         if self._design["feature_shape"] is not None:
             check.check_fits_columns(self._design["feature_shape"], X.shape[1])
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         frame = (
             raw_frame(X, self._needs_spread)
             if self._raw()
@@ -467,6 +498,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             iterator_train__noise=None if noise is None else torch.tensor(noise, dtype=torch.float32, device=device),
             callbacks=None if self.callbacks is None else clone(list(self.callbacks), safe=False),
             progress=type(self).__name__ if self.verbose else None,
+            uses_globals=bool(self._design["encoder"] or self._design["decoder"]),
             device=device,
         ).initialize()
 
@@ -584,9 +616,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _warn(self, net, nothing_better=False):
         """At most one warning about how training ended."""
         if net.outcome_ == "diverged":
+            smaller = f", nor with steps made smaller {net.returns_} times" if net.returns_ else ""
             warnings.warn(
-                f"The loss was no longer finite after {len(net.history)} epochs, so {type(self).__name__} went back "
-                f"to the best weights before. Lower learning_rate_init={self.learning_rate_init!r} or scale X.",
+                f"The loss was no longer finite after {len(net.history)} epochs{smaller}, so {type(self).__name__} "
+                "went back to the best weights before. Lower "
+                f"learning_rate_init={self.learning_rate_init!r} or scale X.",
                 ConvergenceWarning,
                 stacklevel=3,
             )

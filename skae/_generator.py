@@ -182,6 +182,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     tol : float, default=1e-4
         Relative to the best loss.
 
+    checkpoint : str or path-like, default=None
+        Folder that `fit` keeps its state in, at an epoch's end if ten seconds have passed since the last time, and when
+        training ends. With the same folder, data and parameters `fit` goes on from there, to the same result; of a fit
+        that had ended it gives the result. Other data or parameters are refused. A folder is for one fit. `partial_fit`
+        has no use for it.
+
     callbacks : list of skorch callbacks, default=None
         Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule. At
         an epoch's end they see the weights that were judged; with a linear start and held-out rows training goes on
@@ -388,6 +394,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         validation_fraction="auto",
         n_iter_no_change=20,
         tol=1e-4,
+        checkpoint=None,
         callbacks=None,
         device="auto",
         verbose=0,
@@ -414,6 +421,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.device = device
         self.verbose = verbose

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from numbers import Integral, Real
 
 import numpy as np
@@ -123,6 +124,13 @@ def check_callbacks(value):
             raise TypeError(
                 f"callbacks={value!r} must be a list of skorch callbacks, such as [skorch.callbacks.EpochTimer()]."
             )
+
+
+def check_folder(name, value):
+    """None or a path."""
+    if not (value is None or isinstance(value, str | os.PathLike)):
+        raise TypeError(f"{name}={value!r} must be None or a folder, as a str or a pathlib.Path.")
+    return value
 
 
 def check_sparse_counts(X, value):

@@ -23,8 +23,9 @@ ARROWS = {
     "_columns": set(),
     "_density": set(),
     "_validation": {"_streaming"},
+    "_checkpoint": {"_streaming", "_version"},
     "_engine": {"nn"},
-    "_base": {"_engine", "_streaming", "nn", "starts", "_validation"},
+    "_base": {"_checkpoint", "_engine", "_streaming", "nn", "starts", "_validation"},
     "_transformer": {"_base", "_density", "_engine", "_streaming", "losses", "nn", "starts", "_validation"},
     "_generator": {
         "_base",
