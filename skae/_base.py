@@ -28,7 +28,8 @@ from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
 from skae import _validation as check
-from skae._checkpoint import Checkpoint, fingerprint, plain
+from skae._checkpoint import Checkpoint, differences, fingerprint, glimpse, plain
+from skae._distributed import is_shared, joined
 from skae._engine import (
     BestWeights,
     Net,
@@ -111,18 +112,24 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Raises
         ------
         ValueError
-            If a parameter or X does not fit, or ``checkpoint`` holds a fit of other data or parameters.
+            If a parameter or X does not fit, or ``checkpoint`` holds a fit of other data or parameters, or processes
+            that train together (``device="accelerate"``) are given different ones.
         OSError
             If ``checkpoint`` cannot be written when training begins.
+        RuntimeError
+            If another of these processes is gone.
         """
         self._forget()
         self._check_parameters()
+        ranks = joined(self.device)
         X = self._check_rows(X, reset=True, ensure_min_samples=2)
         X_val = self._check_validation_rows(X_val)
         given = self._given(X, y)
-        self._draw_seed()
-        checkpoint = self._open_checkpoint(X=X, y=given, X_val=X_val)
+        self._draw_seed(ranks)
+        self._check_ranks(ranks, X=X, y=given, X_val=X_val)
+        checkpoint = self._open_checkpoint(ranks, X=X, y=given, X_val=X_val)
         frame, net, code_scale, standardised = self._initialize(X, X_val, given)
+        net.ranks, (frame, code_scale) = ranks, ranks.of_first(lambda: (frame, code_scale))
         rows, held_out = self._split(X, X_val, standardised, frame, net)
         del standardised
         epochs, patience = self._budget()
@@ -174,19 +181,22 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"{', '.join(changed)} changed since the net was built, and partial_fit goes on with that net. "
                 "Set back what changed, or call fit."
             )
+        ranks = joined(self.device)
         X = self._check_rows(X, reset=first, ensure_min_samples=2 if first else 1)
+        self._check_ranks(ranks, X=X)
         if first and len(X) <= self._least_components():
             raise ValueError(
                 f"The first call of partial_fit needs more rows than n_components={self.n_components}, but X has "
                 f"{len(X)}: they decide mean, scale and start. Pass a larger first batch."
             )
         if first:
-            self._draw_seed()
+            self._draw_seed(ranks)
             frame, net, code_scale, standardised = self._initialize(X)
+            frame, code_scale = ranks.of_first(lambda: (frame, code_scale))
         else:
             frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, _to_net(self._frame, X)
             net.prepare_pass(self._seed + self.n_iter_, _batch_size(self.batch_size, len(X)))
-        net.lr = self.learning_rate_init
+        net.ranks, net.lr = ranks, self.learning_rate_init
         net.module_.completion.trains_on_gaps = has_gaps(X)
         rows = self._dataset(X, standardised, frame, net.device)
         with self._training_scope(net):
@@ -414,22 +424,40 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             raise ValueError("X_val chooses the weights only with early_stopping=True. Set it, or leave X_val out.")
         return self._check_rows(X_val)
 
-    def _draw_seed(self):
+    def _draw_seed(self, ranks):
         """Take the one draw from ``random_state`` that all randomness of a fit comes from."""
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        drawn = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self._seed = ranks.of_first(lambda: drawn)
 
-    def _open_checkpoint(self, **data):
-        """What a fit goes on from and keeps its state in, or None; a fit that goes on has the seed it began with."""
-        if self.checkpoint is None:
-            return None
+    def _identity(self, describe, data):
+        """The parameters that decide a fit, and its data, in words."""
         parameters = self.get_params(deep=False)
         del parameters["checkpoint"], parameters["verbose"]
         if not (self.random_state is None or isinstance(self.random_state, Integral)):
             parameters["random_state"] = f"generator whose draw was {self._seed}"
         parameters["device"] = resolve_device(self.device).type
         identity = {"estimator": type(self).__name__} | {name: plain(value) for name, value in parameters.items()}
-        identity |= {name: fingerprint(rows) for name, rows in data.items()}
-        checkpoint = Checkpoint(self.checkpoint, identity, self._seed)
+        return identity | {name: describe(rows) for name, rows in data.items()}
+
+    def _check_ranks(self, ranks, **data):
+        """Check that all processes of a fit are about to do the same."""
+        if ranks.size == 1:
+            return
+        identities = ranks.all(self._identity(glimpse, data) | {"random_state": None})
+        for rank, identity in enumerate(identities):
+            if different := differences(identities[0], identity):
+                raise ValueError(
+                    f"Process {rank} of this fit was given another one than process 0: {different}. Give all the same "
+                    "rows, of which each takes its share by itself, and the same parameters."
+                )
+
+    def _open_checkpoint(self, ranks, **data):
+        """What a fit goes on from and keeps its state in, or None; a fit that goes on has the seed it began with."""
+        if self.checkpoint is None:
+            return None
+        checkpoint = ranks.of_first(
+            lambda: Checkpoint(self.checkpoint, self._identity(fingerprint, data), self._seed)
+        )
         self._seed = checkpoint.seed
         return checkpoint
 
@@ -739,7 +767,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self._frame = Frame(**state["_frame"])
             module = self._build_module(len(self._frame.mean))
             try:
-                device = resolve_device(self.device)
+                device = resolve_device("auto" if is_shared(self.device) else self.device)
             except ValueError:  # fitted on a device that this machine lacks
                 device = torch.device("cpu")
             self.net_ = self._build_net(module, self._frame, 1, device).set_state(state["net_"])

@@ -32,6 +32,8 @@ _ARRAY = "array:"
 _STATE = "state.json"
 # Bytes of rows that are hashed at once.
 _HASHED = 2**24
+# Rows of a glimpse.
+_GLIMPSED = 100
 
 
 class Checkpoint:
@@ -121,7 +123,7 @@ class Checkpoint:
             raise self._refusal(
                 f"was written by skae {kept['skae']}, in a format that skae {__version__} does not know", "Update skae"
             )
-        if different := _differences(kept["identity"], self.identity):
+        if different := differences(kept["identity"], self.identity):
             raise self._refusal(
                 f"holds another fit, which differs in {different}. It goes on with the same data and parameters only",
                 "Set them back",
@@ -163,6 +165,18 @@ def fingerprint(rows):
         row = part[:1].nbytes if len(part) else 1
         for block in gen_batches(len(part), max(1, _HASHED // max(1, row))):
             values.update(part[block].tobytes())
+    return _described(rows, values)
+
+
+def glimpse(rows):
+    """The same, but of some of the rows."""
+    if rows is None:
+        return None
+    some = rows[np.linspace(0, len(rows) - 1, _GLIMPSED).astype(int)]
+    return _described(rows, hashlib.blake2b(np.ascontiguousarray(some).tobytes(), digest_size=8))
+
+
+def _described(rows, values):
     return f"{rows.dtype} {'x'.join(map(str, rows.shape))} #{values.hexdigest()}"
 
 
@@ -179,7 +193,7 @@ def plain(value):
     return getattr(value, "__qualname__", type(value).__qualname__)
 
 
-def _differences(kept, new):
+def differences(kept, new):
     """What differs between two fits, in words."""
     absent = "absent"
     pairs = {name: (new.get(name, absent), kept.get(name, absent)) for name in {**new, **kept}}

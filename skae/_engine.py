@@ -19,6 +19,7 @@ from skorch.callbacks import LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import Subset, TensorDataset
 
+from skae._distributed import ALONE, Stopped, is_shared, own_device
 from skae.nn import split_parameters
 
 # Numbers of the rows, and rows, that an evaluation takes at once: bounds memory, and stays in the cache.
@@ -37,11 +38,17 @@ _GLOBAL_GENERATORS = threading.RLock()
 def resolve_device(device):
     """The torch device that ``device`` names: "auto" is cuda where there is one, else the cpu.
 
+    "accelerate" is the one that Accelerate gives this process.
+
     Raises
     ------
     ValueError
         If there is no such device on this machine.
+    ImportError
+        If it is left to Accelerate, which is not installed.
     """
+    if is_shared(device):
+        return own_device()
     if isinstance(device, str) and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -52,7 +59,7 @@ def resolve_device(device):
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={device!r} is not usable on this machine ({str(error).splitlines()[0]}). "
-            "Use device='auto' or 'cpu'."
+            "Use device='auto', 'cpu' or 'accelerate'."
         ) from error
     return resolved
 
@@ -105,6 +112,7 @@ class Batches:
         self.noise = noise
         self.shared = shared
         self._memory = {}
+        self.batch_size = batch_size
         self.n_batches = max(1, math.ceil(len(dataset) / batch_size))
 
     def __len__(self):
@@ -220,6 +228,22 @@ class StreamedDataset(RowsDataset):
         return x, target
 
 
+def share_of(dataset, ranks):
+    """The rows of a dataset that are this rank's: every so many-th, or of a file a part; all if there are too few."""
+    n_rows, rank, size = len(dataset), ranks.rank, ranks.size
+    if size == 1 or n_rows < size:
+        return dataset
+    if isinstance(dataset, StreamedDataset):
+        part = slice(rank * n_rows // size, (rank + 1) * n_rows // size)
+        inputs = dataset.inputs.part(part)
+        targets = inputs if dataset.targets is dataset.inputs else dataset.targets.part(part)
+        return StreamedDataset(inputs, targets, dataset.device)
+    if isinstance(dataset, Subset):
+        return Subset(dataset.dataset, dataset.indices[rank::size])
+    device = dataset.device if isinstance(dataset, RowsDataset) else dataset.tensors[0].device
+    return Subset(dataset, torch.arange(rank, n_rows, size, device=device))
+
+
 def corrupt(x, noise, generator):
     """x plus Gaussian noise of the given standard deviation a column."""
     return x + noise * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
@@ -333,6 +357,7 @@ class Net(NeuralNet):
         How often a loss that is not finite made training go back to the best weights, with a smaller step.
     """
 
+    ranks = ALONE  # the processes that train this net: whoever trains it with others says so
     _default_callbacks = []
     prefixes_ = [*NeuralNet.prefixes_, "optimizer"]  # known to skorch, though built only when training asks
 
@@ -384,7 +409,9 @@ class Net(NeuralNet):
         checkpoint : Checkpoint or None, default=None
             What to go on from, and where to keep how far training came.
         """
+        self.ranks.copy_first([*self.module_.parameters(), *self.module_.buffers()])
         start = copy.deepcopy(self.module_.state_dict())
+        rows, valid = self._shares(rows, valid)
         with self._in_float32(start):
             # Of a random start without held-out rows nobody asks the loss, and it costs a pass.
             asked = valid is not None or self.averaged or not epochs
@@ -392,7 +419,7 @@ class Net(NeuralNet):
             self._set_gradient_scale(best.start_loss)
             if epochs and any(p.requires_grad for p in self.module_.parameters()):
                 self._build_optimizer()
-                n_steps = epochs * len(self.get_iterator(rows, training=True))
+                n_steps = epochs * len(self._training_batches(rows))
                 if not any(isinstance(callback, LRScheduler) for _, callback in self.callbacks_):
                     # A rise over 10 of 100 steps; torch cannot have one that ends after the first step.
                     rise = 0.1 if n_steps > 10 else 0.3
@@ -414,7 +441,9 @@ class Net(NeuralNet):
 
     def train_once(self, rows):
         """One pass over the rows at a constant learning rate; the optimiser goes on where the last pass left it."""
+        self.ranks.copy_first([*self.module_.parameters(), *self.module_.buffers()])
         before = copy.deepcopy(self.module_.state_dict())
+        rows, _ = self._shares(rows, None)
         if not any(p.requires_grad for p in self.module_.parameters()):
             return
         with self._in_float32(before):
@@ -471,7 +500,7 @@ class Net(NeuralNet):
             self.outcome_ = kept["outcome"]
             return
         self.partial_fit(rows, best=best, checkpoint=checkpoint, kept=kept, **loop)
-        if self.outcome_ != "interrupted":
+        if self.outcome_ != "interrupted" and self.ranks.rank == 0:
             checkpoint.save(self._progress(best))
 
     def _progress(self, best, average=None):
@@ -542,7 +571,7 @@ class Net(NeuralNet):
         if not training:
             return self.module_(x, self.draws.to(x.dtype))
         shape = (1, len(x), self.draws.shape[-1])
-        noise = torch.randn(shape, generator=self.iterator_train__generator, device=x.device, dtype=x.dtype)
+        noise = torch.randn(shape, generator=self._own_generator, device=x.device, dtype=x.dtype)
         return self.module_(x, noise)
 
     @contextmanager
@@ -579,17 +608,81 @@ class Net(NeuralNet):
 
         The latter are unrefined, and of draws there are two, one the other mirrored: enough for a linear model.
         """
-        training = valid is None and self.iterator_train__noise is not None
-        batches = self.get_iterator(rows if valid is None else valid, training=training)
+        shuffled = valid is None and self.iterator_train__noise is not None
+        batches = self._training_batches(rows) if shuffled else self.get_iterator(rows if valid is None else valid)
         self._set_training(False)
         refinements, draws = self.module_.n_refinements, self.draws
         if valid is None:
             self.module_.n_refinements = 0
             self.draws = None if draws is None else draws[:: len(draws) // 2]
         try:
-            return sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches) / len(batches.dataset)
+            total = sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches)
+            return self._mean(total, len(batches.dataset))
         finally:
             self.module_.n_refinements, self.draws = refinements, draws
+
+    # What ranks do together; one alone agrees with itself.
+
+    def _shares(self, rows, valid):
+        """This rank's rows; and a generator of its own, so that ranks draw different noise and shuffle by themselves.
+
+        Each epoch it is seeded from the generator that all ranks have in the same state.
+        """
+        if len(rows) < self.ranks.size:
+            raise ValueError(
+                f"{len(rows)} rows cannot be shared by {self.ranks.size} processes. Start at most as many processes as "
+                "there are rows."
+            )
+        if self.ranks.size > 1:
+            self._own_generator = torch.Generator(self.iterator_train__generator.device)
+            self._part_ways()
+        return share_of(rows, self.ranks), None if valid is None else share_of(valid, self.ranks)
+
+    def _part_ways(self):
+        if self.ranks.size == 1:
+            return
+        common = self.iterator_train__generator
+        seed = torch.randint(2**31 - 1, (), generator=common, device=common.device).item() + self.ranks.rank
+        self._own_generator.manual_seed(seed)
+        if self.uses_globals:
+            for generator in self._generators()[1:]:
+                generator.manual_seed(seed)
+
+    def _training_batches(self, rows):
+        """Batches of this rank's rows, as many as all ranks', of which each takes its share of every batch."""
+        batches = self.get_iterator(rows, training=True)
+        if self.ranks.size > 1:
+            batches.generator = self._own_generator
+            (n_rows,) = self.ranks.sums(len(rows))
+            batches.n_batches = max(1, min(math.ceil(n_rows / batches.batch_size), int(n_rows) // self.ranks.size))
+        return batches
+
+    def _mean(self, total, n_rows):
+        """Of what is summed over this rank's rows, the mean over those of all."""
+        total, n_rows = self.ranks.sums(total, n_rows)
+        return float(total) / n_rows
+
+    def _average_gradients(self, n_rows):
+        if self.ranks.size > 1:
+            gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
+            self.ranks.average(gradients, n_rows)
+
+    def _average_buffers(self):
+        """Let ranks agree on what their modules have counted, such as the statistics of batch normalisation."""
+        if self.ranks.size > 1 and (buffers := list(self.module_.buffers())):
+            means = [buffer.double() for buffer in buffers]  # in which those of equal numbers are exact
+            self.ranks.average(means)
+            for buffer, mean in zip(buffers, means, strict=True):
+                buffer.copy_(mean)
+
+    @contextmanager
+    def _stopping_together(self):
+        try:
+            with self.ranks.stopping_together():
+                yield
+        except Stopped as stop:
+            self.outcome_ = "callback" if stop.by_callback else "interrupted"
+            raise
 
     @contextmanager
     def _in_place_of_weights(self, average, share):
@@ -632,7 +725,7 @@ class Net(NeuralNet):
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt:
             self.outcome_ = "callback"
-            raise
+            self.ranks.stop()
 
     def initialize(self):
         self._casts = {}
@@ -640,6 +733,7 @@ class Net(NeuralNet):
         self.returns_ = 0
         self.schedule_ = None
         self._gradient_scale = 1.0
+        self._own_generator = self.iterator_train__generator
         return super().initialize()
 
     def initialize_module(self):
@@ -654,7 +748,7 @@ class Net(NeuralNet):
 
     def fit_loop(self, X, y=None, epochs=None, *, valid=None, best=None, checkpoint=None, kept=None, **fit_params):
         """Epochs over the dataset X until the budget or the patience is spent."""
-        batches = self.get_iterator(X, training=True)
+        batches = self._training_batches(X)
         valid_batches = None if valid is None else self.get_iterator(valid, training=False)
         judged = "train_loss" if valid is None else "valid_loss"
         averaged = self.averaged and valid is not None
@@ -664,14 +758,18 @@ class Net(NeuralNet):
         if kept is not None:  # now that callbacks have begun, whose schedules make a step of their own
             self._take_up(kept, best)
             self._go_on(kept, average)
-        if checkpoint is not None:
+        writes = checkpoint is not None and self.ranks.rank == 0
+        if writes:
             checkpoint.save(self._progress(best, average), first=True)
         done = 0 if kept is None else len(self.history)
-        with progress_bar(self.progress, epochs, best, done) as tick:
+        title = self.progress if self.ranks.rank == 0 else None
+        with self._stopping_together(), progress_bar(title, epochs, best, done) as tick:
             for epoch in range(done, epochs):
+                self._part_ways()
                 self.notify("on_epoch_begin", dataset_train=X, dataset_valid=valid)
                 began = time.perf_counter()
                 self.run_single_epoch(batches, True, "train", self.train_step)
+                self._average_buffers()
                 with self._in_place_of_weights(average, newest):
                     self.run_single_epoch(valid_batches, False, "valid", self.validation_step)
                     loss = self.history[-1, judged]
@@ -681,13 +779,14 @@ class Net(NeuralNet):
                     if best is not None and not diverged:
                         best.offer(loss, self.module_)
                     self.notify("on_epoch_end", dataset_train=X, dataset_valid=valid)
+                    self.ranks.sums()  # one of them may want to stop
                 tick()
                 if diverged and best is not None and self.returns_ < _RETURNS and epoch + 1 < epochs:
                     self._go_back(best, average)
                 elif diverged or (best is not None and best.over):
                     self.outcome_ = "diverged" if diverged else "patience"
                     return self
-                if checkpoint is not None and checkpoint.is_due():
+                if writes and checkpoint.is_due():
                     checkpoint.save(self._progress(best, average))
         self.outcome_ = "budget"
         return self
@@ -720,7 +819,7 @@ class Net(NeuralNet):
                 self.history.record_batch(prefix + "_batch_size", len(batch[0]))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
         self.history.record(prefix + "_batch_count", len(iterator))
-        self.history.record(prefix + "_loss", float(total) / len(iterator.dataset))
+        self.history.record(prefix + "_loss", self._mean(total, len(iterator.dataset)))
 
     def train_step(self, batch, **fit_params):
         self.optimizer_.zero_grad(set_to_none=True)
@@ -728,6 +827,7 @@ class Net(NeuralNet):
         output = self._output(x, training=True)
         loss = self.criterion_(output, target)
         (loss if self._gradient_scale == 1 else loss * self._gradient_scale).backward()
+        self._average_gradients(len(x))
         if self.callbacks_:
             self.notify(
                 "on_grad_computed",

@@ -98,14 +98,22 @@ class FileRows(LazyRows):
         self.dtype = np.dtype(np.float32 if source.dtype == np.float32 else np.float64)
         self._owner = _memmap(source)
         self._left_out = np.empty(0, dtype=np.int64)
+        self._kept = range(len(source))
 
     def __len__(self):
-        return len(self.source) - len(self._left_out)
+        return len(self._kept)
 
     def without(self, rows):
         """All rows but these, which are sorted."""
         other = copy.copy(self)
         other._left_out = rows - np.arange(len(rows))  # in numbers of the rows that are left, where the jumps are
+        other._kept = range(len(self) - len(rows))
+        return other
+
+    def part(self, rows):
+        """The rows of a slice."""
+        other = copy.copy(self)
+        other._kept = self._kept[rows]
         return other
 
     def sums(self):
@@ -138,7 +146,7 @@ class FileRows(LazyRows):
             rows, n_together = np.asarray(rows), _FAR_APART
         found = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
         for part in gen_batches(len(rows), n_together):
-            places = rows[part]
+            places = self._kept.start + rows[part]
             found[part] = self.source[places + np.searchsorted(self._left_out, places, side="right")]
             self._give_back()
         return found

@@ -24,8 +24,9 @@ ARROWS = {
     "_density": set(),
     "_validation": {"_streaming"},
     "_checkpoint": {"_streaming", "_version"},
-    "_engine": {"nn"},
-    "_base": {"_checkpoint", "_engine", "_streaming", "nn", "starts", "_validation"},
+    "_distributed": set(),
+    "_engine": {"_distributed", "nn"},
+    "_base": {"_checkpoint", "_distributed", "_engine", "_streaming", "nn", "starts", "_validation"},
     "_transformer": {"_base", "_density", "_engine", "_streaming", "losses", "nn", "starts", "_validation"},
     "_generator": {
         "_base",
