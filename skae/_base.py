@@ -455,9 +455,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """What a fit goes on from and keeps its state in, or None; a fit that goes on has the seed it began with."""
         if self.checkpoint is None:
             return None
-        checkpoint = ranks.of_first(
-            lambda: Checkpoint(self.checkpoint, self._identity(fingerprint, data), self._seed)
-        )
+        checkpoint = ranks.of_first(lambda: Checkpoint(self.checkpoint, self._identity(fingerprint, data), self._seed))
         self._seed = checkpoint.seed
         return checkpoint
 

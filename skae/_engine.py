@@ -624,7 +624,7 @@ class Net(NeuralNet):
     # What ranks do together; one alone agrees with itself.
 
     def _shares(self, rows, valid):
-        """This rank's rows; and a generator of its own, so that ranks draw different noise and shuffle by themselves.
+        """The rows of this rank; and a generator of its own, so that ranks draw different noise and shuffle by themselves.
 
         Each epoch it is seeded from the generator that all ranks have in the same state.
         """

@@ -194,7 +194,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         from others, which that average is of.
 
     device : "auto", str or torch.device, default="auto"
-        Where to compute. "auto" is cuda where there is one, else the cpu.
+        Where to compute. "auto" is cuda where there is one, else the cpu. "accelerate" is the device that Accelerate
+        gives this process, and a fit is then shared by all processes of its launcher; it takes ``skae[distributed]``.
 
     verbose : int, default=0
         Show a progress bar on stderr if not 0.

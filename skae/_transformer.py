@@ -134,7 +134,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         judged; with a linear start and held-out rows training goes on from others, which that average is of.
 
     device : "auto", str or torch.device, default="auto"
-        Where to compute. "auto" is cuda where there is one, else the cpu.
+        Where to compute. "auto" is cuda where there is one, else the cpu. "accelerate" is the device that Accelerate
+        gives this process, and a fit is then shared by all processes of its launcher; it takes ``skae[distributed]``.
 
     verbose : int, default=0
         Show a progress bar on stderr if not 0.
