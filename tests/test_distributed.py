@@ -148,6 +148,7 @@ def test_ranks_stop_together(tmp_path):
     assert first["how"] == "diverged"
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_with_a_message(tmp_path):
     code = """
     class Die(Callback):
