@@ -599,9 +599,13 @@ class Net(NeuralNet):
             group["initial_lr"] = self.lr  # a scheduler that goes on in partial_fit asks for it
 
     def _set_gradient_scale(self, start_loss):
-        """Let Adam, whose epsilon has a unit, see losses relative to the start's, if these are sizes."""
+        """Let Adam, whose epsilon has a unit, see losses relative to the start's, if these are sizes.
+
+        Rows have unit spread, and what a start leaves of them below float32's rounding is no size: over it, the squares
+        of gradients would overflow.
+        """
         if self.relative and 0 < start_loss < math.inf:
-            self._gradient_scale = 1 / start_loss
+            self._gradient_scale = 1 / max(start_loss, torch.finfo(torch.float32).eps ** 2)
 
     def _start_loss(self, rows, valid):
         """The loss before the first step: that of held-out rows, or of training rows as training has it.

@@ -313,12 +313,12 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples,)
-            In units of X squared, whatever the loss.
+            In units of X squared, whatever the loss; of float32 rows at least the lowest number of float32.
         """
         check_is_fitted(self)
         X = self._check_rows(X)
         observed = self._map_rows(X, lambda rows: (~np.isnan(rows)).sum(axis=1, keepdims=True), 1, np.int64)[:, 0]
-        return (-self._squared_errors(X) / observed).astype(X.dtype)
+        return np.maximum(-self._squared_errors(X) / observed, np.finfo(X.dtype).min).astype(X.dtype)
 
     def score(self, X, y=None):
         """R^2 of the reconstruction over all entries, against the training mean.

@@ -98,6 +98,21 @@ def check(estimator, X, max_iter, n_components, start):
         assert np.isfinite(answer).all(), (name, answer)
 
 
+def test_a_column_beside_which_the_others_are_nothing_does_not_diverge():
+    X = np.random.RandomState(0).standard_normal((40, 2)) * [1, 1e20]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = AutoencoderTransformer(1, max_iter=3, random_state=0).fit(X)
+    assert np.isfinite(model.loss_curve_).all()
+
+
+def test_errors_that_float32_cannot_square_are_its_lowest_scores():
+    X = np.float32(1e27) * np.random.RandomState(0).standard_normal((40, 3)).astype(np.float32)
+    scores = AutoencoderTransformer(1, max_iter=0).fit(X).score_samples(X)
+    assert scores.dtype == np.float32
+    assert (scores == np.finfo(np.float32).min).all()
+
+
 CASES = (tables(), st.integers(0, 3), st.integers(1, 4))
 STARTS = {AutoencoderTransformer: ["pca", "random"], VAEGenerator: ["factor_analysis", "pca", "random"]}
 
