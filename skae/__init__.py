@@ -4,6 +4,7 @@ from skae._comparison import Comparison, compare
 from skae._display import LatentSizeDisplay
 from skae._generator import VAEGenerator
 from skae._metrics import reconstruction_error, reconstruction_scorer
+from skae._onnx import to_onnx
 from skae._search import AutoencoderTransformerCV
 from skae._transformer import AutoencoderTransformer
 from skae._version import __version__
@@ -18,4 +19,5 @@ __all__ = [
     "compare",
     "reconstruction_error",
     "reconstruction_scorer",
+    "to_onnx",
 ]

@@ -299,6 +299,14 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Rows that an evaluation decodes for one."""
         return 1
 
+    def _output_mean(self, module):
+        """The function from what this module decodes to the mean of a row, before `Frame.from_net`."""
+        raise NotImplementedError
+
+    def _n_decoded(self, n_components):
+        """How many numbers of a code of so many are decoded, the first ones."""
+        return n_components
+
     def _set_size(self, net, rows):
         """Set ``n_components_``, and what else these rows, held out if any are, say about sizes."""
         self.n_components_ = self._width

@@ -745,7 +745,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         )
 
     def _inverse_link(self, eta):
-        return self._model(self.net_, eta.dtype).likelihood.mean(eta)
+        return self._output_mean(self.net_.inference_module(eta.dtype))(eta)
+
+    def _output_mean(self, module):
+        return (module.at(self.n_components_) if self._design["ordered"] else module).likelihood.mean
 
     def _objective(self, frame, module):
         beta = self._design["beta"]

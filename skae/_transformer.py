@@ -417,7 +417,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         return self._code_density, location, scale
 
     def _decode(self, Z):
-        return super()._decode(Z[:, : self._used[Z.shape[1] - 1]] if self._design["ordered"] else Z)
+        return super()._decode(Z[:, : self._n_decoded(Z.shape[1])])
 
     def _squared_errors(self, X):
         """Sum of squared errors of each row, less gaps, in float64 whatever X's dtype: squares need its range."""
@@ -512,6 +512,12 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def _inverse_link(self, eta):
         return self._fitted_loss.inverse_link(eta)
+
+    def _output_mean(self, module):
+        return self._fitted_loss.inverse_link
+
+    def _n_decoded(self, n_components):
+        return self._used[n_components - 1] if self._design["ordered"] else n_components
 
     def _noise(self, frame):
         return self._design["noise"] * frame.spread if self._design["noise"] else None
