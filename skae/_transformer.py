@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skae import _state as stored
 from skae import _validation as check
 from skae._base import MOST_SIZED, BaseNetTransformer, build_own
 from skae._density import MOST_CODES, code_density, draw_codes
@@ -398,6 +399,20 @@ class AutoencoderTransformer(BaseNetTransformer):
         if "net_" in state:  # codes in place of rows, and a mixture when it is asked for again
             state |= {"_codes": self._code_sample(), "_code_rows": None, "_code_density": None}
         return state
+
+    def _check_state(self, state):
+        n = super()._check_state(state)
+        stored.check_array(state, "_codes", (stored.length_of(state, "_codes", 0), state["_width"]))
+        for name in ("_code_rows", "_code_density"):
+            stored.check_one_of(state, name, [None])
+        if state["_design"]["ordered"]:
+            sizes = stored.get(state, "_used")
+            if not isinstance(sizes, list) or len(sizes) != state["_width"]:
+                raise stored.fault("_used", "is no list with a number for each component")
+            for size, used in enumerate(sizes, start=1):
+                stored.check_integer({"_used": used}, "_used", 1, size)
+            stored.check_array(state, "explained_variance_ratio_", (state["n_components_"],))
+        return n
 
     def _code_sample(self):
         """Codes of training rows, as the net gives them."""
