@@ -118,7 +118,9 @@ class _Translation:
             return self.op(_LOGIC[kind], *(self.name(part, torch.bool) for part in arguments))
         if rule is None:
             raise NotImplementedError(f"{node.target} has no translation to ONNX")
-        return rule(node, dtype, *arguments, **{k: v for k, v in node.kwargs.items() if k in ("keepdim", "approximate")})
+        return rule(
+            node, dtype, *arguments, **{k: v for k, v in node.kwargs.items() if k in ("keepdim", "approximate")}
+        )
 
     # Names.
 
@@ -290,16 +292,16 @@ class _Translation:
     def _leaky_relu(self, node, dtype, x, slope=0.01):
         return self.op("LeakyRelu", self.name(x), alpha=float(slope))
 
-    def _convolution(
-        self, node, dtype, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups
-    ):
+    def _convolution(self, node, dtype, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
         shape = {"strides": stride, "pads": [*padding, *padding], "dilations": dilation, "group": groups}
         if transposed:
             shape["output_padding"] = output_padding
         inputs = [self.name(part) for part in (x, weight, bias) if part is not None]
         return self.op("ConvTranspose" if transposed else "Conv", *inputs, **shape)
 
-    def _max_pool2d_with_indices(self, node, dtype, x, kernel, stride=None, padding=(0, 0), dilation=(1, 1), ceil=False):
+    def _max_pool2d_with_indices(
+        self, node, dtype, x, kernel, stride=None, padding=(0, 0), dilation=(1, 1), ceil=False
+    ):
         shape = {"pads": [*padding, *padding], "dilations": [*dilation], "ceil_mode": int(ceil)}
         return [self.op("MaxPool", self.name(x), kernel_shape=kernel, strides=stride or kernel, **shape)]
 

@@ -245,7 +245,19 @@ def check_plan(plan):
         _check_column(column, plan["library"])
 
 
-_COLUMN = "name likelihood family dtype low high categories declared ordered knots steps".split()
+_COLUMN = [
+    "name",
+    "likelihood",
+    "family",
+    "dtype",
+    "low",
+    "high",
+    "categories",
+    "declared",
+    "ordered",
+    "knots",
+    "steps",
+]
 
 
 def _check_column(column, library):

@@ -182,7 +182,22 @@ def test_what_is_wrong_in_a_file_is_named(fitted, name, path, value, message):
 
 # Files that chance has changed.
 
-CONTENTS = ["-1", "0", "3", "1e999", "NaN", '"text"', "null", "true", "1000000000", "1e300", "[]", "{}", "-1e300", '"os"']
+CONTENTS = [
+    "-1",
+    "0",
+    "3",
+    "1e999",
+    "NaN",
+    '"text"',
+    "null",
+    "true",
+    "1000000000",
+    "1e300",
+    "[]",
+    "{}",
+    "-1e300",
+    '"os"',
+]
 
 
 def nodes_of(tree):
