@@ -478,7 +478,7 @@ class Log(Callback):
     def on_epoch_end(self, net, **kwargs):
         print(len(net.history), flush=True)
 print("ready", flush=True)
-model = VAEGenerator(2, max_iter=300, early_stopping=False, n_iter_no_change=300, callbacks=[Log()], random_state=0)
+model = VAEGenerator(2, max_iter=200, early_stopping=False, n_iter_no_change=200, callbacks=[Log()], random_state=0)
 model.set_params(checkpoint=sys.argv[1]).fit(X)
 np.save(sys.argv[2], np.concatenate([p.detach().numpy().ravel() for p in model.net_.module_.parameters()]))
 """
