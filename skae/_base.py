@@ -33,13 +33,14 @@ from skae._engine import (
     BestWeights,
     Net,
     RowsDataset,
+    StreamedDataset,
     corrupt,
     evaluation_batch,
     no_gradients,
     resolve_device,
     seeded_globals,
 )
-from skae._sparse import SparseRows
+from skae._streaming import FileRows, LazyRows, SparseRows, blocks, is_streamed, some_of
 from skae.nn import (
     ACTIVATIONS,
     MLP,
@@ -94,7 +95,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ----------
         X : array-like of shape (n_samples, n_features)
             Training rows: at least two, and at least as many as components. Entries may be missing, as nan, but not all
-            of a row or of a column.
+            of a row or of a column. A `numpy.memmap` of more than 2^25 numbers is read in blocks, never as a whole; its
+            start is that of a sample.
         y : array-like of shape (n_samples,), default=None
             Ignored, but for a model that is conditional on it.
         X_val : array-like of shape (n_validation, n_features), default=None
@@ -305,6 +307,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Whether X may be a sparse matrix; `_check_sparse_values` then checks it."""
         return False
 
+    def _streams(self):
+        """Whether rows in a large file are left there."""
+        return True
+
     def _evaluation_draws(self, device):
         """The draws of codes that evaluations share, for a net that samples, or None."""
 
@@ -331,7 +337,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _hold_out(self, net, standardised, n_held_out, rng):
         """Indices of the rows that are held out."""
-        return rng.permutation(len(standardised))[:n_held_out]
+        return some_of(len(standardised), n_held_out, rng)
 
     # Steps of the recipe.
 
@@ -373,15 +379,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             library = type(X).__module__.split(".")[0]
             is_frame = library in ("pandas", "polars") and hasattr(X, "columns")
             self._container = (library, list(X.columns)) if is_frame else None
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=check.FLOATS,
-            accept_sparse="csr" if self._takes_sparse() else False,
-            ensure_min_samples=ensure_min_samples,
-            ensure_all_finite="allow-nan",
-        )
+        options = {"dtype": check.FLOATS, "ensure_min_samples": ensure_min_samples, "ensure_all_finite": "allow-nan"}
+        if is_streamed(X) and self._streams():
+            return self._check_file(X, reset, options)
+        X = validate_data(self, X, reset=reset, accept_sparse="csr" if self._takes_sparse() else False, **options)
         if issparse(X):
             if not X.has_canonical_format:
                 X = X.copy()
@@ -392,6 +393,19 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             check.check_gaps(X, getattr(self, "feature_names_in_", None))
         self._check_values(X)
         return X
+
+    def _check_file(self, X, reset, options):
+        """Rows in a file, checked a block at a time: a check of all at once would copy them, or a mask of them."""
+        validate_data(self, X[: options["ensure_min_samples"]], reset=reset, **options)
+        del options["ensure_min_samples"]  # of a block
+        rows = FileRows(X)
+        for part in blocks(rows):
+            block = check_array(rows[part], input_name="X", estimator=self, **options)
+            rows.has_gaps = rows.has_gaps or has_gaps(block)
+            self._check_values(block)
+        if reset and rows.has_gaps:
+            check.check_gaps(rows, getattr(self, "feature_names_in_", None))
+        return rows
 
     def _check_validation_rows(self, X_val):
         if X_val is None:
@@ -448,14 +462,17 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if given is not None:
             standardised = np.hstack([standardised, given.astype(standardised.dtype)])
         complete, normal, n_columns = standardised, None, standardised.shape[1]
-        if isinstance(standardised, SparseRows):  # what a closed form needs dense, a sample of rows
-            most = max(2 * self._least_components(), _MOST_STARTING // X.shape[1], 2)
-            complete = standardised[np.random.RandomState(self._seed).permutation(len(X))[:most]]
+        if isinstance(standardised, LazyRows):  # what a closed form needs dense, a sample of rows
+            most = X.at_once() if isinstance(X, FileRows) else _MOST_STARTING // X.shape[1]
+            most = max(2 * self._least_components(), most, 2)
+            complete = standardised[some_of(len(X), most, np.random.RandomState(self._seed))]
+            if has_gaps(standardised):
+                complete[0, np.isnan(complete).all(axis=0)] = 0  # of a column that is missing from the sample
         if has_gaps(standardised):
             rng = np.random.RandomState(self._seed)
             n_filled = n_filling(self.n_components if isinstance(self.n_components, Integral) else 1, n_columns)
-            normal = observed_normal(standardised, n_filled, rng)
-            complete = normal.draw(standardised, rng)
+            normal = observed_normal(complete, n_filled, rng)
+            complete = normal.draw(complete, rng)
         self._width = self._net_components(complete)
         module = self._build_module(X.shape[1]).double()
         code_scale, of_start = self._start(module, frame, complete, np.random.RandomState(self._seed))
@@ -535,14 +552,19 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         n_held_out = _n_held_out(self.validation_fraction, len(X))
         drawn = self._hold_out(net, standardised, n_held_out, np.random.RandomState(self._seed))
         dataset = self._dataset(X, standardised, frame, net.device)
+        if isinstance(X, FileRows):
+            drawn.sort()
+            rows = self._dataset(X.without(drawn), standardised.without(drawn), frame, net.device)
+            return rows, self._with_noise(Subset(dataset, torch.from_numpy(drawn)), frame)
         parts = np.delete(np.arange(len(X)), drawn), drawn
         rows, held_out = (Subset(dataset, torch.from_numpy(part).to(net.device)) for part in parts)
         return rows, self._with_noise(held_out, frame)
 
     def _dataset(self, X, standardised, frame, device):
         """Inputs and targets on the device: one tensor where the net's output is in its input's units."""
-        if isinstance(X, SparseRows):
-            return RowsDataset(standardised, standardised if frame.link == "identity" else X, device)
+        if isinstance(X, LazyRows):
+            kind = StreamedDataset if isinstance(X, FileRows) else RowsDataset
+            return kind(standardised, standardised if frame.link == "identity" else X, device)
         inputs = torch.from_numpy(standardised).to(device, torch.float32)
         if frame.link == "identity":
             return TensorDataset(inputs, inputs if inputs.shape[1] == X.shape[1] else inputs[:, : X.shape[1]])
@@ -675,6 +697,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """The share of entries that are not missing, of each column of the targets of a dataset, or one."""
         if not self._design["gaps"]:
             return 1.0
+        if isinstance(rows, StreamedDataset):
+            return sum((~rows[part][1].isnan()).sum(0) for part in blocks(rows.inputs)).numpy(force=True) / len(rows)
         return (~rows[:][1].isnan()).double().mean(0).numpy(force=True)
 
     def _in_container(self, rows, like=None):
@@ -722,8 +746,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
 
 def _to_net(frame, X):
-    """Rows as the net sees them; of sparse ones, what makes them that when they are asked for."""
-    return X.through(frame.to_net) if isinstance(X, SparseRows) else frame.to_net(X)
+    """Rows as the net sees them; of lazy ones, what makes them that when they are asked for."""
+    return X.through(frame.to_net) if isinstance(X, LazyRows) else frame.to_net(X)
 
 
 def torch_dtype(X):

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skae._sparse import SparseRows
+from skae._streaming import SparseRows
 from skae._version import __version__
 
 # Raised when older versions of skae could not read, or would misread, what this one writes.
@@ -157,7 +157,7 @@ def fingerprint(rows):
         return None
     parts = (rows,)
     if isinstance(rows, SparseRows):
-        parts = rows.matrix.data, rows.matrix.indices, rows.matrix.indptr
+        parts = rows.source.data, rows.source.indices, rows.source.indptr
     values = hashlib.blake2b(digest_size=8)
     for part in parts:
         row = part[:1].nbytes if len(part) else 1

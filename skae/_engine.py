@@ -111,6 +111,9 @@ class Batches:
         return self.n_batches
 
     def __iter__(self):
+        if isinstance(self.dataset, StreamedDataset):
+            yield from self._of_file()
+            return
         subset = self.dataset.indices if isinstance(self.dataset, Subset) else None
         dataset = self.dataset if subset is None else self.dataset.dataset
         if isinstance(dataset, RowsDataset):
@@ -124,7 +127,11 @@ class Batches:
         if self.generator is not None:
             order = torch.randperm(len(self.dataset), generator=self.generator, device=inputs.device)
             order = order if subset is None else subset[order]
-        for rows in order.tensor_split(self.n_batches):
+        yield from self._cut(inputs, targets, order.tensor_split(self.n_batches))
+
+    def _cut(self, inputs, targets, batches):
+        """Batches of tensors, given the indices of their rows."""
+        for rows in batches:
             x = self._gather(inputs, rows, 0)
             target = x if targets is inputs else self._gather(targets, rows, 1)
             yield (x if self.noise is None else corrupt(x, self.noise, self.generator)), target
@@ -138,6 +145,26 @@ class Batches:
         for rows in order.tensor_split(self.n_batches):
             x, target = dataset[rows]
             yield (x if self.noise is None else corrupt(x, self.noise, self.generator)), target
+
+    def _of_file(self):
+        """Batches of rows in their order; or of rows that are read in blocks and shuffled, many at a time."""
+        n_rows, n_batches = len(self.dataset), self.n_batches
+        if self.generator is None:
+            for i in range(n_batches):
+                yield self.dataset[i * n_rows // n_batches : (i + 1) * n_rows // n_batches]
+            return
+        n_read, first, rest = 0, 0, None
+        for slices in self.dataset.inputs.shuffled_blocks(lambda n: self._permutation(n).tolist()):
+            inputs, targets = self.dataset.load(slices, rest)
+            n_read += sum(part.stop - part.start for part in slices)
+            last = ((n_read + 1) * n_batches - 1) // n_rows  # batches that end in what is read
+            ends = [(i * n_rows) // n_batches - (first * n_rows) // n_batches for i in range(first + 1, last + 1)]
+            *batches, left = self._permutation(len(inputs)).tensor_split(ends)
+            yield from self._cut(inputs, targets, batches)
+            first, rest = last, (inputs.index_select(0, left), targets.index_select(0, left))
+
+    def _permutation(self, n):
+        return torch.randperm(n, generator=self.generator, device=self.generator.device)
 
     def _gather(self, tensor, rows, slot):
         """Rows of a tensor; if batches share memory, in the place of the last ones."""
@@ -166,9 +193,31 @@ class RowsDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, rows):
         rows = rows.numpy(force=True) if isinstance(rows, torch.Tensor) else rows
-        return tuple(
-            torch.from_numpy(part[rows]).to(self.device, torch.float32) for part in (self.inputs, self.targets)
-        )
+        x = self._tensor(self.inputs[rows])
+        return x, (x if self.targets is self.inputs else self._tensor(self.targets[rows]))
+
+    def _tensor(self, rows):
+        return torch.from_numpy(rows).to(self.device, torch.float32)
+
+
+class StreamedDataset(RowsDataset):
+    """Rows of a file, which are read in their order or in blocks."""
+
+    def load(self, slices, rest=None):
+        """Inputs and targets of these rows one after another, behind those that are left from before."""
+        begin = 0 if rest is None else len(rest[0])
+        n_rows = begin + sum(part.stop - part.start for part in slices)
+        x = torch.empty((n_rows, self.inputs.shape[1]), dtype=torch.float32, device=self.device)
+        target = x if self.targets is self.inputs else torch.empty_like(x)
+        if rest is not None:
+            x[:begin], target[:begin] = rest
+        for part in slices:
+            end = begin + part.stop - part.start
+            x[begin:end] = self._tensor(self.inputs[part])
+            if target is not x:
+                target[begin:end] = self._tensor(self.targets[part])
+            begin = end
+        return x, target
 
 
 def corrupt(x, noise, generator):

@@ -23,7 +23,7 @@ from skae._base import MOST_SIZED, BaseNetTransformer, build_own, torch_dtype
 from skae._columns import KINDS, Column, Plan, fit_plan, library_of
 from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
-from skae._sparse import SparseRows
+from skae._streaming import FileRows, LazyRows, SparseRows, some_of
 from skae.likelihoods import (
     LIKELIHOODS,
     Categorical,
@@ -532,6 +532,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         rows = self._check_rows(X)
         if isinstance(rows, SparseRows):
             raise TypeError("In sparse rows no value is missing: there is nothing to impute. Pass a dense array.")
+        rows = rows[:]
         if n_draws is None:
             return self._in_container(self._filled(rows), like=X)
         n_draws = check.check_integer("n_draws", n_draws, 1)
@@ -857,6 +858,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _check_sparse_values(self, X):
         check.check_sparse_counts(X, self.likelihood)
 
+    def _streams(self):
+        return not self.conditional
+
     def _takes_sparse(self):
         return isinstance(self.likelihood, str) and self.likelihood in check.COUNTS and not self.conditional
 
@@ -1049,7 +1053,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         frame, net, code_scale, standardised = super()._initialize(X, X_val, given)
         for part in net.module_.modules():
             if isinstance(part, Multinomial):
-                sums = X.sums() if isinstance(X, SparseRows) else np.nansum(X, axis=1)
+                sums = X.sums() if isinstance(X, LazyRows) else np.nansum(X, axis=1)
                 sums = np.quantile(sums, np.linspace(0, 1, part.N_SUMS), method="nearest")
                 part.start_at(torch.from_numpy(sums))
         return frame, net, code_scale, standardised
@@ -1073,6 +1077,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         """
         if self._design["likelihood"] != "gaussian" or self._design["start"] == "random":
             return super()._hold_out(net, standardised, n_held_out, rng)
+        if isinstance(standardised, FileRows):  # of a sample; any rows, if it would not do
+            if n_held_out > standardised.at_once():
+                return super()._hold_out(net, standardised, n_held_out, rng)
+            rows = np.sort(some_of(len(standardised), standardised.at_once(), rng))
+            return rows[self._hold_out(net, standardised[rows], n_held_out, rng)]
         module = net.module_.at(self._width) if self._design["ordered"] else net.module_
         misfit = np.empty(len(standardised))
         with torch.no_grad():
@@ -1098,7 +1107,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _bounds_by_size(self, net, rows):
         """Bounds of 1,000 of these rows at most, cut to each size, with the encoder's own q: (n_rows, n_sizes)."""
-        drawn = np.random.RandomState(self._seed).permutation(len(rows))[:MOST_SIZED]
+        drawn = some_of(len(rows), MOST_SIZED, np.random.RandomState(self._seed))
         inputs, targets = (part.double() for part in rows[torch.from_numpy(drawn).to(net.device)])
         at_once, bounds = evaluation_batch(net.width), []
         for size in range(1, self._width + 1):

@@ -10,6 +10,8 @@ import numpy as np
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
+from skae._streaming import blocks
+
 FLOATS = [np.float64, np.float32]
 
 
@@ -142,10 +144,13 @@ def check_sparse_counts(X, value):
 
 def check_gaps(X, names=None):
     """Rows and columns of which something is observed."""
-    missing = np.isnan(X)
+    columns, rows = np.ones(X.shape[1], dtype=bool), []
+    for block in blocks(X):
+        missing = np.isnan(X[block])
+        columns &= missing.all(axis=0)
+        rows.append(block.start + np.flatnonzero(missing.all(axis=1)))
     ways_out = {"column": "Drop such columns, or fit on rows that have some.", "row": "Drop such rows before fitting."}
-    for axis, (kind, way_out) in enumerate(ways_out.items()):
-        empty = np.flatnonzero(missing.all(axis=axis))
+    for (kind, way_out), empty in zip(ways_out.items(), (np.flatnonzero(columns), np.concatenate(rows)), strict=True):
         if len(empty):
             name = f" ({names[empty[0]]!r})" if names is not None and kind == "column" else ""
             others = f", as in {len(empty) - 1} others," if len(empty) > 1 else ""
