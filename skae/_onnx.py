@@ -40,14 +40,15 @@ def to_onnx(estimator, path, part="encoder"):
     TypeError
         If the estimator is none of these.
     ValueError
-        If there is no such part, columns have a likelihood each, or an own module does what cannot be exported.
+        If there is no such part, columns have a likelihood each, the model is conditional, or an own module does what
+        cannot be exported.
 
     Notes
     -----
     The graph has one input and one output, of float64 and of any number of rows, (n, n_features_in_) or
-    (n, n_components_): "rows" to "codes", "codes" to "rows", and "rows" to "reconstruction". Rows are in units of X, and
+    (n, n_components_): "rows" to "codes", "codes" to "rows", and "rows" to "reconstruction". Rows are in units of X,
     codes in those of `transform`. They are centred and scaled in float64, so that a large offset costs nothing; the net
-    between computes in float32. Steps that refine codes, with the gradients that they follow, are part of the graph, and
+    between computes in float32. Steps that refine codes, with the gradients that they follow, are part of the graph;
     gaps (nan) are filled as `transform` fills them. What rows have to be, such as counts, the graph does not check.
 
     Examples
@@ -74,6 +75,11 @@ def to_onnx(estimator, path, part="encoder"):
             f"{estimator.likelihood!r}), which a graph cannot take as they are. Fit one to rows of numbers, with one "
             "likelihood for all columns, to export it."
         )
+    if estimator._design.get("conditional"):
+        raise ValueError(
+            f"This {type(estimator).__name__} is conditional on classes, which a graph of rows or codes alone cannot "
+            "take. Fit one with conditional=False to export it."
+        )
     try:
         import onnx  # noqa: F401  (what writes the graph imports it again)
     except ImportError as error:
@@ -90,8 +96,8 @@ def to_onnx(estimator, path, part="encoder"):
         if not own:
             raise
         raise ValueError(
-            f"The {part} cannot be exported: {error}. Its {' and '.join(own)} must be made of layers that ONNX has, and "
-            "must not depend on values, or on the number of rows, other than by operations on tensors."
+            f"The {part} cannot be exported: {error}. Its {' and '.join(own)} must be made of layers that ONNX has, "
+            "and must not depend on values, or on the number of rows, other than by operations on tensors."
         ) from error
 
 

@@ -87,4 +87,4 @@ for axis, (label, model) in zip(axes[1:], models.items(), strict=True):
     rows = model.sample(64, noise=False, random_state=0).reshape(8, 8, height, height)
     axis.imshow(rows.swapaxes(1, 2).reshape(8 * height, 8 * height), cmap="gray", vmin=0, vmax=1)
     axis.set(title=f"new images, {label}", xticks=[], yticks=[])
-figure.savefig("deep_generative_model.png", dpi=110)
+plt.show()

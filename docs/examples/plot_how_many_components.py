@@ -1,4 +1,6 @@
-"""How many components?
+"""
+How many components?
+====================
 
 PCA answers with one fit: its components come in order. So does an autoencoder with ``ordered=True``: one fit, and
 `truncate` gives the autoencoder of every size. The figure shows the error on digits that neither model has seen.
@@ -16,7 +18,6 @@ X_train, X_test = train_test_split(X, random_state=0)
 autoencoder = AutoencoderTransformer(32, ordered=True, random_state=0).fit(X_train)
 display = LatentSizeDisplay.from_estimator(autoencoder, X_test, X_train=X_train)
 display.ax_.set_title("digits: one ordered fit, every number of components")
-display.figure_.savefig("how_many_components.png", dpi=120)
 
 # What each component adds to the share of the variance that is explained, on the rows that fit held out itself.
 explained = autoencoder.explained_variance_ratio_.cumsum()

@@ -63,4 +63,4 @@ for axis, (title, rows) in zip(axes.flat, panels.items(), strict=True):
     grid = rows.reshape(3, 8, height, height).swapaxes(1, 2).reshape(3 * height, 8 * height)
     axis.imshow(grid, cmap="gray", vmin=0, vmax=1)
     axis.set(title=title, xticks=[], yticks=[])
-figure.savefig("images.png", dpi=110)
+plt.show()

@@ -106,4 +106,4 @@ for line, (label, images) in zip(axes, rows.items(), strict=True):
         axis.set(xticks=[], yticks=[])
     line[0].set_ylabel(label, rotation=0, ha="right", va="center")
 figure.suptitle("32 numbers an image: held-out images and their reconstructions, with the mean squared error")
-figure.savefig("keras_autoencoder.png", dpi=120)
+plt.show()

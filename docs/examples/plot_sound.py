@@ -190,4 +190,4 @@ for axis, (label, frames) in zip(axes[1, 1:], pairs.items(), strict=True):
     axis.imshow(shown[np.argsort(shown.mean(axis=1))].T, extent=(0, 100, 0.125, 3.5), **look)
     axis.set(title=label, xlabel="frame, quiet to loud", ylabel="frequency (kHz)")
 figure.colorbar(image, ax=axes, label="level (dB of full scale)")
-figure.savefig("sound.png", dpi=110)
+plt.show()

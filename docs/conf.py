@@ -1,0 +1,149 @@
+"""How the site is built: `make docs`. It needs no network, and reading it needs none either."""
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx_gallery.sorting import ExplicitOrder
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # what the gallery's scripts may take
+
+import skae  # noqa: E402
+
+project = "skae"
+version = release = skae.__version__
+author = copyright = "the skae developers"
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "_templates", "examples", "**/README.*"]
+templates_path = ["_templates"]
+default_role = "obj"
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+numpydoc_show_class_members = False
+autodoc_typehints = "none"
+autosummary_generate = True
+
+# The lessons in the order in which they are read.
+LESSONS = [
+    "first_steps",
+    "pipeline",
+    "grid_search",
+    "how_many_components",
+    "denoising",
+    "anomalies",
+    "missing_values",
+    "sampling",
+    "density",
+    "own_net",
+    "callbacks",
+    "images",
+    "text",
+    "sound",
+    "business_table",
+    "keras_autoencoder",
+    "deep_generative_model",
+]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "within_subsection_order": ExplicitOrder([f"plot_{lesson}.py" for lesson in LESSONS]),  # all, or an error
+    "abort_on_example_error": False,
+    "only_warn_on_example_error": True,  # and -W makes an error of it, once all scripts have run
+    "show_memory": False,
+    "write_computation_times": False,  # its page fetches scripts from elsewhere
+    "download_all_examples": False,
+    "doc_module": ("skae",),
+    "backreferences_dir": "gallery/backreferences",
+    "image_scrapers": ("matplotlib",),
+    "nested_sections": False,
+    "capture_repr": (),  # what a script prints is what it says
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skae"
+html_static_path = ["_static"]
+html_css_files = ["skae.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "navbar_align": "left",
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "search_bar_text": "Search",
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+    "header_links_before_dropdown": 8,
+}
+html_sidebars = {"index": [], "whats-new": [], "guide": [], "mathematics": []}
+
+
+def to_pages(text):
+    """Markdown whose links to scripts and results, right in the repository, lead to the site's pages of these."""
+    text = re.sub(r"\]\((?:docs/)?examples/(\w+)\.py\)", r"](/gallery/\1.rst)", text)
+    text = text.replace("](../benchmarks/NOTES.md)", "](/results/notes.md)")
+    return re.sub(r"\]\((?:\.\./benchmarks/|benchmarks/)?results/([\w-]+)\.md\)", r"](/results/\1.md)", text)
+
+
+def copy_results():
+    """Pages of the benchmarks' results and of the notes about them."""
+    benchmarks, results = HERE.parent / "benchmarks", HERE / "results"
+    shutil.rmtree(results, ignore_errors=True)
+    results.mkdir()
+    for page in sorted(benchmarks.glob("results/*.md")):
+        (results / page.name).write_text(page.read_text())
+    (results / "notes.md").write_text((benchmarks / "NOTES.md").read_text())
+
+
+def read_page(app, docname, source):
+    source[0] = to_pages(source[0])
+
+
+def read_included(app, path, docname, source):
+    source[0] = to_pages(source[0])
+
+
+def escape_shapes(app, what, name, member, options, lines):
+    """A name that ends in an underscore, in a shape, is no reference."""
+    lines[:] = [re.sub(r"_(?=[,)])", r"\\_", line) if "of shape (" in line else line for line in lines]
+
+
+def skip_member(app, what, name, member, skip, options):
+    """Leave out what scikit-learn gives to all its estimators, documented there."""
+    return True if (getattr(member, "__module__", None) or "").startswith("sklearn.") else None
+
+
+# Formulas are MathML, which browsers draw themselves: no script, no font to fetch.
+def visit_math(self, node):
+    self.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def visit_math_block(self, node):
+    self.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
+
+
+def setup(app):
+    copy_results()
+    app.connect("source-read", read_page)
+    app.connect("autodoc-process-docstring", escape_shapes, priority=400)  # before numpydoc reads it
+    app.connect("autodoc-skip-member", skip_member)
+    app.connect("include-read", read_included)
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))

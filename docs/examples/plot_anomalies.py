@@ -1,0 +1,53 @@
+"""
+Anomalies: rows unlike the rest
+===============================
+
+`score_samples` is high for rows like the training rows and low for rows unlike them: by the autoencoder, minus the
+error of a row's reconstruction; by `VAEGenerator`, the log-density. Both are fitted here to benign tumours only, and
+ranked by how well they tell malignant ones, which they have never seen, beside two of scikit-learn's detectors.
+"""
+
+import matplotlib.pyplot as plt
+from sklearn.datasets import load_breast_cancer
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import RocCurveDisplay, roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+
+from skae import AutoencoderTransformer, VAEGenerator
+
+X, y = load_breast_cancer(return_X_y=True)
+benign, malignant = X[y == 1], X[y == 0]
+train, test = train_test_split(benign, test_size=0.3, random_state=0)
+scaler = StandardScaler().fit(train)
+rows = scaler.transform([*test, *malignant])
+unusual = [0] * len(test) + [1] * len(malignant)
+
+# %%
+# One method name serves all: `score_samples`, higher is more usual. A density knows how far out a row is in every
+# direction; an error of reconstruction knows only what lies off the curved surface, and a tumour that is large along it
+# goes unseen. So the VAE is the one to ask here.
+
+detectors = {
+    "PCA's density": PCA(4),
+    "isolation forest": IsolationForest(random_state=0),
+    "autoencoder": AutoencoderTransformer(4, random_state=0),
+    "VAE": VAEGenerator(4, random_state=0),
+}
+figure, axis = plt.subplots(figsize=(5.6, 5), layout="constrained")
+for (label, detector), style in zip(detectors.items(), [":", "-.", "--", "-"], strict=True):
+    scores = -detector.fit(scaler.transform(train)).score_samples(rows)
+    print(f"{label:18} area under the curve {roc_auc_score(unusual, scores):.3f}")
+    RocCurveDisplay.from_predictions(unusual, scores, name=label, ax=axis, curve_kwargs={"linestyle": style})
+
+# %%
+# A threshold is a matter of what an alarm costs. `numpy.quantile` of the training rows' scores gives one for a wanted
+# share of false alarms, as ``contamination`` does elsewhere.
+
+axis.set(
+    title="malignant tumours told by models of benign ones",
+    xlabel="benign called unusual",
+    ylabel="malignant called unusual",
+)
+plt.show()

@@ -1,0 +1,59 @@
+"""
+Callbacks: watching and steering a fit
+======================================
+
+``callbacks`` takes skorch's, and your own. Here one of each: a callback that writes the step's size into the net's
+history, and skorch's `LRScheduler`, which takes the place of the one-cycle schedule, to see what that is worth.
+"""
+
+import matplotlib.pyplot as plt
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from skorch.callbacks import Callback, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+
+from skae import AutoencoderTransformer, reconstruction_error
+
+X_train, X_test = train_test_split(load_digits().data, random_state=0)
+
+
+class Watch(Callback):
+    """Keeps the learning rate of each epoch's last batch."""
+
+    def on_batch_end(self, net, **kwargs):
+        self.rate_ = net.optimizer_.param_groups[0]["lr"]
+
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record("rate", self.rate_)
+
+
+def constant(epoch):
+    return 1.0
+
+
+# %%
+# The estimator clones callbacks, as scikit-learn clones estimators. What they saw is read from the fitted net.
+
+epochs = 60
+schedules = {
+    "one cycle, skae's own": [],
+    "constant": [LRScheduler(LambdaLR, lr_lambda=constant)],
+    "cosine": [LRScheduler(CosineAnnealingLR, T_max=epochs)],
+}
+figure, axes = plt.subplots(2, 1, figsize=(7, 5.4), layout="constrained", sharex=True, height_ratios=[2, 1])
+for (label, callbacks), style in zip(schedules.items(), ["-", ":", "--"], strict=True):
+    model = AutoencoderTransformer(8, max_iter=epochs, callbacks=[Watch(), *callbacks], random_state=0).fit(X_train)
+    history = model.net_.history
+    error = reconstruction_error(model, X_test)
+    print(f"{label:22} held-out error {error:.3f}, {sum(history[:, 'dur']):.1f} s in {len(history)} epochs")
+    axes[0].plot(model.validation_loss_curve_, style, label=f"{label}: {error:.2f}")
+    axes[1].plot(history[:, "rate"], style)
+
+# %%
+# The loss is of rows that `fit` held out and judges by the running average of the weights, so that a constant rate is
+# not punished for its noise. On this table the three end within a few per cent of each other.
+
+axes[0].set(ylabel="loss on held-out rows", yscale="log", title="digits, 8 components")
+axes[0].legend(frameon=False, title="error on test rows")
+axes[1].set(xlabel="epoch", ylabel="learning rate")
+plt.show()

@@ -1,0 +1,263 @@
+"""The site builds without a warning, and a browser that has nothing else can read it."""
+
+import functools
+import inspect
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from html import unescape
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote, unquote, urldefrag
+
+import pytest
+
+import skae
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NEEDED = ("sphinx", "myst_parser", "pydata_sphinx_theme", "sphinx_gallery", "numpydoc")
+pytestmark = pytest.mark.slow
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: Debian's package chromium")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site, its gallery's scripts not run; what Sphinx writes beside its sources goes with the sources."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        pytest.skip(f"needs {', '.join(missing)}: pip install -e '.[docs]'")
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copytree(
+        ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("_build", "api", "gallery", "results")
+    )
+    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks")
+    shutil.copy(ROOT / "CHANGELOG.md", folder)
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-D", "plot_gallery=0"]
+    built = subprocess.run([*command, "docs", "html"], cwd=folder, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return folder / "html"
+
+
+class Links(HTMLParser):
+    """What a page refers to, and what in it can be referred to."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.targets, self.anchors = [], {""}
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.targets += [attributes[key] for key in ("href", "src") if attributes.get(key)]
+        self.anchors |= {attributes.get("id"), attributes.get("name")}
+
+
+def pages(site):
+    found = (page.relative_to(site) for page in sorted(site.rglob("*.html")))
+    return {page.as_posix(): Links(site / page) for page in found if page.parts[0] != "_static"}
+
+
+def test_no_link_inside_the_site_is_dead(site):
+    found = pages(site)
+    assert len(found) > 30
+    dead = []
+    for name, page in found.items():
+        for target in page.targets:
+            if re.match(r"[a-z]+:|//", target):
+                continue
+            path, anchor = urldefrag(unquote(target))
+            path = path.split("?")[0]
+            file = (site / name).parent / path if path else site / name
+            file = file / "index.html" if file.is_dir() else file
+            there = file.resolve().relative_to(site.resolve()).as_posix() if file.exists() else None
+            if there is None or (there in found and anchor not in found[there].anchors):
+                dead.append(f"{name} -> {target}")
+    assert not dead
+
+
+def test_nothing_is_fetched_from_elsewhere(site):
+    """Links may lead away; scripts, styles, pictures and fonts may not."""
+    fetched = re.compile(
+        r"<(?:script|img|iframe)[^>]*\ssrc=\"(?:https?:)?//|<link[^>]*stylesheet[^>]*href=\"(?:https?:)?//"
+    )
+    assert not [page for page in pages(site) if fetched.search((site / page).read_text())]
+
+
+def test_the_reference_has_every_public_name_and_method(site):
+    index = (site / "api.html").read_text()
+    for name in set(skae.__all__) - {"__version__"}:
+        assert f'href="api/skae.{name}.html' in index, name
+        page, thing = (site / f"api/skae.{name}.html").read_text(), getattr(skae, name)
+        for method, value in inspect.getmembers(thing, callable) if inspect.isclass(thing) else []:
+            if not method.startswith("_") and value.__module__.startswith("skae"):
+                assert f'id="skae.{name}.{method}"' in page, f"{name}.{method}"
+
+
+def test_every_script_has_a_page_in_the_gallery(site):
+    scripts = {path.stem for path in (ROOT / "docs/examples").glob("plot_*.py")}
+    assert len(scripts) >= 12
+    assert scripts == {path.stem for path in (site / "gallery").glob("plot_*.html")}
+
+
+# In the browser. A page of our own opens pages of the site in a frame of a phone's or a desk's width, measures them
+# there, and writes down what it found, which is read from its text.
+WALK = """<!doctype html><pre id="found"></pre><iframe id="frame" width="{width}" height="800"></iframe><script>
+const found = [], errors = window.errors = [], frame = document.getElementById('frame')
+localStorage.setItem('mode', '{mode}'); localStorage.setItem('theme', '{mode}')
+const sleep = ms => new Promise(done => setTimeout(done, ms))
+const numbers = text => (text.match(/[\\d.]+/g) || []).map(Number)
+const linear = c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4
+const lightness = colour => colour.slice(0, 3).map(c => linear(c / 255))
+  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0)
+function background(element) {{
+  for (; element; element = element.parentElement) {{
+    const colour = numbers(frame.contentWindow.getComputedStyle(element).backgroundColor)
+    if (colour.length === 3 || colour[3] > 0.5) return colour
+  }}
+  return [255, 255, 255]
+}}
+function contrasts() {{
+  const page = frame.contentDocument, worst = {{ratio: 99}}
+  const walker = page.createTreeWalker(page.querySelector('main') || page.body, NodeFilter.SHOW_TEXT)
+  while (walker.nextNode()) {{
+    const element = walker.currentNode.parentElement, text = walker.currentNode.data.trim()
+    if (!text || !element.checkVisibility() || element.closest('script, style, button, .headerlink')) continue
+    const style = frame.contentWindow.getComputedStyle(element), box = element.getBoundingClientRect()
+    if (!box.width || style.opacity < 1 || style.visibility === 'hidden') continue
+    const [a, b] = [lightness(numbers(style.color)), lightness(background(element))]
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)
+    if (ratio < worst.ratio) Object.assign(worst, {{ratio, text: text.slice(0, 40), color: style.color}})
+  }}
+  return worst
+}}
+async function walk() {{
+  for (const path of {paths}) {{
+    await new Promise(done => {{ frame.onload = done; frame.src = path }})
+    await sleep({wait})
+    const page = frame.contentDocument, main = page.querySelector('main')
+    found.push({{path, title: page.title, width: page.documentElement.scrollWidth, contrast: contrasts(),
+      text: main.innerText.length, dark: page.documentElement.dataset.theme,
+      results: [...page.querySelectorAll('ul.search li > a')].map(a => a.getAttribute('href'))}})
+  }}
+  document.getElementById('found').textContent = JSON.stringify({{found, errors}})
+  document.title = 'done'
+}}
+walk()
+</script>"""
+
+
+# Comes first in every page of the site: what the console would show in red goes to the page around it.
+LISTEN = b"""<head><script>
+const tell = text => parent.errors?.push(location.pathname + ': ' + text)
+addEventListener('error', e => tell(e.message || 'not loaded: ' + (e.target.src || e.target.href)), true)
+addEventListener('unhandledrejection', e => tell(e.reason))
+console.error = (...told) => tell(told.join(' '))
+</script>"""
+
+
+FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run
+    --disable-background-networking --window-size=1300,900 --virtual-time-budget=600000 --dump-dom""".split()
+
+
+class Server(SimpleHTTPRequestHandler):
+    """Files of the site, with ears; `refused` is what was asked for in vain."""
+
+    refused = []
+
+    def do_GET(self):
+        file = Path(self.translate_path(self.path))
+        if file.suffix != ".html" or not file.exists():
+            super().do_GET()
+            return
+        page = file.read_bytes().replace(b"<head>", LISTEN, 1)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_error(self, *args):
+        self.refused.append(self.path)
+
+    def log_request(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def browse(site, tmp_path_factory):
+    """A function from pages to what a browser finds in each; it fails if the browser's console has an error."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, directory=site))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def browse(paths, *, width=1200, mode="light", wait=150):
+        (site / "walk.html").write_text(WALK.format(paths=json.dumps(paths), width=width, mode=mode, wait=wait))
+        profile = tmp_path_factory.mktemp("profile")
+        done = subprocess.run(
+            [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", f"http://127.0.0.1:{server.server_port}/walk.html"],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        (site / "walk.html").unlink()
+        told = re.search(r'<pre id="found">(.+?)</pre>', done.stdout, flags=re.S)
+        assert told, done.stderr
+        told = json.loads(unescape(told.group(1)))
+        refused, Server.refused[:] = [path for path in Server.refused if path != "/favicon.ico"], []
+        assert not told["errors"] + refused
+        return told["found"]
+
+    yield browse
+    server.shutdown()
+    server.server_close()
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    "fault", ["<script>console.error('no')</script>", "<script>nothing()</script>", "<img src='gone.png'>"]
+)
+def test_an_error_in_a_page_would_be_noticed(site, browse, fault):
+    (site / "faulty.html").write_text(f"<html><head></head><body><main>{fault}</main></body></html>")
+    try:
+        with pytest.raises(AssertionError, match=r"faulty\.html"):
+            browse(["faulty.html"])
+    finally:
+        (site / "faulty.html").unlink()
+
+
+def paths(site):
+    return [name for name in pages(site) if name != "search.html"]
+
+
+@needs_chromium
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_pages_open_without_an_error_and_are_legible(site, browse, mode):
+    """Text has a contrast of at least 4.5, the bar of the Web Content Accessibility Guidelines (AA)."""
+    found = browse(paths(site), mode=mode)
+    assert len(found) == len(paths(site))
+    assert all(page["title"] and page["text"] > 50 and page["dark"] == mode for page in found)
+    assert not [page for page in found if page["contrast"]["ratio"] < 4.5]
+
+
+@needs_chromium
+def test_pages_fit_a_phone(site, browse):
+    found = browse(paths(site), width=390)
+    assert not [(page["path"], page["width"]) for page in found if page["width"] > 390]
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", ["AutoencoderTransformer", "VAEGenerator"])
+def test_the_search_finds_both_estimators(browse, name):
+    (page,) = browse([f"search.html?q={quote(name)}"], wait=8000)
+    assert any(f"skae.{name}.html" in result for result in page["results"]), page["results"]
+
+
+@needs_chromium
+def test_the_search_finds_nothing_where_there_is_nothing(browse):
+    (page,) = browse(["search.html?q=xyzzyplugh"], wait=8000)
+    assert not page["results"]
