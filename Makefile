@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: compare quality generation ordered data-kinds speed docs test test-all lint format check clean
+.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all lint format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -26,6 +26,9 @@ speed: .venv/benchmark.stamp
 # Warnings are errors. ARGS="-D plot_gallery=0" leaves the gallery's scripts unexecuted.
 docs: .venv/docs.stamp
 	$(BIN)/python -m sphinx -b html -W --keep-going $(ARGS) docs docs/_build
+
+reliability: .venv/benchmark.stamp
+	$(BIN)/python benchmarks/reliability.py $(ARGS)
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest

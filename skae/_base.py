@@ -28,17 +28,19 @@ from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
 from skae import _validation as check
+from skae._checkpoint import Checkpoint, fingerprint, plain
 from skae._engine import (
     BestWeights,
     Net,
     RowsDataset,
+    StreamedDataset,
     corrupt,
     evaluation_batch,
     no_gradients,
     resolve_device,
     seeded_globals,
 )
-from skae._sparse import SparseRows
+from skae._streaming import FileRows, LazyRows, SparseRows, blocks, is_streamed, some_of
 from skae.nn import (
     ACTIVATIONS,
     MLP,
@@ -93,9 +95,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ----------
         X : array-like of shape (n_samples, n_features)
             Training rows: at least two, and at least as many as components. Entries may be missing, as nan, but not all
-            of a row or of a column.
-        y : None
-            Ignored.
+            of a row or of a column. A `numpy.memmap` of more than 2^25 numbers is read in blocks, never as a whole; its
+            start is that of a sample.
+        y : array-like of shape (n_samples,), default=None
+            Ignored, but for a model that is conditional on it.
         X_val : array-like of shape (n_validation, n_features), default=None
             Rows that choose the weights, in place of a random ``validation_fraction`` of X. Needs
             ``early_stopping=True``.
@@ -104,24 +107,34 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         -------
         self : object
             The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or X does not fit, or ``checkpoint`` holds a fit of other data or parameters.
+        OSError
+            If ``checkpoint`` cannot be written when training begins.
         """
         self._forget()
         self._check_parameters()
         X = self._check_rows(X, reset=True, ensure_min_samples=2)
         X_val = self._check_validation_rows(X_val)
-        frame, net, code_scale, standardised = self._initialize(X, X_val)
+        given = self._given(X, y)
+        self._draw_seed()
+        checkpoint = self._open_checkpoint(X=X, y=given, X_val=X_val)
+        frame, net, code_scale, standardised = self._initialize(X, X_val, given)
         rows, held_out = self._split(X, X_val, standardised, frame, net)
         del standardised
         epochs, patience = self._budget()
         best = BestWeights(patience, self.tol)
         with self._training_scope(net):
-            net.train(rows, held_out, epochs, best)
+            net.train(rows, held_out, epochs, best, checkpoint)
         self._store(net, frame, code_scale, rows, best, held_out)
         self._warn(net, nothing_better=held_out is not None and best.loss == best.start_loss)
         return self
 
-    def _size_is_given(self):
-        """Whether rows that are held out need not decide the number of components."""
+    def _takes_pieces(self):
+        """Whether rows may come in pieces: none that are held out need decide the number of components."""
         if isinstance(self.n_components, Integral) or not isinstance(self.n_components, str | Real):
             return True
         raise AttributeError(
@@ -129,7 +142,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             "fit, or set an integer."
         )
 
-    @available_if(_size_is_given)
+    @available_if(lambda self: self._takes_pieces())
     @torch.inference_mode(False)
     def partial_fit(self, X, y=None):
         """One pass over these rows, at a constant learning rate and without validation.
@@ -168,6 +181,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"{len(X)}: they decide mean, scale and start. Pass a larger first batch."
             )
         if first:
+            self._draw_seed()
             frame, net, code_scale, standardised = self._initialize(X)
         else:
             frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, _to_net(self._frame, X)
@@ -212,7 +226,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"n_components={n_components} must be at most n_components_={self.n_components_}. Fit more components "
                 "to cut to so many."
             )
-        truncated = clone(self).set_params(n_components=n_components, ordered=True)
+        truncated = clone(self).set_params(n_components=n_components, ordered=True, checkpoint=None)
         fitted = [name for name in vars(self) if name.endswith("_") or name in PRIVATE_STATE]
         vars(truncated).update({name: vars(self)[name] for name in fitted})
         truncated.n_components_, truncated._is_cut = n_components, True
@@ -253,6 +267,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             check.check_real("validation_fraction", fraction, high=1.0, open_low=True, extra=", or 'auto'")
         check.check_integer("n_iter_no_change", self.n_iter_no_change, 1)
         check.check_real("tol", self.tol)
+        check.check_folder("checkpoint", self.checkpoint)
         check.check_callbacks(self.callbacks)
         resolve_device(self.device)
 
@@ -292,6 +307,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Whether X may be a sparse matrix; `_check_sparse_values` then checks it."""
         return False
 
+    def _streams(self):
+        """Whether rows in a large file are left there."""
+        return True
+
     def _evaluation_draws(self, device):
         """The draws of codes that evaluations share, for a net that samples, or None."""
 
@@ -313,9 +332,12 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _noise(self, frame):
         """Standard deviation a column of the noise on the net's inputs, or None."""
 
+    def _given(self, X, y):
+        """What the net is given beside these rows, (n_samples, n_given), or None."""
+
     def _hold_out(self, net, standardised, n_held_out, rng):
         """Indices of the rows that are held out."""
-        return rng.permutation(len(standardised))[:n_held_out]
+        return some_of(len(standardised), n_held_out, rng)
 
     # Steps of the recipe.
 
@@ -326,13 +348,13 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _budget(self):
         """Epochs at most, and epochs without an improvement after which training ends."""
         if not (self.ordered or self._chooses_size()):
-            return self.max_iter, self.n_iter_no_change
+            return int(self.max_iter), self.n_iter_no_change  # torch takes no number of NumPy's
         epochs = math.ceil(_ORDERED_SHARE * self.max_iter)
         return epochs, max(self.n_iter_no_change, epochs // 2)
 
     def _peak_rate(self):
         """Adam's largest step in `fit`."""
-        return self.learning_rate_init * (_ORDERED_RATE if self._design["ordered"] else 1)
+        return float(self.learning_rate_init) * (_ORDERED_RATE if self._design["ordered"] else 1)
 
     def _net_components(self, standardised):
         """Numbers in a code of the net, for these rows."""
@@ -357,15 +379,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             library = type(X).__module__.split(".")[0]
             is_frame = library in ("pandas", "polars") and hasattr(X, "columns")
             self._container = (library, list(X.columns)) if is_frame else None
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=check.FLOATS,
-            accept_sparse="csr" if self._takes_sparse() else False,
-            ensure_min_samples=ensure_min_samples,
-            ensure_all_finite="allow-nan",
-        )
+        options = {"dtype": check.FLOATS, "ensure_min_samples": ensure_min_samples, "ensure_all_finite": "allow-nan"}
+        if is_streamed(X) and self._streams():
+            return self._check_file(X, reset, options)
+        X = validate_data(self, X, reset=reset, accept_sparse="csr" if self._takes_sparse() else False, **options)
         if issparse(X):
             if not X.has_canonical_format:
                 X = X.copy()
@@ -377,6 +394,19 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._check_values(X)
         return X
 
+    def _check_file(self, X, reset, options):
+        """Rows in a file, checked a block at a time: a check of all at once would copy them, or a mask of them."""
+        validate_data(self, X[: options["ensure_min_samples"]], reset=reset, **options)
+        del options["ensure_min_samples"]  # of a block
+        rows = FileRows(X)
+        for part in blocks(rows):
+            block = check_array(rows[part], input_name="X", estimator=self, **options)
+            rows.has_gaps = rows.has_gaps or has_gaps(block)
+            self._check_values(block)
+        if reset and rows.has_gaps:
+            check.check_gaps(rows, getattr(self, "feature_names_in_", None))
+        return rows
+
     def _check_validation_rows(self, X_val):
         if X_val is None:
             return None
@@ -384,8 +414,30 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             raise ValueError("X_val chooses the weights only with early_stopping=True. Set it, or leave X_val out.")
         return self._check_rows(X_val)
 
-    def _initialize(self, X, X_val=None):
-        """The frame of X, the net at its start, the scale of its codes, and the rows as the net sees them."""
+    def _draw_seed(self):
+        """Take the one draw from ``random_state`` that all randomness of a fit comes from."""
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _open_checkpoint(self, **data):
+        """What a fit goes on from and keeps its state in, or None; a fit that goes on has the seed it began with."""
+        if self.checkpoint is None:
+            return None
+        parameters = self.get_params(deep=False)
+        del parameters["checkpoint"], parameters["verbose"]
+        if not (self.random_state is None or isinstance(self.random_state, Integral)):
+            parameters["random_state"] = f"generator whose draw was {self._seed}"
+        parameters["device"] = resolve_device(self.device).type
+        identity = {"estimator": type(self).__name__} | {name: plain(value) for name, value in parameters.items()}
+        identity |= {name: fingerprint(rows) for name, rows in data.items()}
+        checkpoint = Checkpoint(self.checkpoint, identity, self._seed)
+        self._seed = checkpoint.seed
+        return checkpoint
+
+    def _initialize(self, X, X_val=None, given=None):
+        """The frame of X, the net at its start, the scale of its codes, and the rows as the net sees them.
+
+        What the net is given beside these are the last columns of the latter.
+        """
         if self._least_components() > len(X):
             raise ValueError(
                 f"n_components={self.n_components} is more than the {len(X)} rows of X. Use at most as many "
@@ -394,7 +446,6 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._design = self._new_design() | {"gaps": has_gaps(X) or (X_val is not None and has_gaps(X_val))}
         if self._design["feature_shape"] is not None:
             check.check_fits_columns(self._design["feature_shape"], X.shape[1])
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         frame = (
             raw_frame(X, self._needs_spread)
             if self._raw()
@@ -407,20 +458,25 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"The spread of X, {np.max(frame.scale):g}, is beyond what floating point can square. "
                 "Rescale X by a constant."
             )
-        standardised = complete = _to_net(frame, X)
-        normal = None
-        if isinstance(standardised, SparseRows):  # what a closed form needs dense, a sample of rows
-            most = max(2 * self._least_components(), _MOST_STARTING // X.shape[1], 2)
-            complete = standardised[np.random.RandomState(self._seed).permutation(len(X))[:most]]
+        standardised = _to_net(frame, X)
+        if given is not None:
+            standardised = np.hstack([standardised, given.astype(standardised.dtype)])
+        complete, normal, n_columns = standardised, None, standardised.shape[1]
+        if isinstance(standardised, LazyRows):  # what a closed form needs dense, a sample of rows
+            most = X.at_once() if isinstance(X, FileRows) else _MOST_STARTING // X.shape[1]
+            most = max(2 * self._least_components(), most, 2)
+            complete = standardised[some_of(len(X), most, np.random.RandomState(self._seed))]
+            if has_gaps(standardised):
+                complete[0, np.isnan(complete).all(axis=0)] = 0  # of a column that is missing from the sample
         if has_gaps(standardised):
             rng = np.random.RandomState(self._seed)
-            n_filled = n_filling(self.n_components if isinstance(self.n_components, Integral) else 1, X.shape[1])
-            normal = observed_normal(standardised, n_filled, rng)
-            complete = normal.draw(standardised, rng)
+            n_filled = n_filling(self.n_components if isinstance(self.n_components, Integral) else 1, n_columns)
+            normal = observed_normal(complete, n_filled, rng)
+            complete = normal.draw(complete, rng)
         self._width = self._net_components(complete)
         module = self._build_module(X.shape[1]).double()
         code_scale, of_start = self._start(module, frame, complete, np.random.RandomState(self._seed))
-        filling = (normal or of_start).leading(n_filling(self._width, X.shape[1]))
+        filling = (normal or of_start).leading(n_filling(self._width, n_columns))
         module.completion.start_at(*map(torch.from_numpy, filling))
         module.completion.trains_on_gaps = normal is not None
         net = self._build_net(module, frame, len(X), resolve_device(self.device))
@@ -442,6 +498,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             iterator_train__noise=None if noise is None else torch.tensor(noise, dtype=torch.float32, device=device),
             callbacks=None if self.callbacks is None else clone(list(self.callbacks), safe=False),
             progress=type(self).__name__ if self.verbose else None,
+            uses_globals=bool(self._design["encoder"] or self._design["decoder"]),
             device=device,
         ).initialize()
 
@@ -495,17 +552,22 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         n_held_out = _n_held_out(self.validation_fraction, len(X))
         drawn = self._hold_out(net, standardised, n_held_out, np.random.RandomState(self._seed))
         dataset = self._dataset(X, standardised, frame, net.device)
+        if isinstance(X, FileRows):
+            drawn.sort()
+            rows = self._dataset(X.without(drawn), standardised.without(drawn), frame, net.device)
+            return rows, self._with_noise(Subset(dataset, torch.from_numpy(drawn)), frame)
         parts = np.delete(np.arange(len(X)), drawn), drawn
         rows, held_out = (Subset(dataset, torch.from_numpy(part).to(net.device)) for part in parts)
         return rows, self._with_noise(held_out, frame)
 
     def _dataset(self, X, standardised, frame, device):
         """Inputs and targets on the device: one tensor where the net's output is in its input's units."""
-        if isinstance(X, SparseRows):
-            return RowsDataset(standardised, standardised if frame.link == "identity" else X, device)
+        if isinstance(X, LazyRows):
+            kind = StreamedDataset if isinstance(X, FileRows) else RowsDataset
+            return kind(standardised, standardised if frame.link == "identity" else X, device)
         inputs = torch.from_numpy(standardised).to(device, torch.float32)
         if frame.link == "identity":
-            return TensorDataset(inputs, inputs)
+            return TensorDataset(inputs, inputs if inputs.shape[1] == X.shape[1] else inputs[:, : X.shape[1]])
         return TensorDataset(inputs, torch.tensor(X, dtype=torch.float32, device=device))
 
     def _with_noise(self, held_out, frame):
@@ -554,9 +616,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _warn(self, net, nothing_better=False):
         """At most one warning about how training ended."""
         if net.outcome_ == "diverged":
+            smaller = f", nor with steps made smaller {net.returns_} times" if net.returns_ else ""
             warnings.warn(
-                f"The loss was no longer finite after {len(net.history)} epochs, so {type(self).__name__} went back "
-                f"to the best weights before. Lower learning_rate_init={self.learning_rate_init!r} or scale X.",
+                f"The loss was no longer finite after {len(net.history)} epochs{smaller}, so {type(self).__name__} "
+                "went back to the best weights before. Lower "
+                f"learning_rate_init={self.learning_rate_init!r} or scale X.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -606,10 +670,13 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ndarray of shape (n_samples, n_features_in_)
             Rows in units of the training rows; in float32 for float32 codes, else in float64.
         """
+        return self._decode(self._check_codes(X))
+
+    def _check_codes(self, Z):
         check_is_fitted(self)
-        X = check_array(X, dtype=check.FLOATS, input_name="X", estimator=self)
-        check.check_code_width(self, X.shape[1], self.n_components_)
-        return self._decode(X)
+        Z = check_array(Z, dtype=check.FLOATS, input_name="X", estimator=self)
+        check.check_code_width(self, Z.shape[1], self.n_components_)
+        return Z
 
     def _encode(self, X):
         def encode(rows):
@@ -630,6 +697,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """The share of entries that are not missing, of each column of the targets of a dataset, or one."""
         if not self._design["gaps"]:
             return 1.0
+        if isinstance(rows, StreamedDataset):
+            return sum((~rows[part][1].isnan()).sum(0) for part in blocks(rows.inputs)).numpy(force=True) / len(rows)
         return (~rows[:][1].isnan()).double().mean(0).numpy(force=True)
 
     def _in_container(self, rows, like=None):
@@ -677,8 +746,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
 
 def _to_net(frame, X):
-    """Rows as the net sees them; of sparse ones, what makes them that when they are asked for."""
-    return X.through(frame.to_net) if isinstance(X, SparseRows) else frame.to_net(X)
+    """Rows as the net sees them; of lazy ones, what makes them that when they are asked for."""
+    return X.through(frame.to_net) if isinstance(X, LazyRows) else frame.to_net(X)
 
 
 def torch_dtype(X):

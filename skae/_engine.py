@@ -27,6 +27,9 @@ _EVALUATED_ROWS = 4096
 # Epochs that the running average that held-out rows judge looks back over, and the most of these in a budget.
 _LOOK_BACK = 10 / 3
 _SHARE_OF_EPOCHS = 1 / 6
+# How often training that diverged goes back to the best weights, and what part of the step it then takes.
+_RETURNS = 3
+_SMALLER = 1 / 10
 # Held by whoever has the global generators seeded: two fits in two threads wait for each other.
 _GLOBAL_GENERATORS = threading.RLock()
 
@@ -108,6 +111,9 @@ class Batches:
         return self.n_batches
 
     def __iter__(self):
+        if isinstance(self.dataset, StreamedDataset):
+            yield from self._of_file()
+            return
         subset = self.dataset.indices if isinstance(self.dataset, Subset) else None
         dataset = self.dataset if subset is None else self.dataset.dataset
         if isinstance(dataset, RowsDataset):
@@ -121,7 +127,11 @@ class Batches:
         if self.generator is not None:
             order = torch.randperm(len(self.dataset), generator=self.generator, device=inputs.device)
             order = order if subset is None else subset[order]
-        for rows in order.tensor_split(self.n_batches):
+        yield from self._cut(inputs, targets, order.tensor_split(self.n_batches))
+
+    def _cut(self, inputs, targets, batches):
+        """Batches of tensors, given the indices of their rows."""
+        for rows in batches:
             x = self._gather(inputs, rows, 0)
             target = x if targets is inputs else self._gather(targets, rows, 1)
             yield (x if self.noise is None else corrupt(x, self.noise, self.generator)), target
@@ -135,6 +145,26 @@ class Batches:
         for rows in order.tensor_split(self.n_batches):
             x, target = dataset[rows]
             yield (x if self.noise is None else corrupt(x, self.noise, self.generator)), target
+
+    def _of_file(self):
+        """Batches of rows in their order; or of rows that are read in blocks and shuffled, many at a time."""
+        n_rows, n_batches = len(self.dataset), self.n_batches
+        if self.generator is None:
+            for i in range(n_batches):
+                yield self.dataset[i * n_rows // n_batches : (i + 1) * n_rows // n_batches]
+            return
+        n_read, first, rest = 0, 0, None
+        for slices in self.dataset.inputs.shuffled_blocks(lambda n: self._permutation(n).tolist()):
+            inputs, targets = self.dataset.load(slices, rest)
+            n_read += sum(part.stop - part.start for part in slices)
+            last = ((n_read + 1) * n_batches - 1) // n_rows  # batches that end in what is read
+            ends = [(i * n_rows) // n_batches - (first * n_rows) // n_batches for i in range(first + 1, last + 1)]
+            *batches, left = self._permutation(len(inputs)).tensor_split(ends)
+            yield from self._cut(inputs, targets, batches)
+            first, rest = last, (inputs.index_select(0, left), targets.index_select(0, left))
+
+    def _permutation(self, n):
+        return torch.randperm(n, generator=self.generator, device=self.generator.device)
 
     def _gather(self, tensor, rows, slot):
         """Rows of a tensor; if batches share memory, in the place of the last ones."""
@@ -163,9 +193,31 @@ class RowsDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, rows):
         rows = rows.numpy(force=True) if isinstance(rows, torch.Tensor) else rows
-        return tuple(
-            torch.from_numpy(part[rows]).to(self.device, torch.float32) for part in (self.inputs, self.targets)
-        )
+        x = self._tensor(self.inputs[rows])
+        return x, (x if self.targets is self.inputs else self._tensor(self.targets[rows]))
+
+    def _tensor(self, rows):
+        return torch.from_numpy(rows).to(self.device, torch.float32)
+
+
+class StreamedDataset(RowsDataset):
+    """Rows of a file, which are read in their order or in blocks."""
+
+    def load(self, slices, rest=None):
+        """Inputs and targets of these rows one after another, behind those that are left from before."""
+        begin = 0 if rest is None else len(rest[0])
+        n_rows = begin + sum(part.stop - part.start for part in slices)
+        x = torch.empty((n_rows, self.inputs.shape[1]), dtype=torch.float32, device=self.device)
+        target = x if self.targets is self.inputs else torch.empty_like(x)
+        if rest is not None:
+            x[:begin], target[:begin] = rest
+        for part in slices:
+            end = begin + part.stop - part.start
+            x[begin:end] = self._tensor(self.inputs[part])
+            if target is not x:
+                target[begin:end] = self._tensor(self.targets[part])
+            begin = end
+        return x, target
 
 
 def corrupt(x, noise, generator):
@@ -205,9 +257,21 @@ class BestWeights:
         else:
             self._waited += 1
 
+    def again(self):
+        """The best weights, to go on from with the whole patience."""
+        self._waited = 0
+        return self.weights
+
     @property
     def over(self):
         return self._waited >= self.patience
+
+    def get_state(self):
+        """What `set_state` takes over."""
+        return {name: value for name, value in vars(self).items() if name not in ("patience", "tol")}
+
+    def set_state(self, state):
+        vars(self).update(state)
 
 
 class Adam(torch.optim.Adam):
@@ -253,6 +317,8 @@ class Net(NeuralNet):
         Whether held-out rows judge a running average of the weights, from the start on, and that is kept.
     progress : str or None, default=None
         Title of a progress bar on stderr.
+    uses_globals : bool, default=False
+        Whether the module draws from torch's global generators, which the caller then seeds.
     draws : Tensor of shape (n_draws, 1, n_components) or None, default=None
         For a module that samples codes, called as ``module(x, noise)``: the noise of every evaluation. In training it
         is one fresh draw a row.
@@ -263,6 +329,8 @@ class Net(NeuralNet):
     ----------
     outcome_ : "untrained", "budget", "patience", "callback", "interrupted" or "diverged"
         Why training ended: epochs used up, no improvement, a callback, Ctrl-C, a loss that is not finite.
+    returns_ : int
+        How often a loss that is not finite made training go back to the best weights, with a smaller step.
     """
 
     _default_callbacks = []
@@ -278,6 +346,7 @@ class Net(NeuralNet):
         relative=False,
         averaged=False,
         progress=None,
+        uses_globals=False,
         draws=None,
         **kwargs,
     ):
@@ -286,6 +355,7 @@ class Net(NeuralNet):
         self.relative = relative
         self.averaged = averaged
         self.progress = progress
+        self.uses_globals = uses_globals
         self.draws = draws
         super().__init__(
             module,
@@ -301,7 +371,7 @@ class Net(NeuralNet):
 
     # What estimators call.
 
-    def train(self, rows, valid, epochs, best):
+    def train(self, rows, valid, epochs, best, checkpoint=None):
         """Train on a one-cycle schedule and end with the best weights.
 
         Parameters
@@ -311,6 +381,8 @@ class Net(NeuralNet):
         epochs : int
         best : BestWeights
             Offered the start first, then every epoch.
+        checkpoint : Checkpoint or None, default=None
+            What to go on from, and where to keep how far training came.
         """
         start = copy.deepcopy(self.module_.state_dict())
         with self._in_float32(start):
@@ -325,7 +397,7 @@ class Net(NeuralNet):
                     # A rise over 10 of 100 steps; torch cannot have one that ends after the first step.
                     rise = 0.1 if n_steps > 10 else 0.3
                     self.schedule_ = OneCycleLR(self.optimizer_, max_lr=self.lr, total_steps=n_steps, pct_start=rise)
-                self.partial_fit(rows, valid=valid, epochs=epochs, best=best)
+                self._train_from(checkpoint, rows, valid=valid, epochs=epochs, best=best)
             best_is_kept = valid is not None or self.outcome_ in ("diverged", "untrained")
             if math.isinf(best.loss):  # no epoch ended in a finite loss
                 if best_is_kept:
@@ -385,6 +457,83 @@ class Net(NeuralNet):
         return self
 
     # Steps of the above.
+
+    def _train_from(self, checkpoint, rows, best, **loop):
+        """Train from the start, or from where the checkpoint says that training came to."""
+        if checkpoint is None:
+            self.partial_fit(rows, best=best, **loop)
+            return
+        kept = checkpoint.take()
+        if kept is not None:
+            self.history_.extend(kept["history"])  # which callbacks look at when they begin
+        if kept is not None and kept["outcome"]:
+            self._take_up(kept, best)
+            self.outcome_ = kept["outcome"]
+            return
+        self.partial_fit(rows, best=best, checkpoint=checkpoint, kept=kept, **loop)
+        if self.outcome_ != "interrupted":
+            checkpoint.save(self._progress(best))
+
+    def _progress(self, best, average=None):
+        """All that training goes on from after an epoch, as arrays and plain Python."""
+        return self.get_state() | {
+            "outcome": None if self.outcome_ == "interrupted" else self.outcome_,
+            "returns": self.returns_,
+            "best": _to_arrays(best.get_state()),
+            "average": _to_arrays(average),
+            "schedules": [_numbers(schedule.state_dict()) for schedule in self._schedules()],
+            "generators": [_to_arrays(generator.get_state()) for generator in self._generators()],
+        }
+
+    def _take_up(self, kept, best):
+        """Take the weights of what `_progress` gave."""
+        try:
+            self.module_.load_state_dict(_to_tensors(kept["weights"]))
+        except RuntimeError as error:
+            raise ValueError(
+                f"The checkpoint is of another net than the one that is built now ({error}). Bring back the encoder "
+                "and the decoder that it began with, or name another folder for a new fit."
+            ) from error
+        best.set_state(_to_tensors(kept["best"]))
+        self._gradient_scale, self.returns_ = kept["gradient_scale"], kept["returns"]
+
+    def _go_on(self, kept, average):
+        """Take what decides the next steps of what `_progress` gave."""
+        optimizer = _to_tensors(kept["optimizer"])
+        by_index = {int(index): moments for index, moments in optimizer["state"].items()}
+        self.optimizer_.load_state_dict(optimizer | {"state": by_index})
+        for schedule, numbers in zip(self._schedules(), kept["schedules"], strict=True):
+            schedule.load_state_dict(numbers)
+        for generator, state in zip(self._generators(), _to_tensors(kept["generators"]), strict=True):
+            generator.set_state(state)
+        for mean, seen in zip(average or (), _to_tensors(kept["average"]) or (), strict=True):
+            mean.copy_(seen)
+
+    def _schedules(self):
+        """Torch's schedules of the rate: the one cycle, or those of callbacks."""
+        own = [] if self.schedule_ is None else [self.schedule_]
+        return own + [callback.lr_scheduler_ for _, callback in self.callbacks_ if isinstance(callback, LRScheduler)]
+
+    def _generators(self):
+        """Those that training draws from."""
+        generators = [self.iterator_train__generator]
+        if self.uses_globals:
+            generators.append(torch.default_generator)
+            if (device := torch.device(self.device)).type == "cuda":
+                index = torch.cuda.current_device() if device.index is None else device.index
+                generators.append(torch.cuda.default_generators[index])
+        return generators
+
+    def _go_back(self, best, average):
+        """Train from the best weights on, with a smaller step and no memory of the steps that diverged."""
+        self.returns_ += 1
+        self.module_.load_state_dict(best.again())
+        for mean, p in zip(average or (), self.module_.parameters(), strict=average is not None):
+            mean.copy_(p.detach())
+        self.optimizer_.state.clear()
+        for group in self.optimizer_.param_groups:  # the last two are what a one-cycle schedule goes between
+            for rate in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
+                group[rate] *= _SMALLER
 
     def _output(self, x, training):
         """What the module makes of a batch."""
@@ -472,7 +621,8 @@ class Net(NeuralNet):
         for name in ("train_loss", "valid_loss"):
             curve = [row[name] for row in self.history if name in row]
             if curve:
-                self.history.record(name + "_best", curve[-1] <= min(curve))
+                finite = filter(math.isfinite, curve)
+                self.history.record(name + "_best", curve[-1] <= min(finite, default=-math.inf))
 
     # skorch's hooks.
 
@@ -487,6 +637,7 @@ class Net(NeuralNet):
     def initialize(self):
         self._casts = {}
         self.outcome_ = "untrained"
+        self.returns_ = 0
         self.schedule_ = None
         self._gradient_scale = 1.0
         return super().initialize()
@@ -501,7 +652,7 @@ class Net(NeuralNet):
         self.optimizer_ = None
         return self
 
-    def fit_loop(self, X, y=None, epochs=None, *, valid=None, best=None, **fit_params):
+    def fit_loop(self, X, y=None, epochs=None, *, valid=None, best=None, checkpoint=None, kept=None, **fit_params):
         """Epochs over the dataset X until the budget or the patience is spent."""
         batches = self.get_iterator(X, training=True)
         valid_batches = None if valid is None else self.get_iterator(valid, training=False)
@@ -510,8 +661,14 @@ class Net(NeuralNet):
         average = [p.detach().clone() for p in self.module_.parameters()] if averaged else None
         newest = 1 / max(1, min(_LOOK_BACK, _SHARE_OF_EPOCHS * epochs))
         self.outcome_ = "interrupted"
-        with progress_bar(self.progress, epochs, best) as tick:
-            for _ in range(epochs):
+        if kept is not None:  # now that callbacks have begun, whose schedules make a step of their own
+            self._take_up(kept, best)
+            self._go_on(kept, average)
+        if checkpoint is not None:
+            checkpoint.save(self._progress(best, average), first=True)
+        done = 0 if kept is None else len(self.history)
+        with progress_bar(self.progress, epochs, best, done) as tick:
+            for epoch in range(done, epochs):
                 self.notify("on_epoch_begin", dataset_train=X, dataset_valid=valid)
                 began = time.perf_counter()
                 self.run_single_epoch(batches, True, "train", self.train_step)
@@ -525,9 +682,13 @@ class Net(NeuralNet):
                         best.offer(loss, self.module_)
                     self.notify("on_epoch_end", dataset_train=X, dataset_valid=valid)
                 tick()
-                if diverged or (best is not None and best.over):
+                if diverged and best is not None and self.returns_ < _RETURNS and epoch + 1 < epochs:
+                    self._go_back(best, average)
+                elif diverged or (best is not None and best.over):
                     self.outcome_ = "diverged" if diverged else "patience"
                     return self
+                if checkpoint is not None and checkpoint.is_due():
+                    checkpoint.save(self._progress(best, average))
         self.outcome_ = "budget"
         return self
 
@@ -587,15 +748,15 @@ class Net(NeuralNet):
 
 
 @contextmanager
-def progress_bar(title, epochs, best):
+def progress_bar(title, epochs, best, done=0):
     """A bar on stderr that shows the best loss over the start's; yields the function that moves it."""
     if title is None:
         yield lambda: None
         return
     from tqdm.auto import tqdm  # comes with skorch
 
-    start = math.nan if best is None else best.loss
-    with tqdm(total=epochs, desc=title, unit="epoch") as bar:
+    start = math.nan if best is None else best.start_loss
+    with tqdm(total=epochs, initial=done, desc=title, unit="epoch") as bar:
 
         def tick():
             if best is not None and 0 < start < math.inf:
@@ -603,6 +764,11 @@ def progress_bar(title, epochs, best):
             bar.update()
 
         yield tick
+
+
+def _numbers(state):
+    """What changes of a schedule of torch; the rest its constructor sets."""
+    return {name: value for name, value in state.items() if isinstance(value, int | float) or name == "_last_lr"}
 
 
 def _to_arrays(state):

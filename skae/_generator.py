@@ -7,9 +7,11 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import repeat
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from sklearn.base import DensityMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, gen_batches
@@ -21,7 +23,7 @@ from skae._base import MOST_SIZED, BaseNetTransformer, build_own, torch_dtype
 from skae._columns import KINDS, Column, Plan, fit_plan, library_of
 from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
-from skae._sparse import SparseRows
+from skae._streaming import FileRows, LazyRows, SparseRows, some_of
 from skae.likelihoods import (
     LIKELIHOODS,
     Categorical,
@@ -49,6 +51,7 @@ from skae.starts import (
     has_gaps,
     likelier_start,
     no_normal,
+    normal_of,
     ordered_start,
     probabilistic_pca_start,
     rank_of,
@@ -119,6 +122,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     beta : float, default=1.0
         Weight of the KL term in training. Scores always have 1.
 
+    conditional : bool, default=False
+        Whether the model is one of the rows of each class, p(x | y), with the classes that `fit` gets as ``y``: to be
+        sampled by class, see `sample`. Codes have the same prior in all classes, and tell what the class does not.
+        Needs ``ordered=False``, an integer ``n_components``, dense rows, and no ``feature_shape``.
+
     prior : {"normal", "mixture"}, default="normal"
         Density of codes. Training always has the standard normal. "mixture" then puts in its place, in scores and
         samples, a Gaussian mixture fitted to codes of training rows: of 1 to 64 components, somewhat widened, as a
@@ -174,6 +182,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     tol : float, default=1e-4
         Relative to the best loss.
 
+    checkpoint : str or path-like, default=None
+        Folder that `fit` keeps its state in, at an epoch's end if ten seconds have passed since the last time, and when
+        training ends. With the same folder, data and parameters `fit` goes on from there, to the same result; of a fit
+        that had ended it gives the result. Other data or parameters are refused. A folder is for one fit. `partial_fit`
+        has no use for it.
+
     callbacks : list of skorch callbacks, default=None
         Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule. At
         an epoch's end they see the weights that were judged; with a linear start and held-out rows training goes on
@@ -191,6 +205,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     Attributes
     ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes, sorted. Only with ``conditional=True``.
+
+    class_prior_ : ndarray of shape (n_classes,)
+        The share of each class among the training rows. Only with ``conditional=True``.
+
     n_components_ : int
         Numbers in a code; how many "auto" came to.
 
@@ -294,6 +314,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     and training brings none under 1e-4, a standard deviation of a hundredth of the column's, or under half its start if
     that is less. A code raises or lowers a variance by a factor of e^3, 20, at most.
 
+    With ``conditional=True`` encoder and decoder are given the class, as a column for each that is 0 or 1, beside the
+    row or the code [8]_; own modules, too. The linear start is that of rows less the mean of their class. A class that
+    is not given is averaged over: the density of a row is :math:`\sum_y p(y) p(x|y)`, bounded by the bounds of p(x|y),
+    which weigh the classes where its code or gaps are asked for. The linear models that have a share of the density are
+    shifted by these means as well.
+
     Where columns have a likelihood each (``likelihood`` "auto", "categorical" or a mapping), a "gaussian" column is
     first made normal by a map that rises in at most 32 straight pieces, from quantiles of the training rows to those of
     a normal, and goes on straight beyond. Densities count its slope, and so stay in X's units; at a knot the slope is
@@ -325,6 +351,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     .. [7] Mattei, P.-A. and Frellsen, J. (2019). MIWAE: deep generative modelling and imputation of incomplete data
        sets. arXiv:1812.02633
 
+    .. [8] Sohn, K., Lee, H. and Yan, X. (2015). Learning structured output representation using deep conditional
+       generative models. Advances in Neural Information Processing Systems 28.
+
     Examples
     --------
     >>> from sklearn.datasets import load_breast_cancer
@@ -350,6 +379,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         start="factor_analysis",
         ordered=False,
         beta=1.0,
+        conditional=False,
         prior="normal",
         hidden_layer_sizes="auto",
         activation="gelu",
@@ -364,6 +394,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         validation_fraction="auto",
         n_iter_no_change=20,
         tol=1e-4,
+        checkpoint=None,
         callbacks=None,
         device="auto",
         verbose=0,
@@ -375,6 +406,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self.start = start
         self.ordered = ordered
         self.beta = beta
+        self.conditional = conditional
         self.prior = prior
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -389,17 +421,21 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
 
-    def score_samples(self, X):
+    def score_samples(self, X, y=None):
         """The ELBO of each row: a lower bound of its log-density, the share of the linear models included.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            With ``conditional=True`` the classes of the rows, for their densities in these; None for their densities
+            whatever the class. Else ignored.
 
         Returns
         -------
@@ -408,13 +444,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         """
         check_is_fitted(self)
         X = self._check_rows(X)
-        n_draws = max(_SCORE_DRAWS, 2 * self.n_components_)
+        return self._densities(X, self._score_draws(), self._bound, y)
 
-        def bound(module, output, x, noise):
-            kl = gaussian_kl(output.mean, output.log_var).sum(1)
-            return (module.likelihood(output.eta, x) + self._prior_gain(output.z)).mean(0) - kl
+    def _score_draws(self):
+        return fixed_draws(max(_SCORE_DRAWS, 2 * self.n_components_), self.n_components_)
 
-        return self._densities(X, fixed_draws(n_draws, self.n_components_), bound)
+    def _bound(self, module, output, x, noise):
+        """The ELBO of each row."""
+        kl = gaussian_kl(output.mean, output.log_var).sum(1)
+        return (module.likelihood(output.eta, x) + self._prior_gain(output.z)).mean(0) - kl
 
     def score(self, X, y=None):
         """The mean ELBO of the rows, in nats a row, in units of X.
@@ -422,16 +460,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            As in `score_samples`.
 
         Returns
         -------
         float
         """
-        return float(self.score_samples(X).mean(dtype=np.float64))
+        return float(self.score_samples(X, y).mean(dtype=np.float64))
 
-    def log_likelihood(self, X, n_draws=100):
+    def log_likelihood(self, X, n_draws=100, *, y=None):
         """The importance-weighted bound of each row's log-density: tighter than the ELBO, the more draws the tighter.
 
         Parameters
@@ -439,6 +477,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         X : array-like of shape (n_samples, n_features)
         n_draws : int, default=100
             Draws a row, the same for all rows and at every call.
+        y : array-like of shape (n_samples,), default=None
+            As in `score_samples`.
 
         Returns
         -------
@@ -453,7 +493,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         def bound(module, output, x, noise):
             return self._log_weights(module, output, x, noise).logsumexp(0) - math.log(len(noise))
 
-        return self._densities(X, draws, bound)
+        return self._densities(X, draws, bound, y)
 
     def _normal_draws(self, n_draws):
         """Standard normal, the same at every call."""
@@ -492,6 +532,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         rows = self._check_rows(X)
         if isinstance(rows, SparseRows):
             raise TypeError("In sparse rows no value is missing: there is nothing to impute. Pass a dense array.")
+        rows = rows[:]
         if n_draws is None:
             return self._in_container(self._filled(rows), like=X)
         n_draws = check.check_integer("n_draws", n_draws, 1)
@@ -510,11 +551,14 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         def fill(rows):
             with no_gradients():
-                inputs, targets = self._net_rows(rows)
-                noise = draws.to(inputs)
-                output = module(inputs, noise)
-                weights = self._log_weights(module, output, targets, noise).softmax(0).cpu()
-                eta, x = output.eta.cpu(), targets.cpu()
+                etas, log_weights = [], []
+                for given, log_share in self._unknown_classes():
+                    inputs, targets = self._net_rows(rows, given)
+                    noise = draws.to(inputs)
+                    output = module(inputs, noise)
+                    log_weights.append(self._log_weights(module, output, targets, noise).cpu() + log_share)
+                    etas.append(output.eta.cpu())
+                weights, eta, x = torch.cat(log_weights).softmax(0), torch.cat(etas), targets.cpu()
                 if generator is None:
                     expected = torch.einsum("sn,snd->nd", weights, likelihood.mean_of_gaps(eta, x))
                 else:
@@ -525,21 +569,37 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         filled = X.copy()
         if not len(with_gaps):
             return filled
-        filled[with_gaps] = self._map_rows(X[with_gaps], fill, X.shape[1], width=len(draws) * X.shape[1])
+        width = len(draws) * len(self._unknown_classes()) * X.shape[1]
+        filled[with_gaps] = self._map_rows(X[with_gaps], fill, X.shape[1], width=width)
         return filled
 
-    def _net_rows(self, rows):
-        """Rows as the net sees them, and as the likelihood does."""
+    def _net_rows(self, rows, given=None):
+        """Rows as the net sees them, all beside what is given, and as the likelihood does."""
         inputs = torch.from_numpy(self._frame.to_net(rows)).to(self.net_.device)
-        return inputs, inputs if self._frame.link == "identity" else torch.tensor(rows, device=self.net_.device)
+        targets = inputs if self._frame.link == "identity" else torch.tensor(rows, device=self.net_.device)
+        if given is not None:
+            inputs = torch.cat([inputs, torch.from_numpy(given).to(inputs).expand(len(inputs), -1)], dim=1)
+        return inputs, targets
 
-    def sample(self, n_samples=1, *, noise=True, random_state=None):
+    def _beside_given(self, codes, given):
+        return np.hstack([codes, np.broadcast_to(given.astype(codes.dtype), (len(codes), given.shape[-1]))])
+
+    def _unknown_classes(self):
+        """What the net is given for each class that a row may be of, and the logarithm of the class's share."""
+        if not self._design["conditional"]:
+            return [(None, 0.0)]
+        return list(zip(np.eye(len(self.classes_)), np.log(self.class_prior_), strict=True))
+
+    def sample(self, n_samples=1, *, y=None, noise=True, random_state=None):
         """New rows.
 
         Parameters
         ----------
         n_samples : int, default=1
             How many.
+        y : label or array-like of shape (n_samples,), default=None
+            With ``conditional=True`` the class of all rows, or of each. None draws classes as often as training rows
+            had them.
         noise : bool, default=True
             Whether to draw rows from the likelihood, and their share from the linear models; if not, the decoder's
             means are returned.
@@ -556,10 +616,19 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         check.check_flag("noise", noise)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         generator = torch.Generator().manual_seed(seed)
+        if y is not None and not self._design["conditional"]:
+            raise ValueError(f"sample(y={y!r}) needs a model of each class. Fit with conditional=True and classes y.")
+        rng = np.random.RandomState(seed)
         if self.prior_ is None:
             codes = torch.randn((n_samples, self.n_components_), generator=generator, dtype=torch.float64).numpy()
         else:
-            codes = draw_codes(self.prior_, n_samples, np.random.RandomState(seed))
+            codes = draw_codes(self.prior_, n_samples, rng)
+        if self._design["conditional"]:
+            if y is None:
+                labels = rng.choice(len(self.classes_), n_samples, p=self.class_prior_)
+            else:
+                labels = check.check_labels(y, self.classes_, n_samples)
+            codes = self._beside_given(codes, np.eye(len(self.classes_))[labels])
         if not noise:
             return self._in_container(self._decode(codes))
         module = copy.deepcopy(self._model(self.net_, torch.float64)).cpu()
@@ -571,25 +640,46 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                 if defence is not None:
                     left = torch.rand(len(rows), generator=generator) < defence.share
                     normal = torch.randn(codes.shape, generator=generator, dtype=torch.float64)
+                    given = torch.from_numpy(codes[:, self.n_components_ :])[left] if module.n_given else None
                     # Theirs is no mixture, and may have fewer numbers.
-                    rows[left] = defence.draw(normal[left, : defence.loadings.shape[2]], generator)
+                    rows[left] = defence.draw(normal[left, : defence.loadings.shape[2]], generator, given)
             return self._frame.from_net(rows.numpy())
 
         return self._in_container(self._map_rows(codes, draw, len(self._frame.mean)))
 
-    def _densities(self, X, draws, bound):
-        """``bound`` of each row, given the net's output at these draws, in units of X."""
+    def _densities(self, X, draws, bound, y=None):
+        """``bound`` of each row, given the net's output at these draws, in units of X: in its class, if known."""
+        if not self._design["conditional"]:
+            return self._densities_given(X, draws, bound)
+        if y is None:
+            return np.logaddexp.reduce(self._joint_densities(X, draws, bound), axis=0)
+        labels, densities = check.check_labels(y, self.classes_, len(X)), np.empty(len(X), X.dtype)
+        for label, (given, _) in enumerate(self._unknown_classes()):
+            of_label = labels == label
+            if of_label.any():
+                densities[of_label] = self._densities_given(X[of_label], draws, bound, given)
+        return densities
+
+    def _joint_densities(self, X, draws, bound):
+        """The same of each row and each class: (n_classes, n_samples)."""
+        classes = self._unknown_classes()
+        joint = [self._densities_given(X, draws, bound, given) + log_share for given, log_share in classes]
+        return np.stack(joint, dtype=X.dtype)
+
+    def _densities_given(self, X, draws, bound, given=None):
+        """The same of rows that are all beside what is given."""
         with no_gradients():
             module = self._model(self.net_, torch_dtype(X))
         log_units = self._log_units(self._frame)
 
         def densities(rows):
             with no_gradients():
-                inputs, targets = self._net_rows(rows)
+                inputs, targets = self._net_rows(rows, given)
                 noise = draws.to(inputs)
-                densities = bound(module, module(inputs, noise), targets, noise)
+                output = module(inputs, noise)
+                densities = bound(module, output, targets, noise)
                 if module.defence is not None:
-                    densities = module.defence(densities, inputs)
+                    densities = module.defence(densities, targets, output.given)
             # Of a row so far off that the arithmetic overflows, the density is nothing.
             densities = densities.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)
             if self._plan is not None:
@@ -652,11 +742,33 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         check.check_choice("start", self.start, (*self._linear_starts, "random"))
         self._check_order()
         check.check_real("beta", self.beta)
+        check.check_flag("conditional", self.conditional)
+        if self.conditional and (self.ordered or self._chooses_size() or self.feature_shape is not None):
+            raise ValueError(
+                f"conditional=True takes ordered=False, an integer n_components and feature_shape=None, got "
+                f"ordered={self.ordered}, n_components={self.n_components!r} and feature_shape={self.feature_shape!r}."
+            )
         check.check_choice("prior", self.prior, ("normal", "mixture"))
 
     def _takes_tables(self):
         """Whether columns have a likelihood each."""
         return isinstance(self.likelihood, Mapping) or self.likelihood in ("auto", "categorical")
+
+    def _given(self, X, y):
+        """The class of each row, as columns of 0 and 1."""
+        if not self.conditional:
+            return None
+        self.classes_, labels = check.check_classes(y, len(X))
+        given = np.eye(len(self.classes_))[labels]
+        self.class_prior_ = given.mean(axis=0)
+        return given
+
+    def _check_validation_rows(self, X_val):
+        if X_val is not None and self.conditional:
+            raise ValueError(
+                "With conditional=True leave X_val out: no class of its rows is known, so rows of X are held out."
+            )
+        return super()._check_validation_rows(X_val)
 
     def _check_rows(self, X, *, reset=False, ensure_min_samples=1):
         """Rows as they come or, of a table whose columns have a likelihood each, as its plan encodes them."""
@@ -683,13 +795,31 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _in_container(self, rows, like=None):
         return super()._in_container(rows, like) if self._plan is None else self._plan.decode(rows, like)
 
-    def inverse_transform(self, X):
+    def _encode(self, X):
+        if not self._design["conditional"]:
+            return super()._encode(X)
+        joint = self._joint_densities(X, self._score_draws(), self._bound)
+        joint[:, joint.max(axis=0) == -np.inf] = 0  # of a row so far off that no class has made it
+        codes = np.zeros((len(X), self.n_components_), X.dtype)
+        for (given, _), probability in zip(self._unknown_classes(), softmax(joint, axis=0), strict=True):
+
+            def encode(rows, given=given):
+                with no_gradients():
+                    module = self._model(self.net_, torch_dtype(rows))
+                    return module.encode(self._net_rows(rows, given)[0]).numpy(force=True)
+
+            codes += probability[:, None] * self._map_rows(X, encode, self.n_components_, width=self.net_.width)
+        return codes
+
+    def inverse_transform(self, X, y=None):
         """The rows that codes stand for.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components_)
             Codes, as `transform` gives them.
+        y : label or array-like of shape (n_samples,), default=None
+            With ``conditional=True`` the class of all rows, or of each; None gives the mean over classes. Else ignored.
 
         Returns
         -------
@@ -697,7 +827,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             Rows in units of the training rows; in float32 for float32 codes, else in float64. A DataFrame where columns
             have a likelihood each and one was fitted.
         """
-        rows = super().inverse_transform(X)
+        codes = self._check_codes(X)
+        if not self._design["conditional"]:
+            rows = self._decode(codes)
+        elif y is None:
+            shares = self.class_prior_.astype(codes.dtype)
+            of_classes = (self._decode(self._beside_given(codes, given)) for given, _ in self._unknown_classes())
+            rows = sum(share * of_class for share, of_class in zip(shares, of_classes, strict=True))
+        else:
+            labels = check.check_labels(y, self.classes_, len(codes))
+            rows = self._decode(self._beside_given(codes, np.eye(len(self.classes_))[labels]))
         return rows if self._plan is None else self._plan.decode(rows)
 
     def __getstate__(self):
@@ -719,16 +858,26 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _check_sparse_values(self, X):
         check.check_sparse_counts(X, self.likelihood)
 
+    def _streams(self):
+        return not self.conditional
+
     def _takes_sparse(self):
-        return isinstance(self.likelihood, str) and self.likelihood in check.COUNTS
+        return isinstance(self.likelihood, str) and self.likelihood in check.COUNTS and not self.conditional
+
+    def _takes_pieces(self):
+        if not self.conditional:
+            return super()._takes_pieces()
+        raise AttributeError("conditional=True needs all classes at once, and partial_fit gets pieces. Call fit.")
 
     def _new_design(self):
-        return super()._new_design() | {"likelihood": copy.copy(self.likelihood), "beta": self.beta}
+        own = {"likelihood": copy.copy(self.likelihood), "beta": self.beta, "conditional": self.conditional}
+        return super()._new_design() | own
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = self.likelihood in check.COUNTS
         tags.input_tags.sparse = self._takes_sparse()
+        tags.target_tags.required = self.conditional
         return tags
 
     def _link(self):
@@ -796,31 +945,36 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         design, generator = self._design, torch.Generator().manual_seed(self._seed)
         n_components, widths, likelihood = self._width, design["hidden_layer_sizes"], self._new_likelihood(n_features)
         levels = doubling_levels(n_components) if design["ordered"] else ()
-        encoder, completion = self._encoder(n_features, 2 * n_components, generator)
+        n_given = len(self.classes_) if design["conditional"] else 0
+        encoder, completion = self._encoder(n_features + n_given, 2 * n_components, generator)
         decoder = self._coder(
-            n_components, likelihood.n_outputs, widths[::-1], design["decoder"], generator, "decoder", levels
+            n_components + n_given, likelihood.n_outputs, widths[::-1], design["decoder"], generator, "decoder", levels
         )
         exact = design["start"] != "random" and design["likelihood"] == "gaussian" and design["beta"] == 1
         n_refinements = _REFINEMENTS if exact else 0
-        defences = [Defence(2, n_features, size) for size in levels or [n_components]] if exact else None
+        defences = [Defence(2, n_features, size, n_given) for size in levels or [n_components]] if exact else None
         if levels:
             likelihoods = [self._new_likelihood(n_features) for _ in range(n_components)]
             return OrderedVAE(encoder, decoder, levels, likelihoods, completion, n_refinements, defences)
         draws = self._evaluation_draws(torch.device("cpu"))
         defence = defences[0] if defences else None
-        return VAE(encoder, decoder, likelihood, completion, draws, n_refinements, defence)
+        return VAE(encoder, decoder, likelihood, completion, draws, n_refinements, defence, n_given)
 
     def _start(self, module, frame, standardised, random_state):
         """Set the start's weights; codes have no unit but the prior's; and what would fill gaps is returned."""
         n_components, ordered = self._width, self._design["ordered"]
         sizes = range(1, n_components + 1) if ordered else [n_components]
         models = [module.at(size) if ordered else module for size in sizes]
+        inputs, n_given = standardised, standardised.shape[1] - len(frame.mean)
+        if n_given:
+            standardised, class_means = _less_class_means(inputs, n_given)
         varies, variance = torch.from_numpy(frame.spread > 0), np.where(frame.spread > 0, frame.spread**2, 1)
         for model in models:
             model.likelihood.varies.copy_(varies)
         if self._design["start"] == "random":
             self._start_noise(module, frame, variance, variance)
-            return np.ones(n_components), no_normal(frame)
+            filling = no_normal(frame) if not n_given else normal_of(inputs, 0, random_state)
+            return np.ones(n_components + n_given), filling
         linear_model = self._linear_model(frame, standardised, random_state)
         rank = rank_of(standardised)
         leading = [linear_model.leading(size, rank) if ordered else linear_model for size in sizes]
@@ -828,9 +982,13 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             self._start_noise(model, frame, start.noise, variance)
         weight, posterior_variance = (torch.from_numpy(part) for part in linear_model.posterior())
         bias = torch.cat([torch.zeros(n_components, dtype=torch.float64), posterior_variance.log()])
-        ones = torch.ones(standardised.shape[1])
-        self._start_encoder(module, torch.cat([weight, torch.zeros_like(weight)]), bias, standardised, ones, 1.0)
-        loadings = torch.from_numpy(linear_model.loadings)
+        loadings, filling = torch.from_numpy(linear_model.loadings), linear_model.normal()
+        if n_given:  # a class adds its mean to rows, and codes are of what is left of them
+            weight = torch.cat([weight, -weight @ torch.from_numpy(class_means.T)], dim=1)
+            loadings = torch.cat([loadings, torch.from_numpy(class_means.T)], dim=1)
+            filling = normal_of(inputs, n_components, random_state)
+        ones = torch.ones(inputs.shape[1])
+        self._start_encoder(module, torch.cat([weight, torch.zeros_like(weight)]), bias, inputs, ones, 1.0)
         if ordered:
             loadings = torch.zeros(len(module.levels), *loadings.shape, dtype=torch.float64)
             for of_level, level in zip(loadings, module.levels, strict=True):
@@ -845,8 +1003,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             loadings = nn.functional.pad(scale[:, None] * loadings, (0, 0, 0, n_further))
             module.decoder.start_at(loadings, nn.functional.pad(centre, (0, n_further)))
         if self.max_iter:
-            self._start_defences(module, linear_model, standardised, random_state)
-        return np.ones(n_components), linear_model.normal()
+            shift = torch.from_numpy(class_means) if n_given else None
+            self._start_defences(module, linear_model, standardised, random_state, shift)
+        return np.ones(n_components + n_given), filling
 
     def _linear_model(self, frame, standardised, random_state):
         """What the net starts at; with components in order one whose leading components are such a model too."""
@@ -857,7 +1016,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             return ordered_start(standardised, self._width, _NOISE_FLOOR, random_state)
         return likelier_start(*data) if self.max_iter else factor_analysis_start(*data)
 
-    def _start_defences(self, module, linear_model, standardised, random_state):
+    def _start_defences(self, module, linear_model, standardised, random_state, shift):
         """Let defences take the start and probabilistic PCA, of as many components as they have."""
         defences = [part for part in module.modules() if isinstance(part, Defence)]
         if not defences:
@@ -870,7 +1029,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             size = defence.loadings.shape[2]
             models = [model if size == self._width else model.leading(size, rank) for model in (linear_model, pca)]
             loadings, noise = (torch.from_numpy(np.stack(parts)) for parts in zip(*models, strict=True))
-            defence.start_at(loadings, noise, varies)
+            defence.start_at(loadings, noise, varies, shift)
 
     def _start_noise(self, model, frame, noise, variance):
         """Let a likelihood that learns a noise begin at this, and training keep a Gaussian's from vanishing."""
@@ -889,12 +1048,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                     scale = np.broadcast_to(frame.scale, noise.shape)[of_part]
                     part.start_at(torch.from_numpy(noise[of_part] * np.square(scale)))
 
-    def _initialize(self, X, X_val=None):
+    def _initialize(self, X, X_val=None, given=None):
         """As ever; and the sums of rows, for a likelihood that is given these."""
-        frame, net, code_scale, standardised = super()._initialize(X, X_val)
+        frame, net, code_scale, standardised = super()._initialize(X, X_val, given)
         for part in net.module_.modules():
             if isinstance(part, Multinomial):
-                sums = X.sums() if isinstance(X, SparseRows) else np.nansum(X, axis=1)
+                sums = X.sums() if isinstance(X, LazyRows) else np.nansum(X, axis=1)
                 sums = np.quantile(sums, np.linspace(0, 1, part.N_SUMS), method="nearest")
                 part.start_at(torch.from_numpy(sums))
         return frame, net, code_scale, standardised
@@ -918,16 +1077,22 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         """
         if self._design["likelihood"] != "gaussian" or self._design["start"] == "random":
             return super()._hold_out(net, standardised, n_held_out, rng)
+        if isinstance(standardised, FileRows):  # of a sample; any rows, if it would not do
+            if n_held_out > standardised.at_once():
+                return super()._hold_out(net, standardised, n_held_out, rng)
+            rows = np.sort(some_of(len(standardised), standardised.at_once(), rng))
+            return rows[self._hold_out(net, standardised[rows], n_held_out, rng)]
         module = net.module_.at(self._width) if self._design["ordered"] else net.module_
         misfit = np.empty(len(standardised))
         with torch.no_grad():
             (to_code, code), (to_row, row) = module.encoder.linear_map(), module.decoder.linear_map()
-            to_code = to_code[:, : standardised.shape[1]]
+            to_code = to_code[:, : standardised.shape[1]]  # less the mask's
         for rows in gen_batches(len(standardised), evaluation_batch(standardised.shape[1])):
             x = torch.from_numpy(standardised[rows]).to(net.device, torch.float64)
             with torch.no_grad():
                 z = (module.completion.fill(x) @ to_code.T + code)[:, : self._width]
-                misfit[rows] = (z.square().sum(1) / 2 - module.likelihood(z @ to_row.T + row, x)).numpy(force=True)
+                eta, x = module.beside_given(z, x) @ to_row.T + row, x[:, : len(module.likelihood.varies)]
+                misfit[rows] = (z.square().sum(1) / 2 - module.likelihood(eta, x)).numpy(force=True)
         order = rng.permutation(len(misfit))  # chance decides among equals
         order = order[np.argsort(misfit[order], kind="stable")]
         return np.array([rng.choice(group) for group in np.array_split(order, n_held_out)])
@@ -942,7 +1107,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _bounds_by_size(self, net, rows):
         """Bounds of 1,000 of these rows at most, cut to each size, with the encoder's own q: (n_rows, n_sizes)."""
-        drawn = np.random.RandomState(self._seed).permutation(len(rows))[:MOST_SIZED]
+        drawn = some_of(len(rows), MOST_SIZED, np.random.RandomState(self._seed))
         inputs, targets = (part.double() for part in rows[torch.from_numpy(drawn).to(net.device)])
         at_once, bounds = evaluation_batch(net.width), []
         for size in range(1, self._width + 1):
@@ -968,7 +1133,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self._codes = None
         if self._design["ordered"]:  # `truncate` asks for them
             drawn = self._drawn_inputs(net, rows)
-            self._codes = torch.cat(list(self._guesses(net, drawn)), dim=1).numpy(force=True)
+            self._codes = torch.cat([guess for guess, _ in self._guesses(net, drawn)], dim=1).numpy(force=True)
 
     def _drawn_inputs(self, net, rows):
         """Batches of 5,000 of these rows at most."""
@@ -976,22 +1141,22 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         return rows[drawn.to(net.device)][0].split(evaluation_batch(net.width))
 
     def _guesses(self, net, batches):
-        """Means and log-variances of the encoder's q of each batch: (2, n, n_components of the net)."""
+        """Means and log-variances of the encoder's q of each batch, (2, n, n_components of the net); and the batch."""
         module = net.inference_module(torch.float64)
         for x in batches:
             with torch.no_grad():
-                yield torch.stack(module.guess(x.double()))
+                yield torch.stack(module.guess(x.double())), x.double()
 
     def _describe_codes(self, net, guesses):
         """Say, of these q, how far they are from the prior, and what noise is at their means."""
         model, n, kl, noise = self._model(net, torch.float64), 0, 0.0, 0.0
-        for guess in guesses:
+        for guess, x in guesses:
             with torch.no_grad():
                 q = Posterior(*guess)
                 q = model.leading(q) if self._design["ordered"] else q
                 n, kl = n + len(q.mean), kl + gaussian_kl(*q).sum(0)
                 if self._design["likelihood"] == "gaussian":
-                    noise = noise + model.likelihood.variance(model.decode(q.mean)).sum(0)
+                    noise = noise + model.likelihood.variance(model.decode(model.beside_given(q.mean, x))).sum(0)
         self.kl_per_component_ = (kl / n).numpy(force=True)
         self.active_components_ = self.kl_per_component_ > _ACTIVE
         if self._design["likelihood"] == "gaussian":
@@ -1005,7 +1170,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _keep_leading(self, n_components):
         net, codes = self.net_, torch.from_numpy(self._codes).to(self.net_.device)
-        self._describe_codes(net, codes.split(evaluation_batch(net.width), dim=1))
+        self._describe_codes(net, zip(codes.split(evaluation_batch(net.width), dim=1), repeat(None)))
         if self.prior_ is not None:
             with torch.no_grad():
                 q = self._model(net, torch.float64).leading(Posterior(*codes))
@@ -1026,3 +1191,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             ConvergenceWarning,
             stacklevel=3,
         )
+
+
+def _less_class_means(inputs, n_classes):
+    """Rows less the mean of their class, the last columns of the inputs being classes; and these means."""
+    rows, given = np.split(inputs, [inputs.shape[1] - n_classes], axis=1)
+    given = given.astype(np.float64)
+    means = (given.T @ rows) / given.sum(axis=0)[:, None]
+    return (rows - given @ means).astype(rows.dtype), means

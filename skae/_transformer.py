@@ -14,6 +14,7 @@ from skae import _validation as check
 from skae._base import MOST_SIZED, BaseNetTransformer, build_own
 from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
+from skae._streaming import blocks, some_of
 from skae.losses import LOSSES, ReconstructionObjective
 from skae.nn import Autoencoder, Gated, OrderedAutoencoder, doubling_levels
 from skae.starts import leading, no_normal, pca_start
@@ -120,6 +121,12 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     tol : float, default=1e-4
         Relative to the best loss.
+
+    checkpoint : str or path-like, default=None
+        Folder that `fit` keeps its state in, at an epoch's end if ten seconds have passed since the last time, and when
+        training ends. With the same folder, data and parameters `fit` goes on from there, to the same result; of a fit
+        that had ended it gives the result. Other data or parameters are refused. A folder is for one fit. `partial_fit`
+        has no use for it.
 
     callbacks : list of skorch callbacks, default=None
         Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule.
@@ -264,6 +271,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         validation_fraction="auto",
         n_iter_no_change=20,
         tol=1e-4,
+        checkpoint=None,
         callbacks=None,
         device="auto",
         verbose=0,
@@ -288,6 +296,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.checkpoint = checkpoint
         self.callbacks = callbacks
         self.device = device
         self.verbose = verbose
@@ -307,7 +316,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         """
         check_is_fitted(self)
         X = self._check_rows(X)
-        return (-self._squared_errors(X) / (~np.isnan(X)).sum(axis=1)).astype(X.dtype)
+        observed = self._map_rows(X, lambda rows: (~np.isnan(rows)).sum(axis=1, keepdims=True), 1, np.int64)[:, 0]
+        return (-self._squared_errors(X) / observed).astype(X.dtype)
 
     def score(self, X, y=None):
         """R^2 of the reconstruction over all entries, against the training mean.
@@ -328,7 +338,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         check_is_fitted(self)
         X = self._check_rows(X)
         unexplained = self._squared_errors(X).sum()
-        total = np.nansum(np.square(X - self.mean_, dtype=np.float64))
+        total = sum(np.nansum(np.square(X[rows] - self.mean_, dtype=np.float64)) for rows in blocks(X))
         if total == 0:
             return float(unexplained == 0)
         return float(1 - unexplained / total)
@@ -358,7 +368,7 @@ class AutoencoderTransformer(BaseNetTransformer):
             The rows, what was observed as it was; a DataFrame of the library of the one that was fitted.
         """
         check_is_fitted(self)
-        rows = self._check_rows(X)
+        rows = self._check_rows(X)[:]
         return self._in_container(np.where(np.isnan(rows), self._decode(self._encode(rows)), rows), like=X)
 
     def sample(self, n_samples=1, *, random_state=None):
@@ -481,7 +491,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         varies = torch.from_numpy(~self._frame.constant).to(net.device)
         mean = 0.0 if self._frame.link == "identity" else torch.from_numpy(self._frame.mean).to(net.device)
         errors, total = np.zeros(self._width), 0.0
-        drawn = np.random.RandomState(self._seed).permutation(len(rows))[:MOST_SIZED]
+        drawn = some_of(len(rows), MOST_SIZED, np.random.RandomState(self._seed))
         inputs, targets = rows[torch.from_numpy(drawn).to(net.device)]
         rows_at_once = evaluation_batch(net.width)
         for x, target in zip(inputs.split(rows_at_once), targets.split(rows_at_once), strict=True):
@@ -568,7 +578,7 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def _store(self, net, frame, code_scale, rows, best=None, held_out=None):
         super()._store(net, frame, code_scale, rows, best, held_out)
-        drawn = np.random.RandomState(self._seed).permutation(len(rows))[:MOST_CODES]
+        drawn = some_of(len(rows), MOST_CODES, np.random.RandomState(self._seed))
         self._code_rows = rows[torch.from_numpy(drawn).to(net.device)][0]
         self._codes = self._code_density = None
 

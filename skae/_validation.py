@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from numbers import Integral, Real
 
 import numpy as np
+from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import type_of_target
+
+from skae._streaming import blocks
 
 FLOATS = [np.float64, np.float32]
 
@@ -121,6 +126,13 @@ def check_callbacks(value):
             )
 
 
+def check_folder(name, value):
+    """None or a path."""
+    if not (value is None or isinstance(value, str | os.PathLike)):
+        raise TypeError(f"{name}={value!r} must be None or a folder, as a str or a pathlib.Path.")
+    return value
+
+
 def check_sparse_counts(X, value):
     """Counts in a CSR matrix, where one that is not there is zero and none is missing."""
     if np.isnan(X.data).any():
@@ -132,10 +144,13 @@ def check_sparse_counts(X, value):
 
 def check_gaps(X, names=None):
     """Rows and columns of which something is observed."""
-    missing = np.isnan(X)
+    columns, rows = np.ones(X.shape[1], dtype=bool), []
+    for block in blocks(X):
+        missing = np.isnan(X[block])
+        columns &= missing.all(axis=0)
+        rows.append(block.start + np.flatnonzero(missing.all(axis=1)))
     ways_out = {"column": "Drop such columns, or fit on rows that have some.", "row": "Drop such rows before fitting."}
-    for axis, (kind, way_out) in enumerate(ways_out.items()):
-        empty = np.flatnonzero(missing.all(axis=axis))
+    for (kind, way_out), empty in zip(ways_out.items(), (np.flatnonzero(columns), np.concatenate(rows)), strict=True):
         if len(empty):
             name = f" ({names[empty[0]]!r})" if names is not None and kind == "column" else ""
             others = f", as in {len(empty) - 1} others," if len(empty) > 1 else ""
@@ -178,6 +193,39 @@ def check_range(X, parameter, value):
             f"{parameter}={value!r} needs values of at least 0, but X has {low:g}: Negative values in data passed to X."
             f" Use {otherwise}."
         )
+
+
+def check_classes(y, n_samples):
+    """The classes of training rows, sorted, and the index of each row's."""
+    if y is None:
+        raise ValueError(
+            "conditional=True requires y to be passed, but the target y is None: pass the class of each row."
+        )
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(np.empty(n_samples), y)
+    assert_all_finite(y, input_name="y")
+    if len(y) and type_of_target(y, input_name="y") not in ("binary", "multiclass"):
+        raise ValueError(
+            f"Unknown label type: conditional=True needs classes in y, but y has numbers that are not whole, such as "
+            f"{y[np.argmax(np.floor(y) != y)]:g}. Cut it into intervals, for example with "
+            "sklearn.preprocessing.KBinsDiscretizer, or make it a column of X."
+        )
+    return np.unique(y, return_inverse=True)
+
+
+def check_labels(y, classes, n_samples):
+    """The index in ``classes`` of each of n_samples labels, or of one for all."""
+    labels = np.asarray(y)
+    if labels.ndim and labels.shape != (n_samples,):
+        raise ValueError(f"y has shape {labels.shape}, but must be one class or have one for each of {n_samples} rows.")
+    labels = np.atleast_1d(labels)
+    unknown = ~np.isin(labels, classes)
+    if unknown.any():
+        raise ValueError(
+            f"y has {labels[unknown][0].item()!r}, which is not among the classes of the training rows. These are "
+            f"{', '.join(repr(label) for label in classes.tolist())}."
+        )
+    return np.broadcast_to(np.searchsorted(classes, labels), n_samples)
 
 
 def check_code_width(estimator, n_columns, n_components):

@@ -354,29 +354,33 @@ class Defence(nn.Module):
     .. math:: \log p_m(x) = -\tfrac12 \Big( \sum_j \frac{(x - W \hat z)_j^2}{\psi_j} + \sum_k \hat z_k^2
         + \sum_j \log (2 \pi \psi_j) - \sum_k \log V_{kk} \Big)
 
-    Until `start_at` the share is zero.
+    Until `start_at` the share is zero. What is given, of ``n_given`` columns, shifts rows by a linear map.
 
     Shape
     -----
-    bound: (n,), x: (n, n_features) -> (n,); draw: z (n, n_components) -> (n, n_features).
+    bound: (n,), x: (n, n_features), given: (n, n_given) -> (n,); draw: z (n, n_components), given -> (n, n_features).
     """
 
     loadings: Tensor
+    shift: Tensor
     noise: Tensor
     varies: Tensor
     share: Tensor
 
-    def __init__(self, n_models: int, n_features: int, n_components: int) -> None:
+    def __init__(self, n_models: int, n_features: int, n_components: int, n_given: int = 0) -> None:
         super().__init__()
         self.register_buffer("loadings", torch.zeros(n_models, n_features, n_components))
+        self.register_buffer("shift", torch.zeros(n_given, n_features))
         self.register_buffer("noise", torch.ones(n_models, n_features))
         self.register_buffer("varies", torch.ones(n_features))
         self.register_buffer("share", torch.zeros(()))
 
     @torch.no_grad()
-    def start_at(self, loadings: Tensor, noise: Tensor, varies: Tensor) -> None:
+    def start_at(self, loadings: Tensor, noise: Tensor, varies: Tensor, shift: Tensor | None = None) -> None:
         """Take these models, without a share as yet."""
         self.loadings.copy_(loadings)
+        if shift is not None:
+            self.shift.copy_(shift)
         self.noise.copy_(noise)
         self.varies.copy_(varies)
         self.share.zero_()
@@ -397,17 +401,18 @@ class Defence(nn.Module):
         twice = (entries * counted).sum(2) + z.square().sum(2) + log_precision
         return (-0.5 * twice).logsumexp(0) - math.log(len(self.loadings))
 
-    def forward(self, bound: Tensor, x: Tensor) -> Tensor:
+    def forward(self, bound: Tensor, x: Tensor, given: Tensor | None = None) -> Tensor:
+        x = x if given is None else x - given @ self.shift
         return torch.logaddexp(torch.log1p(-self.share) + bound, self.share.log() + self.log_prob(x))
 
-    def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, z: Tensor, generator: torch.Generator, given: Tensor | None = None) -> Tensor:
         """A row of the linear models for each code."""
         model = torch.randint(len(self.loadings), (len(z),), generator=generator)
         noise = torch.randn((len(z), len(self.varies)), generator=generator, dtype=z.dtype)
         rows = self.noise[model].sqrt() * noise
         for m, loadings in enumerate(self.loadings):
             rows[model == m] += z[model == m] @ loadings.T
-        return rows
+        return rows if given is None else rows + given @ self.shift
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {

@@ -163,7 +163,7 @@ class NegativeELBO(nn.Module):
         kl = gaussian_kl(output.mean, output.log_var).sum(1)
         bound = log_likelihood - self.beta * kl
         if self.defence is not None and not self.training:
-            bound = self.defence(bound, x)
+            bound = self.defence(bound, x, output.given)
         return bound
 
     def forward(self, output: VAEOutput, x: Tensor) -> Tensor:
@@ -188,6 +188,6 @@ class NestedNegativeELBO(nn.Module):
         self.objectives = nn.ModuleList(objectives)
 
     def forward(self, outputs: Sequence[Tensor], x: Tensor) -> Tensor:
-        n_parts = len(VAEOutput._fields)
+        n_parts = len(VAEOutput._fields) - 1  # nothing is given
         each = [VAEOutput(*outputs[i : i + n_parts]) for i in range(0, len(outputs), n_parts)]
         return torch.stack([self.objectives[output.mean.shape[1] - 1](output, x) for output in each]).mean()

@@ -787,12 +787,16 @@ def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
 
 
 class VAEOutput(NamedTuple):
-    """``mean`` and ``log_var`` of the posterior, and draws ``z`` (n_draws, n, n_components) with their ``eta``."""
+    """``mean`` and ``log_var`` of the posterior, and draws ``z`` (n_draws, n, n_components) with their ``eta``.
+
+    ``given`` (n, n_given) is what the model is conditional on, or None.
+    """
 
     mean: Tensor
     log_var: Tensor
     z: Tensor
     eta: Tensor
+    given: Tensor | None = None
 
 
 class VAE(nn.Module):
@@ -805,9 +809,9 @@ class VAE(nn.Module):
     Parameters
     ----------
     encoder : nn.Module
-        n_features to 2 n_components columns: means, then log-variances.
+        n_features and n_given to 2 n_components columns: means, then log-variances.
     decoder : nn.Module
-        n_components to n_features columns.
+        n_components and n_given to n_features columns.
     likelihood : nn.Module
     completion : Completion
     draws : Tensor of shape (n_draws, 1, n_components) or None, default=None
@@ -816,10 +820,15 @@ class VAE(nn.Module):
         How many steps. The likelihood must be one of the encoder's own inputs, not of rows before a link.
     defence : nn.Module or None, default=None
         (bound, row) -> bound of the whole model, which leaves a share of its density to others; held, not called here.
+    n_given : int, default=0
+        How many last columns of x the model is conditional on, p(x | z, y): they reach the encoder with the row and the
+        decoder beside a code (Sohn, Lee and Yan 2015, "Learning structured output representation using deep conditional
+        generative models").
 
     Shape
     -----
-    encode: (n, n_features) -> (n, n_components), the posterior mean; decode: back.
+    encode: (n, n_features + n_given) -> (n, n_components), the posterior mean; decode: (n, n_components + n_given) ->
+    (n, n_features).
     """
 
     def __init__(
@@ -831,6 +840,7 @@ class VAE(nn.Module):
         draws: Tensor | None = None,
         n_refinements: int = 0,
         defence: nn.Module | None = None,
+        n_given: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -840,6 +850,7 @@ class VAE(nn.Module):
         self.defence = defence
         self.draws = torch.empty(0) if draws is None else draws  # no buffer: training's float32 would round it
         self.n_refinements = n_refinements
+        self.n_given = n_given
 
     def guess(self, x: Tensor) -> Posterior:
         """The encoder's own q."""
@@ -850,11 +861,11 @@ class VAE(nn.Module):
         if self.training or not self.n_refinements:
             return q
 
-        draws = self.draws.to(x)
+        draws, rows = self.draws.to(x), x[:, : x.shape[1] - self.n_given]
 
         def cost(mean: Tensor, log_var: Tensor) -> Tensor:
-            eta = self._decode_draws(mean + (log_var / 2).exp() * draws)
-            return gaussian_kl(mean, log_var).sum(1) - self.likelihood(eta, x).mean(0)
+            eta = self._decode_draws(self.beside_given(mean + (log_var / 2).exp() * draws, x))
+            return gaussian_kl(mean, log_var).sum(1) - self.likelihood(eta, rows).mean(0)
 
         def natural(q: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:
             return [-q[1].exp() * gradients[0], (-2 * gradients[1]).clamp(-1, 1)]
@@ -876,7 +887,14 @@ class VAE(nn.Module):
         """With ``noise`` (n_draws, n or 1, n_components) of standard normal draws."""
         q = self.posterior(x)
         z = q.mean + (q.log_var / 2).exp() * noise
-        return VAEOutput(q.mean, q.log_var, z, self._decode_draws(z))
+        given = x[:, -self.n_given :] if self.n_given else None
+        return VAEOutput(q.mean, q.log_var, z, self._decode_draws(self.beside_given(z, x)), given)
+
+    def beside_given(self, z: Tensor, x: Tensor) -> Tensor:
+        """Codes (..., n, n_components) with the columns of x that the model is conditional on."""
+        if not self.n_given:
+            return z
+        return torch.cat([z, x[:, -self.n_given :].expand(*z.shape[:-1], -1)], dim=-1)
 
     def _decode_draws(self, z: Tensor) -> Tensor:
         return self.decode(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
@@ -988,7 +1006,7 @@ class OrderedVAE(Levels):
         With ``noise`` (n_draws, n or 1, n_components), one draw in training. In eval mode a level has draws of its own
         in place of more.
         """
-        return tuple(part for output in reversed(self._of_levels(x, noise)) for part in output)
+        return tuple(part for output in reversed(self._of_levels(x, noise)) for part in output[:4])
 
     def _of_levels(self, x: Tensor, noise: Tensor) -> list[VAEOutput]:
         if not self.training:

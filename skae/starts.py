@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold
 from sklearn.utils import gen_batches
 
-from skae._sparse import SparseRows
+from skae._streaming import LazyRows, blocks
 
 # How far data are shrunk inside their range before a link with infinite ends: 0 and 1 become +-2.9 under logit.
 _SHRINKAGE = 0.1
@@ -207,9 +207,9 @@ def _moments(X, function=None):
 
 
 def has_gaps(X):
-    """Whether any entry is nan: missing. Sparse rows have none."""
-    if isinstance(X, SparseRows):
-        return False
+    """Whether any entry is nan: missing."""
+    if isinstance(X, LazyRows):
+        return X.has_gaps
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isnan(X.sum())) and bool(np.isnan(X).any())
 
@@ -218,8 +218,13 @@ def _first_observed(X):
     """Of each column the first entry that is not missing, and how many are not."""
     if not has_gaps(X):
         return X[0], np.full(X.shape[1], len(X))
-    observed = ~np.isnan(X)
-    return X[observed.argmax(axis=0), np.arange(X.shape[1])], observed.sum(axis=0)
+    first, n_observed = np.full(X.shape[1], np.nan, dtype=X.dtype), 0
+    for rows in blocks(X):
+        block = X[rows]
+        observed = ~np.isnan(block)
+        found = block[observed.argmax(axis=0), np.arange(X.shape[1])]
+        first, n_observed = np.where(np.isnan(first), found, first), n_observed + observed.sum(axis=0)
+    return first, n_observed
 
 
 def _shifted(X, first, shift, n_observed, function):
@@ -431,6 +436,15 @@ def no_normal(frame):
     """What fills gaps with the mean."""
     n_features = len(frame.mean)
     return Normal(frame.mean if frame.raw else np.zeros(n_features), np.zeros((n_features, 1)), np.ones(n_features))
+
+
+def normal_of(X, n_components, random_state):
+    """Probabilistic PCA of rows without gaps, as what fills those of others; with their means if 0 components."""
+    location = X.mean(axis=0, dtype=np.float64)
+    if not n_components:
+        return Normal(location, np.zeros((len(location), 1)), np.ones(len(location)))
+    model = probabilistic_pca_start(X - location, np.ones(len(location)), n_components, random_state)
+    return model.normal()._replace(location=location)
 
 
 def n_filling(n_components, n_features):

@@ -109,6 +109,7 @@ CONFIGURATIONS = [
     quick_vae(n_components=3, alpha=0.01),
     quick_vae(n_components=3, ordered=True),
     quick_vae(n_components="auto"),
+    quick_vae(conditional=True),
     quick_vae(early_stopping=False, batch_size=4),
     ImageVAE(max_iter=5),
 ]

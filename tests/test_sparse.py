@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.utils import get_tags
 
 from skae import VAEGenerator
-from skae._sparse import SparseRows
+from skae._streaming import SparseRows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 COUNTS = ["poisson", "negative_binomial", "multinomial"]

@@ -1,0 +1,221 @@
+"""Does skae keep what it promises where something could go wrong?
+
+``memory``: a file larger than memory may be, as a `numpy.memmap`. How much memory of its own does a fit take beyond the
+libraries, what do rows a second come to beside the same rows in memory, and is what `partial_fit` learns of chunks as
+good as what `fit` learns in as many passes?
+
+Prints the figures and writes them to benchmarks/results, JSON and Markdown. ``--only`` measures some sections anew and
+keeps the others' results; ``--quick`` only shows that everything runs: small files, few passes, nothing written.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import json
+import platform
+import tempfile
+import threading
+import time
+import warnings
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from quality import RESULTS, stamp
+from speed import bar_and_verdict, figure, python, shown
+from tables import fashion_mnist, listed
+
+import skae
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
+
+ESTIMATORS = ("AutoencoderTransformer", "VAEGenerator")
+SMAPS = Path("/proc/self/smaps_rollup")
+COLUMNS = 784
+CHUNKED = (("modeldata", "leaf_id_flavia"), ("modeldata", "cells"), ("modeldata", "Chicago"))
+
+
+def in_child(name, *arguments):
+    """What a function of this script returns in a process of its own, with one thread."""
+    return python(f"import json, reliability; print(json.dumps(reliability.{name}(*{arguments!r})))", threads=1)
+
+
+# Memory.
+
+
+def made_file(path, n_rows):
+    """Rows of rank 10 and noise in float32, sorted along their first code, in a file."""
+    rng = np.random.default_rng(0)
+    directions = rng.standard_normal((10, COLUMNS), dtype=np.float32)
+    rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n_rows, COLUMNS))
+    for start in range(0, n_rows, 10_000):
+        codes = rng.standard_normal((min(10_000, n_rows - start), 10), dtype=np.float32)
+        codes[:, 0] = 4 * np.arange(start, start + len(codes)) / n_rows - 2
+        noise = rng.standard_normal((len(codes), COLUMNS), dtype=np.float32)
+        rows[start : start + len(codes)] = np.tanh(codes) @ directions + 0.3 * noise
+    rows.flush()
+
+
+def private():
+    """Bytes that are this process's alone and in no file, and those with pages of files that it has mapped."""
+    sizes = dict.fromkeys(("Anonymous", "Swap", "Private_Clean", "Private_Dirty"), 0)
+    for line in SMAPS.read_text().splitlines()[1:]:
+        name, size = line.split(":")
+        if name in sizes:
+            sizes[name] = 1024 * int(size.split()[0])
+    return sizes["Anonymous"] + sizes["Swap"], sizes["Private_Clean"] + sizes["Private_Dirty"] + sizes["Swap"]
+
+
+def memory_of_a_fit(estimator, path):
+    """What a fit of the file adds at its peak to these two, with what it adds after a fit of a few rows."""
+    X = np.load(path, mmap_mode="r")
+    fit = partial(getattr(skae, estimator), 16, batch_size=1024, max_iter=1, random_state=0)
+    fit().fit(np.array(X[:500]))  # imports, and what torch keeps
+    before, peak, done = private(), [0, 0], threading.Event()
+
+    def watch():
+        while not done.wait(0.02):
+            peak[:] = map(max, peak, private())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.perf_counter()
+    try:
+        fit().fit(X)
+    finally:
+        done.set()
+        watcher.join()
+    return [most - at_first for most, at_first in zip(peak, before, strict=True)], time.perf_counter() - began
+
+
+def epochs(estimator, rows):
+    """Rows a second of training and validation, and of the fit in all."""
+    began = time.perf_counter()
+    model = getattr(skae, estimator)(16, batch_size=1024, max_iter=2, random_state=0).fit(rows)
+    took = time.perf_counter() - began
+    n_trained = 2 * (len(rows) - 1000)
+    return n_trained / sum(row["dur"] for row in model.net_.history), n_trained / took
+
+
+def rows_a_second(estimator, path, rounds):
+    """Of the fit of a file and of the array that it holds, in turns: ratios, of epochs and of all."""
+    mapped = np.load(path, mmap_mode="r")
+    found = np.array([[epochs(estimator, rows) for rows in (mapped, np.array(mapped))] for _ in range(1 + rounds)])
+    ratios = found[-max(1, rounds) :]
+    ratios = ratios[:, 0] / ratios[:, 1]
+    return ratios[:, 0].tolist(), ratios[:, 1].tolist(), float(np.median(found[:, 0, 0]))
+
+
+def chunks_and_all(estimator, train, test, n_components, n_passes, n_chunks):
+    """What `partial_fit` of chunks reaches on new rows, and `fit` in as many passes."""
+    make = partial(estimator, n_components, random_state=0)
+    whole, pieces = make(max_iter=n_passes).fit(train), make()
+    for _ in range(n_passes):
+        for chunk in np.array_split(train, n_chunks):
+            pieces.partial_fit(chunk)
+    if estimator is VAEGenerator:
+        return pieces.score(test), whole.score(test)
+    return reconstruction_error(pieces, test), reconstruction_error(whole, test)
+
+
+def memory(quick=False):
+    """What fits of files take, and what chunks teach."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, small = Path(folder) / "large.npy", Path(folder) / "small.npy"
+        if SMAPS.exists():
+            n_rows = 2**26 // (4 * COLUMNS) if quick else 2**32 // (4 * COLUMNS)
+            made_file(path, n_rows)
+            case = f"{path.stat().st_size / 1e9:.2f} GB, {n_rows:,} rows, one epoch in batches of 1,024"
+            for estimator in ESTIMATORS:
+                (own, mapped), seconds = in_child("memory_of_a_fit", estimator, str(path))
+                name = f"{estimator}, {case}"
+                yield figure(name, "private memory beyond the libraries", own / 1e6, at_most=600, unit="MB")
+                yield figure(name, "the same with mapped pages of the file", mapped / 1e6, unit="MB")
+                yield figure(name, "the fit", seconds, unit="s")
+            path.unlink()
+        n_rows = 2000 if quick else 60_000
+        made_file(small, n_rows)
+        for estimator in ESTIMATORS:
+            of_epochs, of_all, speed = in_child("rows_a_second", estimator, str(small), 0 if quick else 2)
+            name = f"{estimator}, {n_rows:,} rows of {COLUMNS} columns, two epochs in batches of 1,024"
+            yield figure(name, "streamed, an epoch", speed, unit="rows a second")
+            yield figure(name, "rows a second, streamed over in memory", of_epochs, at_least=0.5)
+            yield figure(name, "of the whole fit", of_all, at_least=0.5)
+    yield from chunks(quick)
+
+
+def chunks(quick):
+    """`partial_fit` over chunks, beside `fit`."""
+    if (found := fashion_mnist()) is not None:
+        train, _, test, _ = found
+        n_rows, passes = (1000, 1) if quick else (20_000, 5)
+        reached = chunks_and_all(AutoencoderTransformer, train[:n_rows], test, 16, passes, max(1, n_rows // 5000))
+        case = f"Fashion-MNIST, {n_rows:,} rows, 16 components, {passes} passes, chunks of 5,000 rows"
+        yield figure(case, "held-out error, partial_fit over fit", reached[0] / reached[1], at_most=1.05)
+    for package, item in CHUNKED[: 1 if quick else None]:
+        X = np.random.RandomState(0).permutation(listed(package, item).X)
+        cut = 4 * len(X) // 5
+        scale = X[:cut].std(axis=0)
+        train, test = ((part - X[:cut].mean(axis=0)) / np.where(scale > 0, scale, 1) for part in (X[:cut], X[cut:]))
+        passes = 1 if quick else 20
+        case = f"{item}, 8 components, {passes} passes, 4 chunks"
+        reached = chunks_and_all(AutoencoderTransformer, train, test, 8, passes, 4)
+        yield figure(case, "held-out error, partial_fit over fit", reached[0] / reached[1], at_most=1.05)
+        reached = chunks_and_all(VAEGenerator, train, test, 8, passes, 4)
+        yield figure(case, "held-out ELBO, partial_fit less fit", reached[0] - reached[1], unit="nats a row")
+
+
+SECTIONS = {"memory": memory}
+
+
+# The report.
+
+
+def line(record):
+    bar, verdict = bar_and_verdict(record)
+    end = f"; asked: {bar}: {verdict}" if bar else ""
+    return f"{record['section']}: {record['case']}: {record['what']} {shown(record)}{end}."
+
+
+def markdown(records, made):
+    yield f"# Reliability, {made['date']}\n"
+    yield "Written by `make reliability`. " + "; ".join(f"{name} {value}" for name, value in made.items()) + "."
+    for section, group in groupby(records, key=lambda record: record["section"]):
+        yield f"\n## {section.capitalize()}\n\n{SECTIONS[section].__doc__}\n"
+        yield "| case | figure | | asked | |\n|---|---|---|---|---|"
+        for record in group:
+            yield f"| {' | '.join((record['case'], record['what'], shown(record), *bar_and_verdict(record)))} |"
+
+
+def store(records):
+    made = stamp((), 1)
+    del made["splits"]
+    made |= {"machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread"}
+    (RESULTS / "reliability.json").write_text(json.dumps({"made with": made, "records": records}, indent=1) + "\n")
+    (RESULTS / "reliability.md").write_text("\n".join(markdown(records, made)) + "\n")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="see that everything runs; figures mean nothing")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="measure these anew, keep the other results")
+    arguments = parser.parse_args(argv)
+    asked, found = arguments.only or list(SECTIONS), RESULTS / "reliability.json"
+    kept = json.loads(found.read_text())["records"] if arguments.only and found.exists() else []
+    records = [record for record in kept if record["section"] not in asked]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a short fit warns that it did not converge
+        for section in asked:
+            for record in SECTIONS[section](arguments.quick):
+                records.append({"section": section, **record})
+                print(line(records[-1]), flush=True)
+    if not arguments.quick:
+        store(sorted(records, key=lambda record: list(SECTIONS).index(record["section"])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""The folder that a fit keeps its state in, so that it can be killed at any moment and go on.
+
+One file holds it, a zip of NumPy arrays and of JSON that says where each belongs: ``numpy.load`` opens it, and nothing
+in it is code. A new one takes the old one's place in one step, once it is safe on the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from skae._streaming import SparseRows
+from skae._version import __version__
+
+# Raised when older versions of skae could not read, or would misread, what this one writes.
+FORMAT = 1
+NAME = "checkpoint.npz"
+# From one writing to the next, at least.
+SECONDS = 10.0
+# What stands in JSON for the array of that name.
+_ARRAY = "array:"
+_STATE = "state.json"
+# Bytes of rows that are hashed at once.
+_HASHED = 2**24
+
+
+class Checkpoint:
+    """What a fit was about and how far it came.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Made if it does not exist.
+    identity : dict of str to plain values
+        What decides the fit. Where the folder holds a fit, that one's must be the same.
+    seed : int
+        Of a new fit.
+
+    Attributes
+    ----------
+    seed : int
+        Of the fit, the one in the folder if there is any.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another fit, one of a newer skae, or a damaged file.
+    OSError
+        If it cannot be read or written.
+    """
+
+    def __init__(self, folder, identity, seed):
+        self.path = Path(folder) / NAME
+        self.identity, self.seed, self._state = identity, seed, None
+        if kept := self._read():
+            self.seed, self._state = kept["seed"], kept["state"]
+        if self._state is None or not self._state["outcome"]:
+            self._prepare_folder()
+        self._next, self._warned = 0.0, False
+
+    def take(self):
+        """The state that the folder holds, or None: a fit goes on from it once, then memory is free of it."""
+        state, self._state = self._state, None
+        return state
+
+    def is_due(self):
+        """Whether the last state was written so long ago that the next is worth the time."""
+        return time.monotonic() >= self._next
+
+    def save(self, state, *, first=False):
+        """Write a state in place of the one before.
+
+        Parameters
+        ----------
+        state : dict of arrays and plain values, nested
+            With a list "history" and an "outcome", which is None as long as training goes on.
+        first : bool, default=False
+            Whether no work would be lost by an error, which is then raised: later ones warn, once, and the last state
+            that could be written stays.
+        """
+        # Callbacks may have put anything there: what is no number is kept as text.
+        state = state | {"history": json.loads(json.dumps(state["history"], default=_as_text))}
+        content = {"format": FORMAT, "skae": __version__, "identity": self.identity, "seed": self.seed, "state": state}
+        try:
+            _write(self.path, content)
+        except OSError as error:
+            if first:
+                raise self._no_access(error) from error
+            if not self._warned:
+                warnings.warn(
+                    f"A checkpoint could not be written to {str(self.path.parent)!r} ({error}). Training goes on, and "
+                    "tries again; until then the last one before stays. Make room there.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            self._warned = True
+        self._next = time.monotonic() + SECONDS
+
+    def _read(self):
+        """What the file holds, if there is one and it is of this fit."""
+        try:
+            kept = _read(self.path) if self.path.exists() else None
+            newer = kept is not None and kept["format"] > FORMAT
+        except OSError as error:
+            raise self._no_access(error) from error
+        except Exception as error:  # whatever bytes that are no checkpoint may bring about
+            raise self._refusal(f"has a {NAME} that is damaged, or not skae's ({error})") from error
+        if kept is None:
+            return None
+        if newer:
+            raise self._refusal(
+                f"was written by skae {kept['skae']}, in a format that skae {__version__} does not know", "Update skae"
+            )
+        if different := _differences(kept["identity"], self.identity):
+            raise self._refusal(
+                f"holds another fit, which differs in {different}. It goes on with the same data and parameters only",
+                "Set them back",
+            )
+        return kept
+
+    def _prepare_folder(self):
+        """Make the folder, find out whether it can be written, and remove what killed fits left half written."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.path.parent, os.W_OK | os.X_OK):
+                raise PermissionError("it is read-only")
+            for draft in self.path.parent.glob(f"{NAME}.*.tmp"):
+                draft.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._no_access(error) from error
+
+    def _refusal(self, reason, remedy=None):
+        remedy = f"{remedy}, or name" if remedy else "Name"
+        folder = str(self.path.parent)
+        return ValueError(f"checkpoint={folder!r} {reason}. {remedy} another folder, or delete {NAME} for a new fit.")
+
+    def _no_access(self, error):
+        return OSError(
+            f"checkpoint={str(self.path.parent)!r} is no folder that a fit can keep its state in: {error}. Name one "
+            "that can be written and has room, or set checkpoint=None."
+        )
+
+
+def fingerprint(rows):
+    """Precision and shape of rows, and a hash of their values, as text; None of None."""
+    if rows is None:
+        return None
+    parts = (rows,)
+    if isinstance(rows, SparseRows):
+        parts = rows.source.data, rows.source.indices, rows.source.indptr
+    values = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        row = part[:1].nbytes if len(part) else 1
+        for block in gen_batches(len(part), max(1, _HASHED // max(1, row))):
+            values.update(part[block].tobytes())
+    return f"{rows.dtype} {'x'.join(map(str, rows.shape))} #{values.hexdigest()}"
+
+
+def plain(value):
+    """A parameter as JSON has it; callables and objects are known by their names."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def _differences(kept, new):
+    """What differs between two fits, in words."""
+    absent = "absent"
+    pairs = {name: (new.get(name, absent), kept.get(name, absent)) for name in {**new, **kept}}
+    return ", ".join(f"{name}={now!r} (there {then!r})" for name, (now, then) in pairs.items() if now != then)
+
+
+def _write(path, content):
+    """Write arrays and plain values so that the path always has a whole file, whatever happens."""
+    arrays = {}
+    tree = json.dumps(_without_arrays(content, "", arrays), default=_as_number)
+    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr(_STATE, tree)
+                for name, array in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and a file's name is safe with it
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _read(path):
+    """What `_write` wrote."""
+    with zipfile.ZipFile(path) as archive:
+
+        def array(name):
+            with archive.open(f"{name}.npy") as member:
+                return np.lib.format.read_array(member, allow_pickle=False)
+
+        return _with_arrays(json.loads(archive.read(_STATE)), array)
+
+
+def _without_arrays(value, name, arrays):
+    """The value with a name in place of each array, which is put into ``arrays``."""
+    if isinstance(value, np.ndarray):
+        arrays[name] = value
+        return {_ARRAY: name}
+    if isinstance(value, dict):
+        return {str(key): _without_arrays(part, f"{name}/{key}".lstrip("/"), arrays) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_arrays(part, f"{name}/{i}", arrays) for i, part in enumerate(value)]
+    return value
+
+
+def _with_arrays(value, array):
+    """The inverse of `_without_arrays`; ``array`` gives one by its name."""
+    if isinstance(value, list):
+        return [_with_arrays(part, array) for part in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {_ARRAY}:
+        return array(value[_ARRAY])
+    return {key: _with_arrays(part, array) for key, part in value.items()}
+
+
+def _as_number(value):
+    """A number of NumPy or torch as JSON has it."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"A checkpoint keeps arrays, numbers and text. {value!r}, which a module keeps, is none of them.")
+
+
+def _as_text(value):
+    return value.tolist() if hasattr(value, "tolist") else repr(value)

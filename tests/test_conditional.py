@@ -1,0 +1,248 @@
+"""Models that are conditional on classes."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.linear_model import LogisticRegression
+from torch.distributions import MultivariateNormal
+
+from skae import VAEGenerator
+from skae.likelihoods import Defence
+
+
+@pytest.fixture(scope="module")
+def wine():
+    return load_wine(return_X_y=True)
+
+
+@pytest.fixture(scope="module")
+def named(wine):
+    """Fitted to classes with names."""
+    X, y = wine
+    vae = VAEGenerator(2, conditional=True, early_stopping=False, max_iter=5, random_state=0)
+    return vae.fit(X, np.array(["a", "b", "c"])[y])
+
+
+def less_class_means(X, y):
+    return X - np.array([X[y == label].mean(axis=0) for label in np.unique(y)])[y]
+
+
+@pytest.mark.parametrize(
+    ("start", "reference"), [("pca", PCA(2)), ("factor_analysis", FactorAnalysis(2, tol=1e-6, max_iter=10_000))]
+)
+def test_the_linear_start_is_that_of_rows_less_the_mean_of_their_class(start, reference):
+    X, y = load_wine(return_X_y=True)
+    X = X / X.std(axis=0)
+    within = less_class_means(X, y)
+    linear = VAEGenerator(2, conditional=True, start=start, max_iter=0).fit(X, y)
+    assert linear.score(X, y) == pytest.approx(reference.fit(within).score(within), abs=2e-3)
+
+
+def test_the_density_of_a_row_is_its_mean_over_classes(wine, named):
+    X, y = wine
+    joint = [np.log(np.mean(y == label)) + named.score_samples(X, [name] * len(X)) for label, name in enumerate("abc")]
+    np.testing.assert_allclose(named.score_samples(X), np.logaddexp.reduce(joint), rtol=1e-10)
+    assert named.score(X, named.classes_[y]) == pytest.approx(named.score_samples(X, named.classes_[y]).mean())
+    assert (named.log_likelihood(X, 500) >= named.score_samples(X) - 0.2).all()
+
+
+def test_a_code_is_the_posterior_mean_over_classes():
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=400)
+    X = rng.normal(size=(400, 1)) @ [[1.0, 2.0, -1.0, 0.5]] + rng.normal(size=(400, 4)) + y[:, None] * [0.5, -1, 0, 0]
+    linear = VAEGenerator(1, conditional=True, start="pca", max_iter=0).fit(X, y)
+    loadings = linear.components_
+    noise = np.diag(linear.noise_variance_)
+    covariance = loadings.T @ loadings + noise
+    expected, total = 0, 0
+    for label, share in enumerate(linear.class_prior_):
+        centred = X - X[y == label].mean(axis=0)
+        density = share * np.exp(MultivariateNormal(torch.zeros(4).double(), torch.tensor(covariance)).log_prob(
+            torch.tensor(centred)
+        ).numpy())  # fmt: skip
+        expected = expected + density[:, None] * (centred @ np.linalg.solve(covariance, loadings.T))
+        total = total + density[:, None]
+    np.testing.assert_allclose(linear.transform(X), expected / total, atol=1e-6)
+
+
+def test_rows_are_sampled_by_class():
+    X, y = load_digits(return_X_y=True)
+    judge = LogisticRegression(max_iter=5000).fit(X / 16, y)
+    vae = VAEGenerator(4, conditional=True, max_iter=10, random_state=0).fit(X, y)
+    labels = np.repeat(np.arange(10), 50)
+    assert judge.score(vae.sample(500, y=labels, random_state=0) / 16, labels) > 0.9
+    threes = vae.sample(100, y=3, noise=False, random_state=0)
+    assert judge.score(threes / 16, np.full(100, 3)) > 0.9
+    np.testing.assert_array_equal(threes, vae.sample(100, y=[3] * 100, noise=False, random_state=0))
+    # Without one, as often as in training: with these codes a third of the rows would be of each of three classes.
+    drawn = judge.predict(vae.sample(1000, random_state=0) / 16)
+    assert (np.bincount(drawn, minlength=10) > 50).all()
+
+
+def test_a_class_tells_the_net_more_than_its_mean():
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=1500)
+    t = rng.normal(size=1500)
+    X = np.c_[t, np.where(y == 1, t, -t)] + 0.1 * rng.normal(size=(1500, 2))  # lines that cross
+    fitted = VAEGenerator(1, conditional=True, max_iter=60, random_state=0).fit(X, y)
+    linear = VAEGenerator(1, conditional=True, max_iter=0).fit(X, y)
+    assert fitted.score(X, y) > linear.score(X, y) + 1
+    falling, rising = (fitted.sample(500, y=label, random_state=0) for label in (0, 1))
+    assert np.corrcoef(falling.T)[0, 1] < -0.9
+    assert np.corrcoef(rising.T)[0, 1] > 0.9
+
+
+def test_decoded_rows_are_of_the_class_given_or_the_mean_over_classes(wine, named):
+    codes = named.transform(wine[0][:5])
+    of_classes = np.array([named.inverse_transform(codes, label) for label in "abc"])
+    np.testing.assert_allclose(named.inverse_transform(codes), np.tensordot(named.class_prior_, of_classes, 1))
+    mixed = named.inverse_transform(codes, list("abcab"))
+    np.testing.assert_allclose(mixed, of_classes[[0, 1, 2, 0, 1], np.arange(5)])
+
+
+def test_gaps_are_filled_whatever_the_class(wine):
+    X, y = wine
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    linear = VAEGenerator(2, conditional=True, max_iter=0).fit(X, y)
+    gaps = X.copy()
+    gaps[::2, 0] = np.nan
+    filled = linear.impute(gaps)
+    assert np.square(filled - X)[::2, 0].mean() < 0.6 * np.square(X[::2, 0]).mean()
+    np.testing.assert_array_equal(filled[1::2], X[1::2])
+    trained_on_gaps = VAEGenerator(2, conditional=True, max_iter=3, random_state=0).fit(gaps, y)
+    assert np.isfinite(trained_on_gaps.score_samples(gaps)).all()
+    assert len(trained_on_gaps.impute(gaps, n_draws=2, random_state=0)) == 2
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "poisson", "negative_binomial", "multinomial"])
+def test_other_likelihoods_are_conditional_too(likelihood):
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=300)
+    X = rng.poisson(np.where(y == 1, 1.5, 0.2)[:, None] * np.ones(6) + 0.5 * np.arange(6) * (y == 0)[:, None])
+    X = np.minimum(X, 1) if likelihood == "bernoulli" else X + (X.sum(axis=1) == 0)[:, None]
+    fitted = VAEGenerator(2, likelihood=likelihood, conditional=True, max_iter=10, random_state=0).fit(X, y)
+    means = [fitted.sample(2000, y=label, random_state=0).mean(axis=0) for label in (0, 1)]
+    for label, mean in enumerate(means):
+        np.testing.assert_allclose(mean, X[y == label].mean(axis=0), atol=0.35)
+    assert fitted.score(X, y) > fitted.score(X, 1 - y)
+
+
+def test_tables_of_mixed_columns_are_sampled_by_class():
+    rng = np.random.default_rng(0)
+    y = np.where(rng.random(400) < 0.5, "yes", "no")
+    kind = np.where(rng.random(400) < np.where(y == "yes", 0.9, 0.1), "left", "right")
+    table = pd.DataFrame({"size": rng.normal(size=400) + 3 * (y == "yes"), "kind": pd.Categorical(kind)})
+    fitted = VAEGenerator(1, likelihood="auto", conditional=True, max_iter=5, random_state=0).fit(table, y)
+    of_yes, of_no = (fitted.sample(300, y=label, random_state=0) for label in ("yes", "no"))
+    assert list(of_yes.columns) == ["size", "kind"]
+    assert of_yes["size"].mean() - of_no["size"].mean() > 2
+    assert (of_yes["kind"] == "left").mean() - (of_no["kind"] == "left").mean() > 0.6
+    assert fitted.inverse_transform(fitted.transform(table)).shape == table.shape
+
+
+def test_own_modules_get_the_class_beside_the_row_and_the_code(wine):
+    X, y = wine
+    seen = []
+
+    def layer(n_in, n_out):
+        seen.append(n_in)
+        return torch.nn.Linear(n_in, n_out)
+
+    for start in ("pca", "random"):
+        own = VAEGenerator(
+            2, conditional=True, start=start, encoder=layer, decoder=layer, max_iter=1, early_stopping=False
+        ).fit(X, y)
+        assert seen[-2:] == [X.shape[1] + 3, 2 + 3]
+        assert own.sample(4, y=[0, 1, 2, 0], random_state=0).shape == (4, X.shape[1])
+
+
+def test_a_fitted_model_survives_pickling_and_keeps_its_precision(wine, named):
+    X, y = wine
+    labels = named.classes_[y]
+    loaded = pickle.loads(pickle.dumps(named))
+    np.testing.assert_array_equal(loaded.score_samples(X, labels), named.score_samples(X, labels))
+    np.testing.assert_array_equal(loaded.sample(5, y="b", random_state=0), named.sample(5, y="b", random_state=0))
+    single = X.astype(np.float32)
+    assert named.score_samples(single).dtype == named.score_samples(single, labels).dtype == np.float32
+    assert named.transform(single).dtype == named.inverse_transform(named.transform(single)).dtype == np.float32
+
+
+def test_rows_beyond_all_classes_have_codes_and_no_density(wine, named):
+    far = wine[0][:2] * 1e200
+    assert (named.score_samples(far) < -1e10).all()
+    assert np.isfinite(named.transform(far)).all()
+
+
+def test_a_mixture_of_codes_serves_all_classes():
+    X, y = load_iris(return_X_y=True)
+    fitted = VAEGenerator(1, conditional=True, prior="mixture", max_iter=20, random_state=0).fit(X, y)
+    assert np.isfinite(fitted.score(X, y))
+    means = fitted.sample(900, y=np.repeat([0, 1, 2], 300), random_state=0).reshape(3, 300, 4).mean(axis=1)
+    np.testing.assert_allclose(means, [X[y == label].mean(axis=0) for label in range(3)], atol=0.5)
+
+
+def test_linear_models_that_defend_a_density_are_shifted_by_what_is_given():
+    torch.manual_seed(0)
+    defence = Defence(1, 3, 1, n_given=2).double()
+    shift = torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.0, 5.0]]).double()
+    plain = Defence(1, 3, 1).double()
+    loadings, noise, varies = torch.ones(1, 3, 1), torch.full((1, 3), 0.5), torch.ones(3)
+    defence.start_at(loadings, noise, varies, shift)
+    plain.start_at(loadings, noise, varies)
+    for part in (defence, plain):
+        part.share.fill_(0.5)
+    x, given, bound = torch.randn(6, 3).double(), torch.eye(2).double()[[0, 1, 0, 1, 1, 0]], torch.zeros(6).double()
+    torch.testing.assert_close(defence(bound, x + given @ shift, given), plain(bound, x))
+    drawn = defence.draw(torch.randn(4000, 1).double(), torch.Generator().manual_seed(0), given[[1]].expand(4000, 2))
+    torch.testing.assert_close(drawn.mean(0), shift[1], atol=0.1, rtol=0)
+
+
+def test_without_conditional_y_changes_nothing(wine):
+    X, y = wine
+    plain, given = (VAEGenerator(2, max_iter=2, random_state=0).fit(X, *args) for args in ((), (y,)))
+    np.testing.assert_array_equal(plain.score_samples(X), given.score_samples(X, y))
+    assert not hasattr(given, "classes_")
+    with pytest.raises(ValueError, match="conditional=True"):
+        plain.sample(2, y=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ("d", "'d', which is not among the classes of the training rows. These are 'a', 'b', 'c'"),
+        (["a", "d"], "'d', which is not among"),
+        (0, "0, which is not among"),
+        (["a", "b", "c"], r"shape \(3,\), but must be one class or have one for each of 2 rows"),
+        (float("nan"), "nan, which is not among"),
+    ],
+)
+def test_unknown_classes_list_the_known_ones(named, y, message):
+    with pytest.raises(ValueError, match=message):
+        named.sample(2, y=y)
+
+
+def test_what_a_conditional_fit_cannot_use_is_refused(wine):
+    X, y = wine
+    vae = VAEGenerator(2, conditional=True, max_iter=0)
+    with pytest.raises(ValueError, match="target y is None"):
+        vae.fit(X)
+    with pytest.raises(ValueError, match=r"Unknown label type.*such as 13\.05.*KBinsDiscretizer"):
+        vae.fit(X, np.where(np.arange(len(X)) == 3, 13.05, y))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        vae.fit(X, y[:-1])
+    with pytest.raises(ValueError, match="NaN"):
+        vae.fit(X, np.where(np.arange(len(X)) == 3, np.nan, y))
+    with pytest.raises(ValueError, match="leave X_val out"):
+        vae.fit(X, y, X_val=X)
+    with pytest.raises(AttributeError, match="partial_fit"):
+        vae.partial_fit(X, y)
+    for wrong in ({"ordered": True}, {"n_components": "auto"}, {"feature_shape": (1, 8, 8)}):
+        with pytest.raises(ValueError, match="conditional=True takes"):
+            VAEGenerator(conditional=True).set_params(**wrong).fit(X, y)
+    with pytest.raises(ValueError, match=r"conditional='yes' must be True or False"):
+        VAEGenerator(conditional="yes").fit(X, y)
