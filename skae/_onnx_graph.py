@@ -1,7 +1,7 @@
 """A torch module, and the gradients that it follows, as an ONNX graph.
 
-torch's own exporter follows no gradient inside a module, and takes a minute for a graph whose gradients are written out.
-So `make_fx` writes them out here, and what it writes is translated operation by operation.
+torch's own exporter follows no gradient inside a module, and takes a minute for a graph whose gradients are written
+out. So `make_fx` writes them out here, and what it writes is translated operation by operation.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _OPSET, _IR = 18, 8
 _LARGEST = 2**63 - 1
 
 _UNARY = {
-    "abs": "Abs", "bitwise_not": "Not", "erf": "Erf", "exp": "Exp", "isnan": "IsNaN", "log": "Log", "logical_not": "Not",
-    "neg": "Neg", "reciprocal": "Reciprocal", "relu": "Relu", "sigmoid": "Sigmoid", "sign": "Sign", "sqrt": "Sqrt",
-    "tanh": "Tanh", "sin": "Sin", "cos": "Cos",
+    "abs": "Abs", "bitwise_not": "Not", "erf": "Erf", "exp": "Exp", "isnan": "IsNaN", "log": "Log",
+    "logical_not": "Not", "neg": "Neg", "reciprocal": "Reciprocal", "relu": "Relu", "sigmoid": "Sigmoid",
+    "sign": "Sign", "sqrt": "Sqrt", "tanh": "Tanh", "sin": "Sin", "cos": "Cos",
 }  # fmt: skip
 _BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "maximum": "Max", "minimum": "Min"}
 _COMPARISONS = {"eq": "Equal", "gt": "Greater", "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from dataclasses import fields
 from itertools import pairwise
 from numbers import Integral, Real
 
@@ -15,7 +16,7 @@ import numpy as np
 from sklearn import exceptions
 from sklearn.mixture import GaussianMixture
 
-from skae._columns import KINDS
+from skae._columns import KINDS, Column
 from skae._version import __version__
 
 # What a file that skae's estimators are saved to may name beside plain Python, NumPy and scikit-learn.
@@ -261,8 +262,8 @@ _COLUMN = [
 
 
 def _check_column(column, library):
-    if not isinstance(column, dict) or set(column) != set(_COLUMN):
-        raise fault("a column of _plan", f"must have {', '.join(_COLUMN)}")
+    if not isinstance(column, dict) or set(column) != (names := {field.name for field in fields(Column)}):
+        raise fault("a column of _plan", f"must have {', '.join(sorted(names))}")
     check_one_of(column, "likelihood", KINDS)
     check_one_of(column, "family", _FAMILIES)
     check_one_of(column, "ordered", [True, False])
