@@ -203,6 +203,8 @@ class Filling(nn.Module):
 
     def fill(self, x: Tensor) -> Tensor:
         missing = x.isnan()
+        if not self.loadings.numel():
+            return torch.where(missing, self.location.to(x), x)
         weighted = torch.where(missing[:, :, None], 0.0, self.loadings / self.noise[:, None])
         centred = torch.where(missing, 0.0, x.double() - self.location)
         identity = torch.eye(self.loadings.shape[1], dtype=torch.float64)

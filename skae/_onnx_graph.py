@@ -16,10 +16,23 @@ _OPSET, _IR = 18, 8
 _LARGEST = 2**63 - 1
 
 _UNARY = {
-    "abs": "Abs", "bitwise_not": "Not", "erf": "Erf", "exp": "Exp", "isnan": "IsNaN", "log": "Log",
-    "logical_not": "Not", "neg": "Neg", "reciprocal": "Reciprocal", "relu": "Relu", "sigmoid": "Sigmoid",
-    "sign": "Sign", "sqrt": "Sqrt", "tanh": "Tanh", "sin": "Sin", "cos": "Cos",
-}  # fmt: skip
+    "abs": "Abs",
+    "bitwise_not": "Not",
+    "cos": "Cos",
+    "erf": "Erf",
+    "exp": "Exp",
+    "isnan": "IsNaN",
+    "log": "Log",
+    "logical_not": "Not",
+    "neg": "Neg",
+    "reciprocal": "Reciprocal",
+    "relu": "Relu",
+    "sigmoid": "Sigmoid",
+    "sign": "Sign",
+    "sin": "Sin",
+    "sqrt": "Sqrt",
+    "tanh": "Tanh",
+}
 _BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "maximum": "Max", "minimum": "Min"}
 _COMPARISONS = {"eq": "Equal", "gt": "Greater", "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual"}
 _LOGIC = {"logical_and": "And", "bitwise_and": "And", "logical_or": "Or", "bitwise_or": "Or"}
