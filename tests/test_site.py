@@ -160,17 +160,8 @@ console.error = (...told) => tell(told.join(' '))
 </script>"""
 
 
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--window-size=1300,900",
-    "--virtual-time-budget=600000",
-    "--dump-dom",
-]
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--window-size=1300,900", "--virtual-time-budget=600000", "--dump-dom"]
 
 
 class Server(SimpleHTTPRequestHandler):
