@@ -4,11 +4,14 @@ from skae._comparison import Comparison, compare
 from skae._display import LatentSizeDisplay
 from skae._generator import VAEGenerator
 from skae._metrics import reconstruction_error, reconstruction_scorer
+from skae._onnx import to_onnx
 from skae._search import AutoencoderTransformerCV
+from skae._state import TRUSTED_TYPES
 from skae._transformer import AutoencoderTransformer
 from skae._version import __version__
 
 __all__ = [
+    "TRUSTED_TYPES",
     "AutoencoderTransformer",
     "AutoencoderTransformerCV",
     "Comparison",
@@ -18,4 +21,5 @@ __all__ = [
     "compare",
     "reconstruction_error",
     "reconstruction_scorer",
+    "to_onnx",
 ]

@@ -27,6 +27,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
+from skae import _state as stored
 from skae import _validation as check
 from skae._checkpoint import Checkpoint, differences, fingerprint, glimpse, plain
 from skae._distributed import is_shared, joined
@@ -35,6 +36,7 @@ from skae._engine import (
     Net,
     RowsDataset,
     StreamedDataset,
+    check_net_state,
     corrupt,
     evaluation_batch,
     no_gradients,
@@ -327,6 +329,14 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _n_outputs(self, module):
         """Rows that an evaluation decodes for one."""
         return 1
+
+    def _output_mean(self, module):
+        """The function from what this module decodes to the mean of a row, before `Frame.from_net`."""
+        raise NotImplementedError
+
+    def _n_decoded(self, n_components):
+        """How many numbers of a code of so many are decoded, the first ones."""
+        return n_components
 
     def _set_size(self, net, rows):
         """Set ``n_components_``, and what else these rows, held out if any are, say about sizes."""
@@ -752,7 +762,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def __getstate__(self):
         """NumPy arrays and plain Python: the net goes as its weights, and is built again by `__setstate__`."""
-        state = copy.copy(super().__getstate__())
+        state = stored.with_version(super().__getstate__())
         if "net_" in state:
             state["net_"] = state["net_"].get_state()
             state["_frame"] = asdict(state["_frame"])
@@ -760,15 +770,95 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     @torch.inference_mode(False)
     def __setstate__(self, state):
-        super().__setstate__(state)
-        if "net_" in state:
-            self._frame = Frame(**state["_frame"])
-            module = self._build_module(len(self._frame.mean))
-            try:
-                device = resolve_device("auto" if is_shared(self.device) else self.device)
-            except ValueError:  # fitted on a device that this machine lacks
-                device = torch.device("cpu")
-            self.net_ = self._build_net(module, self._frame, 1, device).set_state(state["net_"])
+        """Check all of the state before a net takes it in: it may come from a file that someone changed."""
+        state = stored.without_version(state, type(self))
+        stored.check_names(state, type(self), self._get_param_names())
+        if "net_" not in state:
+            super().__setstate__(state)
+            return
+        n_features = self._check_state(state)
+        super().__setstate__(self._revived(state))
+        module = self._build_module(n_features).double()
+        check_net_state(state["net_"], module)
+        try:
+            device = resolve_device("auto" if is_shared(self.device) else self.device)
+        except ValueError:  # fitted on a device that this machine lacks
+            device = torch.device("cpu")
+        self.net_ = self._build_net(module, self._frame, 1, device).set_state(state["net_"])
+        self._check_net()
+
+    def _check_state(self, state):
+        """Check fitted attributes, as `__getstate__` gives them; the number of the net's columns is returned."""
+        design, parameters = stored.get(state, "_design"), self._get_param_names()
+        self._check_design(design, {name: state[name] for name in parameters})
+        raw = design["start"] == "random" and bool(design["encoder"] or design["decoder"])
+        n = stored.check_frame(stored.get(state, "_frame"), self._link_of(state), raw, self._scale_per_column)
+        width = stored.check_integer(state, "_width", 1)
+        n_components = stored.check_integer(state, "n_components_", 1, width)
+        stored.check_integer(state, "_seed", 0, 2**32 - 1)
+        stored.check_integer(state, "n_iter_")
+        stored.check_array(state, "_code_scale", (width + self._n_given(state),), low=0)
+        stored.check_array(state, "mean_", (n,))
+        if "components_" in state:
+            stored.check_array(state, "components_", (n_components, n))
+        for name in ("best_loss_", "linear_loss_"):
+            stored.check_number(state, name, optional=True)
+        stored.check_numbers(state, "loss_curve_")
+        stored.check_numbers(state, "validation_loss_curve_", optional=True)
+        if "_is_cut" in state:
+            stored.check_one_of(state, "_is_cut", [True, False])
+        n_columns = stored.check_integer(state, "n_features_in_", 1)
+        if n_columns != (n if state.get("_plan") is None else len(state["_plan"]["columns"])):
+            raise stored.fault("n_features_in_", f"is {n_columns}, which is not the number of columns of the rest")
+        stored.check_container(stored.get(state, "_container"), n_columns)
+        if "feature_names_in_" in state:
+            stored.check_array(state, "feature_names_in_", (n_columns,), object)
+        if not (design["encoder"] and design["decoder"]):
+            net = stored.get(state, "net_")
+            weights = net.get("weights") if isinstance(net, dict) else None
+            n_weights = sum(map(np.size, weights.values())) if isinstance(weights, dict) else 0
+            stored.check_widths("hidden_layer_sizes", [n, *design["hidden_layer_sizes"], width], n_weights)
+        return n
+
+    def _check_design(self, design, parameters):
+        """Check the parameters that the net was built by, and those it would now be built by, as `fit` checks them."""
+        if not isinstance(design, dict) or not isinstance(design.get("gaps"), bool):
+            raise stored.fault("_design", "is no dict that says whether there were gaps")
+        probe = type(self).__new__(type(self))
+        of_net = {name: value for name, value in design.items() if name in parameters}
+        vars(probe).update(parameters | of_net | {"device": "cpu"})
+        try:
+            probe._check_parameters()
+        except (ValueError, TypeError) as error:
+            raise stored.fault("a parameter", f"is not one that fit takes ({error})") from error
+        expected = probe._new_design() | {"gaps": design["gaps"]}
+        if design.keys() != expected.keys() or design != expected:
+            raise stored.fault("_design", "is not what its own values make of it")
+
+    def _link_of(self, state):
+        """The link that the frame of a state must have."""
+        probe = type(self).__new__(type(self))
+        vars(probe).update(_design=state["_design"], _plan=state.get("_plan"))
+        return "identity" if probe._raw() else probe._link()
+
+    def _n_given(self, state):
+        """How many numbers the net of a state is given beside rows and codes."""
+        return 0
+
+    def _revived(self, state):
+        """The state with objects in place of the dicts that they are saved as."""
+        return state | {"_frame": Frame(**state["_frame"])}
+
+    def _check_net(self):
+        """Check that a typical row has a code, and a typical code a row, of finite numbers."""
+        inputs = torch.from_numpy(self._frame.to_net(self._frame.mean[None])).to(self.net_.device)
+        if not self._frame.raw:
+            inputs = inputs + torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64).to(inputs)
+        with no_gradients():
+            codes = self.net_.module_.encode(inputs)
+            rows = self.net_.module_.decode(codes)
+        if not (codes.isfinite().all() and rows.isfinite().all()):
+            raise stored.fault("the net", "makes numbers that are not finite of a typical row")
 
 
 def _to_net(frame, X):

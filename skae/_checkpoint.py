@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skae._streaming import SparseRows
+from skae._streaming import FileRows, SparseRows
 from skae._version import __version__
 
 # Raised when older versions of skae could not read, or would misread, what this one writes.
@@ -154,7 +154,10 @@ class Checkpoint:
 
 
 def fingerprint(rows):
-    """Precision and shape of rows, and a hash of their values, as text; None of None."""
+    """Precision and shape of rows, and a hash of their values, as text; None of None.
+
+    Rows that are streamed from a file are trained on in another order than the same rows in memory, and are others.
+    """
     if rows is None:
         return None
     parts = (rows,)
@@ -177,7 +180,8 @@ def glimpse(rows):
 
 
 def _described(rows, values):
-    return f"{rows.dtype} {'x'.join(map(str, rows.shape))} #{values.hexdigest()}"
+    where = " in a file" if isinstance(rows, FileRows) else ""
+    return f"{rows.dtype} {'x'.join(map(str, rows.shape))} #{values.hexdigest()}{where}"
 
 
 def plain(value):

@@ -19,6 +19,7 @@ from skorch.callbacks import LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import Subset, TensorDataset
 
+from skae import _state as stored
 from skae._distributed import ALONE, Stopped, is_shared, own_device
 from skae.nn import split_parameters
 
@@ -473,13 +474,15 @@ class Net(NeuralNet):
         }
 
     def set_state(self, state):
-        """Take over what `get_state` gave."""
+        """Take over what `get_state` gave, of a net of these weights."""
         self.module_.load_state_dict(_to_tensors(state["weights"]))
         self._gradient_scale = state["gradient_scale"]
         if state["optimizer"] is not None:
             self.module_.float()  # what the optimiser's averages are in
             self._build_optimizer()
-            self.optimizer_.load_state_dict(_to_tensors(state["optimizer"]))
+            # The rest of it, such as its rate, is as it was just built.
+            moments = {"state": _to_tensors(state["optimizer"]["state"])}
+            self.optimizer_.load_state_dict(self.optimizer_.state_dict() | moments)
             self.module_.double()
         for row in state["history"]:
             self.history_.append(row)
@@ -628,7 +631,7 @@ class Net(NeuralNet):
     # What ranks do together; one alone agrees with itself.
 
     def _shares(self, rows, valid):
-        """The rows of this rank; and a generator of its own, so that ranks draw different noise and shuffle by themselves.
+        """The rows of this rank; and a generator of its own, for an order and a noise that no other rank has.
 
         Each epoch it is seeded from the generator that all ranks have in the same state.
         """
@@ -849,6 +852,25 @@ class Net(NeuralNet):
         with torch.no_grad():
             output = self._output(x, training=False)
             return {"loss": self.criterion_(output, target), "y_pred": tuple(output)}
+
+
+def check_net_state(state, module):
+    """Check what `Net.get_state` gave and a file kept, for the net of this module.
+
+    Raises
+    ------
+    ValueError
+        If names, shapes or dtypes are not this module's, or numbers are not finite.
+    """
+    if not isinstance(state, dict):
+        raise stored.fault("net_", "is no dict")
+    stored.check_weights(stored.get(state, "weights"), _to_arrays(module.state_dict()))
+    stored.check_history(stored.get(state, "history"))
+    stored.check_number(state, "gradient_scale", low=0)
+    if stored.get(state, "optimizer") is not None:
+        # In the order of the optimiser's groups, of which there may be one or two.
+        penalised, free = split_parameters(module)
+        stored.check_optimizer(state["optimizer"], [tuple(p.shape) for p in penalised + free])
 
 
 @contextmanager

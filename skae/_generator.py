@@ -18,6 +18,7 @@ from sklearn.utils import check_array, check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
+from skae import _state as stored
 from skae import _validation as check
 from skae._base import MOST_SIZED, BaseNetTransformer, build_own, torch_dtype
 from skae._columns import KINDS, Column, Plan, fit_plan, library_of
@@ -753,7 +754,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _takes_tables(self):
         """Whether columns have a likelihood each."""
-        return isinstance(self.likelihood, Mapping) or self.likelihood in ("auto", "categorical")
+        return _takes_tables(self.likelihood)
 
     def _given(self, X, y):
         """The class of each row, as columns of 0 and 1."""
@@ -844,10 +845,53 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         state = super().__getstate__()
         return state | {"_plan": asdict(state["_plan"])} if state.get("_plan") else state
 
-    def __setstate__(self, state):
-        if plan := state.get("_plan"):
-            state = state | {"_plan": Plan(plan["library"], [Column(**column) for column in plan["columns"]])}
-        super().__setstate__(state)
+    def _check_state(self, state):
+        stored.check_plan(stored.get(state, "_plan"))
+        n = super()._check_state(state)
+        likelihood, in_order = state["_design"]["likelihood"], state["_design"]["ordered"]
+        width, n_components = state["_width"], state["n_components_"]
+        if state["_plan"] is not None and _revived_plan(state["_plan"]).width != n:
+            raise stored.fault("_plan", f"is not of {n} columns, as the net is")
+        stored.check_mixture(stored.get(state, "prior_"), n_components)
+        stored.check_array(state, "kl_per_component_", (n_components,))
+        stored.check_array(state, "active_components_", (n_components,), bool)
+        if likelihood == "gaussian":
+            stored.check_array(state, "noise_variance_", (n,), low=0)
+        if in_order:
+            stored.check_array(state, "_codes", (2, stored.length_of(state, "_codes", 1), width))
+        else:
+            stored.check_one_of(state, "_codes", [None])
+        return n
+
+    def _link_of(self, state):
+        takes_tables = _takes_tables(state["_design"]["likelihood"])
+        if takes_tables != (state["_plan"] is not None):
+            raise stored.fault("_plan", "does not go with the likelihood")
+        return _revived_plan(state["_plan"]).links if takes_tables else super()._link_of(state)
+
+    def _n_given(self, state):
+        if not state["_design"]["conditional"]:
+            return 0
+        n = stored.length_of(state, "classes_", 0)
+        if n < 1 or state["classes_"].ndim != 1 or not np.array_equal(np.unique(state["classes_"]), state["classes_"]):
+            raise stored.fault("classes_", "is no array of classes, sorted, each once")
+        stored.check_array(state, "class_prior_", (n,), low=0)
+        if not math.isclose(state["class_prior_"].sum(), 1, rel_tol=1e-6):
+            raise stored.fault("class_prior_", f"sums to {state['class_prior_'].sum():g}, not 1")
+        return n
+
+    def _check_net(self):
+        if not self._design["conditional"]:
+            super()._check_net()
+            return
+        codes = self._encode(self._frame.mean[None])
+        rows = [self._decode(self._beside_given(codes, given)) for given, _ in self._unknown_classes()]
+        if not (np.isfinite(codes).all() and np.isfinite(rows).all()):
+            raise stored.fault("the net", "makes numbers that are not finite of a typical row")
+
+    def _revived(self, state):
+        state = super()._revived(state)
+        return state if state["_plan"] is None else state | {"_plan": _revived_plan(state["_plan"])}
 
     def _check_values(self, X):
         likelihood = self._design["likelihood"] if hasattr(self, "_design") else self.likelihood
@@ -895,7 +939,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         )
 
     def _inverse_link(self, eta):
-        return self._model(self.net_, eta.dtype).likelihood.mean(eta)
+        return self._output_mean(self.net_.inference_module(eta.dtype))(eta)
+
+    def _output_mean(self, module):
+        return (module.at(self.n_components_) if self._design["ordered"] else module).likelihood.mean
 
     def _objective(self, frame, module):
         beta = self._design["beta"]
@@ -1200,3 +1247,12 @@ def _less_class_means(inputs, n_classes):
     given = given.astype(np.float64)
     means = (given.T @ rows) / given.sum(axis=0)[:, None]
     return (rows - given @ means).astype(rows.dtype), means
+
+
+def _takes_tables(likelihood):
+    return isinstance(likelihood, Mapping) or likelihood in ("auto", "categorical")
+
+
+def _revived_plan(plan):
+    """A `Plan` of the dict that it is saved as."""
+    return Plan(plan["library"], [Column(**column) for column in plan["columns"]])

@@ -10,6 +10,7 @@ from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skae import _state as stored
 from skae import _validation as check
 from skae._metrics import pca_errors_by_size, reconstruction_error, reconstruction_scorer
 from skae._transformer import AutoencoderTransformer
@@ -236,6 +237,21 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self._set_results(sizes, scores, errors, pca_errors)
         self.best_estimator_ = self._autoencoder(self.n_components_, seed).fit(X)
         return self
+
+    def __getstate__(self):
+        return stored.with_version(super().__getstate__())
+
+    def __setstate__(self, state):
+        state = stored.without_version(state, type(self))
+        stored.check_names(state, type(self), self._get_param_names())
+        if (best := state.get("best_estimator_")) is not None:
+            if type(best) is not AutoencoderTransformer or not best.__sklearn_is_fitted__():
+                raise stored.fault("best_estimator_", f"is no fitted AutoencoderTransformer, but {type(best).__name__}")
+            stored.check_one_of(state, "n_components_", [best.n_components_])
+            stored.check_one_of(state, "n_features_in_", [best.n_features_in_])
+            if not isinstance(stored.get(state, "cv_results_"), dict):
+                raise stored.fault("cv_results_", "is no dict")
+        super().__setstate__(state)
 
     def __sklearn_is_fitted__(self):
         return "best_estimator_" in vars(self)

@@ -16,7 +16,7 @@ _HELD = 2**23
 # Blocks of neighbouring rows that are shuffled together.
 _SHUFFLED_BLOCKS = 128
 # Numbers of a block that is read for something else.
-_READ = 2**20
+_READ = 2**18
 # Rows here and there that are read before their pages are given back.
 _FAR_APART = 64
 # Rows up to which some are drawn by a permutation of all.
@@ -140,14 +140,18 @@ class FileRows(LazyRows):
             yield [slice(b * len(self) // n_blocks, (b + 1) * len(self) // n_blocks) for b in numbers]
 
     def _read(self, rows):
+        together = isinstance(rows, slice) and rows.step in (None, 1)
         if isinstance(rows, slice):
-            rows, n_together = np.arange(*rows.indices(len(self))), max(1, len(self))
+            rows, n_at_once = np.arange(*rows.indices(len(self))), max(1, len(self))
         else:  # a system may map megabytes around each
-            rows, n_together = np.asarray(rows), _FAR_APART
+            rows, n_at_once = np.asarray(rows), _FAR_APART
         found = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
-        for part in gen_batches(len(rows), n_together):
+        for part in gen_batches(len(rows), n_at_once):
             places = self._kept.start + rows[part]
-            found[part] = self.source[places + np.searchsorted(self._left_out, places, side="right")]
+            places = places + np.searchsorted(self._left_out, places, side="right")
+            if together and len(places) and np.ptp(places) < len(places):  # neighbours are copied faster
+                places = slice(places[0], places[-1] + 1)
+            found[part] = self.source[places]
             self._give_back()
         return found
 

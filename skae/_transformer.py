@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skae import _state as stored
 from skae import _validation as check
 from skae._base import MOST_SIZED, BaseNetTransformer, build_own
 from skae._density import MOST_CODES, code_density, draw_codes
@@ -410,6 +411,20 @@ class AutoencoderTransformer(BaseNetTransformer):
             state |= {"_codes": self._code_sample(), "_code_rows": None, "_code_density": None}
         return state
 
+    def _check_state(self, state):
+        n = super()._check_state(state)
+        stored.check_array(state, "_codes", (stored.length_of(state, "_codes", 0), state["_width"]))
+        for name in ("_code_rows", "_code_density"):
+            stored.check_one_of(state, name, [None])
+        if state["_design"]["ordered"]:
+            sizes = stored.get(state, "_used")
+            if not isinstance(sizes, list) or len(sizes) != state["_width"]:
+                raise stored.fault("_used", "is no list with a number for each component")
+            for size, used in enumerate(sizes, start=1):
+                stored.check_integer({"_used": used}, "_used", 1, size)
+            stored.check_array(state, "explained_variance_ratio_", (state["n_components_"],))
+        return n
+
     def _code_sample(self):
         """Codes of training rows, as the net gives them."""
         rows = self._code_rows  # which another thread may drop
@@ -428,7 +443,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         return self._code_density, location, scale
 
     def _decode(self, Z):
-        return super()._decode(Z[:, : self._used[Z.shape[1] - 1]] if self._design["ordered"] else Z)
+        return super()._decode(Z[:, : self._n_decoded(Z.shape[1])])
 
     def _squared_errors(self, X):
         """Sum of squared errors of each row, less gaps, in float64 whatever X's dtype: squares need its range."""
@@ -523,6 +538,12 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     def _inverse_link(self, eta):
         return self._fitted_loss.inverse_link(eta)
+
+    def _output_mean(self, module):
+        return self._fitted_loss.inverse_link
+
+    def _n_decoded(self, n_components):
+        return self._used[n_components - 1] if self._design["ordered"] else n_components
 
     def _noise(self, frame):
         return self._design["noise"] * frame.spread if self._design["noise"] else None

@@ -19,7 +19,7 @@ from sklearn.utils import gen_batches
 from skae._streaming import LazyRows, blocks
 
 # How far data are shrunk inside their range before a link with infinite ends: 0 and 1 become +-2.9 under logit.
-_SHRINKAGE = 0.1
+SHRINKAGE = 0.1
 # What a column's mean count is raised by, so that one that no row has stays possible.
 _LEAST_COUNT = 1e-4
 # Codes are scaled to unit variance inside the net, but never by more than this against the leading one.
@@ -109,11 +109,11 @@ class Frame:
                 linked[:, columns] = of_these._linked(X[:, columns])
             return linked
         if self.link == "logit":
-            shrunk = _SHRINKAGE / 2 + (1 - _SHRINKAGE) * X
+            shrunk = SHRINKAGE / 2 + (1 - SHRINKAGE) * X
             return np.log(shrunk / (1 - shrunk))
         if self.link == "log":
-            floor = np.where(self.constant, 1, _SHRINKAGE * self.mean).astype(X.dtype)
-            return np.log((1 - _SHRINKAGE) * X + floor)
+            floor = np.where(self.constant, 1, SHRINKAGE * self.mean).astype(X.dtype)
+            return np.log((1 - SHRINKAGE) * X + floor)
         if self.link == "share":
             shares = self.shares.astype(X.dtype)
             missing = np.isnan(X)
@@ -121,7 +121,7 @@ class Frame:
             there = np.where(missing, 0, shares).sum(axis=1, keepdims=True)  # the share of what is not missing
             of_row = np.where(total > 0, there * X / np.where(total > 0, total, 1), shares)
             of_row[missing] = np.nan
-            return np.log((1 - _SHRINKAGE) * of_row + _SHRINKAGE * shares)
+            return np.log((1 - SHRINKAGE) * of_row + SHRINKAGE * shares)
         return X
 
     @property

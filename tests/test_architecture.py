@@ -25,14 +25,16 @@ ARROWS = {
     "_validation": {"_streaming"},
     "_checkpoint": {"_streaming", "_version"},
     "_distributed": set(),
-    "_engine": {"_distributed", "nn"},
-    "_base": {"_checkpoint", "_distributed", "_engine", "_streaming", "nn", "starts", "_validation"},
-    "_transformer": {"_base", "_density", "_engine", "_streaming", "losses", "nn", "starts", "_validation"},
+    "_state": {"_columns", "_version"},
+    "_engine": {"_distributed", "_state", "nn"},
+    "_base": {"_checkpoint", "_distributed", "_engine", "_state", "_streaming", "nn", "starts", "_validation"},
+    "_transformer": {"_base", "_density", "_engine", "_state", "_streaming", "losses", "nn", "starts", "_validation"},
     "_generator": {
         "_base",
         "_columns",
         "_density",
         "_engine",
+        "_state",
         "_streaming",
         "likelihoods",
         "losses",
@@ -41,12 +43,24 @@ ARROWS = {
         "_validation",
     },
     "_metrics": set(),
-    "_search": {"_metrics", "_transformer", "_validation"},
+    "_search": {"_metrics", "_state", "_transformer", "_validation"},
+    "_onnx_graph": set(),
+    "_onnx": {"_base", "_engine", "_onnx_graph", "_search", "_version", "nn", "starts", "_validation"},
     "_display": {"_metrics", "_report"},
     "_report": {"_version"},
     "_comparison": {"_transformer", "_generator", "_metrics", "_report", "_validation"},
     "__main__": {"_comparison"},
-    "__init__": {"_comparison", "_display", "_generator", "_metrics", "_search", "_transformer", "_version"},
+    "__init__": {
+        "_comparison",
+        "_display",
+        "_generator",
+        "_metrics",
+        "_onnx",
+        "_search",
+        "_state",
+        "_transformer",
+        "_version",
+    },
 }
 
 
@@ -94,7 +108,7 @@ def test_import_loads_no_matplotlib_and_no_pandas_of_its_own():
     """scikit-learn itself may load pandas where it finds it; skae adds nothing to that."""
     code = (
         "import sys, torch, skorch, sklearn.base;"
-        "heavy = {'matplotlib', 'pandas', 'polars', 'torch._dynamo', 'tqdm.auto'};"
+        "heavy = {'matplotlib', 'onnx', 'pandas', 'polars', 'torch._dynamo', 'tqdm.auto'};"
         "before = heavy & set(sys.modules); import skae; print(sorted((heavy & set(sys.modules)) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, LRScheduler
 from torch import nn
 
-from skae import AutoencoderTransformer, VAEGenerator, _checkpoint
+from skae import AutoencoderTransformer, VAEGenerator, _checkpoint, _streaming
 from skae._engine import Net
 
 FILE = "checkpoint.npz"
@@ -147,6 +147,23 @@ def test_a_conditional_fit_goes_on_with_the_same_classes_only(curve, tmp_path):
     with pytest.raises(ValueError, match=r"differs in y='float\d+ 300x2 #\w+' \(there 'float\d+ 300x2 #\w+'\)\. "):
         model.fit(curve, y[::-1])
     assert_same_fit(model.fit(curve, y), expected, curve)
+
+
+@pytest.mark.filterwarnings("ignore:No epoch beat the linear start")
+def test_rows_streamed_from_a_file_go_on(curve, tmp_path, monkeypatch):
+    for name, value in (("STREAMED_FROM", 0), ("_HELD", 2**8), ("_SHUFFLED_BLOCKS", 4), ("_READ", 2**7)):
+        monkeypatch.setattr(_streaming, name, value)
+    np.save(tmp_path / "rows.npy", curve)
+    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    model = AutoencoderTransformer(max_iter=4, random_state=0, hidden_layer_sizes=(16,))
+    expected = clone(model).fit(rows)
+    model.set_params(checkpoint=tmp_path / "kept")
+    kill_at(20, lambda: model.fit(rows))
+    with pytest.raises(
+        ValueError, match=r"differs in X='float64 300x5 #(\w+)' \(there 'float64 300x5 #\1 in a file'\)"
+    ):
+        model.fit(curve)
+    assert_same_fit(model.fit(rows), expected, curve)
 
 
 def test_killed_again_and_again(curve, tmp_path):
@@ -478,7 +495,7 @@ class Log(Callback):
     def on_epoch_end(self, net, **kwargs):
         print(len(net.history), flush=True)
 print("ready", flush=True)
-model = VAEGenerator(2, max_iter=300, early_stopping=False, n_iter_no_change=300, callbacks=[Log()], random_state=0)
+model = VAEGenerator(2, max_iter=200, early_stopping=False, n_iter_no_change=200, callbacks=[Log()], random_state=0)
 model.set_params(checkpoint=sys.argv[1]).fit(X)
 np.save(sys.argv[2], np.concatenate([p.detach().numpy().ravel() for p in model.net_.module_.parameters()]))
 """

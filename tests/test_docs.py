@@ -17,7 +17,7 @@ from skae import AutoencoderTransformer, VAEGenerator
 
 ROOT = Path(__file__).parents[1]
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
-PUBLIC = [name for name in skae.__all__ if name != "__version__"]
+PUBLIC = [name for name in skae.__all__ if name not in ("TRUSTED_TYPES", "__version__")]
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -38,10 +38,11 @@ def test_documented_parameters_are_the_real_ones_with_their_defaults(estimator):
 def test_documented_attributes_are_the_fitted_ones(estimator, curve):
     import pandas as pd
 
-    in_order = {"ordered": True} if "ordered" in inspect.signature(estimator).parameters else {}
-    model = estimator(max_iter=2, random_state=0, early_stopping=False, **in_order)
-    model.fit(pd.DataFrame(curve, columns=list("abcde")))
-    fitted = {name for name in vars(model) if name.endswith("_") and not name.startswith("_")}
+    fitted = set()
+    for given in {"ordered", "conditional"} & set(inspect.signature(estimator).parameters):
+        model = estimator(max_iter=2, random_state=0, early_stopping=False, **{given: True})
+        model.fit(pd.DataFrame(curve, columns=list("abcde")), curve[:, 0] > 0)
+        fitted |= {name for name in vars(model) if name.endswith("_") and not name.startswith("_")}
     assert {attribute.name for attribute in ClassDoc(estimator)["Attributes"]} == fitted
 
 
@@ -112,19 +113,18 @@ def test_what_pages_show_is_what_happens(page):
     assert test.examples
 
 
-def programs():
-    """Blocks of code without prompts, by page and number."""
-    for page in WITH_CODE:
-        blocks = re.findall(r"^```python\n(.+?)^```", (ROOT / page).read_text(), flags=re.S | re.M)
-        yield from (
-            pytest.param(block, id=f"{page}-{i}") for i, block in enumerate(blocks) if not block.startswith(">>>")
-        )
+def programs(page):
+    """Blocks of code without prompts."""
+    blocks = re.findall(r"^```python\n(.+?)^```", (ROOT / page).read_text(), flags=re.S | re.M)
+    return [block for block in blocks if not block.startswith(">>>")]
 
 
-@pytest.mark.parametrize("program", list(programs()))
-def test_programs_of_pages_run(program, monkeypatch, tmp_path):
+@pytest.mark.parametrize("page", [page for page in WITH_CODE if programs(page)])
+def test_programs_of_a_page_run_one_after_the_other(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    exec(compile(program, "program", "exec"), {"__name__": "program"})
+    names = {"__name__": "program"}
+    for program in programs(page):
+        exec(compile(program, page, "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -35,7 +35,8 @@ def site(tmp_path_factory):
     shutil.copytree(
         ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("_build", "api", "gallery", "results")
     )
-    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks")
+    for beside in ("benchmarks", "tests"):  # of which pages show files
+        (folder / beside).symlink_to(ROOT / beside)
     shutil.copy(ROOT / "CHANGELOG.md", folder)
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-D", "plot_gallery=0"]
     built = subprocess.run([*command, "docs", "html"], cwd=folder, capture_output=True, text=True, check=False)
@@ -160,8 +161,8 @@ console.error = (...told) => tell(told.join(' '))
 </script>"""
 
 
-FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run
-    --disable-background-networking --window-size=1300,900 --virtual-time-budget=600000 --dump-dom""".split()
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--window-size=1300,900", "--virtual-time-budget=600000", "--dump-dom"]
 
 
 class Server(SimpleHTTPRequestHandler):

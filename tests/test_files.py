@@ -1,0 +1,347 @@
+"""Files hold what was fitted, for other processes and devices, and a file that was changed is an error and no model."""
+
+import copy
+import io
+import json
+import pickle
+import subprocess
+import sys
+import traceback
+import warnings
+import zipfile
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_iris
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skae
+from skae import TRUSTED_TYPES, AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator
+
+skops = pytest.importorskip("skops.io")
+ROWS = load_iris().data
+
+
+def a_table():
+    kinds = pd.Categorical(np.where(ROWS[:, 1] > 3, "wide", "narrow"))
+    return pd.DataFrame({"length": ROWS[:, 0], "kind": kinds, "count": (5 * ROWS[:, 2]).astype(int)})
+
+
+def fits():
+    quick = {"hidden_layer_sizes": (4,), "max_iter": 2, "random_state": 0}
+    yield "autoencoder", AutoencoderTransformer(2, **quick).fit(ROWS).partial_fit(ROWS), ROWS
+    yield "ordered", AutoencoderTransformer(3, ordered=True, alpha=0.1, **quick).fit(ROWS).truncate(2), ROWS
+    gaps = np.where(np.arange(ROWS.size).reshape(ROWS.shape) % 7 == 0, np.nan, ROWS)
+    yield "vae", VAEGenerator(2, prior="mixture", **quick).fit(gaps), gaps
+    yield "ordered vae", VAEGenerator(2, ordered=True, **quick).fit(ROWS), ROWS
+    yield "mixed columns", VAEGenerator(2, likelihood="auto", **quick).fit(a_table()), a_table()
+    yield "search", AutoencoderTransformerCV((1, 2), cv=2, **quick).fit(ROWS), ROWS
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {name: (model, X) for name, model, X in fits()}
+
+
+FITS = ["autoencoder", "ordered", "vae", "ordered vae", "mixed columns", "search"]
+
+
+def same(model, twin, X):
+    np.testing.assert_array_equal(twin.transform(X), model.transform(X))
+    codes = model.transform(X)
+    back, twins = model.inverse_transform(codes), twin.inverse_transform(codes)
+    pd.testing.assert_frame_equal(pd.DataFrame(twins), pd.DataFrame(back))
+    assert twin.score(X) == model.score(X)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_skops_needs_no_more_than_the_trusted_types(fitted, name):
+    model, X = fitted[name]
+    same(model, skops.loads(skops.dumps(model), trusted=TRUSTED_TYPES), X)
+
+
+def test_skops_holds_a_pipeline(fitted):
+    model, X = fitted["autoencoder"]
+    pipeline = make_pipeline(StandardScaler().fit(X), model)
+    twin = skops.loads(skops.dumps(pipeline), trusted=TRUSTED_TYPES)
+    np.testing.assert_array_equal(twin.transform(X), pipeline.transform(X))
+
+
+def test_trusted_types_are_what_they_are_called():
+    public = [AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, skae.reconstruction_scorer]
+    assert sorted(f"{thing.__module__}.{thing.__name__}" for thing in public) == sorted(TRUSTED_TYPES)
+
+
+def own_module(n_in, n_out):
+    return torch.nn.Linear(n_in, n_out)
+
+
+def test_a_users_own_function_is_the_users_to_trust():
+    model = AutoencoderTransformer(2, encoder=own_module, max_iter=0).fit(ROWS)
+    data = skops.dumps(model)
+    with pytest.raises(Exception, match="own_module"):
+        skops.loads(data, trusted=TRUSTED_TYPES)
+    twin = skops.loads(data, trusted=[*TRUSTED_TYPES, f"{own_module.__module__}.own_module"])
+    np.testing.assert_array_equal(twin.transform(ROWS), model.transform(ROWS))
+
+
+READERS = {
+    "pickle": ("import pickle; model = pickle.load(open(name, 'rb'))", lambda m, f: f.write_bytes(pickle.dumps(m))),
+    "joblib": ("import joblib; model = joblib.load(name)", joblib.dump),
+    "skops": ("import skae, skops.io; model = skops.io.load(name, trusted=skae.TRUSTED_TYPES)", skops.dump),
+}
+
+
+@pytest.mark.parametrize("format", READERS)
+def test_another_process_reads_the_same_model(fitted, format, tmp_path):
+    model, X = fitted["vae"]
+    read, write = READERS[format]
+    write(model, tmp_path / "model")
+    np.save(tmp_path / "X.npy", X)
+    code = (
+        f"import sys, numpy as np; name = sys.argv[1]; {read};"
+        "np.save(sys.argv[3], model.transform(np.load(sys.argv[2])))"
+    )
+    paths = [str(tmp_path / name) for name in ("model", "X.npy", "Z.npy")]
+    subprocess.run([sys.executable, "-c", code, *paths], check=True)
+    np.testing.assert_allclose(np.load(tmp_path / "Z.npy"), model.transform(X), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
+def test_a_model_goes_from_the_gpu_to_the_cpu_and_back(estimator):
+    model = estimator(2, max_iter=5, random_state=0, device="cuda").fit(ROWS)
+    state = pickle.loads(pickle.dumps(model)).set_params(device="cpu")
+    on_cpu = pickle.loads(pickle.dumps(state))
+    assert str(on_cpu.net_.device) == "cpu"
+    np.testing.assert_allclose(on_cpu.transform(ROWS), model.transform(ROWS), rtol=1e-6, atol=1e-6)
+    back = pickle.loads(pickle.dumps(on_cpu.set_params(device="cuda")))
+    np.testing.assert_allclose(back.transform(ROWS), model.transform(ROWS), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_file_of_another_version_warns_with_both(fitted, name, monkeypatch):
+    model, X = fitted[name]
+    monkeypatch.setattr("skae._state.__version__", "0.0.1")
+    data = pickle.dumps(model)
+    monkeypatch.undo()
+    with pytest.warns(InconsistentVersionWarning, match=rf"skae 0\.0\.1 .*skae {skae.__version__}"):
+        twin = pickle.loads(data)
+    same(model, twin, X)
+
+
+def changed(model, path, value):
+    """Load a state in which what a path of names leads to is another."""
+    state = copy.deepcopy(model.__getstate__())
+    *way, last = path.split("/")
+    place = state
+    for name in way:
+        place = place[name]
+    place[last] = value
+    twin = type(model).__new__(type(model))
+    twin.__setstate__(state)
+    return twin
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value", "message"),
+    [
+        ("autoencoder", "net_/weights/encoder.path.bias", np.zeros(3), r"encoder.path.bias is of float64 and shape"),
+        ("autoencoder", "net_/weights/encoder.path.bias", np.zeros(2, np.float32), "array of float64"),
+        ("autoencoder", "net_/weights/encoder.path.bias", np.array([0, np.nan]), "encoder.path.bias has numbers"),
+        ("autoencoder", "net_/weights/surplus", np.zeros(3), "surplus"),
+        ("autoencoder", "net_/weights/decoder.start_weight", np.full((4, 2), 1e308), "not finite of a typical row"),
+        ("autoencoder", "_design/hidden_layer_sizes", (10**9,), "hidden_layer_sizes asks for a layer"),
+        ("autoencoder", "_design/loss", "poison", "loss='poison' is not known"),
+        ("autoencoder", "_frame/link", "log", "link is 'log'"),
+        ("autoencoder", "_frame/scale", 0.0, "scale"),
+        ("autoencoder", "_width", 10**12, "_width|_code_scale"),
+        ("autoencoder", "_container", ("os", list("abcd")), r"_container is \('os'"),
+        ("autoencoder", "transform", np.sin, "transform is the name of a method"),
+        ("autoencoder", "net_/optimizer/state", {99: {}}, "optimiser"),
+        ("vae", "prior_", StandardScaler(), "density of codes is StandardScaler"),
+        ("mixed columns", "_plan/library", "os", "library is 'os'"),
+        ("search", "best_estimator_", StandardScaler(), "best_estimator_ is no fitted"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_what_is_wrong_in_a_file_is_named(fitted, name, path, value, message):
+    model, _ = fitted[name]
+    with pytest.raises(ValueError, match=message) as caught:
+        changed(model, path, value)
+    assert "damaged or was changed" in str(caught.value)
+
+
+# Files that chance has changed.
+
+CONTENTS = [
+    "-1",
+    "0",
+    "3",
+    "1e999",
+    "NaN",
+    '"text"',
+    "null",
+    "true",
+    "1000000000",
+    "1e300",
+    "[]",
+    "{}",
+    "-1e300",
+    '"os"',
+]
+
+
+def nodes_of(tree):
+    if isinstance(tree, dict):
+        yield tree
+        for value in tree.values():
+            yield from nodes_of(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from nodes_of(value)
+
+
+def with_other_schema(schema, rng):
+    nodes = list(nodes_of(schema))
+    kind = rng.randint(5)
+    plain = [node for node in nodes if node.get("__loader__") == "JsonNode"]
+    if kind <= 1:
+        plain[rng.randint(len(plain))]["content"] = CONTENTS[rng.randint(len(CONTENTS))]
+    elif kind == 2:  # a key that is missing
+        node = nodes[rng.randint(len(nodes))]
+        del node[sorted(node)[rng.randint(len(node))]]
+    elif kind == 3:  # another name
+        named = [node["content"] for node in nodes if node.get("__loader__") == "DictNode" and node["content"]]
+        content = named[rng.randint(len(named))]
+        names = list(content)
+        name = names[rng.randint(len(names))]
+        items = [(("transform" if rng.randint(2) else name + "x") if k == name else k, v) for k, v in content.items()]
+        content.clear()
+        content.update(items)
+    else:  # one thing in another's place
+        whole = [node for node in nodes if "__loader__" in node]
+        here, there = (whole[i] for i in rng.randint(len(whole), size=2))
+        there = json.loads(json.dumps(there))
+        here.clear()
+        here.update(there)
+
+
+def with_other_array(array, rng):
+    kind = rng.randint(8)
+    array = array.copy()
+    if kind == 0:
+        return array[..., None]
+    if kind == 1:
+        return array.ravel()[:-1]
+    if kind == 2:
+        return array.T if array.ndim > 1 else np.concatenate([array.ravel(), array.ravel()])
+    if kind == 3:
+        return array.astype(["float32", "int64", "U8", "complex128"][rng.randint(4)])
+    if array.size and array.dtype.kind == "f":
+        array.flat[rng.randint(array.size)] = [np.nan, np.inf, 1e308, -1e300][kind - 4]
+    return array
+
+
+def mutated(data, rng):
+    """The bytes of a file in which one thing is another."""
+    kind = rng.randint(3)
+    if kind == 0:
+        data = bytearray(data)
+        data[rng.randint(len(data))] ^= 1 << rng.randint(8)
+        return bytes(data)
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    parts = {name: archive.read(name) for name in archive.namelist()}
+    if kind == 1:
+        schema = json.loads(parts["schema.json"])
+        with_other_schema(schema, rng)
+        parts["schema.json"] = json.dumps(schema).encode()
+    else:
+        arrays = sorted(name for name in parts if name.endswith(".npy"))
+        name, other = (arrays[i] for i in rng.randint(len(arrays), size=2))
+        if rng.randint(4):
+            buffer = io.BytesIO()
+            with np.errstate(all="ignore"):
+                np.save(buffer, with_other_array(np.load(io.BytesIO(parts[name])), rng))
+            parts[name] = buffer.getvalue()
+        else:
+            parts[name], parts[other] = parts[other], parts[name]
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def loaded(data):
+    """The model, or the error."""
+    try:
+        return skops.loads(data, trusted=TRUSTED_TYPES)
+    except Exception as error:  # skops, zipfile, json and NumPy have each their own
+        return error
+
+
+def transformed(model, X):
+    """The codes, or the error."""
+    try:
+        return model.transform(X)
+    except ValueError as error:
+        return error
+
+
+def check_outcome(data, X):
+    """An error that says what is wrong, skae's own if skae raised it, or a model whose codes are codes."""
+    here = Path(skae.__file__).parent
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = loaded(data)
+        if isinstance(model, Exception):
+            if any(Path(frame.filename).parent == here for frame in traceback.extract_tb(model.__traceback__)):
+                assert isinstance(model, ValueError), model
+                assert "damaged or was changed" in str(model), model
+            return "refused"
+        if not hasattr(model, "transform"):  # some other thing that is plain
+            assert type(model).__module__.split(".")[0] in ("builtins", "numpy")
+            return "plain"
+        codes = transformed(model, X)
+        if isinstance(codes, ValueError):
+            assert str(codes)
+            return "refused"
+        assert codes.shape == (len(X), model.n_components_)
+        assert np.isfinite(codes).all()
+        assert np.shape(model.inverse_transform(codes)) == np.shape(X)
+        return "valid"
+
+
+def check_mutations(fitted, seeds):
+    saved = {name: (skops.dumps(model), X) for name, (model, X) in fitted.items()}
+    outcomes = []
+    for seed in seeds:
+        rng = np.random.RandomState(seed)
+        data, X = saved[FITS[seed % len(FITS)]]
+        data = mutated(data, rng)
+        try:
+            outcomes.append(check_outcome(data, X))
+        except BaseException as error:
+            error.add_note(f"seed {seed}: {FITS[seed % len(FITS)]}")
+            raise
+    assert {"refused", "valid"} <= set(outcomes)
+    return outcomes
+
+
+def test_changed_files_are_refused_or_valid(fitted):
+    check_mutations(fitted, range(60))
+
+
+@pytest.mark.slow
+def test_a_thousand_changed_files_are_refused_or_valid(fitted):
+    outcomes = check_mutations(fitted, range(1000, 2000))
+    assert outcomes.count("refused") > 500  # most changes are of what counts
