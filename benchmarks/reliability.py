@@ -4,6 +4,9 @@
 libraries, what do rows a second come to beside the same rows in memory, and is what `partial_fit` learns of chunks as
 good as what `fit` learns in as many passes?
 
+``ranks``: one fit in several processes. How many rows a second does each of them train, and is what they learn together
+as good as what one process learns?
+
 Prints the figures and writes them to benchmarks/results, JSON and Markdown. ``--only`` measures some sections anew and
 keeps the others' results; ``--quick`` only shows that everything runs: small files, few passes, nothing written.
 """
@@ -17,6 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import argparse
 import json
 import platform
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -27,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 from quality import RESULTS, stamp
-from speed import bar_and_verdict, figure, python, shown
+from speed import LIMITS, bar_and_verdict, figure, python, shown
 from tables import fashion_mnist, listed
 
 import skae
@@ -169,7 +174,54 @@ def chunks(quick):
         yield figure(case, "held-out ELBO, partial_fit less fit", reached[0] - reached[1], unit="nats a row")
 
 
-SECTIONS = {"memory": memory}
+# Ranks.
+
+
+def of_rank(estimator, path):
+    """Rows a second that each of these processes trains, epochs only, and the error or bound on new rows."""
+    X = np.load(path)
+    test, X = X[::5], np.delete(X, slice(None, None, 5), axis=0)
+    device = "accelerate" if "WORLD_SIZE" in os.environ else "cpu"
+    model = getattr(skae, estimator)(16, batch_size=1024, max_iter=3, device=device, random_state=0).fit(X)
+    seconds = sum(row["dur"] for row in model.net_.history)
+    reached = model.score(test) if estimator == "VAEGenerator" else reconstruction_error(model, test)
+    return 3 * (len(X) - 1000) / seconds / int(os.environ.get("WORLD_SIZE", "1")), float(reached)
+
+
+def of_ranks(estimator, path, n_ranks):
+    """What the first of so many processes says; None is a script that nobody launched."""
+    code = f"import json, reliability; print(json.dumps(reliability.of_rank({estimator!r}, {path!r})))"
+    if n_ranks is None:
+        return in_child("of_rank", estimator, path)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_ranks}"]
+    with tempfile.TemporaryDirectory() as folder:
+        log = ["--log-dir", folder, "--redirects", "3", "--no-python", sys.executable, "-c", code]
+        environment = os.environ | dict.fromkeys(LIMITS, "1") | {"PYTHONWARNINGS": "ignore"}
+        subprocess.run([*launcher, *log], cwd=Path(__file__).parent, env=environment, check=True)
+        (said,) = Path(folder).glob("**/0/stdout.log")
+        return json.loads(said.read_text().splitlines()[-1])
+
+
+def ranks(quick=False):
+    """One fit in several processes, on the cores of one machine: gloo, one thread each."""
+    n_rows, n_ranks = (2000, 2) if quick else (60_000, min(8, os.cpu_count()))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.npy"
+        made_file(path, n_rows)
+        for estimator in ESTIMATORS:
+            name = f"{estimator}, {n_rows:,} rows of {COLUMNS} columns, three epochs in batches of 1,024"
+            rounds = [[of_ranks(estimator, str(path), n) for n in (None, n_ranks)] for _ in range(1 if quick else 3)]
+            speeds, reached = np.array(rounds).transpose(2, 0, 1)
+            yield figure(name, "one process", speeds[:, 0], unit="rows a second")
+            yield figure(name, f"{n_ranks} processes, each", speeds[:, 1], unit="rows a second")
+            yield figure(name, f"{n_ranks} processes over one, together", n_ranks * speeds[:, 1] / speeds[:, 0])
+            if estimator == "VAEGenerator":
+                yield figure(name, "held-out ELBO less that of one", reached[:, 1] - reached[:, 0], unit="nats a row")
+            else:
+                yield figure(name, "held-out error over that of one", reached[:, 1] / reached[:, 0], at_most=1.02)
+
+
+SECTIONS = {"memory": memory, "ranks": ranks}
 
 
 # The report.
