@@ -160,10 +160,23 @@ ALONE = Alone()
 
 
 def joined(device):
-    """The processes that a fit on this device is shared by: those of a launcher, if the device is "accelerate"."""
+    """The processes that share a fit on this device: those of a launcher, if the device is "accelerate".
+
+    Raises
+    ------
+    ImportError
+        If Accelerate is not installed.
+    ValueError
+        If it takes this process for the only one, and the launcher does not.
+    """
     if not is_shared(device):
         return ALONE
-    state = _state()
+    state, n_launched = _state(), os.environ.get("WORLD_SIZE", "1")
+    if state.num_processes == 1 < int(n_launched):
+        raise ValueError(
+            f"WORLD_SIZE={n_launched} says how many processes there are, but Accelerate was set up for this one alone, "
+            "before the fit. Without GPUs make it Accelerator(cpu=True), or leave it to the fit."
+        )
     return ALONE if state.num_processes == 1 else Ranks(state.device)
 
 

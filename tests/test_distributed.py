@@ -249,6 +249,13 @@ def test_without_a_launcher_it_is_a_fit_of_one_process(estimator, curve):
     np.testing.assert_array_equal(shared.transform(curve), alone.transform(curve))
 
 
+def test_processes_that_accelerate_takes_for_one_are_refused(curve, monkeypatch):
+    model = AutoencoderTransformer(1, max_iter=0, device="accelerate").fit(curve)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"WORLD_SIZE=2 .* Accelerator\(cpu=True\)"):
+        model.fit(curve)
+
+
 def test_what_accelerate_fitted_is_used_without_it(curve, monkeypatch):
     model = AutoencoderTransformer(1, max_iter=2, device="accelerate", random_state=0).fit(curve)
     stored = pickle.dumps(model)
