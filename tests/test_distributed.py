@@ -3,6 +3,7 @@
 import builtins
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from itertools import chain
@@ -207,6 +208,9 @@ def test_a_checkpoint_is_written_by_the_first_rank_and_taken_up_by_all(tmp_path)
     assert launched(code, tmp_path, succeeds=False).returncode != 0
     assert (tmp_path / "kept" / "checkpoint.npz").exists()
     (tmp_path / "again").touch()
+    shutil.copytree(tmp_path / "kept", tmp_path / "left")
+    (alone,) = launched(code.replace('"kept"', '"left"'), tmp_path, n_processes=1)
+    assert alone["agreed"][2] == 6
     first, second = launched(code, tmp_path)
     assert first == second
     assert first["agreed"][2] == 6
