@@ -32,6 +32,7 @@ import skae
 TESTS, ROOT = Path(__file__).parent, Path(skae.__file__).parent
 MODULES = "losses", "likelihoods", "starts", "nn"
 FILES = [TESTS / f"test_{name}.py" for name in MODULES] + [ROOT / f"{name}.py" for name in MODULES]
+OWN = set(FILES)
 WIDER = "conditional engine generator images missing_values mixed_columns ordered ordered_generator sparse transformer"
 FILES += [TESTS / f"test_{name}.py" for name in WIDER.split()]
 
@@ -197,7 +198,9 @@ class Mutation:
         try:
             return (yield)
         finally:
-            self.fixtures[self.item.path, fixturedef.argname] = self.hits, time.perf_counter() - began
+            key, seconds = (self.item.path, fixturedef.argname), time.perf_counter() - began
+            hits, least = self.fixtures.get(key, (set(), seconds))
+            self.fixtures[key] = hits | self.hits, min(least, seconds)
             self.hits = outer | self.hits
 
     def run(self, item, following=None):
@@ -220,7 +223,7 @@ class Mutation:
         """Of each test the lines it runs, with those of its fixtures, and the seconds it takes."""
         self.names = {str(ROOT / f"{name}.py"): name for name in MODULES}
         self.fixtures, found = {}, {}
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for item, following in zip(items, [*items[1:], None][: len(items)], strict=True):
             self.item, self.hits = item, set()
             sys.settrace(self.trace)
             self.run(item, following)
@@ -252,7 +255,7 @@ class Mutation:
         for nodeid, hits in lines.items():
             for hit in hits:
                 by_line[hit].add(nodeid)
-        items = sorted(session.items, key=lambda item: seconds.get(item.nodeid, 1e9))
+        items = sorted(session.items, key=lambda item: (item.path not in OWN, seconds.get(item.nodeid, 1e9)))
         running = {}
         for module in self.options.modules:
             for mutant in mutants(module):
@@ -261,10 +264,11 @@ class Mutation:
                     continue
                 self.made[module] += 1
                 nodeids = self.tests_of(mutant, by_line)
-                chosen, total = [], 0
+                chosen, left = [], self.options.seconds
                 for item in items:
-                    if item.nodeid in nodeids and (total := total + seconds[item.nodeid]) < self.options.seconds:
+                    if item.nodeid in nodeids and (item.path in OWN or seconds[item.nodeid] < left):
                         chosen.append(item)
+                        left -= seconds[item.nodeid] * (item.path not in OWN)
                 if not chosen:
                     self.survived(mutant.module, text, "no test")
                     continue
@@ -299,21 +303,21 @@ class Mutation:
         return found
 
     def measured(self, items):
+        """What `measure` finds, of tests that are not in the cache in forked processes."""
         cache = self.options.cache
-        if not cache.exists():
-            paths = sorted({item.path for item in items})
-            for k in range(self.options.jobs):
-                group = [item for item in items if paths.index(item.path) % self.options.jobs == k]
-                part = cache.with_suffix(f".{k}")
-                self.fork(lambda g=group, p=part: p.write_bytes(pickle.dumps(self.measure(g))) and 0)
-            for _ in range(self.options.jobs):
-                if os.wait()[1]:
-                    raise RuntimeError("a test fails without any mutant")
-            found = {}
-            for k in range(self.options.jobs):
-                found |= pickle.loads(cache.with_suffix(f".{k}").read_bytes())
-            cache.write_bytes(pickle.dumps(found))
-        found = pickle.loads(cache.read_bytes())
+        found = pickle.loads(cache.read_bytes()) if cache.exists() else {}
+        new = [item for item in items if item.nodeid not in found]
+        paths = sorted({item.path for item in new})
+        parts = {cache.with_suffix(f".{k}"): set(paths[k :: self.options.jobs]) for k in range(self.options.jobs)}
+        for part, some in parts.items():
+            group = [item for item in new if item.path in some]
+            self.fork(lambda g=group, p=part: p.write_bytes(pickle.dumps(self.measure(g))) and 0)
+        if any([os.wait()[1] for _ in parts]):
+            raise RuntimeError("a test fails without any mutant")
+        for part in parts:
+            found |= pickle.loads(part.read_bytes())
+            part.unlink()
+        cache.write_bytes(pickle.dumps(found))
         return {k: v[0] for k, v in found.items()}, {k: v[1] for k, v in found.items()}
 
     def fork(self, job):
