@@ -45,7 +45,7 @@ SWAPS = "min max, minimum maximum, argmin argmax, nanmin nanmax, zeros ones, any
 
 def both_ways(pairs):
     pairs = [pair.split() for pair in pairs.split(", ")]
-    return {b: a for a, b in pairs} | {a: b for a, b in pairs}
+    return {b: a for a, b in pairs} | dict(pairs)
 
 
 OPERATORS = {getattr(ast, a): getattr(ast, b) for a, b in both_ways(OPERATORS).items()}
