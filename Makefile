@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all lint format check clean
+.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all mutants lint format
+.PHONY: check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -35,6 +36,10 @@ test: .venv/dev.stamp
 
 test-all: .venv/dev.stamp
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# Small changes to the mathematics that no test notices: half an hour, or less with ARGS="--jobs 8".
+mutants: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

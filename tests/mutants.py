@@ -134,7 +134,9 @@ def mutants(module):
 
     def inside(parent, scope, lines):
         for field, value in ast.iter_fields(parent):
-            if field in ("annotation", "returns", "bases") or isinstance(parent, ast.Assert | ast.Raise):
+            if field in ("annotation", "returns", "bases", "decorator_list") or isinstance(
+                parent, ast.Assert | ast.Raise
+            ):
                 continue
             several = isinstance(value, list)
             for i, node in enumerate(value if several else [value]):
@@ -171,6 +173,8 @@ def apply(mutant):
             except ValueError:  # a call of super() came or went
                 setattr(owner, name, new)
             return
+    if inspect.isfunction(vars(old).get("__init__")):  # of a dataclass: its fields' defaults
+        old.__init__.__defaults__ = new.__init__.__defaults__
     for name, value in vars(new).items():
         if isinstance(value, (int, float, str, tuple, dict)) and not name.startswith("__"):
             before = getattr(old, name)
