@@ -147,8 +147,6 @@ class LatentSpaceDisplay:
         ------
         ImportError
             If there is no matplotlib.
-        ValueError
-            If ``ax`` is to be divided and has no place in a grid.
         """
         self.scatters_, self.histograms_, self.legend_, self.colorbar_ = [], [], None, None
         n = min(self.codes.shape[1], _MOST_COMPONENTS)
@@ -228,8 +226,7 @@ class LatentSpaceDisplay:
                 for handle in self.legend_.legend_handles:
                     handle.set(sizes=[30], alpha=1)
         elif self.y is not None and self.scatters_:
-            axes = list(self.axes_.flat) if pairs else self.ax_
-            self.colorbar_ = self.figure_.colorbar(self.scatters_[0], ax=axes)
+            self.colorbar_ = self.figure_.colorbar(self.scatters_[0], ax=self.ax_)
 
 
 def _is_values(y):

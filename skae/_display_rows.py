@@ -181,18 +181,17 @@ class ReconstructionDisplay:
         ------
         ImportError
             If there is no matplotlib.
-        ValueError
-            If ``ax`` has no place in a grid.
         """
         kinds = {"original": self.X, "reconstruction": self.X_reconstructed}
         if self.X_pca is not None:
             kinds["PCA's"] = self.X_pca
         lines = np.stack(list(kinds.values()))
-        self.ax_, self.axes_, self.artists_ = draw_lines(ax, lines, self.image_shape, _limits(self.X), list(kinds))
+        errors = [*self.errors, *([] if self.X_pca is None else self.pca_errors)]
+        titles = [""] * len(self.X) + [f"{error:.3g}" for error in errors]
+        self.ax_, self.axes_, self.artists_ = draw_lines(
+            ax, lines, self.image_shape, _limits(self.X), list(kinds), titles
+        )
         self.figure_ = self.ax_.figure
-        for line, errors in zip(self.axes_[1:], (self.errors, self.pca_errors), strict=False):
-            for axis, error in zip(line, errors, strict=True):
-                axis.set_title(f"{error:.3g}", fontsize="small", pad=2)
         return self
 
     def _errors_of(self, rows):
@@ -335,27 +334,24 @@ class SampleDisplay:
         ------
         ImportError
             If there is no matplotlib.
-        ValueError
-            If ``ax`` has no place in a grid.
         """
         n, width = self.samples.shape
         n_columns = min(n, _SAMPLES_A_LINE)
         lines = np.full((math.ceil(n / n_columns) * n_columns, width), np.nan)
         lines[:n] = self.samples
         lines = lines.reshape(-1, n_columns, width)
-        self.ax_, self.axes_, self.artists_ = draw_lines(ax, lines, self.image_shape, _limits(self.samples))
+        titles = None if self.y is None else [plain(str(label)) for label in self.y]
+        limits = _limits(self.samples)
+        self.ax_, self.axes_, self.artists_ = draw_lines(ax, lines, self.image_shape, limits, titles=titles)
         self.figure_ = self.ax_.figure
-        if self.y is not None:
-            for axis, label in zip(self.axes_.flat, self.y, strict=False):
-                axis.set_title(plain(str(label)), fontsize="small", pad=2)
         return self
 
 
 class LatentTraversalDisplay:
     """What components mean: rows decoded along one, the others at their median.
 
-    Made by `from_estimator`. Each line is a component, from the 5 % to the 95 % quantile of its codes in equal shares of
-    rows; the titles are codes.
+    Made by `from_estimator`. Each line is a component, from the 5 % to the 95 % quantile of its codes in equal shares
+    of rows; the titles are codes.
 
     Parameters
     ----------
@@ -462,14 +458,13 @@ class LatentTraversalDisplay:
         ------
         ImportError
             If there is no matplotlib.
-        ValueError
-            If ``ax`` has no place in a grid.
         """
         labels = [f"component {component + 1}" for component in self.components]
-        self.ax_, self.axes_, self.artists_ = draw_lines(ax, self.rows, self.image_shape, _limits(self.rows), labels)
+        titles = [f"{code:.3g}" for code in self.codes.flat]
+        self.ax_, self.axes_, self.artists_ = draw_lines(
+            ax, self.rows, self.image_shape, _limits(self.rows), labels, titles
+        )
         self.figure_ = self.ax_.figure
-        for axis, code in zip(self.axes_.flat, self.codes.flat, strict=True):
-            axis.set_title(f"{code:.3g}", fontsize="small", pad=2)
         return self
 
 
@@ -496,7 +491,7 @@ def _numbers(rows):
     except ValueError as error:
         if "could not convert" in str(error):
             raise ValueError(
-                f"Columns that are no numbers cannot be drawn ({error}). Draw the columns of numbers by from_predictions."
+                f"Columns that are no numbers cannot be drawn ({error}). Draw the others by from_predictions."
             ) from error
         raise
 

@@ -31,18 +31,20 @@ def plain(name):
     return name.replace("$", r"\$")
 
 
-def divided(ax, n_lines, n_columns, figsize):
-    """These axes, of a new figure if None, made invisible, and a grid of so many in their place."""
+def divided(ax, n_lines, n_columns, figsize, gaps=(0.06, 0.06)):
+    """These axes, of a new figure if None, made invisible, and in them a grid of so many, with gaps in shares of a cell.
+
+    A gap is above each and to its right, so that what titles need lies inside the axes that were divided.
+    """
     if ax is None:
         ax = pyplot().figure(figsize=figsize, layout="constrained").add_subplot()
-    spec = ax.get_subplotspec()
-    if spec is None:
-        raise ValueError(
-            f"ax={ax!r} has no place in a grid, so it cannot be divided into {n_lines} by {n_columns}. Pass one that "
-            "plt.subplots or figure.add_subplot made, or None."
-        )
     ax.set_axis_off()
-    return ax, spec.subgridspec(n_lines, n_columns).subplots(squeeze=False)
+    width, height = 1 / n_columns, 1 / n_lines
+    size = (1 - gaps[0]) * width, (1 - gaps[1]) * height
+    axes = np.empty((n_lines, n_columns), dtype=object)
+    for i, j in np.ndindex(axes.shape):
+        axes[i, j] = ax.inset_axes((j * width, 1 - (i + 1) * height, *size))
+    return ax, axes
 
 
 def check_image_shape(image_shape, n_columns):
@@ -56,9 +58,9 @@ def check_image_shape(image_shape, n_columns):
         raise ValueError(f"image_shape={image_shape!r} must be a tuple of integers. {way_out}") from error
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] not in (1, 3)):
         raise ValueError(f"image_shape={image_shape!r} is no shape of an image that can be drawn. {way_out}")
-    if math.prod(shape) != n_columns:
+    if (n_numbers := math.prod(shape)) != n_columns:
         raise ValueError(
-            f"image_shape={image_shape!r} is of {math.prod(shape)} numbers, but rows have {n_columns} columns. {way_out}"
+            f"image_shape={image_shape!r} is of {n_numbers} numbers, but rows have {n_columns} columns. {way_out}"
         )
     return shape
 
@@ -82,15 +84,17 @@ def draw_row(ax, row, image_shape, low, high):
     return artist
 
 
-def draw_lines(ax, lines, image_shape, limits, labels=None):
+def draw_lines(ax, lines, image_shape, limits, labels=None, titles=None):
     """A grid of rows, (n_lines, n_columns, n_features); nan throughout leaves a place empty.
+
+    Labels are of lines, titles of places, in their order from the first line on.
 
     Returned are the axes that were divided, those of the rows, and the artists, None where there is no row.
     """
     n_lines, n_columns = lines.shape[:2]
     width, height = _CELL[image_shape is not None]
     figsize = (width * n_columns + (1.1 if labels else 0), height * n_lines + 0.3)
-    ax, axes = divided(ax, n_lines, n_columns, figsize)
+    ax, axes = divided(ax, n_lines, n_columns, figsize, (0.06, 0.06 if titles is None else 0.2))
     artists = np.full(axes.shape, None)
     for place in np.ndindex(axes.shape):
         row = lines[place]
@@ -100,4 +104,6 @@ def draw_lines(ax, lines, image_shape, limits, labels=None):
             artists[place] = draw_row(axes[place], row, image_shape, *limits)
     for line, label in zip(axes, labels or [], strict=False):
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    for axis, title in zip(axes.flat, titles or [], strict=False):
+        axis.set_title(title, fontsize="small", pad=2)
     return ax, axes, artists

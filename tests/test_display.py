@@ -223,17 +223,18 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch):
 @pytest.fixture(scope="module")
 def vae(digits):
     labels = np.arange(150) % 3
-    return VAEGenerator(3, conditional=True, max_iter=2, random_state=0).fit(digits[:150], labels)
+    model = VAEGenerator(3, conditional=True, max_iter=2, early_stopping=False, random_state=0)
+    return model.fit(digits[:150], labels)
 
 
 @pytest.fixture(scope="module")
 def autoencoder(digits):
-    return AutoencoderTransformer(3, feature_shape=(1, 8, 8), max_iter=4, random_state=0).fit(digits[:150])
+    return AutoencoderTransformer(3, feature_shape=(1, 8, 8), max_iter=8, random_state=0).fit(digits[:500])
 
 
 def test_curves_are_the_estimators_and_the_best_epoch_is_the_one_kept(autoencoder):
     display = LossCurveDisplay.from_estimator(make_pipeline(autoencoder))
-    np.testing.assert_array_equal(display.train_line_.get_xdata(), [1, 2, 3, 4])
+    np.testing.assert_array_equal(display.train_line_.get_xdata(), range(1, 9))
     np.testing.assert_array_equal(display.train_line_.get_ydata(), autoencoder.loss_curve_)
     np.testing.assert_array_equal(display.validation_line_.get_ydata(), autoencoder.validation_loss_curve_)
     assert set(display.start_line_.get_ydata()) == {autoencoder.linear_loss_}
@@ -294,7 +295,7 @@ def test_as_many_classes_as_are_taken_look_different():
     display = LatentSpaceDisplay.from_predictions(codes_of(2, 98), [f"class {i}" for i in y])
     looks = {(tuple(p.get_facecolor()[0]), p.get_paths()[0].vertices.tobytes()) for p in display.scatters_}
     assert len(looks) == 49
-    with pytest.raises(ValueError, match="y has 50 classes.*49"):
+    with pytest.raises(ValueError, match=r"y has 50 classes.*49"):
         LatentSpaceDisplay(codes=codes_of(2, 50), y=[f"class {i}" for i in range(50)])
 
 
@@ -343,7 +344,7 @@ def test_a_column_of_labels_of_a_table_is_taken():
 @pytest.fixture(params=["autoencoder", "vae", "pipeline"])
 def model(request, autoencoder, vae, digits):
     if request.param == "pipeline":
-        options = {"max_iter": 2, "random_state": 0}
+        options = {"max_iter": 2, "early_stopping": False, "random_state": 0}
         return make_pipeline(StandardScaler(), AutoencoderTransformer(3, **options)).fit(digits[:150])
     return {"autoencoder": autoencoder, "vae": vae}[request.param]
 
@@ -471,12 +472,12 @@ def test_each_draws_where_it_is_told_or_in_one_new_figure(draw, autoencoder, row
     assert display.plot() is display
     assert display.figure_ is not figure
     assert len(plt.get_fignums()) == 2
-    for figure in (figure, display.figure_):
-        figure.canvas.draw()
+    for drawn in (figure, display.figure_):
+        drawn.canvas.draw()
 
 
 def test_each_draws_a_vae_and_a_search(draw, vae, digits):
-    search = AutoencoderTransformerCV((1, 3), cv=2, max_iter=1, random_state=0).fit(digits[:100])
+    search = AutoencoderTransformerCV((1, 3), cv=2, max_iter=0, random_state=0).fit(digits[:100])
     for model in (vae, search):
         assert draw(model, digits[150:170]).figure_ is not None
 
@@ -521,11 +522,8 @@ def test_what_cannot_be_drawn_is_refused_with_a_reason(make, message):
         ({"components": []}, r"components=\[\] must be"),
         ({"components": 0.5}, "components=0.5 must be"),
         ({"n_steps": 1}, "n_steps=1 must be an integer of at least 2"),
-        ({"ax": "free"}, "cannot be divided.*plt.subplots"),
     ],
 )
 def test_walks_that_lead_nowhere_are_refused(autoencoder, rows, options, message):
-    if options.get("ax"):
-        options = {"ax": plt.figure().add_axes((0, 0, 1, 1))}
     with pytest.raises(ValueError, match=message):
         LatentTraversalDisplay.from_estimator(autoencoder, rows[1], **options)
