@@ -32,9 +32,9 @@ def plain(name):
 
 
 def divided(ax, n_lines, n_columns, figsize, gaps=(0.06, 0.06)):
-    """These axes, of a new figure if None, made invisible, and in them a grid of so many, with gaps in shares of a cell.
+    """These axes, of a new figure if None, made invisible, and in them a grid of so many.
 
-    A gap is above each and to its right, so that what titles need lies inside the axes that were divided.
+    The gaps, in shares of a cell, are to the right of each and above it: what titles need lies inside the axes divided.
     """
     if ax is None:
         ax = pyplot().figure(figsize=figsize, layout="constrained").add_subplot()
