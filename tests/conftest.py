@@ -32,7 +32,7 @@ TABLES = {
 }
 
 
-@pytest.fixture(params=TABLES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name == "digits" else ()) for name in TABLES])
 def table(request):
     """A real table in its own units."""
     return TABLES[request.param]()
