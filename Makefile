@@ -2,8 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
+# Tests run side by side, each process on one thread.
+JOBS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all lint format check clean
+.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest lint \
+	format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -31,10 +35,14 @@ reliability: .venv/benchmark.stamp
 	$(BIN)/python benchmarks/reliability.py $(ARGS)
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST) $(ARGS)
 
 test-all: .venv/dev.stamp
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow" $(ARGS)
+
+# In an environment each: the lower bounds of pyproject.toml, and the newest of everything.
+test-lowest test-newest: test-%: .venv-%/dev.stamp
+	$(subst .venv,.venv-$*,$(PYTEST)) $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -45,14 +53,20 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Format, lint, types; tests, doctests, the programs and links of pages.
 check: lint test
 
 clean:
-	rm -rf .venv docs/_build docs/api docs/gallery docs/results
+	rm -rf .venv .venv-lowest .venv-newest docs/_build docs/api docs/gallery docs/results
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
 .venv/%.stamp: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) -e '.[$*]'
+	touch $@
+
+.venv-%/dev.stamp: pyproject.toml constraints-%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet -c constraints-$*.txt -e '.[dev]'
 	touch $@
