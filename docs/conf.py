@@ -102,6 +102,7 @@ def to_pages(text):
     """Markdown whose links to scripts and results, right in the repository, lead to the site's pages of these."""
     text = re.sub(r"\]\((?:docs/)?examples/(\w+)\.py\)", r"](/gallery/\1.rst)", text)
     text = text.replace("](../benchmarks/NOTES.md)", "](/results/notes.md)")
+    text = re.sub(r"\]\((?:\.\./)?CONTRIBUTING\.md\)", "](/contributing.md)", text)
     return re.sub(r"\]\((?:\.\./benchmarks/|benchmarks/)?results/([\w-]+)\.md\)", r"](/results/\1.md)", text)
 
 
