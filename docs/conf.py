@@ -44,6 +44,7 @@ LESSONS = [
     "pipeline",
     "grid_search",
     "how_many_components",
+    "displays",
     "denoising",
     "anomalies",
     "missing_values",
