@@ -268,12 +268,14 @@ def test_the_file_holds_arrays_and_json_and_no_pickle(curve, tmp_path):
     assert "state/best/weights/encoder.path.weight" in best
     assert content["state"]["history"][-1]["a number"] == 2.5
     assert "object" in content["state"]["history"][-1]["an object"]
+    assert content["state"]["history"][-1]["odd keys"] == {"even": 4}
 
 
 class Records(Callback):
     def on_epoch_end(self, net, **kwargs):
         net.history.record("a number", np.float32(2.5))
         net.history.record("an object", object())
+        net.history.record("odd keys", {(1, 2): 3, "even": 4})
 
 
 def test_a_state_is_written_at_most_once_in_the_interval(curve, tmp_path, monkeypatch):
@@ -391,6 +393,24 @@ def test_a_damaged_file_is_said_to_be(damage, curve, tmp_path):
         content = bytearray(content)
         content[len(content) // 2] ^= 1
     (tmp_path / FILE).write_bytes(content if damage is None else damage(content))
+    with pytest.raises(ValueError, match=rf"has a {FILE} that is damaged.*delete {FILE} for a new fit"):
+        model.fit(curve)
+
+
+PARTS = ["state", "seed", "identity", "state/outcome", "state/history", "state/best"]
+
+
+@pytest.mark.parametrize(("part", "missing"), [*((p, True) for p in PARTS), *((p, False) for p in PARTS[:3])])
+def test_a_whole_file_of_other_content_is_said_to_be_damaged(part, missing, curve, tmp_path):
+    model = AutoencoderTransformer(max_iter=2, random_state=0, checkpoint=tmp_path).fit(curve)
+    content = _checkpoint._read(tmp_path / FILE)
+    *way, name = part.split("/")
+    place = content[way[0]] if way else content
+    if missing:
+        del place[name]
+    else:
+        place[name] = [-1]
+    _checkpoint._write(tmp_path / FILE, content)
     with pytest.raises(ValueError, match=rf"has a {FILE} that is damaged.*delete {FILE} for a new fit"):
         model.fit(curve)
 
