@@ -95,6 +95,24 @@ def test_columns_that_do_not_vary_count_for_nothing(name, seed):
     torch.testing.assert_close(built(eta, x), whole[:, 0] + whole[:, 2])
 
 
+@pytest.mark.parametrize("name", [name for name in LIKELIHOODS if name != "multinomial"])
+def test_gaps_count_for_nothing_and_teach_nothing(name, seed):
+    built, x = likelihood(name, 4), target(name, seed + 1, 6, 4)
+    eta = output(built, seed, 6, 4).requires_grad_()
+    whole = built.log_prob(eta, x)
+    x[:, 1] = x[2] = torch.nan
+    density = built(eta, x)
+    torch.testing.assert_close(density, torch.where(x.isnan(), 0, whole).sum(1))
+    density.sum().backward()
+    assert eta.grad.isfinite().all()
+    assert torch.equal(built.mean_of_gaps(eta, x), built.mean(eta))
+    drawn = (
+        draw(torch.Generator().manual_seed(seed))
+        for draw in (lambda generator: built.draw_gaps(eta, x, generator), lambda generator: built.draw(eta, generator))
+    )
+    assert torch.equal(*drawn)
+
+
 def test_noise_starts_where_it_is_told_and_stops_at_the_floor():
     built = LIKELIHOODS["gaussian"](2).double()
     variance, eta = torch.tensor([0.3, 1e-9], dtype=torch.float64), torch.zeros(4, dtype=torch.float64)

@@ -3,8 +3,9 @@ import torch
 from sklearn.metrics import mean_poisson_deviance
 from torch.distributions import Bernoulli
 
-from skae.losses import LOSSES, ReconstructionObjective
-from skae.nn import AutoencoderOutput
+from skae.likelihoods import Gaussian
+from skae.losses import LOSSES, NegativeELBO, NestedNegativeELBO, ReconstructionObjective
+from skae.nn import AutoencoderOutput, OrderedOutput, VAEOutput
 
 
 def draws(seed, *shape):
@@ -31,6 +32,19 @@ def test_the_row_itself_has_the_lowest_loss(name, seed):
     torch.testing.assert_close(loss.inverse_link(link(x)), x)
     for step in (-0.1, 0.1):
         assert (loss.entry(link(x) + step, x) > best).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_mean_at_once_is_the_mean_of_the_entries(name, seed):
+    eta, x = draws(seed, 7, 3), valid_target(name, seed)
+    entries = LOSSES[name].entry(eta, x)
+    assert entries.shape == x.shape
+    torch.testing.assert_close(LOSSES[name].entry(eta, x, reduction="mean"), entries.mean())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_only_losses_of_rows_in_any_unit_have_a_degree(name):
+    assert bool(LOSSES[name].degree) == (LOSSES[name].link == "identity")
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].degree])
@@ -61,3 +75,52 @@ def test_objective_adds_a_scale_free_l1_norm_of_the_code(seed):
     assert (sparse - plain).item() == pytest.approx(expected)
     shrunk = ReconstructionObjective(LOSSES["squared_error"], sparsity=0.3)(AutoencoderOutput(z / 1000, eta), x)
     assert shrunk.item() == pytest.approx(sparse.item())
+
+
+def test_gaps_leave_the_mean_over_the_rest_and_teach_nothing(seed):
+    z, eta, x = draws(seed, 6, 2), draws(seed + 1, 6, 4).requires_grad_(), draws(seed + 2, 6, 4)
+    x[0, 1] = x[3] = torch.nan
+    objective, observed = ReconstructionObjective(LOSSES["squared_error"]), ~x.isnan()
+    loss = objective(AutoencoderOutput(z, eta), x)
+    torch.testing.assert_close(loss, (eta - x)[observed].square().mean())
+    loss.backward()
+    assert torch.equal(eta.grad != 0, observed)
+    assert objective(AutoencoderOutput(z, eta), torch.full_like(x, torch.nan)) == 0
+
+
+def test_columns_and_levels_count_what_they_are_told(seed):
+    z, eta, x = draws(seed, 6, 2), draws(seed + 1, 2, 6, 3), draws(seed + 2, 6, 3)
+    varies, weight = torch.tensor([1.0, 0.0, 1.0]), draws(seed + 3, 2, 6, 1).square()
+    objective = ReconstructionObjective(LOSSES["squared_error"], varies=varies)
+    torch.testing.assert_close(objective(AutoencoderOutput(z, eta[0]), x), ((eta[0] - x).square() * varies).mean())
+    errors = (eta - x).square() * weight * varies
+    torch.testing.assert_close(objective(OrderedOutput(z, eta, weight), x), errors.mean())
+    x[0, 0] = x[3] = torch.nan
+    share = (~x.isnan()).double().mean()
+    torch.testing.assert_close(objective(OrderedOutput(z, eta, weight), x), errors[:, ~x.isnan()].sum() / 36 / share)
+
+
+def vae_output(seed, n_components):
+    return VAEOutput(*(draws(seed + k, *s) for k, s in enumerate([(6, n_components)] * 2 + [(2, 6, 1), (2, 6, 8)])))
+
+
+def test_a_defence_judges_and_does_not_teach(seed):
+    class Doubled(torch.nn.Module):
+        def forward(self, bound, x, given):
+            return 2 * bound + given
+
+    output, x = vae_output(seed, 2)._replace(given=draws(seed, 6)), draws(seed + 9, 6, 4)
+    plain, defended = (NegativeELBO(Gaussian(4).double(), defence=defence) for defence in (None, Doubled()))
+    torch.testing.assert_close(plain.bound(output, x), NegativeELBO(plain.likelihood, 1.0).bound(output, x))
+    torch.testing.assert_close(defended(output, x), plain(output, x))
+    assert torch.equal(plain.eval().bound(output, x), plain.train().bound(output, x))
+    torch.testing.assert_close(defended.eval().bound(output, x), 2 * plain.bound(output, x) + output.given)
+
+
+def test_a_nested_bound_is_the_mean_of_those_of_its_models(seed):
+    objectives = [NegativeELBO(Gaussian(4).double(), beta) for beta in (1.0, 2.0, 3.0)]
+    large, small, x = vae_output(seed, 3), vae_output(seed + 10, 1), draws(seed + 20, 6, 4)
+    nested = NestedNegativeELBO(objectives)
+    expected = (objectives[2](large, x) + objectives[0](small, x)) / 2
+    torch.testing.assert_close(nested([*large[:4], *small[:4]], x), expected)
+    assert len(list(nested.parameters())) == 3

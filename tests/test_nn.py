@@ -11,11 +11,20 @@ from skae.nn import (
     Completion,
     CorrectedLinear,
     Gated,
+    Headed,
+    ImageEncoder,
+    OrderedAutoencoder,
+    OrderedVAE,
     VAEOutput,
+    convolution,
+    descend,
     fixed_draws,
+    given_observed,
+    ignore_second_half,
     linear,
     project,
     split_parameters,
+    stacked_linear,
 )
 
 
@@ -170,3 +179,278 @@ def test_building_a_net_leaves_the_global_generator_alone(generator):
 def test_same_generator_same_weights():
     one, two = (autoencoder(torch.Generator().manual_seed(3)).state_dict() for _ in range(2))
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def normal(generator, *shape):
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in"),
+    [
+        (lambda g: linear(100, 60, g), 100),
+        (lambda g: linear(100, 60, g, 4), 4),
+        (lambda g: convolution(3, 64, 5, g), 75),
+    ],
+)
+def test_a_layer_starts_uniform_within_the_root_of_what_it_sees(layer, fan_in, generator):
+    for parameter in layer(generator).parameters():
+        scaled = parameter * fan_in**0.5
+        assert -1 <= scaled.min() < -0.9
+        assert 0.9 < scaled.max() <= 1
+
+
+def test_a_convolution_keeps_height_and_width(generator):
+    for size in (1, 3, 5):
+        assert convolution(2, 3, size, generator)(torch.ones(4, 2, 7, 9)).shape == (4, 3, 7, 9)
+
+
+LEVELS = 1, 2, 4
+
+
+def leveled(generator, correction):
+    """A map of three levels, as training may leave it, with units and a range."""
+    corrections = {
+        "none": lambda: None,
+        "layers": lambda: MLP([4, 7, 5], "gelu", generator, LEVELS),
+        "gate": lambda: Gated(MLP([4, 5], "gelu", generator), 5, 3),
+        "head": lambda: Headed(linear(4, 6, generator), stacked_linear([6] * 3, 6, 5, generator)),
+    }
+    layer = CorrectedLinear(stacked_linear(LEVELS, 4, 5, generator), corrections[correction]()).double()
+    unit, input_unit = normal(generator, 3, 5).exp(), normal(generator, 4).exp()
+    layer.start_at(normal(generator, 3, 5, 4), normal(generator, 3, 5), input_unit, unit, torch.tensor([[-1.0], [2.0]]))
+    return layer
+
+
+@pytest.mark.parametrize("correction", ["none", "layers", "gate", "head"])
+def test_a_level_is_one_map_of_all_and_shares_its_weights(correction, generator):
+    layer, x = leveled(generator, correction), 2 * normal(generator, 3, 10, 4)
+    start = x @ layer.start_weight.mT + layer.start_bias[:, None]
+    torch.testing.assert_close(layer(x), start)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    together = layer(x)
+    assert ((together - start).abs().amax((1, 2)) > 0.1).all()
+    for level in range(3):
+        one = layer.at(level)
+        torch.testing.assert_close(one(x[level]), together[level])
+        for part, whole in zip(one.linear_map(), layer.linear_map(), strict=True):
+            torch.testing.assert_close(part, whole[level])
+    with torch.no_grad():
+        for parameter in layer.at(1).parameters():
+            parameter.zero_()
+    torch.testing.assert_close(layer(x)[1], start[1])
+    if correction in ("none", "layers"):  # others share a module
+        torch.testing.assert_close(layer(x)[[0, 2]], together[[0, 2]])
+
+
+def test_layers_of_levels_start_by_what_each_sees(generator):
+    net = MLP([64, 64, 3], "gelu", generator, levels=(1, 4, 64))
+    for layer, seen in ((net[0], (1, 4, 64)), (net[2], (64, 64, 64))):
+        largest = layer.weight.detach().abs().amax((1, 2)) * torch.tensor(seen) ** 0.5
+        assert (largest > 0.9).all()
+        assert (largest <= 1).all()
+
+
+def test_a_new_start_leaves_nothing_of_the_last(generator):
+    layer = unsilenced(3, 2, generator, input_unit=5.0, unit=7.0, bias=torch.ones(2))
+    weight, x = normal(generator, 2, 3), normal(generator, 9, 3)
+    layer.start_at(weight)
+    assert torch.equal(layer(x), x @ weight.T)
+    with torch.no_grad():
+        layer.path.weight.fill_(1.0)
+    torch.testing.assert_close(layer(x), x @ (weight + 1).T)
+
+
+@pytest.mark.parametrize("kind", ["none", "layers", "image"])
+def test_an_ignored_half_counts_for_nothing_and_the_other_as_before(kind, generator):
+    corrections = {
+        "none": lambda: None,
+        "layers": lambda: MLP([32, 6, 5, 3], "gelu", generator),
+        "image": lambda: ImageEncoder((2, 4, 4), [6, 3], "gelu", generator),
+    }
+    layer = CorrectedLinear(linear(32, 3, generator), corrections[kind]()).double()
+    x, zeros = normal(generator, 9, 16), torch.zeros(9, 16).double()
+    before = layer(torch.cat([x, zeros], 1))
+    ignore_second_half(layer)
+    torch.testing.assert_close(layer(torch.cat([x, normal(generator, 9, 16)], 1)), before)
+
+
+def test_gaps_are_filled_with_their_conditional_mean(generator):
+    model, location = Completion(4, 3).double(), normal(generator, 4)
+    loadings, noise, x = normal(generator, 4, 2), normal(generator, 4).exp(), normal(generator, 5, 4)
+    assert model.fill(x) is x
+    x[:, 1] = torch.nan
+    there = [0, 2, 3]
+    assert torch.equal(model.fill(x), x.nan_to_num(0.0))
+    model.start_at(normal(generator, 4), normal(generator, 4, 3), noise)
+    model.start_at(location, loadings, noise)
+    covariance = loadings @ loadings.T + noise.diag()
+    gain = torch.linalg.solve(covariance[there][:, there], covariance[there, 1])
+    torch.testing.assert_close(model.fill(x)[:, 1], location[1] + (x - location)[:, there] @ gain)
+    assert torch.equal(model.fill(x)[:, there], x[:, there])
+
+
+def test_an_encoder_is_told_of_gaps_if_masked_and_else_sees_filled_rows(generator):
+    x = normal(generator, 5, 4)
+    x[0, 1] = torch.nan
+    rows, mask = x.nan_to_num(0.0), x.isnan().double()
+    masked, plain, encoder = Completion(4, 2, True).double(), Completion(4, 2).double(), torch.nn.Identity()
+    assert torch.equal(masked(encoder, x), torch.cat([rows, mask], 1))
+    assert torch.equal(masked(encoder, rows), torch.cat([rows, 0 * mask], 1))
+    assert torch.equal(plain.eval()(encoder, x), rows)
+    assert plain.train()(encoder, x) is x  # training looks for gaps only if told to
+    plain.trains_on_gaps = True
+    assert torch.equal(plain(encoder, x), rows)
+
+
+def test_a_posterior_and_its_factor_are_those_of_the_joint_normal_in_the_rows_precision(generator):
+    loadings, noise, x = normal(generator, 4, 2), normal(generator, 4).exp(), normal(generator, 3, 4)
+    mean, factor = given_observed(x, loadings, noise)
+    precision = torch.eye(2) + loadings.T @ (loadings / noise[:, None])
+    torch.testing.assert_close(factor @ factor.mT, precision.expand(3, 2, 2))
+    torch.testing.assert_close(mean, x @ torch.linalg.solve(loadings @ loadings.T + noise.diag(), loadings))
+    assert all(part.dtype == torch.float32 for part in given_observed(x.float(), loadings.float(), noise.float()))
+
+
+def test_a_step_that_did_not_help_is_not_taken_and_a_quarter_next():
+    """Ten times too far from 1 to 0, for the square and for what has no value below zero: steps of 1, 1/4, 1/16, ..."""
+
+    def objective(p):
+        return torch.stack([p[0, 0].square(), (p[1, 0].sqrt() - 0.1).square()])
+
+    def after(n_steps):
+        start = [torch.ones(2, 1, dtype=torch.float64, requires_grad=True)]
+        (p,) = descend(objective, lambda p, _: [-10 * p[0]], start, n_steps, lambda value: 0.01 * value)
+        assert not p.requires_grad
+        return p[:, 0].tolist()
+
+    assert after(0) == after(1) == after(2) == [1.0, 1.0]
+    assert after(3) == [0.375, 0.375]
+    assert after(4) == pytest.approx([0.375 * (1 - 10 * 1.2 / 16)] * 2)
+
+
+def test_a_step_that_hardly_helped_is_taken_in_part():
+    start = [torch.ones(1, 1, dtype=torch.float64)]
+    one, two = (
+        descend(lambda p: p.square().sum(1), lambda p, _: [-p[0]], start, n, lambda value: 2 * value)[0].item()
+        for n in (1, 2)
+    )
+    assert one == 0.5  # the gain is half of what is worthwhile
+    proposal, step = 0.5 - 0.5 * (0.25 + 1.2) / 2, (0.25 + 1.2) / 2
+    taken = (0.5 - (0.5 - 0.5 * step) ** 2) / (2 * 0.5)
+    assert two == pytest.approx(0.5 + taken * (proposal - 0.5))
+
+
+def ordered_decoder(generator, n_out, n_parameters=1):
+    """Linear, of levels 1, 2, 4: orthogonal columns of several lengths, the last of them zero."""
+    lengths = torch.tensor([3.0, 0.1, 1.0, 0.0], dtype=torch.float64)
+    basis = torch.linalg.qr(normal(generator, n_out, 4))[0] * lengths
+    kept = (torch.arange(4) < torch.tensor(LEVELS)[:, None]).double()[:, None]
+    rest = torch.zeros(3, n_out * (n_parameters - 1), 4).double()
+    decoder = CorrectedLinear(stacked_linear(LEVELS, 4, n_out * n_parameters, generator)).double()
+    decoder.start_at(torch.cat([basis * kept, rest], 1))
+    return decoder, basis
+
+
+def test_ordered_codes_are_brought_to_the_projection_in_one_step(generator):
+    decoder, basis = ordered_decoder(generator, 6)
+    encoder = linear(6, 4, generator).double()
+    net = OrderedAutoencoder(encoder, decoder, LEVELS, Completion(6, 2), 1).double().eval()
+    net.weights.copy_(torch.tensor([1.0, 3.0, 9.0, 0.5]))
+    x = normal(generator, 20, 6)
+    expected = torch.cat([x @ torch.linalg.pinv(basis[:, :3]).T, encoder(x)[:, 3:]], 1)
+    torch.testing.assert_close(net.encode(x), expected)
+    output = net(x)
+    assert torch.equal(output.weight.expand(3, 20, 1)[:, 0, 0], net.weights[[0, 1, 3]])
+    for level, size in enumerate(LEVELS):
+        torch.testing.assert_close(output.eta[level], net.decode(output.z[:, :size]))
+    net.n_refinements = 0
+    assert torch.equal(net.encode(x), encoder(x))
+    net.n_refinements = 1
+    output = net.train()(x)
+    assert torch.equal(output.z, encoder(x))
+    assert torch.equal(output.weight[:, :5, 0], net.weights[torch.tensor([[1] * 5, [2] * 5, [3, 4, 4, 4, 3]]) - 1])
+    torch.testing.assert_close(output.eta[2, 0], net.decode(output.z[:1, :3])[0])
+
+
+def test_one_step_brings_means_and_variances_to_the_posterior(generator):
+    """As far as a natural gradient does: means at once, and log-variances by 1 at most."""
+    decoder = CorrectedLinear(linear(2, 10, generator)).double()
+    loadings = torch.linalg.qr(normal(generator, 5, 2))[0] * torch.tensor([2, 0.5])
+    decoder.start_at(torch.cat([loadings, torch.zeros_like(loadings)]))
+    net, variance = vae(generator, decoder, 1), 1 / (1 + loadings.square().sum(0))
+    net.encoder.correction, x = None, normal(generator, 30, 5)
+    for away, then in ((0.0, 0.0), (0.5, 1.5 - torch.e**0.5), (3.0, 2.0)):
+        bias = torch.cat([torch.full((2,), 0.7 * (away == 0)), variance.log() + away])
+        net.encoder.start_at(torch.cat([variance[:, None] * loadings.T, torch.zeros(2, 5)]), bias)
+        refined = net.posterior(x)
+        torch.testing.assert_close(refined.mean, x @ loadings * variance)
+        torch.testing.assert_close(refined.log_var, (variance.log() + then).expand(30, 2))
+
+
+def ordered_vae(generator, n_refinements=0, defences=None):
+    decoder, _ = ordered_decoder(generator, 6, n_parameters=2)
+    likelihoods = [Gaussian(6).double() for _ in range(4)]
+    encoder = unsilenced(6, 8, generator)
+    net = OrderedVAE(encoder, decoder, LEVELS, likelihoods, Completion(6, 2), n_refinements, defences).double()
+    for size in range(1, 5):
+        net.begin_at(size, normal(generator, size).exp(), normal(generator, size))
+    return net
+
+
+def test_a_size_has_the_leading_numbers_of_one_posterior(generator):
+    defences = [torch.nn.Identity() for _ in LEVELS]
+    net, x = ordered_vae(generator, 3, defences), normal(generator, 20, 6)
+    whole = net.guess(x)
+    for size, level in ((1, 0), (2, 1), (3, 1), (4, 2)):
+        model = net.at(size)
+        mean, log_var = model.guess(x)
+        torch.testing.assert_close(mean, whole.mean[:, :size] * net.shrinking[size - 1, :size])
+        torch.testing.assert_close(log_var, whole.log_var[:, :size] + net.widening[size - 1, :size])
+        torch.testing.assert_close(model.decode(mean), net.decode(mean))
+        assert model.likelihood is net.likelihoods[size - 1]
+        assert model.defence is defences[level]
+        assert model.n_refinements == 3
+        assert model.training
+        assert not net.eval().at(size).training
+        net.train()
+    assert ordered_vae(generator).at(2).defence is None
+    net.eval()
+    torch.testing.assert_close(net.encode(x), net.at(4).encode(x))
+    assert not torch.equal(net.encode(x), net.at(4).guess(x).mean)
+
+
+def same(parts, outputs):
+    for part, expected in zip(parts, (part for output in outputs for part in output[:4]), strict=True):
+        torch.testing.assert_close(part, expected)
+
+
+def test_each_level_is_trained_as_the_model_of_its_size(generator):
+    net, x = ordered_vae(generator), normal(generator, 20, 6)
+    fresh = OrderedVAE(net.encoder, net.decoder, LEVELS, list(net.likelihoods), Completion(6, 2))
+    assert (fresh.shrinking == 1).all()
+    assert not fresh.widening.any()
+    for step, largest in enumerate((3, 4, 4, 4)):  # every fourth step cuts
+        noise = normal(generator, 1, 20, 4)
+        assert net.get_extra_state() == step
+        same(net(x, noise), [net.at(size)(x, noise[..., :size]) for size in (largest, 2, 1)])
+    net.eval()
+    few, many = (normal(generator, n_draws, 20, 4) for n_draws in (2, 64))
+    same(net(x, few), [net.at(size)(x, few[..., :size]) for size in (4, 2, 1)])
+    same(net(x, many), [net.at(size)(x, net.at(size).draws) for size in (4, 2, 1)])
+    net.set_extra_state(7)
+    assert net.get_extra_state() == 7
+
+
+def test_scales_of_levels_are_free(generator):
+    net = ordered_vae(generator)
+    net.decoder.correction = MLP([4, 7, 12], "gelu", generator, LEVELS).double()
+    net.encoder.correction = Gated(linear(6, 8, generator), 8, 3)
+    names = {id(p): name for name, p in net.named_parameters()}
+    penalised, free = split_parameters(net)
+    expected = {"decoder.correction.0.weight", "decoder.correction.2.weight", "encoder.correction.module.weight"}
+    assert {names[id(p)] for p in penalised} == expected
+    assert {id(p) for p in free} == set(names) - {id(p) for p in penalised}
+    net.encoder.requires_grad_(False)
+    assert {names[id(p)] for p in split_parameters(net)[0]} == {name for name in expected if "decoder" in name}

@@ -1,9 +1,28 @@
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FactorAnalysis
 
-from skae.starts import factor_analysis_start, fit_frame, likelier_start, pca_start, probabilistic_pca_start, raw_frame
+from skae import starts
+from skae.starts import (
+    LinearGaussian,
+    Normal,
+    factor_analysis_start,
+    fit_frame,
+    has_gaps,
+    leading,
+    likelier_start,
+    n_components_for,
+    n_filling,
+    no_normal,
+    normal_of,
+    observed_normal,
+    ordered_start,
+    pca_start,
+    probabilistic_pca_start,
+    rank_of,
+    raw_frame,
+)
 
 
 @pytest.mark.parametrize("link", ["identity", "logit", "log"])
@@ -104,3 +123,325 @@ def test_the_density_of_a_start_is_the_normal_one(start, seed):
     model = start(frame.to_net(X), frame.scale, 2, np.random.RandomState(0))
     normal = multivariate_normal(np.zeros(5), model.loadings @ model.loadings.T + np.diag(model.noise))
     np.testing.assert_allclose(model.log_density(frame.to_net(X)), normal.logpdf(frame.to_net(X)))
+
+
+def with_gaps(X):
+    """A copy without some entries, of which the first of column 1 are missing beyond a block of rows."""
+    X = X.copy()
+    X[:1500, 1] = X[::7, 2] = X[5] = np.nan
+    return X
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gaps_count_for_nothing_in_a_frame(dtype, seed):
+    X = (np.random.RandomState(seed).normal(size=(3000, 4)) * [1, 2, 3, 0] + [5, 0, -1, 3]).astype(dtype)
+    gaps = with_gaps(X)
+    assert has_gaps(gaps)
+    assert not has_gaps(X)
+    frame = fit_frame(gaps, "identity", per_column=True)
+    np.testing.assert_allclose(frame.mean, np.nanmean(gaps, axis=0, dtype=np.float64), atol=1e-6)
+    np.testing.assert_allclose(frame.scale[:3], np.nanstd(gaps, axis=0, dtype=np.float64)[:3], rtol=1e-5)
+    assert (frame.scale[3], frame.spread.tolist()) == (1, [1, 1, 1, 0])
+    assert frame.constant.tolist() == [False, False, False, True]
+    for known in (raw_frame(gaps), raw_frame(gaps, with_spread=False)):
+        np.testing.assert_allclose(known.mean, frame.mean, atol=1e-6)
+    np.testing.assert_allclose(raw_frame(gaps).spread, frame.scale * frame.spread, atol=1e-6)
+    one = fit_frame(gaps, "identity")
+    assert one.scale == pytest.approx(np.sqrt(np.square(frame.scale[:3]).mean()))
+    np.testing.assert_allclose(one.spread, frame.scale * frame.spread / one.scale)
+
+
+def test_links_are_those_of_shrunk_rows(seed):
+    rng = np.random.RandomState(seed)
+    X = np.hstack([rng.uniform(size=(50, 1)), rng.poisson(3.0, size=(50, 2)), rng.normal(size=(50, 1))])
+    X[:, 2] = 4
+    frame = fit_frame(X, ("logit", "log", "log", "identity"), per_column=True)
+    probability, count = 0.05 + 0.9 * X[:, 0], 0.9 * X[:, 1] + 0.1 * X[:, 1].mean()
+    linked = np.stack([np.log(probability / (1 - probability)), np.log(count), 0 * count, X[:, 3]], axis=1)
+    np.testing.assert_allclose(frame.location[[0, 1, 3]], linked.mean(axis=0)[[0, 1, 3]])
+    expected = (linked - linked.mean(axis=0)) / np.where(linked.std(axis=0) > 0, linked.std(axis=0), 1)
+    np.testing.assert_allclose(frame.to_net(X), expected, atol=1e-12)
+    assert frame.centre is frame.location
+    for k, link in ((0, "logit"), (1, "log")):
+        np.testing.assert_allclose(fit_frame(X[:, [k]], link).location, linked[:, [k]].mean(axis=0))
+    back = frame.from_net(np.ones((2, 4)))
+    np.testing.assert_array_equal(back, [[1, 1, 4, 1]] * 2)  # all but constants are on the link's own scale
+
+
+def test_shares_are_those_of_the_row_of_all_rows_where_it_is_empty_and_of_what_is_there(seed):
+    X = np.random.RandomState(seed).poisson([1.0, 5.0, 20.0, 2.0], size=(50, 4)).astype(float)
+    X[0] = 0
+    X[1, 3] = np.nan
+    frame = fit_frame(X, "share")
+    mean = np.nanmean(X, axis=0)
+    shares = (mean + 1e-4) / (mean + 1e-4).sum()
+    np.testing.assert_allclose(frame.shares, shares)
+    np.testing.assert_allclose(frame.centre, np.log(shares))
+    np.testing.assert_allclose(frame.scale, 1 / np.sqrt(4 * shares))
+    of_rows = X / np.maximum(np.nansum(X, axis=1, keepdims=True), 1)
+    of_rows[0] = shares
+    of_rows[1] *= shares[:3].sum()
+    linked = np.log(0.9 * of_rows + 0.1 * shares)
+    np.testing.assert_allclose(frame.location, np.nanmean(linked, axis=0))
+    np.testing.assert_allclose(frame.spread, np.nanstd(linked, axis=0) / frame.scale)
+    np.testing.assert_allclose(frame.to_net(X), (linked - frame.location) / frame.scale)
+    np.testing.assert_array_equal(frame.from_net(X[2:]), X[2:])
+
+
+def test_the_net_gets_rows_side_by_side_that_it_may_write_on():
+    X = np.asfortranarray(np.random.RandomState(0).normal(size=(20, 4)))
+    X.flags.writeable = False
+    for frame in (fit_frame(X, "identity"), raw_frame(X)):
+        rows = frame.to_net(X)
+        assert rows.flags.c_contiguous
+        assert rows.flags.writeable
+    assert np.isnan(raw_frame(X, with_spread=False).spread).all()
+
+
+def test_a_start_knows_what_it_leaves_and_the_range_of_codes(scaled_table):
+    X = scaled_table - scaled_table.mean(axis=0)
+    start = pca_start(X, 3, np.random.RandomState(0))
+    Z = X @ start.encoder.T
+    left, unit = X - Z @ start.decoder.T, np.abs(X).max()
+    np.testing.assert_allclose(start.residual, np.sqrt(np.square(left).mean(axis=0)), atol=1e-9 * unit)
+    np.testing.assert_allclose(start.code_range, [Z.min(axis=0), Z.max(axis=0)], atol=1e-9)
+    largest = start.code_scale[0]
+    np.testing.assert_allclose(Z.std(axis=0, ddof=1)[start.code_scale > 2e-4 * largest], 1, rtol=1e-6)
+    assert (start.code_scale >= 1e-4 * largest).all()
+    cut, dedicated = leading(start, X, 2), pca_start(X, 2, np.random.RandomState(0))
+    for part, expected in zip(cut, dedicated, strict=True):
+        np.testing.assert_allclose(part, expected, atol=1e-9 * unit)
+
+
+def test_codes_of_rows_on_a_line_are_not_blown_up(seed):
+    X = np.outer(np.random.RandomState(seed).normal(size=30), [1.0, 2.0, 3.0])
+    start = pca_start(X - X.mean(axis=0), 2, np.random.RandomState(0))
+    assert start.code_scale[1] == pytest.approx(1e-4 * start.code_scale[0])
+    nothing = pca_start(np.zeros((5, 3)), 2, np.random.RandomState(0))
+    assert (nothing.code_scale == 1).all()
+    assert not nothing.residual.any()
+
+
+def test_extra_components_are_of_size_one(seed):
+    start = pca_start(np.eye(40) - 1 / 40, 1040, np.random.RandomState(seed))
+    assert np.square(start.encoder[40:]).sum(axis=1).mean() == pytest.approx(1, abs=0.05)
+    assert (start.code_scale[40:] == 1).all()
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.4, 1), (0.5, 2), (0.6, 2), (0.625, 3), (0.9, 5), (1.0, 5)])
+def test_a_share_of_the_variance_takes_the_fewest_components_that_explain_more(share, n):
+    half = np.diag([4.0, 2.0, 2.0, 2.0, 2.0])  # shares of 1/2, and 1/8 four times
+    assert n_components_for(np.vstack([half, -half]), share) == n
+
+
+def dense(model):
+    return model.loadings @ model.loadings.T + np.diag(model.noise)
+
+
+def some_model(seed, n_features=6, n_components=3):
+    rng = np.random.RandomState(seed)
+    loadings, noise = rng.normal(size=(n_features, n_components)), rng.uniform(0.5, 2, size=n_features)
+    return starts._embed(loadings, noise, np.ones(n_features, dtype=bool), n_components)
+
+
+def test_a_posterior_is_that_of_the_joint_normal(seed):
+    model, X = some_model(seed), np.random.RandomState(seed + 1).normal(size=(7, 6))
+    matrix, variance = model.posterior()
+    np.testing.assert_allclose(matrix, np.linalg.solve(dense(model), model.loadings).T)
+    np.testing.assert_allclose(np.diag(variance), np.eye(3) - matrix @ model.loadings, atol=1e-12)
+    signal = (model.loadings / model.noise[:, None]).T @ model.loadings
+    assert (np.diff(np.diag(signal)) < 0).all()  # the strongest first
+    np.testing.assert_allclose(signal, np.diag(np.diag(signal)), atol=1e-12)
+    assert (model.loadings[np.abs(model.loadings).argmax(axis=0), np.arange(3)] > 0).all()
+    np.testing.assert_allclose(model.log_density(X), multivariate_normal(np.zeros(6), dense(model)).logpdf(X))
+
+
+def test_noise_is_gained_from_components(seed):
+    model = LinearGaussian(np.linalg.qr(np.random.RandomState(seed).normal(size=(6, 3)))[0] * [3, 2, 0.1], np.ones(6))
+    noisier = model.noisier(1.5)
+    np.testing.assert_allclose(noisier.noise, 1.5)
+    lengths = np.square(noisier.loadings).sum(axis=0)
+    np.testing.assert_allclose(lengths, [8.5, 3.5, 0], atol=1e-12)
+
+
+def test_a_posterior_of_a_smaller_model_is_told_by_that_of_the_larger(seed):
+    rng = np.random.RandomState(seed)
+    larger = LinearGaussian(np.linalg.qr(rng.normal(size=(6, 4)))[0] * [3, 2, 1, 0], np.full(6, 0.5))
+    for size in (2, 4):
+        smaller = larger.leading(size, 6) if size < 4 else larger.noisier(1.2)
+        ratio, gained = smaller.nearer_to_prior(larger)
+        (matrix, variance), (before, variance_before) = smaller.posterior(), larger.posterior()
+        np.testing.assert_allclose(matrix, ratio[:, None] * before[:size], atol=1e-12)
+        np.testing.assert_allclose(gained, np.log(variance / variance_before[:size]), atol=1e-12)
+    assert ratio[3] == 1
+
+
+def test_what_fills_gaps_is_the_normal_given_the_rest(seed):
+    rng, model = np.random.RandomState(seed), some_model(seed)
+    normal, location = model.normal(), rng.normal(size=6)
+    np.testing.assert_array_equal(normal.noise, model.noise)
+    assert (LinearGaussian(model.loadings, 0 * model.noise).normal().noise == 1e-3).all()
+    assert not normal.location.any()
+    normal, X = normal._replace(location=location), rng.normal(size=(5, 6))
+    X[:, 1] = X[0] = np.nan
+    there = [0, 2, 3, 4, 5]
+    mean, covariance = normal.codes(X)
+    gain = np.linalg.solve(dense(model)[there][:, there], model.loadings[there]).T
+    np.testing.assert_allclose(mean[1:], (X - location)[1:, there] @ gain.T)
+    np.testing.assert_allclose(covariance[1:], np.broadcast_to(np.eye(3) - gain @ model.loadings[there], (4, 3, 3)))
+    np.testing.assert_allclose(mean[0], 0)
+    np.testing.assert_allclose(covariance[0], np.eye(3), atol=1e-12)
+    cut = normal.leading(2)
+    np.testing.assert_array_equal(cut.loadings, normal.loadings[:, :2])
+    np.testing.assert_allclose(np.diag(dense(cut)), np.diag(dense(normal)))
+    assert cut.location is location
+
+
+def test_gaps_are_drawn_from_the_normal_given_the_rest_and_in_range(seed):
+    model, rng = some_model(seed), np.random.RandomState(seed)
+    X = np.tile(rng.normal(size=6), (6000, 1))
+    X[:, :2], X[0, :2], X[1, :2] = np.nan, 40, -40
+    drawn = Normal(np.ones(6), model.loadings, model.noise).draw(X, rng)
+    np.testing.assert_array_equal(drawn[:, 2:], X[:, 2:])
+    covariance = dense(model)
+    gain = np.linalg.solve(covariance[2:, 2:], covariance[2:, :2]).T
+    np.testing.assert_allclose(drawn[2:, :2].mean(axis=0), 1 + gain @ (X[0, 2:] - 1), atol=0.15)
+    np.testing.assert_allclose(np.cov(drawn[2:, :2].T), covariance[:2, :2] - gain @ covariance[2:, :2], atol=0.25)
+    X[0, :2], X[1, :2] = 0.01, -0.01
+    assert np.abs(Normal(np.ones(6), model.loadings, model.noise).draw(X, rng)[:, :2]).max() == 0.01
+
+
+def test_noise_of_a_start_is_what_it_leaves_or_a_thousandth(seed):
+    X = np.random.RandomState(seed).normal(size=(50, 4)) * [3, 2, 1, 1e-6]
+    X[:, 3] = 0
+    start = pca_start(X - X.mean(axis=0), 2, np.random.RandomState(0))
+    spread = X.std(axis=0)
+    normal = start.normal(spread)
+    np.testing.assert_allclose(normal.noise[:3], np.maximum(start.residual**2, 1e-3 * spread**2)[:3])
+    assert normal.noise[3] == 1
+    assert normal.loadings is start.decoder
+    assert not normal.location.any()
+
+
+def test_without_a_model_gaps_are_filled_with_the_mean(seed):
+    X = np.random.RandomState(seed).normal(3, 1, size=(50, 4))
+    for frame, location in ((raw_frame(X), X.mean(axis=0)), (fit_frame(X, "identity"), np.zeros(4))):
+        normal = no_normal(frame)
+        np.testing.assert_allclose(normal.location, location)
+        assert (normal.loadings.shape, normal.loadings.any(), normal.noise.tolist()) == ((4, 1), False, [1] * 4)
+    normal = normal_of(X, 0, None)
+    np.testing.assert_allclose(normal.location, X.mean(axis=0))
+    assert (normal.loadings.shape, normal.loadings.any(), normal.noise.tolist()) == ((4, 1), False, [1] * 4)
+    normal = normal_of(X, 2, None)
+    np.testing.assert_allclose(normal.location, X.mean(axis=0))
+    np.testing.assert_allclose(dense(normal), PCA(2).fit(X).get_covariance())
+
+
+def test_as_many_components_fill_gaps_as_the_net_has_within_bounds():
+    asked = [(2, 100), (20, 100), (50, 100), (2, 5), (2, 1)]
+    assert [n_filling(*numbers) for numbers in asked] == [10, 20, 32, 4, 1]
+
+
+def test_em_is_at_home_with_no_gaps_in_any_unit_and_stops_at_its_best(seed):
+    rng = np.random.RandomState(seed)
+    X = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 6)) + 0.5 * rng.normal(size=(2000, 6))
+    whole = dense(observed_normal(X, 2, np.random.RandomState(0)))
+    np.testing.assert_allclose(whole, np.cov(X.T), atol=0.1)
+    gaps = np.where(rng.uniform(size=X.shape) < 0.2, np.nan, X)
+    model = observed_normal(gaps, 2, np.random.RandomState(0))
+    np.testing.assert_allclose(dense(model), np.cov(X.T), atol=0.3)
+    np.testing.assert_allclose(model.location, X.mean(axis=0), atol=0.1)
+    unit = 10.0 ** np.arange(-3, 3)
+    moved = observed_normal(gaps * unit + 7, 2, np.random.RandomState(0))
+    np.testing.assert_allclose(moved.location, model.location * unit + 7)
+    np.testing.assert_allclose(dense(moved), dense(model) * np.outer(unit, unit), rtol=1e-6, atol=1e-9)
+    few = observed_normal(gaps[:8], 5, np.random.RandomState(0))
+    assert few.loadings.shape == (6, 5)
+    assert np.isfinite(dense(few)).all()
+
+
+def test_pca_in_units_is_the_covariance_it_has_there(seed):
+    rng = np.random.RandomState(seed)
+    X, unit = rng.normal(size=(50, 5)) @ rng.normal(size=(5, 5)), rng.uniform(0.5, 2, size=5)
+    X[:, 2] = 0
+    X -= X.mean(axis=0)
+    model, there = probabilistic_pca_start(X, unit, 2, None), [0, 1, 3, 4]
+    expected = PCA(2).fit((X * unit)[:, there]).get_covariance() / np.outer(unit, unit)[there][:, there]
+    np.testing.assert_allclose(dense(model)[there][:, there], expected)
+    assert model.noise[2] == 1
+    assert not model.loadings[2].any()
+    nothing = probabilistic_pca_start(0 * X, unit, 2, None)
+    assert (nothing.loadings.shape, nothing.loadings.any(), nothing.noise.tolist()) == ((5, 2), False, [1] * 5)
+    assert (probabilistic_pca_start(X, unit, 4, None).noise >= 1e-12).all()
+
+
+def test_an_ordered_start_leaves_a_direction_and_some_noise(seed):
+    X = np.random.RandomState(seed).normal(size=(50, 4)) * [3, 2, 1, 0]
+    X -= X.mean(axis=0)
+    assert rank_of(X) == 3
+    assert rank_of(X[:2]) == 2
+    model = ordered_start(X, 6, 1e-3, None)
+    assert model.loadings.shape == (4, 6)
+    assert model.loadings.any(axis=0).tolist() == [True, True, False, False, False, False]
+    np.testing.assert_allclose(dense(model)[:3, :3], PCA(2).fit(X[:, :3]).get_covariance())
+    noisy = ordered_start(X, 2, 1.7, None)
+    np.testing.assert_allclose(noisy.noise, [1.7, 1.7, 1.7, 1.7 / model.noise[0]])
+    along = model.loadings[:, :2]
+    np.testing.assert_allclose(along.T @ dense(noisy) @ along, along.T @ dense(model) @ along, atol=1e-9)
+    few = ordered_start(X[:4] - X[:4].mean(axis=0), 6, 1e-3, None)
+    assert few.loadings.any(axis=0).sum() == 2
+    assert ordered_start(0 * X, 2, 1e-3, None).loadings.shape == (4, 2)
+
+
+def test_factor_analysis_is_scikit_learns_whatever_the_number_of_rows(seed):
+    rng = np.random.RandomState(seed)
+    loadings, deviation = rng.normal(size=(6, 2)), rng.uniform(0.3, 1.5, size=6)
+    for n in (13, 500):
+        X = rng.normal(size=(n, 2)) @ loadings.T + deviation * rng.normal(size=(n, 6))
+        frame = fit_frame(X, "identity", per_column=True)
+        rows = frame.to_net(X)
+        found = factor_analysis_start(rows, frame.scale, 2, None)
+        expected = FactorAnalysis(2, svd_method="lapack", tol=1e-9, max_iter=100000).fit(rows)
+        assert found.log_density(rows).mean() > expected.score(rows) - 1e-3
+    np.testing.assert_allclose(dense(found), expected.get_covariance(), atol=1e-2)
+    assert starts._same_covariance(rows).shape == (12, 6)
+    np.testing.assert_allclose(np.cov(starts._same_covariance(rows).T, ddof=0), np.cov(rows.T, ddof=0), atol=1e-12)
+    np.testing.assert_allclose(starts._same_covariance(rows).mean(axis=0), 0, atol=1e-12)
+
+
+def test_a_column_that_others_explain_keeps_some_noise(seed):
+    X = np.random.RandomState(seed).normal(size=(200, 4))
+    X = np.hstack([X, X[:, :1]])
+    X = fit_frame(X, "identity", per_column=True).to_net(X)
+    assert factor_analysis_start(X, np.ones(5), 2, None).noise.min() == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "factored"), [((50, 4), True), ((5, 4), True), ((4, 4), False), ((300, 200), True), ((300, 201), False)]
+)
+def test_wide_tables_and_many_columns_are_not_factored(shape, factored):
+    assert starts._can_be_factored(np.ones(shape)) == factored
+    assert not starts._can_be_factored(np.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_components", "solver"),
+    [
+        (
+            (
+                1000,
+                1000,
+            ),
+            10,
+            "full",
+        ),
+        ((1001, 1000), 10, "covariance_eigh"),
+        ((10**7, 2000), 10, "covariance_eigh"),
+        ((10**7, 2001), 10, "randomized"),
+        ((1500, 3000), 100, "randomized"),
+        ((1500, 3000), 300, "full"),
+        ((1000, 4000), 10, "full"),
+    ],
+)
+def test_solvers_are_exact_where_one_takes_seconds(shape, n_components, solver):
+    assert starts._solver(*shape, n_components) == solver
