@@ -1,12 +1,12 @@
 """Mutation testing: is every line of the mathematics held by a test?
 
-Each mutant is one of the four modules with one small change: an operator, a bound, a call left out. It is held if a test
-that runs the changed line fails. `make mutants` makes them all and lists those that nothing holds; `MUTANTS.md` says why
-each of these does no harm.
+Each mutant is one of the four modules with one small change: an operator, a bound, a call left out. It is held if a
+test that runs the changed line fails. `make mutants` makes them all and lists those that nothing holds; `MUTANTS.md`
+says why each of these does no harm.
 
 All tests are collected once. A first run of each notes the lines it runs and how long it takes. Then a forked process
-for each mutant gives the changed function its new code and runs the tests of its line, the quickest first. So no file is
-written, nothing is imported twice, and a mutant costs a fraction of a second. Forking asks for Linux or macOS.
+for each mutant gives the changed function its new code and runs the tests of its line, the quickest first. So no file
+is written, nothing is imported twice, and a mutant costs a fraction of a second. Forking asks for Linux or macOS.
 """
 
 import argparse
@@ -37,10 +37,27 @@ WIDER = "conditional engine generator images missing_values mixed_columns ordere
 FILES += [TESTS / f"test_{name}.py" for name in WIDER.split()]
 
 OPERATORS = {
-    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult},
-    **{ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitOr},
-    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
-    **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.RShift: ast.LShift},
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.Pow: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.BitXor: ast.BitOr,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.RShift: ast.LShift,
 }
 PAIRS = ["min max", "minimum maximum", "argmin argmax", "nanmin nanmax", "zeros ones", "any all", "vstack hstack"]
 SWAPS = {a: b for pair in PAIRS for a, b in (pair.split(), pair.split()[::-1])}
@@ -108,7 +125,7 @@ def changed(node, **fields):
 
 
 class Mutant(NamedTuple):
-    """One change: in the function or class ``scope`` of a module, in a statement of these ``lines``; ``tree`` has it."""
+    """One change: in the function or class ``scope`` of a module, in a statement of these ``lines``; the tree has it."""
 
     module: str
     scope: str
