@@ -187,7 +187,7 @@ def _described(rows, values):
 
 
 def plain(value):
-    """A parameter as JSON has it; callables and objects are known by their names."""
+    """A parameter as JSON has it; callables are known by their names, and callbacks by theirs with their settings."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic | np.ndarray):
@@ -196,7 +196,11 @@ def plain(value):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
-    return getattr(value, "__qualname__", type(value).__qualname__)
+    if isinstance(value, type) or not hasattr(value, "get_params"):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    # get_params leaves out what a callback takes as further keywords.
+    settings = {key: setting for key, setting in vars(value).items() if isinstance(setting, str | int | float)}
+    return f"{type(value).__qualname__}({', '.join(f'{key}={setting!r}' for key, setting in settings.items())})"
 
 
 def differences(kept, new):

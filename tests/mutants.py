@@ -125,7 +125,7 @@ def changed(node, **fields):
 
 
 class Mutant(NamedTuple):
-    """One change: in the function or class ``scope`` of a module, in a statement of these ``lines``; the tree has it."""
+    """One change: in the function or class ``scope`` of a module, in a statement of these lines; the tree has it."""
 
     module: str
     scope: str

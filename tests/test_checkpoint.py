@@ -210,7 +210,7 @@ def test_without_a_random_state_the_seed_is_kept(curve, tmp_path):
         ({"max_iter": 4}, r"differs in max_iter=4 \(there 3\)\. .*Set them back, or name another folder"),
         ({"random_state": 1, "hidden_layer_sizes": (8,)}, r"hidden_layer_sizes=\[8\].*, random_state=1 \(there 0\)\. "),
         ({"encoder": dropout}, r"differs in encoder='dropout' \(there None\)\. "),
-        ({"callbacks": [LRScheduler()]}, r"differs in callbacks=\['LRScheduler'\] \(there None\)\. "),
+        ({"callbacks": [LRScheduler()]}, r"differs in callbacks=\[.LRScheduler\(.*\).\] \(there None\)\. "),
     ],
 )
 def test_other_parameters_are_refused_by_name(changed, said, curve, tmp_path):
@@ -219,6 +219,17 @@ def test_other_parameters_are_refused_by_name(changed, said, curve, tmp_path):
     with pytest.raises(ValueError, match=said):
         AutoencoderTransformer(**{"max_iter": 3, "random_state": 0} | changed, checkpoint=tmp_path).fit(curve)
     assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_other_settings_of_a_callback_are_refused_by_name(curve, tmp_path):
+    def fit(step_size):
+        callbacks = [LRScheduler("StepLR", step_size=step_size)]
+        AutoencoderTransformer(max_iter=2, random_state=0, checkpoint=tmp_path, callbacks=callbacks).fit(curve)
+
+    fit(2)
+    fit(2)
+    with pytest.raises(ValueError, match=r"callbacks=.*step_size=3.*\(there .*step_size=2"):
+        fit(3)
 
 
 def test_other_data_and_another_estimator_are_refused_by_name(curve, tmp_path):
