@@ -1,24 +1,26 @@
 """Mutation testing: is every line of the mathematics held by a test?
 
-Each mutant is one of the four modules with one small change: an operator, a bound, a call left out. It is held if a
-test that runs the changed line fails. `make mutants` makes them all and lists those that nothing holds; `MUTANTS.md`
-says why each of these does no harm.
+Each mutant is one of four modules with one small change: an operator, a bound, a call left out. It is held if a test
+that runs the changed line fails. `make mutants` tries them all and lists those that nothing holds; `MUTANTS.md` says
+why each of these does no harm.
 
-All tests are collected once. A first run of each notes the lines it runs and how long it takes. Then a forked process
-for each mutant gives the changed function its new code and runs the tests of its line, the quickest first. So no file
-is written, nothing is imported twice, and a mutant costs a fraction of a second. Forking asks for Linux or macOS.
+All tests are collected once, and each is run once to note its lines and its seconds. Then a forked process for each
+mutant gives the changed function its new code and runs the tests of its line, the quickest first. No file is written
+and nothing imported twice. Forking asks for Linux or macOS.
 """
 
 import argparse
 import ast
 import copy
+import gc
+import hashlib
 import inspect
 import os
 import pickle
 import signal
 import sys
+import tempfile
 import time
-import traceback
 from collections import Counter, defaultdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,31 +38,19 @@ OWN = set(FILES)
 WIDER = "conditional engine generator images missing_values mixed_columns ordered ordered_generator sparse transformer"
 FILES += [TESTS / f"test_{name}.py" for name in WIDER.split()]
 
-OPERATORS = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Mult,
-    ast.Mod: ast.FloorDiv,
-    ast.Pow: ast.Mult,
-    ast.BitAnd: ast.BitOr,
-    ast.BitOr: ast.BitAnd,
-    ast.BitXor: ast.BitOr,
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-    ast.RShift: ast.LShift,
-}
-PAIRS = ["min max", "minimum maximum", "argmin argmax", "nanmin nanmax", "zeros ones", "any all", "vstack hstack"]
-SWAPS = {a: b for pair in PAIRS for a, b in (pair.split(), pair.split()[::-1])}
+OPERATORS = "Add Sub, Mult Div, FloorDiv Mult, Mod FloorDiv, Pow Mult, BitAnd BitOr, BitXor BitOr, RShift LShift, "
+OPERATORS += "Lt LtE, Gt GtE, Eq NotEq, Is IsNot, In NotIn"
+SWAPS = "min max, minimum maximum, argmin argmax, nanmin nanmax, zeros ones, any all"
+
+
+def both_ways(pairs):
+    pairs = [pair.split() for pair in pairs.split(", ")]
+    return {b: a for a, b in pairs} | dict(pairs)
+
+
+OPERATORS = {getattr(ast, a): getattr(ast, b) for a, b in both_ways(OPERATORS).items()}
+SWAPS = both_ways(SWAPS)
+SURVIVED = 7  # the exit status of a process in which no test failed
 LIBRARIES = {"torch", "np", "nn", "F", "math"}
 
 
@@ -125,7 +115,7 @@ def changed(node, **fields):
 
 
 class Mutant(NamedTuple):
-    """One change: in the function or class ``scope`` of a module, in a statement of these lines; the tree has it."""
+    """One change in a module, which ``tree`` has: in this function or class, in a statement of these ``lines``."""
 
     module: str
     scope: str
@@ -194,208 +184,147 @@ def apply(mutant):
 
 
 class Mutation:
-    """A pytest plugin that runs mutants in place of tests."""
+    """A pytest plugin that tries mutants in place of running tests."""
 
     def __init__(self, options):
         self.options = options
-        self.survivors, self.made = [], Counter()
-
-    # What a forked process runs.
+        self.made, self.left = Counter(), Counter()
 
     def pytest_runtest_logreport(self, report):
         self.failed |= report.failed
-        self.seconds += report.duration if report.when == "call" else 0
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(self, fixturedef):
-        """Lines and seconds of a fixture are those of each test that asks for it."""
-        if self.item is None:
-            return (yield)
-        outer, self.hits, began = self.hits, set(), time.perf_counter()
-        try:
-            return (yield)
-        finally:
-            key, seconds = (self.item.path, fixturedef.argname), time.perf_counter() - began
-            hits, least = self.fixtures.get(key, (set(), seconds))
-            self.fixtures[key] = hits | self.hits, min(least, seconds)
-            self.hits = outer | self.hits
+    def pytest_runtestloop(self, session):
+        lines, seconds = self.measured(session.items)
+        items = sorted(session.items, key=lambda item: (item.path not in OWN, seconds.get(item.nodeid, 0)))
+        own = [item for item in session.items if item.path in OWN]
+        for item, following in zip(own, [*own[1:], None], strict=True):
+            self.run(item, following)  # what is imported at first use is imported for all
+        gc.freeze()  # else a collection in a fork would copy all memory
+        running = {}
+        for module in self.options.modules:
+            for mutant in mutants(module):
+                if self.options.only and str(mutant) not in self.options.only:
+                    continue
+                self.made[module] += 1
+                wanted, chosen, budget = tests_of(mutant, lines), [], self.options.seconds
+                for item in items:
+                    if item.nodeid in wanted and (item.path in OWN or seconds[item.nodeid] < budget):
+                        chosen.append(item)
+                        budget -= 0 if item.path in OWN else seconds[item.nodeid]
+                if len(running) == self.options.jobs:
+                    self.wait(running)
+                running[fork(lambda m=mutant, c=chosen: self.survives(m, c))] = (
+                    module,
+                    f"{mutant}  [{len(chosen)} tests]",
+                )
+        while running:
+            self.wait(running)
+        return True
 
-    def run(self, item, following=None):
-        self.failed, self.seconds = False, 0.0
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+    def wait(self, running):
+        pid, status = os.wait()
+        module, text = running.pop(pid)
+        if os.waitstatus_to_exitcode(status) == SURVIVED:
+            self.left[module] += 1
+            print(text, flush=True)
 
-    def trace(self, frame, event, arg):
-        """For `sys.settrace`: note lines of the modules."""
-        module = self.names.get(frame.f_code.co_filename)
-        if module is None:
-            return None
-
-        def line(frame, event, arg):
-            self.hits.add((module, frame.f_lineno))
-            return line
-
-        return line(frame, event, arg)
-
-    def measure(self, items):
-        """Of each test the lines it runs, with those of its fixtures, and the seconds it takes."""
-        self.names = {str(ROOT / f"{name}.py"): name for name in MODULES}
-        self.fixtures, found = {}, {}
-        for item, following in zip(items, [*items[1:], None][: len(items)], strict=True):
-            self.item, self.hits = item, set()
-            sys.settrace(self.trace)
-            self.run(item, following)
-            sys.settrace(None)
-            if self.failed:
-                continue
-            asked = [self.fixtures[key] for name in item.fixturenames if (key := (item.path, name)) in self.fixtures]
-            lines = self.hits.union(*(lines for lines, _ in asked))
-            found[item.nodeid] = lines, self.seconds + sum(seconds for _, seconds in asked)
-        return found
-
-    def hold(self, mutant, items):
-        """Whether any of these tests fails."""
+    def survives(self, mutant, items):
+        """In a process of its own: whether all of these tests pass. An endless loop is ended by the alarm."""
         signal.alarm(10 * self.options.seconds)
         apply(mutant)
         for item, following in zip(items, [*items[1:], None], strict=True):
             self.run(item, following)
             if self.failed:
-                return True
-        return False
+                return 0
+        return SURVIVED
 
-    # What the first process does.
-
-    item = None
-
-    def pytest_runtestloop(self, session):
-        lines, seconds = self.measured(session.items)
-        by_line = defaultdict(set)
-        for nodeid, hits in lines.items():
-            for hit in hits:
-                by_line[hit].add(nodeid)
-        items = sorted(session.items, key=lambda item: (item.path not in OWN, seconds.get(item.nodeid, 1e9)))
-        running = {}
-        for module in self.options.modules:
-            for mutant in mutants(module):
-                text = str(mutant)
-                if self.options.only is not None and text not in self.options.only:
-                    continue
-                self.made[module] += 1
-                nodeids = self.tests_of(mutant, by_line)
-                chosen, left = [], self.options.seconds
-                for item in items:
-                    if item.nodeid in nodeids and (item.path in OWN or seconds[item.nodeid] < left):
-                        chosen.append(item)
-                        left -= seconds[item.nodeid] * (item.path not in OWN)
-                if not chosen:
-                    self.survived(mutant.module, text, "no test")
-                    continue
-                if len(running) >= self.options.jobs:
-                    self.wait(running)
-                running[self.fork(lambda m=mutant, c=chosen: 1 - self.hold(m, c))] = module, text, len(chosen)
-        while running:
-            self.wait(running)
-        return True
-
-    def tests_of(self, mutant, by_line):
-        """Those that run its statement; of a constant, its users; else all of the function or the module."""
-        found = set().union(*(by_line[mutant.module, line] for line in mutant.lines))
-        if not found:
-            source = ast.walk(ast.parse((ROOT / f"{mutant.module}.py").read_text()))
-            near = [n for n in source if hasattr(n, "lineno") and n.lineno in mutant.lines]
-            names = {n.id for n in near if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-            source = ast.walk(ast.parse((ROOT / f"{mutant.module}.py").read_text()))
-            users = [n.lineno for n in source if getattr(n, "id", getattr(n, "attr", None)) in names]
-            found = set().union(*(by_line[mutant.module, line] for line in users))
-        if not found:
-            scope = mutant.scope.split(".")[-1]
-            source = ast.walk(ast.parse((ROOT / f"{mutant.module}.py").read_text()))
-            spans = [range(n.lineno, n.end_lineno + 1) for n in source if getattr(n, "name", None) == scope]
-            found = {
-                id
-                for (module, at), ids in by_line.items()
-                if module == mutant.module
-                for id in ids
-                if not spans or any(at in span for span in spans)
-            }
-        return found
+    def run(self, item, following=None):
+        self.failed = False
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
 
     def measured(self, items):
-        """What `measure` finds, of tests that are not in the cache in forked processes."""
-        cache = self.options.cache
-        found = pickle.loads(cache.read_bytes()) if cache.exists() else {}
-        new = [item for item in items if item.nodeid not in found]
-        paths = sorted({item.path for item in new})
-        parts = {cache.with_suffix(f".{k}"): set(paths[k :: self.options.jobs]) for k in range(self.options.jobs)}
-        for part, some in parts.items():
-            group = [item for item in new if item.path in some]
-            self.fork(lambda g=group, p=part: p.write_bytes(pickle.dumps(self.measure(g))) and 0)
-        for _ in parts:
-            os.wait()
-        for part in parts:
-            found |= pickle.loads(part.read_bytes())
-            part.unlink()
-        for item in new:
-            if item.nodeid not in found:
-                print(f"{item.nodeid} fails without any mutant")
-        cache.write_bytes(pickle.dumps(found))
-        return {k: v[0] for k, v in found.items()}, {k: v[1] for k, v in found.items()}
+        """Which tests run a line, and the seconds that each takes: kept in a file until a source or a test changes."""
+        sources = b"".join(path.read_bytes() for path in [*FILES, *sorted(ROOT.glob("*.py"))])
+        cache = Path(tempfile.gettempdir()) / f"skae-lines-{hashlib.sha256(sources).hexdigest()[:16]}.pickle"
+        if not cache.exists():
+            paths = sorted({item.path for item in items})
+            parts = [Path(f"{cache}.{k}") for k in range(self.options.jobs)]
+            for k, part in enumerate(parts):
+                some = [item for item in items if paths.index(item.path) % len(parts) == k]
+                fork(lambda part=part, some=some: part.write_bytes(pickle.dumps(self.measure(some))) and 0)
+            for _ in parts:
+                os.wait()
+            cache.write_bytes(pickle.dumps([test for part in parts for test in pickle.loads(part.read_bytes())]))
+        lines = defaultdict(set)
+        tests = pickle.loads(cache.read_bytes())
+        for nodeid, hits, _ in tests:
+            for hit in hits:
+                lines[hit].add(nodeid)
+        return lines, {nodeid: seconds for nodeid, _, seconds in tests}
 
-    def fork(self, job):
-        """Run a job in a process of its own, whose exit status is the result."""
-        sys.stdout.flush()
-        if pid := os.fork():
-            return pid
-        status = 3
-        try:
-            if not self.options.debug:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                os.dup2(1, 2)
-            status = job()
-        except Exception:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
+    def measure(self, items):
+        """Of each test that passes, its lines and seconds, fixtures included: each is torn down after each test."""
+        modules, found = {str(ROOT / f"{name}.py"): name for name in MODULES}, []
 
-    def wait(self, running):
-        pid, status = os.wait()
-        module, text, n_tests = running.pop(pid)
-        if status == 256:  # it found nothing
-            self.survived(module, text, f"{n_tests} tests")
+        def trace(frame, event, arg):
+            module = modules.get(frame.f_code.co_filename)
+            if module is None:
+                return None
+            hits.add((module, frame.f_lineno))
+            return trace
 
-    def survived(self, module, text, why):
-        self.survivors.append((module, text))
-        print(f"{text}   [{why}]", flush=True)
+        for item in items:
+            hits, began = set(), time.perf_counter()
+            sys.settrace(trace)
+            self.run(item)
+            sys.settrace(None)
+            if not self.failed:
+                found.append((item.nodeid, hits, time.perf_counter() - began))
+        return found
+
+
+def tests_of(mutant, lines):
+    """Tests that run its statement; if none does, as at import, those of its function or of a constant's users."""
+    found = set().union(*(lines[mutant.module, line] for line in mutant.lines))
+    if found:
+        return found
+    nodes = list(ast.walk(ast.parse((ROOT / f"{mutant.module}.py").read_text())))
+    near = [n for n in nodes if getattr(n, "lineno", None) in mutant.lines]
+    names = {n.id for n in near if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    at = {n.lineno for n in nodes if getattr(n, "id", getattr(n, "attr", None)) in names}
+    scope = [n for n in nodes if getattr(n, "name", None) == mutant.scope.split(".")[-1]]
+    at |= {line for n in scope if not names for line in range(n.lineno, n.end_lineno + 1)}
+    return set().union(*(lines[mutant.module, line] for line in at))
+
+
+def fork(job):
+    """Run a job in a process of its own, whose exit status is the result."""
+    sys.stdout.flush()
+    if pid := os.fork():
+        return pid
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)
+    status = 1
+    try:
+        status = job()
+    finally:
+        os._exit(status)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--modules", nargs="+", default=MODULES, choices=MODULES)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--seconds", type=int, default=8)
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/x/mutation/lines.pkl"))
-    parser.add_argument("--only", type=Path)
-    parser.add_argument("--debug", action="store_true")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--seconds", type=int, default=3, help="of tests other than the four modules' own, a mutant")
+    parser.add_argument("--only", type=Path, help="a list that this printed: try these again")
     options = parser.parse_args()
     if options.only:
-        options.only = {line.rsplit("   [", 1)[0] for line in options.only.read_text().splitlines()}
+        options.only = {line.rsplit("  [", 1)[0] for line in options.only.read_text().splitlines()}
     torch.set_num_threads(1)
     plugin = Mutation(options)
-    pytest.main(
-        [
-            "-s",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:xdist",
-            "-p",
-            "no:terminal",
-            *map(str, FILES[:8] if os.environ.get("QUICK") else FILES),
-        ],
-        plugins=[plugin],
-    )
+    pytest.main(["-s", "-p", "no:cacheprovider", "-p", "no:terminal", *map(str, FILES)], plugins=[plugin])
     for module in options.modules:
-        n_left = sum(name == module for name, _ in plugin.survivors)
-        print(f"{module}: {plugin.made[module]} made, {plugin.made[module] - n_left} held, {n_left} left")
+        print(f"{module}: {plugin.made[module]} mutants, {plugin.left[module]} left")
 
 
 if __name__ == "__main__":

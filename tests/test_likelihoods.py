@@ -4,6 +4,7 @@ from torch.distributions import (
     Bernoulli,
     Independent,
     Multinomial,
+    MultivariateNormal,
     NegativeBinomial,
     Normal,
     OneHotCategorical,
@@ -11,7 +12,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from skae.likelihoods import LIKELIHOODS, Categorical, Mixed
+from skae.likelihoods import LIKELIHOODS, Categorical, Defence, Mixed
 from skae.losses import NegativeELBO
 from skae.nn import MLP, VAE, Completion, VAEOutput, fixed_draws, gaussian_kl, sign_draws
 
@@ -120,7 +121,7 @@ def test_noise_starts_where_it_is_told_and_stops_at_the_floor():
     torch.testing.assert_close(built.variance(eta), variance)
     with torch.no_grad():
         built.log_excess.fill_(-1000.0)
-    torch.testing.assert_close(built.variance(eta), torch.tensor([1e-4, 5e-10], dtype=torch.float64))
+    torch.testing.assert_close(built.variance(eta), torch.tensor([1e-4, 5e-10], dtype=torch.float64), rtol=1e-7, atol=0)
 
 
 def test_blocks_of_categories_are_independent(seed):
@@ -143,6 +144,7 @@ def test_a_mixed_row_has_the_sum_of_its_columns_densities(seed):
     parts, columns = [likelihood(name, 3) for name in names], [target(name, seed, 6, 3) for name in names]
     etas = [output(part, seed + k, 6, 3) for k, part in enumerate(parts)]
     mixed = Mixed(parts).double()
+    assert len(list(mixed.parameters())) == 2  # a level of noise and a dispersion, a column each
     eta = torch.cat([eta[:, :3] for eta in etas] + [eta[:, 3:] for eta in etas], -1)
     assert eta.shape[1] == mixed.n_outputs
     expected = sum(part(*pair) for part, *pair in zip(parts, etas, columns, strict=True))
@@ -150,6 +152,7 @@ def test_a_mixed_row_has_the_sum_of_its_columns_densities(seed):
     means = [part.mean(eta) for part, eta in zip(parts, etas, strict=True)]
     torch.testing.assert_close(mixed.mean(eta), torch.cat(means, -1))
     assert mixed.draw(eta, torch.Generator().manual_seed(seed)).shape == (6, 12)
+    torch.testing.assert_close(mixed(eta.expand(2, 6, -1), torch.cat(columns, -1)), expected.expand(2, 6))
 
 
 @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
@@ -157,12 +160,19 @@ def test_counts_stay_finite_far_off(name):
     built, eta = likelihood(name, 2), torch.tensor([[-1e30, 1e30], [-1e3, 1e3]], dtype=torch.float64)
     assert torch.isfinite(built.mean(eta)).all()
     assert torch.isfinite(built.draw(eta, torch.Generator().manual_seed(0))).all()
-    assert (built(eta, torch.zeros(2, 2, dtype=torch.float64)) < 0).all()
+    for count in (0.0, 3.0):
+        density = built(eta, torch.full((2, 2), count, dtype=torch.float64))
+        assert torch.isfinite(density).all()
+        assert (density < 0).all()
 
 
 def test_dispersion_stays_in_its_range():
     built = likelihood("negative_binomial", 2)
     built.start_at(torch.tensor([1e-30, 1e30], dtype=torch.float64))
+    torch.testing.assert_close(built.log_size, torch.tensor([7.0, -5.0], dtype=torch.float64))
+    built.log_size.sum().backward()
+    assert built.log_dispersion.grad.all()  # no start is a dead end
+    built.log_dispersion.data.copy_(torch.tensor([-100.0, 100.0]))
     torch.testing.assert_close(built.log_size, torch.tensor([7.0, -5.0], dtype=torch.float64))
 
 
@@ -229,9 +239,109 @@ def test_missing_counts_leave_the_shares_of_the_others():
     torch.testing.assert_close(built(eta, x), expected)
 
 
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_rows_are_drawn_from_the_generator_given(name, seed):
+    built, eta = likelihood(name, 4), output(likelihood(name, 4), seed, 6, 4)
+    x, before = torch.full((6, 4), torch.nan, dtype=torch.float64), torch.random.get_rng_state()
+    x[:, 1] = 5
+    for draw in (lambda g: built.draw(eta, g), lambda g: built.draw_gaps(eta, x, g)):
+        one, two, three = (draw(torch.Generator().manual_seed(k)) for k in (seed, seed, seed + 1))
+        assert torch.equal(one, two)
+        assert not torch.equal(one, three)
+        if name != "gaussian":
+            assert torch.equal(one, one.round())
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_several_draws_of_a_code_go_in_one_call(name, seed):
+    built, x = likelihood(name, 4), target(name, seed, 6, 4)
+    eta = torch.stack([output(built, seed + k, 6, 4) for k in (1, 2)])
+    torch.testing.assert_close(built(eta, x), torch.stack([built(one, x) for one in eta]))
+    torch.testing.assert_close(built.mean(eta), torch.stack([built.mean(one) for one in eta]))
+    x[1, 2] = torch.nan
+    torch.testing.assert_close(built(eta, x), torch.stack([built(one, x) for one in eta]))
+    gaps = torch.stack([built.mean_of_gaps(one, x) for one in eta])
+    torch.testing.assert_close(built.mean_of_gaps(eta, x), gaps)
+
+
+def test_a_fit_keeps_what_it_learnt_and_no_layout():
+    assert list(Categorical(7, (2, 1, 4)).state_dict()) == ["varies"]
+
+
+def test_missing_counts_have_their_share_beside_what_is_there():
+    built, eta, nan = likelihood("multinomial", 4), draws(0, 2, 4), torch.nan
+    mean = built.mean_of_gaps(eta, torch.tensor([[3.0, 1.0, nan, nan], [nan] * 4], dtype=torch.float64))
+    shares = eta.softmax(1)
+    torch.testing.assert_close(mean[0], 4 * shares[0] / shares[0, :2].sum())
+    assert not mean[1].any()  # of nothing, nothing
+
+
+def test_no_count_is_lost_or_won_in_rounding(seed):
+    built = likelihood("multinomial", 12).float()
+    built.start_at(torch.full((100,), 1e6 + 0.4))
+    far = torch.eye(12)[[0, 5, 11]] * 1000
+    eta = torch.cat([far, 10 * draws(seed, 3000, 12).float(), draws(seed + 1, 3000, 12).float()])
+    rows = built.draw(eta, torch.Generator().manual_seed(seed))
+    assert (rows >= 0).all()
+    assert (rows.double().sum(1) == 1e6).all()
+    assert torch.equal(rows[:3], far * 1000)
+
+
 def test_rows_have_sums_of_training_rows():
     built = likelihood("multinomial", 4)
     built.start_at(torch.arange(100.0))
     sums = built.draw(draws(0, 2000, 4), torch.Generator().manual_seed(0)).sum(1)
     assert set(sums.tolist()) <= set(range(100))
     assert abs(sums.mean() - 49.5) < 3
+
+
+def defence_of(seed, n_models=2, n_given=0):
+    """Linear models of five columns, the last of which does not vary, with a share of 0.3."""
+    built = Defence(n_models, 5, 2, n_given).double()
+    loadings = torch.zeros(n_models, 5, 2, dtype=torch.float64)
+    loadings[:, :4] = torch.linalg.qr(draws(seed, n_models, 4, 2))[0] * torch.tensor([2.0, 0.5])
+    noise = torch.rand(n_models, 1, generator=torch.Generator().manual_seed(seed)).double().expand(-1, 5) + 0.5
+    built.start_at(loadings, noise, torch.tensor([1.0, 1, 1, 1, 0]), draws(seed + 1, n_given, 5) if n_given else None)
+    return built
+
+
+def test_linear_models_have_normal_densities_and_a_mixture_of_these(seed):
+    built, x = defence_of(seed), draws(seed + 2, 6, 5)
+    covariances = built.loadings @ built.loadings.mT + torch.diag_embed(built.noise)
+    normals = [MultivariateNormal(torch.zeros(4).double(), part[:4, :4]) for part in covariances]
+    expected = torch.stack([normal.log_prob(x[:, :4]) for normal in normals]).logsumexp(0) - torch.tensor(2).log()
+    torch.testing.assert_close(built.log_prob(x), expected)
+    bound = draws(seed + 3, 6)
+    torch.testing.assert_close(built(bound, x), bound)  # no share as yet
+    built.share.fill_(0.3)
+    torch.testing.assert_close(built(bound, x).exp(), 0.7 * bound.exp() + 0.3 * expected.exp())
+    x[:, 2:4] = torch.nan
+    normals = [MultivariateNormal(torch.zeros(2).double(), part[:2, :2]) for part in covariances]
+    expected = torch.stack([normal.log_prob(x[:, :2]) for normal in normals]).logsumexp(0) - torch.tensor(2).log()
+    torch.testing.assert_close(built.log_prob(x), expected)
+    built.start_at(built.loadings, built.noise, built.varies)
+    assert built.share == 0
+
+
+def test_rows_of_linear_models_have_the_moments_of_their_mixture(seed):
+    built, given = defence_of(seed, n_given=1), torch.full((40000, 1), 2.0).double()
+    z, before = draws(seed + 1, 40000, 2), torch.random.get_rng_state()
+    rows = built.draw(z, torch.Generator().manual_seed(seed), given)
+    assert torch.equal(rows, built.draw(z, torch.Generator().manual_seed(seed), given))
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.testing.assert_close(rows.mean(0), 2 * built.shift[0], atol=0.05, rtol=0)
+    covariance = (built.loadings @ built.loadings.mT + torch.diag_embed(built.noise)).mean(0)
+    torch.testing.assert_close(rows.T.cov(), covariance, atol=0.1, rtol=0)
+    without = built.draw(z, torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(rows, without + given @ built.shift)
+
+
+def test_before_a_start_there_are_no_linear_models(seed):
+    built, x, bound = Defence(2, 3, 1, 1).double(), draws(seed, 4, 3), draws(seed + 1, 4)
+    torch.testing.assert_close(built.log_prob(x), MultivariateNormal(torch.zeros(3).double(), torch.eye(3).double()).log_prob(x))
+    torch.testing.assert_close(built(bound, x, torch.ones(4, 1).double()), bound)
+    assert torch.equal(
+        built.draw(draws(seed, 4, 1), torch.Generator().manual_seed(0), torch.ones(4, 1).double()),
+        built.draw(draws(seed, 4, 1), torch.Generator().manual_seed(0)),
+    )

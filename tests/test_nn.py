@@ -83,12 +83,14 @@ def test_the_linear_map_is_the_map_without_its_correction(generator):
 def test_a_linear_decoder_is_projected_on_in_one_step(generator):
     decoder = CorrectedLinear(linear(2, 5, generator)).double()
     basis = torch.linalg.qr(torch.randn(5, 2, dtype=torch.float64, generator=generator))[0]
-    basis = basis * torch.tensor([3.0, 1e-5])  # of very different lengths, which float32 must bear
+    lengths = torch.tensor([3.0, 1e-5], dtype=torch.float64)
+    basis = basis * lengths  # of very different lengths, which float32 must bear
     decoder.start_at(basis)
-    x, z = (torch.randn(30, n, dtype=torch.float64, generator=generator) for n in (5, 2))
+    x = torch.randn(30, 5, dtype=torch.float64, generator=generator)
     expected = x @ torch.linalg.pinv(basis).T
-    torch.testing.assert_close(project(decoder, x, z * expected, 1), expected)
-    single = project(decoder.float(), x.float(), (z * expected).float(), 1)
+    away = expected + 10 / lengths  # in every row so far that the step counts in full
+    torch.testing.assert_close(project(decoder, x, away, 1), expected)
+    single = project(decoder.float(), x.float(), away.float(), 1)
     torch.testing.assert_close(single[:, 0], expected[:, 0].float(), rtol=1e-3, atol=1e-3)
 
 
