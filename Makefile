@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 JOBS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest lint \
-	format check clean
+.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest mutants \
+	lint format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -43,6 +43,10 @@ test-all: .venv/dev.stamp
 # In an environment each: the lower bounds of pyproject.toml, and the newest of everything.
 test-lowest test-newest: test-%: .venv-%/dev.stamp
 	$(subst .venv,.venv-$*,$(PYTEST)) $(ARGS)
+
+# Changes of the mathematics that no test notices; tests/MUTANTS.md says why each does no harm.
+mutants: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
