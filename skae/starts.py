@@ -104,7 +104,7 @@ class Frame:
         if isinstance(self.link, tuple):
             linked, links = X.copy(), np.array(self.link)
             for link in ("logit", "log"):
-                columns = np.flatnonzero(links == link)
+                columns = links == link
                 of_these = replace(self, link=link, mean=self.mean[columns], constant=self.constant[columns])
                 linked[:, columns] = of_these._linked(X[:, columns])
             return linked
@@ -181,7 +181,7 @@ def fit_frame(X, link, per_column=False):
     if per_column:
         return replace(frame, scale=np.where(constant, 1.0, deviation), spread=np.where(constant, 0.0, 1.0))
     if constant.all():
-        return replace(frame, spread=deviation)
+        return frame
     largest = deviation.max()
     scale = float(largest * np.sqrt(np.square(deviation[~constant] / largest).mean()))
     return replace(frame, scale=scale, spread=deviation / scale)

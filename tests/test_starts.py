@@ -71,6 +71,8 @@ def test_the_raw_frame_changes_nothing(seed):
     np.testing.assert_array_equal(frame.to_net(X), X)
     np.testing.assert_array_equal(frame.from_net(X.copy()), X)
     np.testing.assert_allclose(frame.mean, X.mean(axis=0))
+    assert frame.location.tolist() == [0, 0, 0, 0]
+    assert frame.constant.tolist() == [False] * 4
 
 
 def test_the_start_is_pca_with_unit_variance_codes(scaled_table):
@@ -126,9 +128,9 @@ def test_the_density_of_a_start_is_the_normal_one(start, seed):
 
 
 def with_gaps(X):
-    """A copy without some entries, of which the first of column 1 are missing beyond a block of rows."""
+    """A copy without some entries: two columns lack whole blocks of rows."""
     X = X.copy()
-    X[:1500, 1] = X[::7, 2] = X[5] = np.nan
+    X[:2000, 1] = X[1000:, 0] = X[::7, 2] = X[5] = np.nan
     return X
 
 
@@ -170,8 +172,10 @@ def test_links_are_those_of_shrunk_rows(seed):
 
 def test_shares_are_those_of_the_row_of_all_rows_where_it_is_empty_and_of_what_is_there(seed):
     X = np.random.RandomState(seed).poisson([1.0, 5.0, 20.0, 2.0], size=(50, 4)).astype(float)
-    X[0] = 0
-    X[1, 3] = np.nan
+    X[:, 2] = 20
+    X[0] = X[2] = X[3] = 0
+    X[1, 3] = X[3, 3] = np.nan
+    X[2, 1] = 1
     frame = fit_frame(X, "share")
     mean = np.nanmean(X, axis=0)
     shares = (mean + 1e-4) / (mean + 1e-4).sum()
@@ -181,11 +185,17 @@ def test_shares_are_those_of_the_row_of_all_rows_where_it_is_empty_and_of_what_i
     of_rows = X / np.maximum(np.nansum(X, axis=1, keepdims=True), 1)
     of_rows[0] = shares
     of_rows[1] *= shares[:3].sum()
+    of_rows[3, :3] = shares[:3]
     linked = np.log(0.9 * of_rows + 0.1 * shares)
     np.testing.assert_allclose(frame.location, np.nanmean(linked, axis=0))
     np.testing.assert_allclose(frame.spread, np.nanstd(linked, axis=0) / frame.scale)
     np.testing.assert_allclose(frame.to_net(X), (linked - frame.location) / frame.scale)
-    np.testing.assert_array_equal(frame.from_net(X[2:]), X[2:])
+    np.testing.assert_array_equal(frame.from_net(X[4:]), X[4:])
+    X[[0, 2, 3], 2] = 20
+    frame = fit_frame(X, "share")  # whose constant column has shares that vary, and comes back as it is decoded
+    assert (frame.scale[2], frame.spread[2]) == (1, 0)
+    assert not frame.to_net(X)[:, 2].any()
+    np.testing.assert_array_equal(frame.from_net(np.ones((2, 4))), 1)
 
 
 def test_the_net_gets_rows_side_by_side_that_it_may_write_on():
@@ -401,7 +411,7 @@ def test_factor_analysis_is_scikit_learns_whatever_the_number_of_rows(seed):
         frame = fit_frame(X, "identity", per_column=True)
         rows = frame.to_net(X)
         found = factor_analysis_start(rows, frame.scale, 2, None)
-        expected = FactorAnalysis(2, svd_method="lapack", tol=1e-9, max_iter=100000).fit(rows)
+        expected = FactorAnalysis(2, svd_method="lapack", tol=1e-6, max_iter=3000).fit(rows)
         assert found.log_density(rows).mean() > expected.score(rows) - 1e-3
     np.testing.assert_allclose(dense(found), expected.get_covariance(), atol=1e-2)
     assert starts._same_covariance(rows).shape == (12, 6)
