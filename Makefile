@@ -2,9 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
+# Tests run side by side, each process on one thread.
+JOBS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
-.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all mutants lint format
-.PHONY: check clean
+.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest mutants \
+	lint format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -32,12 +35,16 @@ reliability: .venv/benchmark.stamp
 	$(BIN)/python benchmarks/reliability.py $(ARGS)
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST) $(ARGS)
 
 test-all: .venv/dev.stamp
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow" $(ARGS)
 
-# Small changes to the mathematics that no test notices: half an hour, or less with ARGS="--jobs 8".
+# In an environment each: the lower bounds of pyproject.toml, and the newest of everything.
+test-lowest test-newest: test-%: .venv-%/dev.stamp
+	$(subst .venv,.venv-$*,$(PYTEST)) $(ARGS)
+
+# Changes of the mathematics that no test notices; tests/MUTANTS.md says why each does no harm.
 mutants: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
 
@@ -50,14 +57,20 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Format, lint, types; tests, doctests, the programs and links of pages.
 check: lint test
 
 clean:
-	rm -rf .venv docs/_build docs/api docs/gallery docs/results
+	rm -rf .venv .venv-lowest .venv-newest docs/_build docs/api docs/gallery docs/results
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
 .venv/%.stamp: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) -e '.[$*]'
+	touch $@
+
+.venv-%/dev.stamp: pyproject.toml constraints-%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet -c constraints-$*.txt -e '.[dev]'
 	touch $@

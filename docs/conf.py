@@ -11,8 +11,10 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx_gallery.sorting import ExplicitOrder
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small nets gain nothing from more, and lose much on a busy machine
+
+import figures  # noqa: E402
 
 import skae  # noqa: E402
 
@@ -42,6 +44,7 @@ LESSONS = [
     "pipeline",
     "grid_search",
     "how_many_components",
+    "displays",
     "denoising",
     "anomalies",
     "missing_values",
@@ -99,17 +102,19 @@ def to_pages(text):
     """Markdown whose links to scripts and results, right in the repository, lead to the site's pages of these."""
     text = re.sub(r"\]\((?:docs/)?examples/(\w+)\.py\)", r"](/gallery/\1.rst)", text)
     text = text.replace("](../benchmarks/NOTES.md)", "](/results/notes.md)")
+    text = re.sub(r"\]\((?:\.\./)?CONTRIBUTING\.md\)", "](/contributing.md)", text)
     return re.sub(r"\]\((?:\.\./benchmarks/|benchmarks/)?results/([\w-]+)\.md\)", r"](/results/\1.md)", text)
 
 
 def copy_results():
-    """Pages of the benchmarks' results and of the notes about them."""
+    """Pages of the benchmarks' results and of the notes about them, and figures of them."""
     benchmarks, results = HERE.parent / "benchmarks", HERE / "results"
     shutil.rmtree(results, ignore_errors=True)
     results.mkdir()
     for page in sorted(benchmarks.glob("results/*.md")):
         (results / page.name).write_text(page.read_text())
     (results / "notes.md").write_text((benchmarks / "NOTES.md").read_text())
+    figures.draw(benchmarks / "results", results)
 
 
 def read_page(app, docname, source):

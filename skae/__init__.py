@@ -1,7 +1,9 @@
 """Autoencoders that start at PCA and stand where PCA stands: scikit-learn estimators over PyTorch nets."""
 
 from skae._comparison import Comparison, compare
-from skae._display import LatentSizeDisplay
+from skae._display import LatentSizeDisplay, LossCurveDisplay
+from skae._display_codes import LatentSpaceDisplay
+from skae._display_rows import LatentTraversalDisplay, ReconstructionDisplay, SampleDisplay
 from skae._generator import VAEGenerator
 from skae._metrics import reconstruction_error, reconstruction_scorer
 from skae._onnx import to_onnx
@@ -16,6 +18,11 @@ __all__ = [
     "AutoencoderTransformerCV",
     "Comparison",
     "LatentSizeDisplay",
+    "LatentSpaceDisplay",
+    "LatentTraversalDisplay",
+    "LossCurveDisplay",
+    "ReconstructionDisplay",
+    "SampleDisplay",
     "VAEGenerator",
     "__version__",
     "compare",

@@ -90,8 +90,8 @@ class Checkpoint:
             Whether no work would be lost by an error, which is then raised: later ones warn, once, and the last state
             that could be written stays.
         """
-        # Callbacks may have put anything there: what is no number is kept as text.
-        state = state | {"history": json.loads(json.dumps(state["history"], default=_as_text))}
+        # Callbacks may have put anything there: what is no number is kept as text, and what is under odd keys is not.
+        state = state | {"history": json.loads(json.dumps(state["history"], default=_as_text, skipkeys=True))}
         content = {"format": FORMAT, "skae": __version__, "identity": self.identity, "seed": self.seed, "state": state}
         try:
             _write(self.path, content)
@@ -113,6 +113,8 @@ class Checkpoint:
         try:
             kept = _read(self.path) if self.path.exists() else None
             newer = kept is not None and kept["format"] > FORMAT
+            if kept is not None and not newer:
+                _check_content(kept)
         except OSError as error:
             raise self._no_access(error) from error
         except Exception as error:  # whatever bytes that are no checkpoint may bring about
@@ -185,7 +187,7 @@ def _described(rows, values):
 
 
 def plain(value):
-    """A parameter as JSON has it; callables and objects are known by their names."""
+    """A parameter as JSON has it; callables are known by their names, and callbacks by theirs with their settings."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic | np.ndarray):
@@ -194,7 +196,11 @@ def plain(value):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
-    return getattr(value, "__qualname__", type(value).__qualname__)
+    if isinstance(value, type) or not hasattr(value, "get_params"):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    # get_params leaves out what a callback takes as further keywords.
+    settings = {key: setting for key, setting in vars(value).items() if isinstance(setting, str | int | float)}
+    return f"{type(value).__qualname__}({', '.join(f'{key}={setting!r}' for key, setting in settings.items())})"
 
 
 def differences(kept, new):
@@ -238,6 +244,14 @@ def _read(path):
                 return np.lib.format.read_array(member, allow_pickle=False)
 
         return _with_arrays(json.loads(archive.read(_STATE)), array)
+
+
+def _check_content(content):
+    """Raise an error if something is not there, or not what `Checkpoint` takes it for."""
+    state, seed = content["state"], content["seed"]
+    well = isinstance(content["identity"], dict) and isinstance(seed, int) and 0 <= seed < 2**32
+    if not (well and state.keys() >= {"outcome", "history", "weights", "best"}):
+        raise ValueError("something is missing or of another type")
 
 
 def _without_arrays(value, name, arrays):

@@ -1,16 +1,165 @@
-"""The held-out error against the number of components, as a figure."""
+"""Curves as figures: the loss against epochs, the held-out error against the number of components."""
 
 from __future__ import annotations
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skae._drawing import COLOURS, pyplot
 from skae._metrics import pca_errors_by_size, reconstruction_error
 
-# Sizes whose largest is more than so many times the smallest stand on a logarithmic axis.
+# Sizes, and losses, whose largest is more than so many times the smallest stand on a logarithmic axis.
 _WIDE = 4
 # So many sizes at most each get a tick, and full markers.
 _MOST_TICKS = 8
+
+
+class LossCurveDisplay:
+    """The loss of each epoch, of training and of held-out rows, beside the start's.
+
+    Made by `from_estimator`.
+
+    Parameters
+    ----------
+    train_losses : array-like of shape (n_epochs,)
+        The loss of training rows in each epoch.
+    validation_losses : array-like of shape (n_epochs,), default=None
+        That of held-out rows; None where none were held out.
+    start_loss : float, default=None
+        The loss before the first epoch, of held-out rows if there are any; None draws none.
+    ylabel : str, default="loss"
+        What the loss is.
+
+    Attributes
+    ----------
+    train_losses, validation_losses : ndarray or None
+        As given.
+    start_loss : float or None
+        As given.
+    ylabel : str
+        As given.
+    best_epoch : int or None
+        The epoch, from 1, with the lowest loss of held-out rows, whose weights were kept; 0 is the start. None where no
+        rows were held out.
+    ax_ : matplotlib.axes.Axes
+        Where `plot` has drawn last.
+    figure_ : matplotlib.figure.Figure
+        The figure of ``ax_``.
+    train_line_ : matplotlib.lines.Line2D
+        Losses of training rows.
+    validation_line_ : matplotlib.lines.Line2D or None
+        Losses of held-out rows.
+    start_line_ : matplotlib.lines.Line2D or None
+        The start's loss, level.
+    best_point_ : matplotlib.lines.Line2D or None
+        Marks the best epoch.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import AutoencoderTransformer, LossCurveDisplay
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> autoencoder = AutoencoderTransformer(8, max_iter=5, random_state=0).fit(X)
+    >>> LossCurveDisplay.from_estimator(autoencoder).best_epoch
+    5
+    """
+
+    def __init__(self, *, train_losses, validation_losses=None, start_loss=None, ylabel="loss"):
+        self.train_losses = np.asarray(train_losses, dtype=float)
+        self.validation_losses = None if validation_losses is None else np.asarray(validation_losses, dtype=float)
+        self.start_loss = start_loss
+        self.ylabel = ylabel
+        self.best_epoch = None
+        if validation_losses is not None:
+            start = np.inf if start_loss is None else start_loss
+            losses = np.append(start, self.validation_losses)
+            self.best_epoch = int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None):
+        """Draw the curves of a fit.
+
+        Parameters
+        ----------
+        estimator : AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator or Pipeline
+            Fitted; of a Pipeline the last step is meant, of a search the best estimator.
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        LossCurveDisplay
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no losses.
+        """
+        check_is_fitted(estimator)
+        last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+        if not hasattr(last, "validation_loss_curve_"):
+            raise TypeError(
+                f"{type(last).__name__} has no validation_loss_curve_, so there is no curve to draw. Use an "
+                "AutoencoderTransformer, a VAEGenerator, or a Pipeline that ends in one."
+            )
+        display = cls(
+            train_losses=last.loss_curve_,
+            validation_losses=last.validation_loss_curve_,
+            start_loss=last.linear_loss_,
+            ylabel="loss (nats a row)" if hasattr(last, "likelihood") else "loss",
+        )
+        return display.plot(ax)
+
+    def plot(self, ax=None):
+        """Draw the losses.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        LossCurveDisplay
+            This one, which now has the artists as attributes.
+
+        Raises
+        ------
+        ImportError
+            If there is no matplotlib.
+        """
+        if ax is None:
+            _, ax = pyplot().subplots(layout="constrained")
+        self.ax_, self.figure_ = ax, ax.figure
+        self.validation_line_ = self.start_line_ = self.best_point_ = None
+        self.train_line_ = self._draw(ax, self.train_losses, "--", COLOURS[1], "training rows")
+        if self.validation_losses is not None:
+            self.validation_line_ = self._draw(ax, self.validation_losses, "-", COLOURS[2], "held-out rows")
+        if self.start_loss is not None:
+            self.start_line_ = ax.axhline(
+                self.start_loss, color="0.3", linewidth=1, linestyle=":", label="linear start"
+            )
+        if self.best_epoch is not None and (self.best_epoch or self.start_loss is not None):
+            losses = [self.start_loss, *self.validation_losses]
+            label = f"best epoch: {self.best_epoch}" if self.best_epoch else "best: the start"
+            best = [self.best_epoch], [losses[self.best_epoch]]
+            (self.best_point_,) = ax.plot(*best, "o", color=COLOURS[3], zorder=4, label=label)
+        self._scale_axes(ax)
+        ax.legend(frameon=False)
+        return self
+
+    def _draw(self, ax, losses, style, colour, label):
+        (line,) = ax.plot(np.arange(1, len(losses) + 1), losses, style, color=colour, label=label)
+        return line
+
+    def _scale_axes(self, ax):
+        drawn = np.concatenate([line.get_ydata() for line in ax.lines])
+        drawn = drawn[np.isfinite(drawn)]
+        if len(drawn) and drawn.min() > 0 and drawn.max() > _WIDE * drawn.min():
+            ax.set_yscale("log")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set(xlabel="epoch", ylabel=self.ylabel)
 
 
 class LatentSizeDisplay:
@@ -163,10 +312,8 @@ class LatentSizeDisplay:
         ImportError
             If there is no matplotlib.
         """
-        from skae._report import _pyplot
-
         if ax is None:
-            _, ax = _pyplot().subplots(layout="constrained")
+            _, ax = pyplot().subplots(layout="constrained")
         self.ax_, self.figure_ = ax, ax.figure
         self.line_, self.pca_line_, self.band_ = self._draw_errors(ax)
         self.chosen_line_ = None
@@ -184,15 +331,15 @@ class LatentSizeDisplay:
         """
         pca_line = band = None
         size = {"markersize": 6 if len(self.sizes) <= _MOST_TICKS else 3.5}
-        (line,) = ax.plot(self.sizes, self.errors, "o-", color="#0072B2", zorder=3, label="autoencoder", **size)
+        (line,) = ax.plot(self.sizes, self.errors, "o-", color=COLOURS[2], zorder=3, label="autoencoder", **size)
         if self.errors_std is not None:
             low, high = self.errors - self.errors_std, self.errors + self.errors_std
             band = ax.fill_between(
-                self.sizes, low, high, color="#0072B2", alpha=0.2, linewidth=0, label="± one standard error"
+                self.sizes, low, high, color=COLOURS[2], alpha=0.2, linewidth=0, label="± one standard error"
             )
         if self.pca_errors is not None:
             (pca_line,) = ax.plot(
-                self.pca_sizes, self.pca_errors, "s--", color="#D55E00", zorder=2, label="PCA", **size
+                self.pca_sizes, self.pca_errors, "s--", color=COLOURS[3], zorder=2, label="PCA", **size
             )
         return line, pca_line, band
 

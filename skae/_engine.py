@@ -9,11 +9,13 @@ import copy
 import math
 import threading
 import time
+import warnings
 from contextlib import contextmanager
 from inspect import unwrap
 
 import numpy as np
 import torch
+from joblib.parallel import get_active_backend
 from skorch import NeuralNet
 from skorch.callbacks import LRScheduler
 from torch.optim.lr_scheduler import OneCycleLR
@@ -875,11 +877,16 @@ def check_net_state(state, module):
 
 @contextmanager
 def progress_bar(title, epochs, best, done=0):
-    """A bar on stderr that shows the best loss over the start's; yields the function that moves it."""
-    if title is None:
+    """A bar on stderr that shows the best loss over the start's; yields the function that moves it.
+
+    In a worker of joblib there is none: bars of fits side by side write over each other.
+    """
+    if title is None or get_active_backend()[0].nesting_level:
         yield lambda: None
         return
-    from tqdm.auto import tqdm  # comes with skorch
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a notebook without ipywidgets gets the terminal's bar, and need not be told
+        from tqdm.auto import tqdm  # comes with skorch
 
     start = math.nan if best is None else best.start_loss
     with tqdm(total=epochs, initial=done, desc=title, unit="epoch") as bar:

@@ -199,7 +199,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         gives this process, and a fit is then shared by all processes of its launcher; it takes ``skae[distributed]``.
 
     verbose : int, default=0
-        Show a progress bar on stderr if not 0.
+        Show a progress bar on stderr if not 0; joblib's workers show none.
 
     random_state : int, RandomState instance or None, default=None
         Source of held-out rows, order of rows, initial weights and draws of codes in training. An int gives the same

@@ -45,8 +45,8 @@ def to_onnx(estimator, path, part="encoder"):
 
     Notes
     -----
-    The graph has one input and one output, of float64 and of any number of rows, (n, n_features_in_) or
-    (n, n_components_): "rows" to "codes", "codes" to "rows", and "rows" to "reconstruction". Rows are in units of X,
+    The graph has one input and one output, of float64 and of any number of rows, ``(n, n_features_in_)`` or
+    ``(n, n_components_)``: "rows" to "codes", "codes" to "rows", and "rows" to "reconstruction". Rows are in X's units,
     codes in those of `transform`. They are centred and scaled in float64, so that a large offset costs nothing; the net
     between computes in float32. Steps that refine codes, with the gradients that they follow, are part of the graph;
     gaps (nan) are filled as `transform` fills them. What rows have to be, such as counts, the graph does not check.

@@ -73,7 +73,7 @@ def write_graph(module: nn.Module, n_columns: int, path, input_name: str, output
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="skae")
     model.ir_version = _IR
     onnx.checker.check_model(model)
-    onnx.save(model, path)
+    onnx.save(model, path, format="protobuf")  # whatever the path ends in
 
 
 def _traced(module, n_columns):
@@ -185,7 +185,10 @@ class _Translation:
         return self.op("Shape", self.name(x), start=dim, end=dim + 1)
 
     def _view(self, node, dtype, x, sizes):
-        return self.op("Reshape", self.name(x), self.sizes(sizes))
+        # With a 0 among the sizes, which is no rows, a -1 says nothing: what is known is said.
+        found = node.meta["val"].shape
+        sizes = [n if size == -1 and isinstance(n, int) else size for size, n in zip(sizes, found, strict=True)]
+        return self.op("Reshape", self.name(x), self.sizes(sizes), allowzero=1)
 
     _unsafe_view = _reshape = _view
 

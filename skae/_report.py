@@ -15,11 +15,8 @@ import sklearn
 import skorch
 import torch
 
+from skae._drawing import COLOURS, MARKERS, draw_row, plain, pyplot
 from skae._version import __version__
-
-# Okabe and Ito's colours, which colour-blind eyes tell apart, and markers that need no colour.
-_COLOURS = ["#000000", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"]
-_MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -66,7 +63,7 @@ def plot_curves(comparison, axes=None):
     if not drawn:
         raise ValueError("No model here has a reconstruction error or a density, so there is nothing to draw.")
     if axes is None:
-        _, axes = _pyplot().subplots(1, len(drawn), figsize=(4.8 * len(drawn), 3.6), layout="constrained")
+        _, axes = pyplot().subplots(1, len(drawn), figsize=(4.8 * len(drawn), 3.6), layout="constrained")
     for axis, column in zip(np.atleast_1d(axes), drawn, strict=False):
         for i, name in enumerate(comparison.names):
             folds = np.array([comparison.folds(column, name, size) for size in comparison.sizes])
@@ -77,9 +74,9 @@ def plot_curves(comparison, axes=None):
                 np.array(comparison.sizes)[known],
                 folds[known].mean(axis=1),
                 folds[known].std(axis=1),
-                label=_plain(name),
-                color=_COLOURS[i % len(_COLOURS)],
-                marker=_MARKERS[i % len(_MARKERS)],
+                label=plain(name),
+                color=COLOURS[i % len(COLOURS)],
+                marker=MARKERS[i % len(MARKERS)],
                 capsize=3,
             )
         axis.set(xlabel="components", ylabel=columns[column], xscale="log", xticks=comparison.sizes)
@@ -105,7 +102,7 @@ def html_table(comparison):
 
 def write_report(comparison, path, feature_shape=None, notes=()):
     """Write the report of a comparison to a file."""
-    plt = _pyplot()
+    plt = pyplot()
     figures = []
     if np.isfinite([*comparison.results["error"], *comparison.results["log_likelihood"]]).any():
         figures.append(("Error and density against the number of components", plot_curves(comparison)))
@@ -164,43 +161,33 @@ def _example_figures(comparison, feature_shape):
 def _rows_figure(lines, feature_shape):
     """Rows line by line: as images, or as profiles over the columns."""
     n = min(len(rows) for rows in lines.values())
-    figure, axes = _pyplot().subplots(
+    figure, axes = pyplot().subplots(
         len(lines), n, figsize=(1 + n, 0.6 + 0.95 * len(lines)), layout="constrained", squeeze=False
     )
     everything = np.concatenate(list(lines.values())[:1])
     low, high = everything.min(), everything.max()
     for line, (label, rows) in zip(axes, lines.items(), strict=True):
         for axis, row in zip(line, rows, strict=False):
-            if feature_shape is None:
-                axis.plot(row, color=_COLOURS[2], linewidth=1)
-                axis.set_ylim(low, high)
-            else:
-                axis.imshow(row.reshape(feature_shape), cmap="gray_r", vmin=low, vmax=high)
-            axis.set(xticks=[], yticks=[])
-        line[0].set_ylabel(_plain(label), rotation=0, ha="right", va="center", fontsize=9)
+            draw_row(axis, row, feature_shape, low, high)
+        line[0].set_ylabel(plain(label), rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
 
 def _codes_figure(comparison):
     """A scatter of two-dimensional codes a model, coloured by the target."""
     target = comparison.examples["target"]
-    figure, axes = _pyplot().subplots(
+    figure, axes = pyplot().subplots(
         1, len(comparison.names), figsize=(3.2 * len(comparison.names), 3.4), layout="constrained", squeeze=False
     )
     colours, labels = _colours_of(target, len(comparison.examples["models"][comparison.names[0], 2]["codes"]))
     for axis, name in zip(axes[0], comparison.names, strict=True):
         codes = comparison.examples["models"][name, 2]["codes"]
         points = axis.scatter(*codes.T, c=colours, cmap="tab10" if labels else "viridis", s=8)
-        axis.set(title=_plain(name), xticks=[], yticks=[])
+        axis.set(title=plain(name), xticks=[], yticks=[])
     if labels and len(labels) <= 10:
         handles = points.legend_elements(num=None)[0]
         figure.legend(handles, labels, loc="outside right center", frameon=False)
     return figure
-
-
-def _plain(name):
-    """A name that matplotlib does not take for mathematics."""
-    return name.replace("$", r"\$")
 
 
 def _colours_of(target, n_rows):
@@ -211,11 +198,3 @@ def _colours_of(target, n_rows):
     if len(values) > 20 and np.issubdtype(target.dtype, np.number):
         return target, None
     return codes, [str(value) for value in values]
-
-
-def _pyplot():
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("Pictures need matplotlib: pip install 'skae[compare]'.") from error
-    return plt

@@ -139,7 +139,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         gives this process, and a fit is then shared by all processes of its launcher; it takes ``skae[distributed]``.
 
     verbose : int, default=0
-        Show a progress bar on stderr if not 0.
+        Show a progress bar on stderr if not 0; joblib's workers show none.
 
     random_state : int, RandomState instance or None, default=None
         Source of held-out rows, order of rows, initial weights and noise. An int gives the same fit each time.

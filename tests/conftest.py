@@ -1,14 +1,21 @@
 """Seeds a test runs with, and the tables it may use."""
 
 import os
+import re
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.preprocessing import scale
 
 # SKAE_TEST_SEEDS=20 runs every test that takes a seed with twenty of them.
 SEEDS = range(int(os.environ.get("SKAE_TEST_SEEDS", "1")))
+
+
+def pytest_make_parametrize_id(val):
+    """Parameters are called what they are; functions without their address, since processes must agree on names."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(val)) if isinstance(val, (dict, BaseEstimator)) else None
 
 
 @pytest.fixture(params=SEEDS)
@@ -25,7 +32,7 @@ TABLES = {
 }
 
 
-@pytest.fixture(params=TABLES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name == "digits" else ()) for name in TABLES])
 def table(request):
     """A real table in its own units."""
     return TABLES[request.param]()

@@ -35,7 +35,8 @@ TESTS, ROOT = Path(__file__).parent, Path(skae.__file__).parent
 MODULES = "losses", "likelihoods", "starts", "nn"
 FILES = [TESTS / f"test_{name}.py" for name in MODULES] + [ROOT / f"{name}.py" for name in MODULES]
 OWN = set(FILES)
-WIDER = "conditional engine generator images missing_values mixed_columns ordered ordered_generator sparse streaming transformer"
+WIDER = "conditional engine generator images missing_values mixed_columns ordered ordered_generator sparse"
+WIDER += " streaming transformer"
 FILES += [TESTS / f"test_{name}.py" for name in WIDER.split()]
 
 OPERATORS = "Add Sub, Mult Div, FloorDiv Mult, Mod FloorDiv, Pow Mult, BitAnd BitOr, BitXor BitOr, RShift LShift, "

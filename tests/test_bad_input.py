@@ -65,7 +65,6 @@ def quick(*args, **parameters):
         ({"encoder": lambda n_in, n_out: nn.Linear(n_in + 1, n_out)}, "cannot take rows of 5 columns"),
         ({"encoder": lambda n_in, n_out: Float32(n_in, n_out)}, "in float32 and in float64"),
     ],
-    ids=str,
 )
 def test_a_bad_parameter_is_named_with_its_rule(parameters, message):
     model = quick(**parameters)

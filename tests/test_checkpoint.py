@@ -210,7 +210,7 @@ def test_without_a_random_state_the_seed_is_kept(curve, tmp_path):
         ({"max_iter": 4}, r"differs in max_iter=4 \(there 3\)\. .*Set them back, or name another folder"),
         ({"random_state": 1, "hidden_layer_sizes": (8,)}, r"hidden_layer_sizes=\[8\].*, random_state=1 \(there 0\)\. "),
         ({"encoder": dropout}, r"differs in encoder='dropout' \(there None\)\. "),
-        ({"callbacks": [LRScheduler()]}, r"differs in callbacks=\['LRScheduler'\] \(there None\)\. "),
+        ({"callbacks": [LRScheduler()]}, r"differs in callbacks=\[.LRScheduler\(.*\).\] \(there None\)\. "),
     ],
 )
 def test_other_parameters_are_refused_by_name(changed, said, curve, tmp_path):
@@ -219,6 +219,17 @@ def test_other_parameters_are_refused_by_name(changed, said, curve, tmp_path):
     with pytest.raises(ValueError, match=said):
         AutoencoderTransformer(**{"max_iter": 3, "random_state": 0} | changed, checkpoint=tmp_path).fit(curve)
     assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_other_settings_of_a_callback_are_refused_by_name(curve, tmp_path):
+    def fit(step_size):
+        callbacks = [LRScheduler("StepLR", step_size=step_size)]
+        AutoencoderTransformer(max_iter=2, random_state=0, checkpoint=tmp_path, callbacks=callbacks).fit(curve)
+
+    fit(2)
+    fit(2)
+    with pytest.raises(ValueError, match=r"callbacks=.*step_size=3.*\(there .*step_size=2"):
+        fit(3)
 
 
 def test_other_data_and_another_estimator_are_refused_by_name(curve, tmp_path):
@@ -268,12 +279,14 @@ def test_the_file_holds_arrays_and_json_and_no_pickle(curve, tmp_path):
     assert "state/best/weights/encoder.path.weight" in best
     assert content["state"]["history"][-1]["a number"] == 2.5
     assert "object" in content["state"]["history"][-1]["an object"]
+    assert content["state"]["history"][-1]["odd keys"] == {"even": 4}
 
 
 class Records(Callback):
     def on_epoch_end(self, net, **kwargs):
         net.history.record("a number", np.float32(2.5))
         net.history.record("an object", object())
+        net.history.record("odd keys", {(1, 2): 3, "even": 4})
 
 
 def test_a_state_is_written_at_most_once_in_the_interval(curve, tmp_path, monkeypatch):
@@ -391,6 +404,24 @@ def test_a_damaged_file_is_said_to_be(damage, curve, tmp_path):
         content = bytearray(content)
         content[len(content) // 2] ^= 1
     (tmp_path / FILE).write_bytes(content if damage is None else damage(content))
+    with pytest.raises(ValueError, match=rf"has a {FILE} that is damaged.*delete {FILE} for a new fit"):
+        model.fit(curve)
+
+
+PARTS = ["state", "seed", "identity", "state/outcome", "state/history", "state/best"]
+
+
+@pytest.mark.parametrize(("part", "missing"), [*((p, True) for p in PARTS), *((p, False) for p in PARTS[:3])])
+def test_a_whole_file_of_other_content_is_said_to_be_damaged(part, missing, curve, tmp_path):
+    model = AutoencoderTransformer(max_iter=2, random_state=0, checkpoint=tmp_path).fit(curve)
+    content = _checkpoint._read(tmp_path / FILE)
+    *way, name = part.split("/")
+    place = content[way[0]] if way else content
+    if missing:
+        del place[name]
+    else:
+        place[name] = [-1]
+    _checkpoint._write(tmp_path / FILE, content)
     with pytest.raises(ValueError, match=rf"has a {FILE} that is damaged.*delete {FILE} for a new fit"):
         model.fit(curve)
 

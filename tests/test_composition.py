@@ -59,9 +59,7 @@ def by_skops(model):
 
 
 @pytest.mark.parametrize("copied", [by_pickle, by_joblib, copy.deepcopy, by_skops], ids=lambda f: f.__name__)
-@pytest.mark.parametrize(
-    "parameters", [{}, {"loss": "huber", "max_iter": 0}, {"encoder": coder, "decoder": coder}], ids=str
-)
+@pytest.mark.parametrize("parameters", [{}, {"loss": "huber", "max_iter": 0}, {"encoder": coder, "decoder": coder}])
 def test_a_copy_is_the_same_and_still_trainable(curve, copied, parameters):
     if copied is by_skops and "encoder" in parameters:
         parameters = {"hidden_layer_sizes": (4,)}  # functions of a user's are not skae's to trust

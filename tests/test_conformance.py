@@ -13,8 +13,11 @@ from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
-def own_coder(n_in, n_out):
-    return nn.Sequential(nn.Linear(n_in, 6), nn.Tanh(), nn.Linear(6, n_out))
+class OwnCoder(nn.Sequential):
+    """A class, whose name the checks show without an address."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__(nn.Linear(n_in, 6), nn.Tanh(), nn.Linear(6, n_out))
 
 
 class UnitInterval:
@@ -84,8 +87,8 @@ CONFIGURATIONS = [
     UnitIntervalAutoencoder(loss="log_loss", max_iter=5),
     quick(start="random", hidden_layer_sizes=(8,), activation="tanh"),
     quick(hidden_layer_sizes=()),
-    quick(encoder=own_coder, decoder=own_coder),
-    quick(encoder=own_coder, decoder=own_coder, start="random"),
+    quick(encoder=OwnCoder, decoder=OwnCoder),
+    quick(encoder=OwnCoder, decoder=OwnCoder, start="random"),
     quick(n_components=3, noise=0.1, sparsity=0.01, alpha=0.01),
     quick(early_stopping=False, batch_size=4),
     quick(n_components=3, ordered=True),
@@ -104,8 +107,8 @@ CONFIGURATIONS = [
     quick_vae(start="pca", n_components=1),
     quick_vae(start="random", hidden_layer_sizes=(8,), activation="tanh"),
     quick_vae(hidden_layer_sizes=(), beta=0.5),
-    quick_vae(encoder=own_coder, decoder=own_coder),
-    quick_vae(encoder=own_coder, decoder=own_coder, start="random"),
+    quick_vae(encoder=OwnCoder, decoder=OwnCoder),
+    quick_vae(encoder=OwnCoder, decoder=OwnCoder, start="random"),
     quick_vae(n_components=3, alpha=0.01),
     quick_vae(n_components=3, ordered=True),
     quick_vae(n_components="auto"),
@@ -125,7 +128,7 @@ def test_the_squashed_rows_are_in_the_unit_interval():
     assert 0 <= rows.min() <= rows.max() <= 1
 
 
-@pytest.mark.parametrize("estimator", CONFIGURATIONS, ids=str)
+@pytest.mark.parametrize("estimator", CONFIGURATIONS)
 def test_no_check_is_expected_to_fail(estimator):
     """There is no table of excuses: no tag that skips checks is set either."""
     tags = estimator.__sklearn_tags__()

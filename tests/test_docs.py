@@ -101,7 +101,13 @@ def test_close_numbers_are_equal_and_far_ones_are_not():
     assert not check("error 2.90\n", "loss 2.90\n", 0)
 
 
-PAGES = ["README.md", "CHANGELOG.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
 WITH_CODE = [page for page in PAGES if "```py" in (ROOT / page).read_text()]
 
 
@@ -131,7 +137,26 @@ def test_programs_of_a_page_run_one_after_the_other(page, monkeypatch, tmp_path)
 def test_blocks_of_pages_are_code_that_runs_or_say_what_they_are(page):
     opened = re.findall(r"^```(.*)$", (ROOT / page).read_text(), flags=re.M)[::2]
     allowed = {"python", "{toctree}", "{eval-rst}"} | ({""} if page == "README.md" else set())  # commands and a table
-    assert {kind for kind in opened if not kind.startswith("{include}")} <= allowed
+    assert {kind for kind in opened if not kind.startswith(("{include}", "{image}"))} <= allowed
+
+
+def anchors(page):
+    """What a link into a page may name: its headings as GitHub and the site write them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.S | re.M), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_a_page_lead_to_files_and_headings_that_exist(page):
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text()):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        if "://" in link or path in ("gallery/index.rst",):  # the last is made by the site
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert not dead
 
 
 def losing_cells():

@@ -522,7 +522,6 @@ def test_components_in_use_are_counted(linear_gaussian):
         ({"beta": 1.0, "start": "random"}, "Start with start='factor_analysis'"),
         ({"beta": 1.0, "likelihood": "bernoulli"}, "nothing in common"),
     ],
-    ids=str,
 )
 def test_a_collapsed_posterior_is_said_once_with_the_remedy(parameters, remedy):
     X = np.random.RandomState(0).normal(size=(300, 4))
@@ -637,7 +636,6 @@ def test_noise_alone_leaves_the_linear_start(seed):
         ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' needs values in \[0, 1\].*likelihood='gaussian'"),
         ({"encoder": lambda n_in, n_out: nn.Linear(n_in + 1, n_out)}, "cannot take rows of 5 columns"),
     ],
-    ids=str,
 )
 def test_a_bad_parameter_is_named(curve, parameters, message):
     model = quick(**parameters)

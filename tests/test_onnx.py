@@ -42,6 +42,7 @@ def computed(model, part, X, tmp_path):
     one = session.run(None, {source.name: X[:1]})[0]
     np.testing.assert_allclose(one, out[:1], rtol=1e-4, atol=1e-5 * np.abs(out).max())
     assert out.dtype == np.float64
+    assert session.run(None, {source.name: X[:0]})[0].shape == (0, out.shape[1])
     return out
 
 
@@ -151,6 +152,13 @@ def test_an_own_module_that_cannot_be_exported_is_named(tmp_path):
     model = fit(AutoencoderTransformer(3, encoder=OfValues, start="random", max_iter=1), WINE)
     with pytest.raises(ValueError, match="The encoder cannot be exported"):
         to_onnx(model, tmp_path / "graph.onnx")
+
+
+def test_the_format_is_not_that_of_the_name(tmp_path):
+    model = AutoencoderTransformer(max_iter=0).fit(WINE)
+    for name in ("graph.onnx", "graph.json", "graph.onnxtxt"):
+        to_onnx(model, tmp_path / name)
+        runtime.InferenceSession((tmp_path / name).read_bytes(), providers=["CPUExecutionProvider"])
 
 
 def test_a_search_exports_what_it_chose(tmp_path):

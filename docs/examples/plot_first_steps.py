@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 
-from skae import AutoencoderTransformer, reconstruction_error
+from skae import AutoencoderTransformer, LatentSpaceDisplay, reconstruction_error
 
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
@@ -32,12 +32,11 @@ for model, error in errors.items():
 print(f"PCA's loss {autoencoder.linear_loss_:.2f}, the autoencoder's {autoencoder.best_loss_:.2f}")
 
 # %%
-# Held-out digits by their two numbers, each drawn as what it is.
+# Held-out digits by their two numbers, coloured by what they are.
 
-figure, axes = plt.subplots(1, 2, figsize=(10, 4.8), layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
 for axis, (model, error) in zip(axes, errors.items(), strict=True):
-    Z = model.transform(X_test)
-    for digit in range(10):
-        axis.scatter(*Z[y_test == digit].T, marker=f"${digit}$", s=30, color=f"C{digit}", linewidths=0.3)
-    axis.set(title=f"{type(model).__name__}: error {error:.1f}", xlabel="code 1", ylabel="code 2")
+    LatentSpaceDisplay.from_estimator(model, X_test, y_test, ax=axis)
+    axis.set_title(f"{type(model).__name__}: error {error:.1f}")
+axes[0].get_legend().remove()
 plt.show()

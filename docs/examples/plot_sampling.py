@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import cross_val_score, train_test_split
 
-from skae import AutoencoderTransformer, VAEGenerator
+from skae import AutoencoderTransformer, SampleDisplay, VAEGenerator
 
 X_train, X_test = train_test_split(load_digits().data, random_state=0)
 
@@ -43,12 +43,10 @@ for label in models:
     print(f"{label:30} told from real ones in {told[label]:.0%} of cases")
 
 # %%
-# The first 36 of each. Noise of the likelihood is part of a drawn row; the autoencoder has none.
+# The first 16 of each. Noise of the likelihood is part of a drawn row; the autoencoder has none.
 
-figure, axes = plt.subplots(1, len(drawn), figsize=(12, 3), layout="constrained")
+figure, axes = plt.subplots(len(drawn), 1, figsize=(8, 11), layout="constrained")
 for axis, (label, rows) in zip(axes, drawn.items(), strict=True):
-    grid = rows[:36].reshape(6, 6, 8, 8).swapaxes(1, 2).reshape(48, 48)
-    axis.imshow(grid, cmap="gray_r", vmin=0, vmax=16)
-    title = label.replace(", ", ",\n") + (f"\ntold in {told[label]:.0%}" if label in told else "")
-    axis.set(title=title, xticks=[], yticks=[])
+    SampleDisplay.from_predictions(rows[:16], image_shape=(8, 8), ax=axis)
+    axis.set_title(label + (f": told in {told[label]:.0%}" if label in told else ""))
 plt.show()
