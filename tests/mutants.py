@@ -211,7 +211,7 @@ class Mutation:
                 if self.options.only and str(mutant) not in self.options.only:
                     continue
                 self.made[module] += 1
-                wanted, chosen, budget = tests_of(mutant, lines), [], self.options.seconds
+                wanted, chosen, budget = holders(mutant, lines), [], self.options.seconds
                 for item in items:
                     if item.nodeid in wanted and (item.path in OWN or seconds[item.nodeid] < budget):
                         chosen.append(item)
@@ -288,7 +288,7 @@ class Mutation:
         return found
 
 
-def tests_of(mutant, lines):
+def holders(mutant, lines):
     """Tests that run its statement; if none does, as at import, those of its function or of a constant's users."""
     found = set().union(*(lines[mutant.module, line] for line in mutant.lines))
     if found:
