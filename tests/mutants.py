@@ -135,7 +135,9 @@ def mutants(module):
 
     def inside(parent, scope, lines):
         for field, value in ast.iter_fields(parent):
-            if field in ("annotation", "returns", "bases") or isinstance(parent, ast.Assert | ast.Raise):
+            if field in ("annotation", "returns", "bases", "decorator_list") or isinstance(
+                parent, ast.Assert | ast.Raise
+            ):
                 continue
             several = isinstance(value, list)
             for i, node in enumerate(value if several else [value]):
@@ -172,6 +174,8 @@ def apply(mutant):
             except ValueError:  # a call of super() came or went
                 setattr(owner, name, new)
             return
+    if inspect.isfunction(vars(old).get("__init__")):  # of a dataclass: its fields' defaults
+        old.__init__.__defaults__ = new.__init__.__defaults__
     for name, value in vars(new).items():
         if isinstance(value, (int, float, str, tuple, dict)) and not name.startswith("__"):
             before = getattr(old, name)
@@ -207,7 +211,7 @@ class Mutation:
                 if self.options.only and str(mutant) not in self.options.only:
                     continue
                 self.made[module] += 1
-                wanted, chosen, budget = tests_of(mutant, lines), [], self.options.seconds
+                wanted, chosen, budget = holders(mutant, lines), [], self.options.seconds
                 for item in items:
                     if item.nodeid in wanted and (item.path in OWN or seconds[item.nodeid] < budget):
                         chosen.append(item)
@@ -284,7 +288,7 @@ class Mutation:
         return found
 
 
-def tests_of(mutant, lines):
+def holders(mutant, lines):
     """Tests that run its statement; if none does, as at import, those of its function or of a constant's users."""
     found = set().union(*(lines[mutant.module, line] for line in mutant.lines))
     if found:

@@ -333,6 +333,7 @@ def test_rows_of_linear_models_have_the_moments_of_their_mixture(seed):
     torch.testing.assert_close(rows.mean(0), 2 * built.shift[0], atol=0.05, rtol=0)
     covariance = (built.loadings @ built.loadings.mT + torch.diag_embed(built.noise)).mean(0)
     torch.testing.assert_close(rows.T.cov(), covariance, atol=0.1, rtol=0)
+    torch.testing.assert_close(rows.T @ z / len(z), built.loadings.mean(0), atol=0.1, rtol=0)
     without = built.draw(z, torch.Generator().manual_seed(seed))
     torch.testing.assert_close(rows, without + given @ built.shift)
 
