@@ -4,6 +4,7 @@ from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA, FactorAnalysis
 
 from skae import starts
+from skae._streaming import LazyRows
 from skae.starts import (
     LinearGaussian,
     Normal,
@@ -463,3 +464,10 @@ def test_what_overflows_is_left_to_who_refuses_it_by_name():
     for rows in ([[1e308], [1e308]], [[1e308], [-1e308]], [[np.inf], [-np.inf]]):
         assert not has_gaps(np.array(rows))
         starts._moments(np.array(rows))
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_of_lazy_rows_it_is_known_whether_they_have_gaps(found):
+    rows = LazyRows(np.zeros((3, 2)))
+    rows.has_gaps = found
+    assert has_gaps(rows) is found
