@@ -212,8 +212,8 @@ def _state():
         ) from error
     if (n_launched := _n_launched()) > 1 and get_active_backend()[0].nesting_level:
         raise ValueError(
-            f"Fits side by side cannot each be shared by all {n_launched} processes, which would wait for each other in "
-            "different places. Search with n_jobs=1, or use device='auto'."
+            f"Fits side by side cannot each be shared by all {n_launched} processes, which would wait for each other "
+            "in different places. Search with n_jobs=1, or use device='auto'."
         )
     # Without a GPU it would see no processes, unless told that these are on the CPU.
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
