@@ -228,13 +228,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         `partial_fit` leaves it as it is.
 
     noise_variance_ : ndarray of shape (n_features_in_,)
-        Noise variance of each column, the mean over the encoder's codes of the training rows, in units of X squared;
-        zero for constant columns. Only for "gaussian". After `truncate` this, and what is told of components, is of
-        5,000 training rows at most.
+        Noise variance of each column, the mean over the encoder's codes of training rows, in units of X squared; zero
+        for constant columns. Only for "gaussian". This, and what is told of components, is of 5,000 rows at most.
 
     kl_per_component_ : ndarray of shape (n_components_,)
-        How far the encoder's posterior of each component is from the standard normal, in nats, the mean over the
-        training rows.
+        How far the encoder's posterior of each component is from the standard normal, in nats, the mean over training
+        rows.
 
     active_components_ : ndarray of shape (n_components_,)
         Whether each component is in use: its KL is above 0.01 nats.
@@ -710,7 +709,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _fit_prior(self, net, rows):
         """The mixture that a draw of each training row's code is likeliest under; None if it is the standard normal."""
         module, generator = self._model(net, torch.float64), torch.Generator().manual_seed(self._seed)
-        posteriors = (module.posterior(x.double()) for x in self._drawn_inputs(net, rows))
+        batches = self._drawn_inputs(net, rows).split(evaluation_batch(net.width))
+        posteriors = (module.posterior(x.double()) for x in batches)
         return self._mixture(np.concatenate([self._drawn_codes(q, generator) for q in posteriors]))
 
     def _drawn_codes(self, q, generator):
@@ -1200,17 +1200,17 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             back_at_start = (self.early_stopping or net.outcome_ == "diverged") and best.loss == best.start_loss
             mixed = self.prior == "mixture" and self.n_iter_ > 0 and not back_at_start
             self.prior_ = self._fit_prior(net, rows) if mixed else None
-        batches = (x for x, _ in net.get_iterator(rows, training=False))
-        self._describe_codes(net, self._guesses(net, batches))
+        drawn = self._drawn_inputs(net, rows)
+        guesses = list(self._guesses(net, drawn.split(evaluation_batch(drawn.shape[1]))))
+        self._describe_codes(net, guesses)
         self._codes = None
         if self._design["ordered"]:  # `truncate` asks for them
-            drawn = self._drawn_inputs(net, rows)
-            self._codes = torch.cat([guess for guess, _ in self._guesses(net, drawn)], dim=1).numpy(force=True)
+            self._codes = torch.cat([guess for guess, _ in guesses], dim=1).numpy(force=True)
 
     def _drawn_inputs(self, net, rows):
-        """Batches of 5,000 of these rows at most."""
+        """5,000 of these rows at most."""
         drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed))[:MOST_CODES]
-        return rows[drawn.to(net.device)][0].split(evaluation_batch(net.width))
+        return rows[drawn.to(net.device)][0]
 
     def _guesses(self, net, batches):
         """Means and log-variances of the encoder's q of each batch, (2, n, n_components of the net); and the batch."""

@@ -130,6 +130,8 @@ def check_folder(name, value):
     """None or a path."""
     if not (value is None or isinstance(value, str | os.PathLike)):
         raise TypeError(f"{name}={value!r} must be None or a folder, as a str or a pathlib.Path.")
+    if value == "":
+        raise ValueError(f"{name}='' names no folder. For the current one pass '.', for none None.")
     return value
 
 
