@@ -778,7 +778,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return
         n_features = self._check_state(state)
         super().__setstate__(self._revived(state))
-        module = self._build_module(n_features).double()
+        try:
+            module = self._build_module(n_features).double()
+        except Exception as error:  # of an encoder or a decoder that is something else now
+            raise stored.fault("the net", f"cannot be built: {error}") from error
         check_net_state(state["net_"], module)
         try:
             device = resolve_device("auto" if is_shared(self.device) else self.device)
@@ -857,7 +860,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         with no_gradients():
             codes = self.net_.module_.encode(inputs)
             rows = self.net_.module_.decode(codes)
-        if not (codes.isfinite().all() and rows.isfinite().all()):
+            scaled = 100 * codes * torch.from_numpy(self._code_scale[: codes.shape[1]]).to(codes)  # of unusual rows
+        if not (scaled.isfinite().all() and rows.isfinite().all()):
             raise stored.fault("the net", "makes numbers that are not finite of a typical row")
 
 

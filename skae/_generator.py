@@ -709,8 +709,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _fit_prior(self, net, rows):
         """The mixture that a draw of each training row's code is likeliest under; None if it is the standard normal."""
         module, generator = self._model(net, torch.float64), torch.Generator().manual_seed(self._seed)
-        batches = self._drawn_inputs(net, rows).split(evaluation_batch(net.width))
-        posteriors = (module.posterior(x.double()) for x in batches)
+        posteriors = (module.posterior(x.double()) for x in self._drawn_inputs(net, rows, net.width))
         return self._mixture(np.concatenate([self._drawn_codes(q, generator) for q in posteriors]))
 
     def _drawn_codes(self, q, generator):
@@ -1200,17 +1199,17 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             back_at_start = (self.early_stopping or net.outcome_ == "diverged") and best.loss == best.start_loss
             mixed = self.prior == "mixture" and self.n_iter_ > 0 and not back_at_start
             self.prior_ = self._fit_prior(net, rows) if mixed else None
-        drawn = self._drawn_inputs(net, rows)
-        guesses = list(self._guesses(net, drawn.split(evaluation_batch(drawn.shape[1]))))
-        self._describe_codes(net, guesses)
+        width = 4 * len(frame.mean)  # numbers of a row in float64, and of its mean and variance
+        self._describe_codes(net, self._guesses(net, self._drawn_inputs(net, rows, width)))
         self._codes = None
         if self._design["ordered"]:  # `truncate` asks for them
-            self._codes = torch.cat([guess for guess, _ in guesses], dim=1).numpy(force=True)
+            drawn = self._drawn_inputs(net, rows, width)
+            self._codes = torch.cat([guess for guess, _ in self._guesses(net, drawn)], dim=1).numpy(force=True)
 
-    def _drawn_inputs(self, net, rows):
-        """5,000 of these rows at most."""
+    def _drawn_inputs(self, net, rows, width):
+        """Batches of 5,000 of these rows at most, each row taking so many numbers."""
         drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed))[:MOST_CODES]
-        return rows[drawn.to(net.device)][0]
+        return (rows[part][0] for part in drawn.to(net.device).split(evaluation_batch(width)))
 
     def _guesses(self, net, batches):
         """Means and log-variances of the encoder's q of each batch, (2, n, n_components of the net); and the batch."""

@@ -28,6 +28,7 @@ TRUSTED_TYPES = [
 ]
 
 VERSION = "_skae_version"
+_LARGEST_WEIGHT = np.finfo(np.float32).max
 _LIBRARIES = ("pandas", "polars")
 _FAMILIES = ("float", "integer", "boolean", "category")
 _POLARS_TYPES = re.compile(r"U?Int\d+|Float\d+|Boolean|String|Categorical|Enum")
@@ -53,13 +54,13 @@ def without_version(state, cls):
     """The state as `with_version` was given it, as a new dict; one of another version is warned about."""
     if not (isinstance(state, dict) and all(isinstance(name, str) for name in state)):
         raise fault("the state", "is no dict with names as keys")
-    version = state.get(VERSION, "of unknown version")
+    version = str(state.get(VERSION, "of unknown version"))
     if version != __version__:
         warnings.warn(
             InconsistentVersionWarning(
                 estimator_name=cls.__name__,
                 current_sklearn_version=__version__,
-                original_sklearn_version=str(version),
+                original_sklearn_version=version,
             ),
             stacklevel=3,
         )
@@ -171,7 +172,10 @@ def check_frame(frame, link, raw, per_column):
 
 
 def check_weights(weights, expected):
-    """Weights of a net by name, against those of the net they are for, as arrays."""
+    """Weights of a net by name, against those of the net they are for, as arrays; none beyond float32's range.
+
+    They have been trained in it, and are cast to it.
+    """
     if not isinstance(weights, dict) or weights.keys() != expected.keys():
         found = set(weights) if isinstance(weights, dict) else set()
         wrong = sorted(map(str, found ^ set(expected)))
@@ -180,6 +184,8 @@ def check_weights(weights, expected):
         if isinstance(array, np.ndarray):
             ranges = name.endswith((".low", ".high"))  # unbounded ones are infinite
             check_array(weights, name, array.shape, array.dtype, allow="infinite" if ranges else "finite")
+            if not ranges and array.dtype.kind == "f" and np.abs(weights[name]).max(initial=0) > _LARGEST_WEIGHT:
+                raise fault(name, f"has numbers beyond {_LARGEST_WEIGHT:.0e}")
         else:
             check_integer(weights, name)
 

@@ -66,7 +66,7 @@ def test_bad_sparse_rows_are_named(words):
 
 
 def test_a_matrix_is_never_made_dense():
-    rows = sparse.random_array((3000, 4000), density=0.002, format="csr", rng=np.random.default_rng(0))
+    rows = sparse.csr_matrix(sparse.random(3000, 4000, 0.002, random_state=0))
     rows.data = np.ceil(3 * rows.data)
     model = VAEGenerator(2, likelihood="multinomial", hidden_layer_sizes=(4,), max_iter=1, random_state=0)
     sizes = []
