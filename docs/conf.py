@@ -115,6 +115,7 @@ def copy_results():
         (results / page.name).write_text(page.read_text())
     (results / "notes.md").write_text((benchmarks / "NOTES.md").read_text())
     figures.draw(benchmarks / "results", results)
+    figures.draw_displays((HERE / "guide.md").read_text(), results)
 
 
 def read_page(app, docname, source):

@@ -15,8 +15,12 @@ import sklearn
 import skorch
 import torch
 
-from skae._drawing import COLOURS, MARKERS, draw_row, plain, pyplot
+from skae._display_codes import LatentSpaceDisplay
+from skae._drawing import COLOURS, MARKERS, draw_lines, plain, pyplot
 from skae._version import __version__
+
+# Names of classes that a legend beside the codes has room for; of more all rows look alike.
+_MOST_NAMES = 20
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -82,7 +86,7 @@ def plot_curves(comparison, axes=None):
         axis.set(xlabel="components", ylabel=columns[column], xscale="log", xticks=comparison.sizes)
         axis.set_xticks(comparison.sizes, [str(size) for size in comparison.sizes])
         axis.minorticks_off()
-        axis.legend(frameon=False)
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)  # above: it covers nothing
     if drawn and drawn[0] == "error":
         np.atleast_1d(axes)[0].set_ylim(bottom=0)
     return np.atleast_1d(axes)[0].figure
@@ -159,42 +163,27 @@ def _example_figures(comparison, feature_shape):
 
 
 def _rows_figure(lines, feature_shape):
-    """Rows line by line: as images, or as profiles over the columns."""
+    """Rows line by line: as images, or as profiles over the columns, all on the scale of the first line."""
     n = min(len(rows) for rows in lines.values())
-    figure, axes = pyplot().subplots(
-        len(lines), n, figsize=(1 + n, 0.6 + 0.95 * len(lines)), layout="constrained", squeeze=False
-    )
-    everything = np.concatenate(list(lines.values())[:1])
-    low, high = everything.min(), everything.max()
-    for line, (label, rows) in zip(axes, lines.items(), strict=True):
-        for axis, row in zip(line, rows, strict=False):
-            draw_row(axis, row, feature_shape, low, high)
-        line[0].set_ylabel(plain(label), rotation=0, ha="right", va="center", fontsize=9)
-    return figure
+    shown = next(iter(lines.values()))
+    limits = shown.min(), shown.max()
+    labels = [plain(label) for label in lines]
+    ax, _, _ = draw_lines(None, np.stack([rows[:n] for rows in lines.values()]), feature_shape, limits, labels)
+    return ax.figure
 
 
 def _codes_figure(comparison):
-    """A scatter of two-dimensional codes a model, coloured by the target."""
-    target = comparison.examples["target"]
-    figure, axes = pyplot().subplots(
-        1, len(comparison.names), figsize=(3.2 * len(comparison.names), 3.4), layout="constrained", squeeze=False
-    )
-    colours, labels = _colours_of(target, len(comparison.examples["models"][comparison.names[0], 2]["codes"]))
-    for axis, name in zip(axes[0], comparison.names, strict=True):
-        codes = comparison.examples["models"][name, 2]["codes"]
-        points = axis.scatter(*codes.T, c=colours, cmap="tab10" if labels else "viridis", s=8)
-        axis.set(title=plain(name), xticks=[], yticks=[])
-    if labels and len(labels) <= 10:
-        handles = points.legend_elements(num=None)[0]
-        figure.legend(handles, labels, loc="outside right center", frameon=False)
+    """Two-dimensional codes of each model, coloured by the target."""
+    names, target = comparison.names, comparison.examples["target"]
+    if target is not None and not np.issubdtype(target.dtype, np.number) and len(np.unique(target)) > _MOST_NAMES:
+        target = None
+    figure, axes = pyplot().subplots(1, len(names), figsize=(3.2 * len(names) + 0.6, 3.4), layout="constrained")
+    for axis, name in zip(np.atleast_1d(axes), names, strict=True):
+        display = LatentSpaceDisplay(codes=comparison.examples["models"][name, 2]["codes"], y=target).plot(axis)
+        axis.set(title=plain(name), xlabel="", ylabel="", xticks=[], yticks=[])
+        key = display.legend_ or display.colorbar_
+        if key and name != names[-1]:  # one for all
+            key.remove()
+    if display.classes is not None:
+        figure.set_figheight(max(3.4, 0.27 * len(display.classes)))  # the legend's
     return figure
-
-
-def _colours_of(target, n_rows):
-    """Numbers to colour rows by, and the names of the classes if it is classes."""
-    if target is None:
-        return np.zeros(n_rows), None
-    values, codes = np.unique(target, return_inverse=True)
-    if len(values) > 20 and np.issubdtype(target.dtype, np.number):
-        return target, None
-    return codes, [str(value) for value in values]
