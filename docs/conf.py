@@ -93,7 +93,7 @@ html_theme_options = {
     "search_bar_text": "Search",
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 5,
 }
 html_sidebars = {"index": [], "whats-new": [], "guide": [], "mathematics": []}
 

@@ -1,4 +1,4 @@
-"""Figures of the site: those of measurements from what the benchmarks wrote (`draw`), and the guide's (`draw_displays`)."""
+"""Figures of the site: those of measurements, from what the benchmarks wrote, and those that the guide's code makes."""
 
 import json
 import re
