@@ -142,7 +142,7 @@ function clipped() {{
   const walker = page.createTreeWalker(page.querySelector('main') || page.body, NodeFilter.SHOW_TEXT)
   while (walker.nextNode()) {{
     const element = walker.currentNode.parentElement, text = walker.currentNode.data.trim()
-    if (!text || !element.checkVisibility() || element.closest('script, style, button, pre, table, .math')) continue
+    if (!text || !element.checkVisibility() || element.closest('script, style, button, pre, table, .math, .headerlink, nav, .prev-next-area')) continue
     range.selectNodeContents(walker.currentNode)
     if (range.getBoundingClientRect().right > {width}) found.push(text.slice(0, 40))
   }}
