@@ -117,7 +117,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             If a parameter or X does not fit, or ``checkpoint`` holds a fit of other data or parameters, or processes
             that train together (``device="accelerate"``) are given different ones.
         OSError
-            If ``checkpoint`` cannot be written when training begins.
+            If ``checkpoint`` cannot be written when training begins, or another fit keeps its state there now.
         RuntimeError
             If another of these processes is gone.
         """
@@ -129,15 +129,15 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         given = self._given(X, y)
         self._draw_seed(ranks)
         self._check_ranks(ranks, X=X, y=given, X_val=X_val)
-        checkpoint = self._open_checkpoint(ranks, X=X, y=given, X_val=X_val)
-        frame, net, code_scale, standardised = self._initialize(X, X_val, given)
-        net.ranks, (frame, code_scale) = ranks, ranks.of_first(lambda: (frame, code_scale))
-        rows, held_out = self._split(X, X_val, standardised, frame, net)
-        del standardised
-        epochs, patience = self._budget()
-        best = BestWeights(patience, self.tol)
-        with self._training_scope(net):
-            net.train(rows, held_out, epochs, best, checkpoint)
+        with self._open_checkpoint(ranks, X=X, y=given, X_val=X_val) as checkpoint:
+            frame, net, code_scale, standardised = self._initialize(X, X_val, given)
+            net.ranks, (frame, code_scale) = ranks, ranks.of_first(lambda: (frame, code_scale))
+            rows, held_out = self._split(X, X_val, standardised, frame, net)
+            del standardised
+            epochs, patience = self._budget()
+            best = BestWeights(patience, self.tol)
+            with self._training_scope(net):
+                net.train(rows, held_out, epochs, best, checkpoint)
         self._store(net, frame, code_scale, rows, best, held_out)
         self._warn(net, nothing_better=held_out is not None and best.loss == best.start_loss)
         return self
@@ -462,9 +462,9 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 )
 
     def _open_checkpoint(self, ranks, **data):
-        """What a fit goes on from and keeps its state in, or None; a fit that goes on has the seed it began with."""
+        """What a fit goes on from and keeps its state in, if anything; the seed is that of its beginning."""
         if self.checkpoint is None:
-            return None
+            return nullcontext()
         checkpoint = ranks.of_first(lambda: Checkpoint(self.checkpoint, self._identity(fingerprint, data), self._seed))
         self._seed = checkpoint.seed
         return checkpoint

@@ -22,6 +22,11 @@ from sklearn.utils import gen_batches
 from skae._streaming import FileRows, SparseRows
 from skae._version import __version__
 
+try:
+    import fcntl
+except ImportError:  # not of this system: there two fits in one folder are not told from each other
+    fcntl = None
+
 # Raised when older versions of skae could not read, or would misread, what this one writes.
 FORMAT = 1
 NAME = "checkpoint.npz"
@@ -38,6 +43,8 @@ _GLIMPSED = 100
 
 class Checkpoint:
     """What a fit was about and how far it came.
+
+    A context: the folder of a fit that goes on is its own until the block ends, or the process does.
 
     Parameters
     ----------
@@ -58,17 +65,28 @@ class Checkpoint:
     ValueError
         If the folder holds another fit, one of a newer skae, or a damaged file.
     OSError
-        If it cannot be read or written.
+        If it cannot be read or written, or another fit that still runs has it.
     """
 
     def __init__(self, folder, identity, seed):
         self.path = Path(folder) / NAME
-        self.identity, self.seed, self._state = identity, seed, None
+        self.identity, self.seed, self._state, self._lock = identity, seed, None, None
         if kept := self._read():
             self.seed, self._state = kept["seed"], kept["state"]
         if self._state is None or not self._state["outcome"]:
             self._prepare_folder()
         self._next, self._warned = 0.0, False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __getstate__(self):
+        return vars(self) | {"_lock": None}  # which is the process's that made it
 
     def take(self):
         """The state that the folder holds, or None: a fit goes on from it once, then memory is free of it."""
@@ -138,6 +156,7 @@ class Checkpoint:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(self.path.parent, os.W_OK | os.X_OK):
                 raise PermissionError("it is read-only")
+            self._lock = _locked(self.path.parent)
             for draft in self.path.parent.glob(f"{NAME}.*.tmp"):
                 draft.unlink(missing_ok=True)
         except OSError as error:
@@ -233,6 +252,22 @@ def _write(path, content):
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _locked(folder):
+    """The open folder with a lock that no other has and that ends with the process; None where there are no locks."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise BlockingIOError("another fit, which still runs, keeps its own there") from None
+    except OSError:  # a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def _read(path):

@@ -12,6 +12,7 @@ import threading
 from contextlib import contextmanager
 
 import torch
+from joblib.parallel import get_active_backend
 from torch import distributed
 
 # Steps after which ranks ask each other whether to stop, as they do at the end of every pass over rows.
@@ -167,17 +168,22 @@ def joined(device):
     ImportError
         If Accelerate is not installed.
     ValueError
-        If it takes this process for the only one, and the launcher does not.
+        If it takes this process for the only one, and the launcher does not, or if fits run side by side.
     """
     if not is_shared(device):
         return ALONE
-    state, n_launched = _state(), os.environ.get("WORLD_SIZE", "1")
-    if state.num_processes == 1 < int(n_launched):
+    state, n_launched = _state(), _n_launched()
+    if state.num_processes == 1 < n_launched:
         raise ValueError(
             f"WORLD_SIZE={n_launched} says how many processes there are, but Accelerate was set up for this one alone, "
             "before the fit. Without GPUs make it Accelerator(cpu=True), or leave it to the fit."
         )
     return ALONE if state.num_processes == 1 else Ranks(state.device)
+
+
+def _n_launched():
+    """How many processes the launcher says there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_shared(device):
@@ -204,6 +210,11 @@ def _state():
             "device='accelerate' needs the package accelerate, which is not installed. Install skae[distributed], or "
             "use device='auto'."
         ) from error
+    if (n_launched := _n_launched()) > 1 and get_active_backend()[0].nesting_level:
+        raise ValueError(
+            f"Fits side by side cannot each be shared by all {n_launched} processes, which would wait for each other "
+            "in different places. Search with n_jobs=1, or use device='auto'."
+        )
     # Without a GPU it would see no processes, unless told that these are on the CPU.
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     return PartialState(cpu=on_cpu or not torch.cuda.is_available())

@@ -521,14 +521,17 @@ class Net(NeuralNet):
 
     def _take_up(self, kept, best):
         """Take the weights of what `_progress` gave."""
-        try:
-            self.module_.load_state_dict(_to_tensors(kept["weights"]))
-        except RuntimeError as error:
-            raise ValueError(
-                f"The checkpoint is of another net than the one that is built now ({error}). Bring back the encoder "
-                "and the decoder that it began with, or name another folder for a new fit."
-            ) from error
         best.set_state(_to_tensors(kept["best"]))
+        for weights in (best.weights, _to_tensors(kept["weights"])):
+            try:
+                self.module_.load_state_dict(weights)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"The checkpoint is of another net than the one that is built now ({error}). Bring back the "
+                    "encoder and the decoder that it began with, or name another folder for a new fit."
+                ) from error
+            if kept["outcome"] != "diverged" and not self._weights_are_finite():
+                raise ValueError("The checkpoint has weights that are not finite. Name another folder for a new fit.")
         self._gradient_scale, self.returns_ = kept["gradient_scale"], kept["returns"]
 
     def _go_on(self, kept, average):

@@ -21,7 +21,7 @@ from torch import nn
 from skae import _state as stored
 from skae import _validation as check
 from skae._base import MOST_SIZED, BaseNetTransformer, build_own, torch_dtype
-from skae._columns import KINDS, Column, Plan, fit_plan, library_of
+from skae._columns import KINDS, Column, Plan, first_text, fit_plan, library_of
 from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
 from skae._streaming import FileRows, LazyRows, SparseRows, some_of
@@ -228,13 +228,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         `partial_fit` leaves it as it is.
 
     noise_variance_ : ndarray of shape (n_features_in_,)
-        Noise variance of each column, the mean over the encoder's codes of the training rows, in units of X squared;
-        zero for constant columns. Only for "gaussian". After `truncate` this, and what is told of components, is of
-        5,000 training rows at most.
+        Noise variance of each column, the mean over the encoder's codes of training rows, in units of X squared; zero
+        for constant columns. Only for "gaussian". This, and what is told of components, is of 5,000 rows at most.
 
     kl_per_component_ : ndarray of shape (n_components_,)
-        How far the encoder's posterior of each component is from the standard normal, in nats, the mean over the
-        training rows.
+        How far the encoder's posterior of each component is from the standard normal, in nats, the mean over training
+        rows.
 
     active_components_ : ndarray of shape (n_components_,)
         Whether each component is in use: its KL is above 0.01 nats.
@@ -710,7 +709,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _fit_prior(self, net, rows):
         """The mixture that a draw of each training row's code is likeliest under; None if it is the standard normal."""
         module, generator = self._model(net, torch.float64), torch.Generator().manual_seed(self._seed)
-        posteriors = (module.posterior(x.double()) for x in self._drawn_inputs(net, rows))
+        batches = self._drawn_inputs(net, rows).split(evaluation_batch(net.width))
+        posteriors = (module.posterior(x.double()) for x in batches)
         return self._mixture(np.concatenate([self._drawn_codes(q, generator) for q in posteriors]))
 
     def _drawn_codes(self, q, generator):
@@ -777,22 +777,46 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         if reset:
             self._plan = None
         if not (self._takes_tables() if reset else self._plan is not None):
-            return super()._check_rows(X, reset=reset, ensure_min_samples=ensure_min_samples)
+            return self._check_numbers(X, reset=reset, ensure_min_samples=ensure_min_samples)
         self._container, dtype, enough = None, np.float64, {"ensure_min_samples": ensure_min_samples}
         given = X
         if library_of(X) is None and (reset or self._plan.library is None):
-            X = validate_data(self, X, reset=reset, dtype=check.FLOATS, ensure_all_finite="allow-nan", **enough)
+            X = self._check_array_of_numbers(X, reset=reset, **enough)
             dtype = X.dtype
         else:
-            X = X if library_of(X) else np.asarray(X)
+            if library_of(X):
+                check_array(np.broadcast_to(0.0, X.shape), estimator=self, **enough)
+            else:
+                X = check_array(X, dtype=object, ensure_all_finite=False, estimator=self, **enough)
             validate_data(self, X, reset=reset, skip_check_array=True)
-            check_array(np.zeros((len(X), 1)), estimator=self, **enough)
         if reset:
             self._plan = fit_plan(X, self.likelihood, None if library_of(X) else np.asarray(given).dtype)
         rows = self._plan.encode(X, self.handle_unknown, dtype)
         if reset and has_gaps(rows):
             check.check_gaps(rows, self._plan.names)
         return rows
+
+    def _check_array_of_numbers(self, X, **options):
+        try:
+            return validate_data(self, X, dtype=check.FLOATS, ensure_all_finite="allow-nan", **options)
+        except ValueError as error:
+            if "convert string" not in str(error):
+                raise
+            raise ValueError(
+                f"{error}. An array is taken for numbers: pass strings and categories as a DataFrame."
+            ) from error
+
+    def _check_numbers(self, X, *, reset, **options):
+        """Rows of one likelihood; of a table of other things, which one takes it is said."""
+        try:
+            return super()._check_rows(X, reset=reset, **options)
+        except ValueError as error:
+            if not reset or (text := first_text(X)) is None:
+                raise
+            raise ValueError(
+                f"likelihood={self.likelihood!r} takes numbers, but column {text[0]!r} of X has {text[1]!r}. Use "
+                "likelihood='auto', which gives each column of a DataFrame its own."
+            ) from error
 
     def _in_container(self, rows, like=None):
         return super()._in_container(rows, like) if self._plan is None else self._plan.decode(rows, like)
@@ -1176,17 +1200,17 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             back_at_start = (self.early_stopping or net.outcome_ == "diverged") and best.loss == best.start_loss
             mixed = self.prior == "mixture" and self.n_iter_ > 0 and not back_at_start
             self.prior_ = self._fit_prior(net, rows) if mixed else None
-        batches = (x for x, _ in net.get_iterator(rows, training=False))
-        self._describe_codes(net, self._guesses(net, batches))
+        drawn = self._drawn_inputs(net, rows)
+        guesses = list(self._guesses(net, drawn.split(evaluation_batch(drawn.shape[1]))))
+        self._describe_codes(net, guesses)
         self._codes = None
         if self._design["ordered"]:  # `truncate` asks for them
-            drawn = self._drawn_inputs(net, rows)
-            self._codes = torch.cat([guess for guess, _ in self._guesses(net, drawn)], dim=1).numpy(force=True)
+            self._codes = torch.cat([guess for guess, _ in guesses], dim=1).numpy(force=True)
 
     def _drawn_inputs(self, net, rows):
-        """Batches of 5,000 of these rows at most."""
+        """5,000 of these rows at most."""
         drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self._seed))[:MOST_CODES]
-        return rows[drawn.to(net.device)][0].split(evaluation_batch(net.width))
+        return rows[drawn.to(net.device)][0]
 
     def _guesses(self, net, batches):
         """Means and log-variances of the encoder's q of each batch, (2, n, n_components of the net); and the batch."""

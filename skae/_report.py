@@ -7,6 +7,7 @@ import io
 import math
 import platform
 from datetime import date
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def plot_curves(comparison, axes=None):
         axis.set(xlabel="components", ylabel=columns[column], xscale="log", xticks=comparison.sizes)
         axis.set_xticks(comparison.sizes, [str(size) for size in comparison.sizes])
         axis.minorticks_off()
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)  # above: it covers nothing
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)  # where nothing is drawn
     if drawn and drawn[0] == "error":
         np.atleast_1d(axes)[0].set_ylim(bottom=0)
     return np.atleast_1d(axes)[0].figure
@@ -106,12 +107,17 @@ def html_table(comparison):
 
 def write_report(comparison, path, feature_shape=None, notes=()):
     """Write the report of a comparison to a file."""
+    if comparison.examples and feature_shape is not None:
+        n_columns = comparison.examples["rows"].shape[1] + len(comparison.constant)
+        if math.prod(feature_shape) != n_columns:
+            raise ValueError(
+                f"feature_shape={feature_shape!r} is of {math.prod(feature_shape)} numbers, but rows have {n_columns} "
+                "columns. Give (height, width), or None for profiles."
+            )
     plt = pyplot()
     figures = []
     if np.isfinite([*comparison.results["error"], *comparison.results["log_likelihood"]]).any():
         figures.append(("Error and density against the number of components", plot_curves(comparison)))
-    if comparison.examples and feature_shape and math.prod(feature_shape) != comparison.examples["rows"].shape[1]:
-        feature_shape = None  # columns were left out
     if comparison.examples:
         figures += list(_example_figures(comparison, feature_shape))
     parts = []
@@ -144,43 +150,49 @@ def write_report(comparison, path, feature_shape=None, notes=()):
 
 def _example_figures(comparison, feature_shape):
     """Reconstructions, samples and two-dimensional codes of the first fold, each with its caption."""
+    draw = partial(_rows_figure, feature_shape=feature_shape, constant=comparison.constant)
     models, largest = comparison.examples["models"], comparison.sizes[-1]
     lines = {"held-out rows": comparison.examples["rows"]} | {
         name: models[name, largest]["reconstructions"]
         for name in comparison.names
         if "reconstructions" in models[name, largest]
     }
-    yield f"Held-out rows and what {largest} components keep of them", _rows_figure(lines, feature_shape)
+    yield f"Held-out rows and what {largest} components keep of them", draw(lines)
     samples = {
         name: models[name, largest]["samples"] for name in comparison.names if "samples" in models[name, largest]
     }
     for name, rows in samples.items():
         half = len(rows) // 2
         lines = {"held-out rows": comparison.examples["rows"], f"new rows of\n{name}": rows[:half], "more": rows[half:]}
-        yield f"New rows, drawn from {name} with {largest} components", _rows_figure(lines, feature_shape)
+        yield f"New rows, drawn from {name} with {largest} components", draw(lines)
     if 2 in comparison.sizes:
         yield "Codes of two components, of held-out rows", _codes_figure(comparison)
 
 
-def _rows_figure(lines, feature_shape):
-    """Rows line by line: as images, or as profiles over the columns, all on the scale of the first line."""
+def _rows_figure(lines, feature_shape, constant):
+    """Rows line by line: as images, blank in columns left out, or as profiles; on the scale of the first line."""
     n = min(len(rows) for rows in lines.values())
-    shown = next(iter(lines.values()))
-    limits = shown.min(), shown.max()
+    first = next(iter(lines.values()))
     labels = [plain(label) for label in lines]
-    ax, _, _ = draw_lines(None, np.stack([rows[:n] for rows in lines.values()]), feature_shape, limits, labels)
-    return ax.figure
+    grid = np.stack([rows[:n] for rows in lines.values()])
+    if feature_shape is not None:
+        images = np.full((*grid.shape[:2], grid.shape[2] + len(constant)), np.nan)
+        images[..., np.setdiff1d(np.arange(images.shape[2]), constant)] = grid
+        grid = images
+    return draw_lines(None, grid, feature_shape, (first.min(), first.max()), labels)[0].figure
 
 
 def _codes_figure(comparison):
-    """Two-dimensional codes of each model, coloured by the target."""
-    names, target = comparison.names, comparison.examples["target"]
-    if target is not None and not np.issubdtype(target.dtype, np.number) and len(np.unique(target)) > _MOST_NAMES:
+    """A scatter of two-dimensional codes a model, coloured by the target."""
+    models, names, target = comparison.examples["models"], comparison.names, comparison.examples["target"]
+    if target is not None and target.dtype.kind not in "iuf" and len(np.unique(target)) > _MOST_NAMES:
         target = None
-    figure, axes = pyplot().subplots(1, len(names), figsize=(3.2 * len(names) + 0.6, 3.4), layout="constrained")
-    for axis, name in zip(np.atleast_1d(axes), names, strict=True):
-        display = LatentSpaceDisplay(codes=comparison.examples["models"][name, 2]["codes"], y=target).plot(axis)
-        axis.set(title=plain(name), xlabel="", ylabel="", xticks=[], yticks=[])
+    figure, axes = pyplot().subplots(
+        1, len(names), figsize=(3.2 * len(names) + 0.6, 3.4), layout="constrained", squeeze=False
+    )
+    for axis, name in zip(axes[0], names, strict=True):
+        display = LatentSpaceDisplay(codes=models[name, 2]["codes"], y=target).plot(axis)
+        axis.set(title=plain(name), xlabel=None, ylabel=None, xticks=[], yticks=[])
         key = display.legend_ or display.colorbar_
         if key and name != names[-1]:  # one for all
             key.remove()

@@ -20,7 +20,7 @@ ARROWS = {
     "likelihoods": {"nn"},
     "starts": {"_streaming"},
     "_streaming": set(),
-    "_columns": set(),
+    "_columns": {"_validation"},
     "_density": set(),
     "_validation": {"_streaming"},
     "_checkpoint": {"_streaming", "_version"},

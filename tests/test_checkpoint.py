@@ -375,6 +375,38 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_the_start(curve, tmp
         AutoencoderTransformer(checkpoint=tmp_path).fit(curve)
     with pytest.raises(TypeError, match="checkpoint=3 must be None or a folder"):
         AutoencoderTransformer(checkpoint=3).fit(curve)
+    with pytest.raises(ValueError, match=r"checkpoint='' names no folder\. For the current one pass '\.'"):
+        AutoencoderTransformer(checkpoint="").fit(curve)
+
+
+@pytest.mark.skipif(_checkpoint.fcntl is None, reason="needs locks of files")
+def test_two_fits_at_once_in_one_folder_are_refused_until_the_first_has_ended(curve, tmp_path):
+    said = []
+
+    class Second(Callback):
+        def on_train_begin(self, net, **kwargs):
+            with pytest.raises(OSError, match="another fit, which still runs, keeps its own there") as refusal:
+                AutoencoderTransformer(**model.get_params()).fit(curve)
+            said.append(refusal)
+
+    model = AutoencoderTransformer(max_iter=2, random_state=0, checkpoint=tmp_path, callbacks=[Second()])
+    kill_at(10, lambda: model.fit(curve))
+    model.fit(curve)
+    assert len(said) == 2
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize("part", [("weights",), ("best", "weights")])
+def test_weights_that_are_not_finite_are_not_taken(part, curve, tmp_path):
+    model = AutoencoderTransformer(max_iter=2, random_state=0, checkpoint=tmp_path).fit(curve)
+    content = _checkpoint._read(tmp_path / FILE)
+    place = content["state"]
+    for name in part:
+        place = place[name]
+    place["decoder.path.weight"][0, 0] = np.nan
+    _checkpoint._write(tmp_path / FILE, content)
+    with pytest.raises(ValueError, match="has weights that are not finite"):
+        model.fit(curve)
 
 
 def test_a_finished_fit_may_be_read_only(curve, tmp_path, monkeypatch):

@@ -12,6 +12,8 @@ from textwrap import dedent
 import numpy as np
 import pytest
 import torch
+from joblib import parallel_config
+from sklearn.model_selection import GridSearchCV
 from torch.utils.data import Subset, TensorDataset
 
 from skae import AutoencoderTransformer, VAEGenerator
@@ -258,6 +260,17 @@ def test_processes_that_accelerate_takes_for_one_are_refused(curve, monkeypatch)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"WORLD_SIZE=2 .* Accelerator\(cpu=True\)"):
         model.fit(curve)
+
+
+def test_fits_side_by_side_are_refused_where_processes_share_each(curve, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    model = AutoencoderTransformer(max_iter=1, device="accelerate")
+    search = GridSearchCV(model, {"n_components": [1, 2]}, cv=2, n_jobs=2, error_score="raise")
+    with (
+        parallel_config("threading"),
+        pytest.raises(ValueError, match=r"all 2 processes.*Search with n_jobs=1, or use device='auto'"),
+    ):
+        search.fit(curve)
 
 
 def test_what_accelerate_fitted_is_used_without_it(curve, monkeypatch):
