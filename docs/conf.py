@@ -93,7 +93,7 @@ html_theme_options = {
     "search_bar_text": "Search",
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 5,
 }
 html_sidebars = {"index": [], "whats-new": [], "guide": [], "mathematics": []}
 
@@ -115,6 +115,7 @@ def copy_results():
         (results / page.name).write_text(page.read_text())
     (results / "notes.md").write_text((benchmarks / "NOTES.md").read_text())
     figures.draw(benchmarks / "results", results)
+    figures.draw_displays((HERE / "guide.md").read_text(), results)
 
 
 def read_page(app, docname, source):

@@ -1,6 +1,7 @@
-"""Figures of the page of measurements, drawn from what the benchmarks wrote: `draw(results, folder)`."""
+"""Figures of the site: those of measurements, from what the benchmarks wrote, and those that the guide's code makes."""
 
 import json
+import re
 
 import matplotlib
 
@@ -127,3 +128,14 @@ def draw(results, folder):
         fig.supxlabel(f"{made['date']}; {versions}; {made['machine']}", fontsize=7, color=GREY)
         fig.savefig(folder / f"{figure.__name__}.png", dpi=120)
         plt.close(fig)
+
+
+def draw_displays(guide, folder):
+    """The figures that the guide's program of displays makes, under the names that it gives them."""
+    program = re.search(r"## Pictures\n.+?```python\n(.+?)```", guide, flags=re.DOTALL).group(1)
+    names = {}
+    exec(program, names)
+    for name, display in names.items():
+        if hasattr(display, "figure_"):
+            display.figure_.savefig(folder / f"{name}.png", dpi=80)
+    plt.close("all")

@@ -177,9 +177,11 @@ class LatentSpaceDisplay:
                 continue
             if j == i:
                 self._draw_histogram(axis, i)
-                axis.set_yticks([])
             else:
                 self._draw_scatter(axis, j, i)
+            axis.locator_params(nbins=5, prune="both")  # else labels meet those of the axes beside
+            if j == i:
+                axis.set_yticks([])
             axis.tick_params(labelbottom=i == n - 1, labelleft=j == 0, labelsize="small")
             axis.set(
                 xlabel=f"component {j + 1}" if i == n - 1 else None, ylabel=f"component {i + 1}" if j == 0 else None

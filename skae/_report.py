@@ -16,9 +16,12 @@ import sklearn
 import skorch
 import torch
 
-from skae._display_codes import MOST_CLASSES, LatentSpaceDisplay
+from skae._display_codes import LatentSpaceDisplay
 from skae._drawing import COLOURS, MARKERS, draw_lines, plain, pyplot
 from skae._version import __version__
+
+# Names of classes that a legend beside the codes has room for; of more all rows look alike.
+_MOST_NAMES = 20
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -182,14 +185,17 @@ def _rows_figure(lines, feature_shape, constant):
 def _codes_figure(comparison):
     """A scatter of two-dimensional codes a model, coloured by the target."""
     models, names, target = comparison.examples["models"], comparison.names, comparison.examples["target"]
-    if target is not None and target.dtype.kind not in "iuf" and len(np.unique(target)) > MOST_CLASSES:
+    if target is not None and target.dtype.kind not in "iuf" and len(np.unique(target)) > _MOST_NAMES:
         target = None
     figure, axes = pyplot().subplots(
-        1, len(names), figsize=(3.2 * len(names), 3.4), layout="constrained", squeeze=False
+        1, len(names), figsize=(3.2 * len(names) + 0.6, 3.4), layout="constrained", squeeze=False
     )
     for axis, name in zip(axes[0], names, strict=True):
         display = LatentSpaceDisplay(codes=models[name, 2]["codes"], y=target).plot(axis)
         axis.set(title=plain(name), xlabel=None, ylabel=None, xticks=[], yticks=[])
-        if display.legend_ is not None and name != names[-1]:
-            display.legend_.remove()
+        key = display.legend_ or display.colorbar_
+        if key and name != names[-1]:  # one for all
+            key.remove()
+    if display.classes is not None:
+        figure.set_figheight(max(3.4, 0.27 * len(display.classes)))  # the legend's
     return figure

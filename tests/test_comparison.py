@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare, reconstruction_error
 from skae.__main__ import main, read_table
-from skae._report import _example_figures
+from skae._report import _codes_figure, _example_figures
 
 mpl.use("agg")
 
@@ -283,6 +283,40 @@ def test_the_curves_are_the_means_over_folds(comparison):
     drawn = {container.get_label(): container[0].get_ydata() for container in figure.axes[0].containers}
     for name in comparison.names:
         np.testing.assert_allclose(drawn[name], [comparison.folds("error", name, size).mean() for size in (1, 2)])
+
+
+def test_the_curves_legends_cover_nothing(comparison):
+    figure = comparison.plot()
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        assert not axis.get_legend().get_window_extent().overlaps(axis.get_window_extent())
+
+
+@pytest.mark.parametrize(("n_classes", "n_names"), [(3, 3), (20, 20), (60, 0)])
+def test_codes_have_a_look_for_each_class_and_one_legend_inside_the_figure(n_classes, n_names):
+    X = np.random.RandomState(0).normal(size=(240, 4))
+    y = np.array([f"class {i % n_classes}" for i in range(240)])
+    figure = _codes_figure(compare(X, y, n_components=[2], cv=2, estimators={"a": PCA(), "b": PCA()}))
+    figure.draw_without_rendering()
+    assert [len(axis.collections) for axis in figure.axes] == 2 * [n_names or 1]
+    looks = {
+        (*points.get_facecolor()[0], points.get_paths()[0].vertices.tobytes()) for points in figure.axes[0].collections
+    }
+    assert len(looks) == (n_names or 1)
+    legends = [axis.get_legend() for axis in figure.axes]
+    assert legends[0] is None
+    assert (legends[1] is not None) == (n_names > 0)
+    if n_names:
+        assert len(legends[1].get_texts()) == n_names
+        box = legends[1].get_window_extent()
+        assert figure.bbox.fully_containsy(box.y0)
+        assert figure.bbox.fully_containsy(box.y1)
+
+
+def test_codes_of_values_have_one_scale_of_colours():
+    X = np.random.RandomState(0).normal(size=(60, 4))
+    figure = _codes_figure(compare(X, X[:, 0], n_components=[2], cv=2, estimators={"a": PCA(), "b": PCA()}))
+    assert len(figure.axes) == 3
 
 
 def test_parallel_folds_give_the_same_numbers(comparison):

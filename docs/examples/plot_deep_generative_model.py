@@ -24,7 +24,7 @@ from sklearn.datasets import fetch_openml, load_digits
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from skae import VAEGenerator
+from skae import SampleDisplay, VAEGenerator
 
 
 def load_bits():
@@ -84,7 +84,7 @@ for (label, model), style in zip(models.items(), ["-", "--"], strict=True):
 axes[0].set(xlabel="epoch", ylabel="held-out ELBO (nats an image)", title=name)
 axes[0].legend(frameon=False)
 for axis, (label, model) in zip(axes[1:], models.items(), strict=True):
-    rows = model.sample(64, noise=False, random_state=0).reshape(8, 8, height, height)
-    axis.imshow(rows.swapaxes(1, 2).reshape(8 * height, 8 * height), cmap="gray", vmin=0, vmax=1)
-    axis.set(title=f"new images, {label}", xticks=[], yticks=[])
+    look = {"noise": False, "random_state": 0, "image_shape": (height, height)}
+    SampleDisplay.from_estimator(model, 64, ax=axis, **look)
+    axis.set_title(f"new images, {label}")
 plt.show()
