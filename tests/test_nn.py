@@ -634,7 +634,7 @@ def test_a_step_counts_in_full_from_a_hundredth_of_a_nat_or_what_rounding_leaves
     away = torch.tensor([[(worthwhile / 2) ** 0.5, 0.0]]).double()  # whose gain is half of that
     net.guess = lambda x: Posterior(best + away, torch.full((1, 2), 0.5).double().log())
     way = (net.posterior(torch.zeros(1, 5).double()).mean[0, 0] - best[0]) / away[0, 0]
-    assert way.item() == pytest.approx(0.5, abs=0.1 if offset else 1e-9)
+    assert way.item() == pytest.approx(0.5, abs=0.1 if offset else 1e-6)
 
 
 def test_a_variance_grows_by_its_logarithms_one_a_step_at_most(generator):
@@ -668,11 +668,13 @@ def test_given_what_is_given_a_model_is_one_of_its_own(generator):
     x = normal(generator, 4, 7)
     output = net(x, noise)
     assert torch.equal(output.given, x[:, 5:])
+
+    def beside(module, given):
+        return Density(lambda part: module(torch.cat([part, given.expand(len(part), 2)], 1)))
+
     for i, given in enumerate(x[:, 5:]):
-        encode, decode = (
-            lambda part, m=m: m(torch.cat([part, given.expand(len(part), 2)], 1)) for m in (encoder, decoder)
-        )
-        alone = VAE(Density(encode), Density(decode), likelihood, Completion(5, 4), draws, 3).eval()
+        parts = beside(encoder, given), beside(decoder, given)
+        alone = VAE(*parts, likelihood, Completion(5, 4), draws, 3).eval()
         expected = alone(x[[i], :5], noise[:, [i]])
         assert expected.given is None
         for part, of_it in zip((output.mean, output.log_var), expected[:2], strict=True):
