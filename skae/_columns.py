@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from numbers import Real
 
 import numpy as np
 from scipy.special import ndtri
+
+from skae._validation import some_of_names
 
 # Likelihoods that a column may have, in the order of the encoded columns.
 KINDS = ("gaussian", "bernoulli", "poisson", "negative_binomial", "categorical")
@@ -31,6 +34,8 @@ _MOST_PIECES, _ROWS_A_PIECE = 32, 20
 _FREQUENT_SHARE, _FREQUENT_ROWS = 0.02, 5
 # Knots nearer to each other than this, over the range, are one.
 _SAME = 1e-12
+# Ranges, halved, whose pieces and their slopes are numbers.
+_LEAST_SPAN, _MOST_SPAN = 1e-280, np.finfo(np.float64).max / 2
 # Rounding of scores in float32: at a knot the piece to its right counts.
 _ROUNDING = 1e-6
 
@@ -45,11 +50,11 @@ class Column:
     likelihood : str
     family : "float", "integer", "boolean" or "category"
     dtype : str
-        As its library writes it.
-    low, high : float
+        As its library writes it; of a categorical one of pandas that of its categories.
+    low, high : float, or int for integers
         Range of the training rows, of numbers.
     categories : list
-        Those of the training rows.
+        Those of the training rows; intervals as pairs of their ends.
     declared : list or None
         Those of a categorical dtype.
     ordered : bool
@@ -109,7 +114,7 @@ class Column:
         return np.where(np.isnan(scores), 0, np.log(np.diff(y) / np.diff(x))[piece])
 
     def decode(self, block, given=None):
-        """Values, as an array of numbers or a list of categories; ``given`` ones where these are not missing."""
+        """A list of values; ``given`` ones where these are not None."""
         if self.likelihood == "categorical":
             return [self.categories[k] for k in block.argmax(axis=1)]
         x = block[:, 0].astype(np.float64)
@@ -117,8 +122,12 @@ class Column:
             x = np.interp(x, *self.steps)
         if self.family != "float":
             x = np.round(x)
-        x = np.clip(x, self.low, self.high)
-        return x if given is None else np.where(np.isnan(given), x, given)
+        values = np.clip(x, float(self.low), float(self.high)).tolist()
+        if self.family == "integer":  # the ends may be integers that no float is
+            values = [min(max(int(value), self.low), self.high) for value in values]
+        if given is not None:
+            values = [value if known is None else known for value, known in zip(values, given, strict=True)]
+        return [value >= 0.5 for value in values] if self.family == "boolean" else values
 
 
 @dataclass(frozen=True)
@@ -196,7 +205,7 @@ class Plan:
         if like is not None:
             series = _series(like if library else np.asarray(like))
             given = [
-                None if c.likelihood == "categorical" else _numbers(s, library, c.name, c.likelihood)
+                None if c.likelihood == "categorical" else _known(s, library, c)
                 for c, s in zip(self.columns, series, strict=True)
             ]
         decoded = [c.decode(rows[:, p], g) for c, p, g in zip(self.columns, self.places, given, strict=True)]
@@ -232,8 +241,7 @@ def fit_plan(X, likelihood, dtype=None):
         for name in likelihood:
             if name not in names:
                 raise ValueError(
-                    f"likelihood names {name!r}, which is no column of X. Its columns are "
-                    f"{', '.join(map(repr, names))}."
+                    f"likelihood names {name!r}, which is no column of X. Its columns are {some_of_names(names)}."
                 )
         chosen = [likelihood.get(name, "auto") for name in names]
     else:
@@ -268,10 +276,14 @@ def _fit_column(series, library, name, likelihood, array_dtype):
     if x is None:
         raise ValueError(_misfit(name, likelihood, _first(values), ["categorical"]))
     _check_numbers(x, name, likelihood, family)
+    low, high = float(np.nanmin(x)), float(np.nanmax(x))
+    if likelihood == "gaussian":
+        _check_span(low, high, name)
     knots, steps = _fit_scores(x[~np.isnan(x)]) if likelihood == "gaussian" else (nothing, nothing)
-    return Column(
-        name, likelihood, family, dtype, float(np.nanmin(x)), float(np.nanmax(x)), [], declared, ordered, knots, steps
-    )
+    if family == "integer":  # which a float may not be able to tell
+        whole = [int(value) for value in values if value is not None]
+        low, high = min(whole), max(whole)
+    return Column(name, likelihood, family, dtype, low, high, [], declared, ordered, knots, steps)
 
 
 def _sorted(values):
@@ -320,6 +332,16 @@ def _piecewise(x, xs, ys):
 # Which likelihoods a column may have.
 
 
+def _check_span(low, high, name):
+    """A range whose pieces have a slope."""
+    span = high / 2 - low / 2  # which overflows for no two numbers
+    if low < high and not _LEAST_SPAN < span < _MOST_SPAN:
+        raise ValueError(
+            f"Column {name!r} of X goes from {low:g} to {high:g}, a range that floating point cannot divide. Rescale "
+            "it by a constant."
+        )
+
+
 def _check_numbers(x, name, likelihood, family):
     """Numbers that the likelihood is defined on."""
     wrong = np.isinf(x)
@@ -357,6 +379,19 @@ def _misfit(name, likelihood, value, suitable):
 
 # Columns of pandas, polars and NumPy.
 
+# Strings of Arrow have, as pandas writes it, the name of another dtype.
+_ARROW_STRING = "ArrowDtype(string)"
+
+
+def first_text(X):
+    """The name and a value of the first column of a DataFrame that holds categories or strings, or None."""
+    library = library_of(X)
+    for name, series in zip(X.columns, _series(X), strict=True) if library else ():
+        values = [value for value in _values(series, library) if value is not None]
+        if values and _describe(series, library, None)[0] == "category":
+            return name, values[0]
+    return None
+
 
 def library_of(X):
     """The library of a DataFrame, or None."""
@@ -381,9 +416,12 @@ def _describe(series, library, array_dtype):
 def _describe_pandas(series):
     pandas, dtype = import_module("pandas"), series.dtype
     if isinstance(dtype, pandas.CategoricalDtype):
-        return "category", "category", dtype.categories.tolist(), bool(dtype.ordered)
+        declared, of = [_ends(value) for value in dtype.categories.tolist()], _dtype_name(dtype.categories.dtype)
+        pairs = isinstance(dtype.categories, pandas.IntervalIndex)
+        plain = all(isinstance(v, str | Real) for value in declared for v in (value if pairs else [value]))
+        return ("category", of, declared, bool(dtype.ordered)) if plain else (None, f"category of {of}", None, False)
     if isinstance(dtype, pandas.StringDtype):
-        return "category", "str" if str(dtype) == "str" else f"string[{dtype.storage}]", None, False
+        return "category", _dtype_name(dtype), None, False
     types, family = pandas.api.types, None
     if types.is_object_dtype(dtype):
         inferred = types.infer_dtype(series, skipna=True)
@@ -397,7 +435,29 @@ def _describe_pandas(series):
         family = "float"
     elif types.is_string_dtype(dtype):
         family = "category"
-    return family, str(dtype), None, False
+    return family, _dtype_name(dtype), None, False
+
+
+def _ends(value):
+    """Of an interval its ends, as Python writes numbers; else the value."""
+    if not hasattr(value, "closed_left"):
+        return value
+    return tuple(getattr(end, "item", lambda end=end: end)() for end in (value.left, value.right))
+
+
+def _dtype_name(dtype):
+    """A string that pandas, or `_pandas_dtype`, makes that dtype of."""
+    pandas = import_module("pandas")
+    if isinstance(dtype, pandas.StringDtype):
+        return "str" if str(dtype) == "str" else f"string[{dtype.storage}]"
+    arrow = isinstance(dtype, pandas.ArrowDtype) and str(dtype) == "string[pyarrow]"
+    return _ARROW_STRING if arrow else str(dtype)
+
+
+def _pandas_dtype(name):
+    if name == _ARROW_STRING:
+        return import_module("pandas").ArrowDtype(import_module("pyarrow").string())
+    return name
 
 
 def _describe_polars(series):
@@ -434,30 +494,38 @@ def _values(series, library):
         return [None if isinstance(value, float) and value != value else value for value in series.to_list()]
     values = series.astype(object)
     missing = values.isna() if library else [value is None or value != value for value in values]
-    return [None if gone else value for value, gone in zip(values.tolist(), missing, strict=True)]
+    return [None if gone else _ends(value) for value, gone in zip(values.tolist(), missing, strict=True)]
 
 
-def _plain(column, values):
-    """Values of the Python or NumPy type that a column of such a dtype is made of."""
-    if column.likelihood == "categorical":
-        return values
-    if column.family == "boolean":
-        return (values >= 0.5).tolist()
-    return values.astype(np.int64) if column.family == "integer" else values
+def _known(series, library, column):
+    """The numbers of a column, None where missing; integers to the last digit."""
+    numbers = _numbers(series, library, column.name, column.likelihood).tolist()
+    exact, make = (_values(series, library), int) if column.family == "integer" else (numbers, float)
+    return [None if number != number else make(value) for value, number in zip(exact, numbers, strict=True)]
 
 
 def _as_pandas(column, values):
-    pandas, values = import_module("pandas"), _plain(column, values)
+    pandas, dtype = import_module("pandas"), _pandas_dtype(column.dtype)
     if column.declared is not None:
-        return pandas.Series(pandas.Categorical(values, categories=column.declared, ordered=column.ordered))
-    return pandas.Series(values, dtype=None if column.likelihood != "categorical" else column.dtype).astype(
-        column.dtype
-    )
+        place = {value: k for k, value in enumerate(column.declared)}
+        codes = [place[value] for value in values]
+        return pandas.Series(pandas.Categorical.from_codes(codes, _declared_index(column), ordered=column.ordered))
+    as_it_is = column.likelihood == "categorical" or column.family == "integer"
+    return pandas.Series(values, dtype=dtype if as_it_is else None).astype(dtype)
+
+
+def _declared_index(column):
+    """The categories that a dtype of pandas declares."""
+    pandas = import_module("pandas")
+    if not column.dtype.startswith("interval"):
+        return pandas.Index(column.declared, dtype=_pandas_dtype(column.dtype))
+    closed = column.dtype[:-1].split(", ")[1]
+    return pandas.IntervalIndex.from_tuples(column.declared, closed=closed, dtype=column.dtype)
 
 
 def _as_polars(column, values):
     polars = import_module("polars")
     dtype = polars.Enum(column.declared) if column.declared is not None else getattr(polars, column.dtype)
-    if column.likelihood == "categorical":
+    if column.family != "float" or column.likelihood == "categorical":
         return polars.Series(column.name, values, dtype=dtype)
-    return polars.Series(column.name, _plain(column, values)).cast(dtype)
+    return polars.Series(column.name, values).cast(dtype)

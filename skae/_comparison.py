@@ -371,13 +371,22 @@ class Comparison:
         path : str or path-like
             The file, which is replaced if it exists.
         feature_shape : tuple of two int, default=None
-            Height and width, if rows are flattened images.
+            Height and width, if rows are flattened images. Columns left out are blank in them.
         notes : sequence of str, default=()
             Sentences about the data.
 
         Returns
         -------
         None
+
+        Raises
+        ------
+        ImportError
+            If there is no matplotlib.
+        OSError
+            If the file cannot be written.
+        ValueError
+            If ``feature_shape`` is not that of rows.
         """
         from skae._report import write_report
 

@@ -8,6 +8,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae._drawing import COLOURS, MARKERS, divided, plain, pyplot
 
+# Classes that a colour and a marker tell apart.
+MOST_CLASSES = len(COLOURS) * len(MARKERS)
 # Components that a pair plot has at most.
 _MOST_COMPONENTS = 4
 # Numbers of more different values than so many are values, not names of classes.
@@ -71,10 +73,10 @@ class LatentSpaceDisplay:
         check_consistent_length(self.codes, self.y)
         if not _is_values(self.y):
             self.classes = np.unique(self.y)
-            if len(self.classes) > len(COLOURS) * len(MARKERS):
+            if len(self.classes) > MOST_CLASSES:
                 raise ValueError(
-                    f"y has {len(self.classes)} classes, and at most {len(COLOURS) * len(MARKERS)} can be told apart. "
-                    "Merge classes, or give numbers."
+                    f"y has {len(self.classes)} classes, and at most {MOST_CLASSES} can be told apart. Merge classes, "
+                    "or give numbers."
                 )
 
     @classmethod

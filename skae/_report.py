@@ -7,6 +7,7 @@ import io
 import math
 import platform
 from datetime import date
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import sklearn
 import skorch
 import torch
 
-from skae._drawing import COLOURS, MARKERS, draw_row, plain, pyplot
+from skae._display_codes import MOST_CLASSES, LatentSpaceDisplay
+from skae._drawing import COLOURS, MARKERS, draw_lines, plain, pyplot
 from skae._version import __version__
 
 _PAGE = """<!doctype html>
@@ -82,7 +84,7 @@ def plot_curves(comparison, axes=None):
         axis.set(xlabel="components", ylabel=columns[column], xscale="log", xticks=comparison.sizes)
         axis.set_xticks(comparison.sizes, [str(size) for size in comparison.sizes])
         axis.minorticks_off()
-        axis.legend(frameon=False)
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)  # where nothing is drawn
     if drawn and drawn[0] == "error":
         np.atleast_1d(axes)[0].set_ylim(bottom=0)
     return np.atleast_1d(axes)[0].figure
@@ -102,12 +104,17 @@ def html_table(comparison):
 
 def write_report(comparison, path, feature_shape=None, notes=()):
     """Write the report of a comparison to a file."""
+    if comparison.examples and feature_shape is not None:
+        n_columns = comparison.examples["rows"].shape[1] + len(comparison.constant)
+        if math.prod(feature_shape) != n_columns:
+            raise ValueError(
+                f"feature_shape={feature_shape!r} is of {math.prod(feature_shape)} numbers, but rows have {n_columns} "
+                "columns. Give (height, width), or None for profiles."
+            )
     plt = pyplot()
     figures = []
     if np.isfinite([*comparison.results["error"], *comparison.results["log_likelihood"]]).any():
         figures.append(("Error and density against the number of components", plot_curves(comparison)))
-    if comparison.examples and feature_shape and math.prod(feature_shape) != comparison.examples["rows"].shape[1]:
-        feature_shape = None  # columns were left out
     if comparison.examples:
         figures += list(_example_figures(comparison, feature_shape))
     parts = []
@@ -140,61 +147,49 @@ def write_report(comparison, path, feature_shape=None, notes=()):
 
 def _example_figures(comparison, feature_shape):
     """Reconstructions, samples and two-dimensional codes of the first fold, each with its caption."""
+    draw = partial(_rows_figure, feature_shape=feature_shape, constant=comparison.constant)
     models, largest = comparison.examples["models"], comparison.sizes[-1]
     lines = {"held-out rows": comparison.examples["rows"]} | {
         name: models[name, largest]["reconstructions"]
         for name in comparison.names
         if "reconstructions" in models[name, largest]
     }
-    yield f"Held-out rows and what {largest} components keep of them", _rows_figure(lines, feature_shape)
+    yield f"Held-out rows and what {largest} components keep of them", draw(lines)
     samples = {
         name: models[name, largest]["samples"] for name in comparison.names if "samples" in models[name, largest]
     }
     for name, rows in samples.items():
         half = len(rows) // 2
         lines = {"held-out rows": comparison.examples["rows"], f"new rows of\n{name}": rows[:half], "more": rows[half:]}
-        yield f"New rows, drawn from {name} with {largest} components", _rows_figure(lines, feature_shape)
+        yield f"New rows, drawn from {name} with {largest} components", draw(lines)
     if 2 in comparison.sizes:
         yield "Codes of two components, of held-out rows", _codes_figure(comparison)
 
 
-def _rows_figure(lines, feature_shape):
-    """Rows line by line: as images, or as profiles over the columns."""
+def _rows_figure(lines, feature_shape, constant):
+    """Rows line by line: as images, blank in columns left out, or as profiles; on the scale of the first line."""
     n = min(len(rows) for rows in lines.values())
-    figure, axes = pyplot().subplots(
-        len(lines), n, figsize=(1 + n, 0.6 + 0.95 * len(lines)), layout="constrained", squeeze=False
-    )
-    everything = np.concatenate(list(lines.values())[:1])
-    low, high = everything.min(), everything.max()
-    for line, (label, rows) in zip(axes, lines.items(), strict=True):
-        for axis, row in zip(line, rows, strict=False):
-            draw_row(axis, row, feature_shape, low, high)
-        line[0].set_ylabel(plain(label), rotation=0, ha="right", va="center", fontsize=9)
-    return figure
+    first = next(iter(lines.values()))
+    labels = [plain(label) for label in lines]
+    grid = np.stack([rows[:n] for rows in lines.values()])
+    if feature_shape is not None:
+        images = np.full((*grid.shape[:2], grid.shape[2] + len(constant)), np.nan)
+        images[..., np.setdiff1d(np.arange(images.shape[2]), constant)] = grid
+        grid = images
+    return draw_lines(None, grid, feature_shape, (first.min(), first.max()), labels)[0].figure
 
 
 def _codes_figure(comparison):
     """A scatter of two-dimensional codes a model, coloured by the target."""
-    target = comparison.examples["target"]
+    models, names, target = comparison.examples["models"], comparison.names, comparison.examples["target"]
+    if target is not None and target.dtype.kind not in "iuf" and len(np.unique(target)) > MOST_CLASSES:
+        target = None
     figure, axes = pyplot().subplots(
-        1, len(comparison.names), figsize=(3.2 * len(comparison.names), 3.4), layout="constrained", squeeze=False
+        1, len(names), figsize=(3.2 * len(names), 3.4), layout="constrained", squeeze=False
     )
-    colours, labels = _colours_of(target, len(comparison.examples["models"][comparison.names[0], 2]["codes"]))
-    for axis, name in zip(axes[0], comparison.names, strict=True):
-        codes = comparison.examples["models"][name, 2]["codes"]
-        points = axis.scatter(*codes.T, c=colours, cmap="tab10" if labels else "viridis", s=8)
-        axis.set(title=plain(name), xticks=[], yticks=[])
-    if labels and len(labels) <= 10:
-        handles = points.legend_elements(num=None)[0]
-        figure.legend(handles, labels, loc="outside right center", frameon=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        display = LatentSpaceDisplay(codes=models[name, 2]["codes"], y=target).plot(axis)
+        axis.set(title=plain(name), xlabel=None, ylabel=None, xticks=[], yticks=[])
+        if display.legend_ is not None and name != names[-1]:
+            display.legend_.remove()
     return figure
-
-
-def _colours_of(target, n_rows):
-    """Numbers to colour rows by, and the names of the classes if it is classes."""
-    if target is None:
-        return np.zeros(n_rows), None
-    values, codes = np.unique(target, return_inverse=True)
-    if len(values) > 20 and np.issubdtype(target.dtype, np.number):
-        return target, None
-    return codes, [str(value) for value in values]

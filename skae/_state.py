@@ -274,7 +274,7 @@ def _check_column(column, library):
     of_categories = column["likelihood"] == "categorical"
     for name in ("categories", "declared") if column["declared"] is not None else ("categories",):
         values = column[name]
-        if not isinstance(values, list) or not all(isinstance(value, str | Real) for value in values):
+        if not isinstance(values, list) or not all(_is_category(value, column["dtype"]) for value in values):
             raise fault(name, f"of a column is {_short(values)}, not a list of strings or numbers")
         if len(set(values)) != len(values) or (of_categories and not values):
             raise fault(name, f"of a column is {_short(values)}: each value must be there once")
@@ -289,6 +289,13 @@ def _check_column(column, library):
         wrong = (np.diff(array) < 0).any() or (name == "knots" and (np.diff(array) <= 0).any())
         if wrong or (column["likelihood"] == "gaussian" and n == 0):
             raise fault(name, "of a column do not rise")
+
+
+def _is_category(value, dtype):
+    """Whether this is a string, a number or, of a dtype of intervals, the two ends of one."""
+    if dtype.startswith("interval"):
+        return isinstance(value, tuple) and len(value) == 2 and all(isinstance(end, Real) for end in value)
+    return isinstance(value, str | Real)
 
 
 def _short(value):

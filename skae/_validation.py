@@ -205,14 +205,30 @@ def check_classes(y, n_samples):
         )
     y = column_or_1d(y, warn=True)
     check_consistent_length(np.empty(n_samples), y)
-    assert_all_finite(y, input_name="y")
-    if len(y) and type_of_target(y, input_name="y") not in ("binary", "multiclass"):
+    try:
+        assert_all_finite(y, input_name="y")
+        kind = type_of_target(y, input_name="y") if len(y) else "binary"
+    except TypeError:  # of values that have no order, or no truth
+        kind = "unknown"
+    if kind == "unknown":
+        kinds = " and ".join(sorted({type(value).__name__ for value in y.tolist()}))
+        raise ValueError(
+            "Unknown label type: conditional=True needs classes in y that are all strings, or all numbers, and none of "
+            f"which is missing, but y holds {kinds}. Drop rows without a class, and make strings of the others."
+        )
+    if kind not in ("binary", "multiclass"):
         raise ValueError(
             f"Unknown label type: conditional=True needs classes in y, but y has numbers that are not whole, such as "
             f"{y[np.argmax(np.floor(y) != y)]:g}. Cut it into intervals, for example with "
             "sklearn.preprocessing.KBinsDiscretizer, or make it a column of X."
         )
     return np.unique(y, return_inverse=True)
+
+
+def some_of_names(names):
+    """Names for a message, 20 at most."""
+    listed, others = ", ".join(map(repr, names[:20])), len(names) - 20
+    return f"{listed} and {others} others" if others > 0 else listed
 
 
 def check_labels(y, classes, n_samples):
@@ -224,8 +240,8 @@ def check_labels(y, classes, n_samples):
     unknown = ~np.isin(labels, classes)
     if unknown.any():
         raise ValueError(
-            f"y has {labels[unknown][0].item()!r}, which is not among the classes of the training rows. These are "
-            f"{', '.join(repr(label) for label in classes.tolist())}."
+            f"y has {labels[unknown].tolist()[0]!r}, which is not among the classes of the training rows. These are "
+            f"{some_of_names(classes.tolist())}."
         )
     return np.broadcast_to(np.searchsorted(classes, labels), n_samples)
 

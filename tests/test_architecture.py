@@ -20,7 +20,7 @@ ARROWS = {
     "likelihoods": {"nn"},
     "starts": {"_streaming"},
     "_streaming": set(),
-    "_columns": set(),
+    "_columns": {"_validation"},
     "_density": set(),
     "_validation": {"_streaming"},
     "_checkpoint": {"_streaming", "_version"},
@@ -50,7 +50,7 @@ ARROWS = {
     "_display": {"_drawing", "_metrics"},
     "_display_codes": {"_drawing"},
     "_display_rows": {"_drawing", "_validation"},
-    "_report": {"_drawing", "_version"},
+    "_report": {"_display_codes", "_drawing", "_version"},
     "_comparison": {"_transformer", "_generator", "_metrics", "_report", "_validation"},
     "__main__": {"_comparison"},
     "__init__": {

@@ -257,11 +257,25 @@ def test_the_report_is_one_file_without_a_network(tmp_path):
 
 
 def test_images_are_drawn_as_images(tmp_path, digits):
-    noisy = digits[:60] + np.random.RandomState(0).uniform(size=(60, 64))  # no column is constant
-    comparison = compare(noisy, n_components=[2], cv=2, estimators={"PCA": PCA()})
+    comparison = compare(digits[:60], n_components=[2], cv=2, estimators={"PCA": PCA()})
+    assert comparison.constant  # which is blank
     comparison.to_html(tmp_path / "report.html", feature_shape=(8, 8))
     figure = next(_example_figures(comparison, (8, 8)))[1]
-    assert figure.axes[0].images[0].get_array().shape == (8, 8)
+    image = figure.axes[0].child_axes[0].images[0].get_array()
+    row = comparison.examples["rows"][0]
+    expected = np.full(64, np.nan)
+    expected[[i for i in range(64) if i not in comparison.constant]] = row
+    np.testing.assert_array_equal(np.ma.filled(image, np.nan), expected.reshape(8, 8))
+    with pytest.raises(ValueError, match=r"feature_shape=\(8, 9\) is of 72 numbers, but rows have 64 columns"):
+        comparison.to_html(tmp_path / "report.html", feature_shape=(8, 9))
+
+
+def test_codes_of_too_many_names_are_drawn_without_them(tmp_path):
+    X = np.tile(IRIS[0], (2, 1))
+    names = np.array([f"row {i % 50}" for i in range(len(X))])
+    comparison = compare(X, names, n_components=[2], cv=2, estimators={"PCA": PCA()})
+    *_, (_, figure) = _example_figures(comparison, None)
+    assert len(figure.axes[0].collections) == 1
 
 
 def test_the_curves_are_the_means_over_folds(comparison):

@@ -220,11 +220,20 @@ def test_without_conditional_y_changes_nothing(wine):
         (0, "0, which is not among"),
         (["a", "b", "c"], r"shape \(3,\), but must be one class or have one for each of 2 rows"),
         (float("nan"), "nan, which is not among"),
+        (["a", None], "None, which is not among"),
     ],
 )
 def test_unknown_classes_list_the_known_ones(named, y, message):
     with pytest.raises(ValueError, match=message):
         named.sample(2, y=y)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_of_many_classes_some_are_listed(wine):
+    X, _ = wine
+    model = VAEGenerator(2, conditional=True, max_iter=0).fit(X[:50], np.arange(50))
+    with pytest.raises(ValueError, match=r"-1, which is not among .* 18, 19 and 30 others\."):
+        model.sample(y=-1)
 
 
 def test_what_a_conditional_fit_cannot_use_is_refused(wine):
@@ -238,6 +247,10 @@ def test_what_a_conditional_fit_cannot_use_is_refused(wine):
         vae.fit(X, y[:-1])
     with pytest.raises(ValueError, match="NaN"):
         vae.fit(X, np.where(np.arange(len(X)) == 3, np.nan, y))
+    for unordered in ([None], [pd.NA], [1]):
+        labels = pd.Series(["a", "b"] + unordered + ["b"] * (len(X) - 3), dtype=object)
+        with pytest.raises(ValueError, match=r"Unknown label type.*but y holds .*str"):
+            vae.fit(X, labels)
     with pytest.raises(ValueError, match="leave X_val out"):
         vae.fit(X, y, X_val=X)
     with pytest.raises(AttributeError, match="partial_fit"):

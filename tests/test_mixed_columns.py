@@ -101,6 +101,50 @@ def test_categories_of_any_kind_come_back(values):
     pd.testing.assert_frame_equal(plan.decode(rows), X)
 
 
+def test_categories_keep_their_dtype():
+    dtypes = ["int8", "float32", "Int64", "bool", "object", "string[python]"]
+    values = [pd.Series([0, 1, 0], dtype=dtype) for dtype in dtypes[:-2]]
+    values += [pd.Series(["a", "b", "a"], dtype=dtype) for dtype in dtypes[-2:]]
+    numbers = pd.Series([1, 2, 9])
+    cuts = [pd.cut(numbers, 2), pd.cut(numbers, [0, 1, 9, 99]), pd.cut(numbers, [1, 2, 9, 99], right=False)]
+    X = pd.DataFrame({k: pd.Categorical(column) for k, column in enumerate([*values, *cuts])})
+    plan, rows = taken("auto", X)
+    pd.testing.assert_frame_equal(plan.decode(rows), X)
+    pd.testing.assert_frame_equal(pickle.loads(pickle.dumps(plan)).decode(rows), X)
+
+
+def test_strings_of_arrow_come_back():
+    pa = pytest.importorskip("pyarrow")
+    X = pd.DataFrame({"x": pd.Series(["a", "", "b"], dtype=pd.ArrowDtype(pa.string()))})
+    plan, rows = taken("auto", X)
+    pd.testing.assert_frame_equal(plan.decode(rows), X)
+
+
+HUGE = {
+    "uint64": [0, 2**64 - 1, 2**63 + 1],
+    "int64": [-(2**63), 2**63 - 1, 0],
+    "UInt64": [0, 2**64 - 1, None],
+    "Int64": [2**60 + 1, 2**60 + 2, None],
+}
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("dtype", HUGE)
+def test_huge_integers_keep_dtype_range_and_last_digit(dtype, library):
+    X = pd.DataFrame({"x": pd.Series(HUGE[dtype] * 10, dtype=dtype), "y": np.linspace(0, 1, 30)})
+    if library == "polars":
+        kind = {"uint64": pl.UInt64, "int64": pl.Int64}[dtype.lower()]
+        X = pl.DataFrame({"x": pl.Series(HUGE[dtype] * 10, dtype=kind), "y": X["y"].to_numpy()})
+    model = quick(max_iter=1).fit(X)
+    made, known = model.sample(50, random_state=0), [value for value in HUGE[dtype] if value is not None]
+    assert same_schema(made, X)
+    assert min(known) <= min(made["x"].to_list()) <= max(made["x"].to_list()) <= max(known)
+    filled = model.impute(X)["x"].to_list()
+    kept = [value for value, before in zip(filled, HUGE[dtype] * 10, strict=True) if before is not None]
+    assert kept == [value for value in HUGE[dtype] * 10 if value is not None]
+    assert np.isfinite(model.score_samples(X)).all()
+
+
 POLARS = [
     pl.Series("x", [0.5, -1.25, 3.0], pl.Float64),
     pl.Series("x", [0.5, -1.25, 3.0], pl.Float32),
@@ -357,6 +401,17 @@ def test_other_bad_input():
         quick().fit(X.assign(income=np.inf))
     with pytest.raises(ValueError, match="minimum of 2 is required"):
         quick().fit(X[:1])
+    with pytest.raises(ValueError, match=r"'when' of X is of dtype category of datetime64.*no likelihood"):
+        quick().fit(X.assign(when=pd.Categorical([pd.Timestamp("2020-01-01")] * len(X))))
+    with pytest.raises(ValueError, match=r"0 feature\(s\)"):
+        quick().fit(X[[]])
+    for unit in (1e-311, 1.5e308):
+        with pytest.raises(ValueError, match=r"'change' of X goes from .* floating point cannot divide"):
+            quick().fit(X.assign(change=np.linspace(-1, 1, len(X)) * unit))
+    with pytest.raises(ValueError, match=r"could not convert string to float: '\w+'.*pass strings .* as a DataFrame"):
+        quick().fit(X[["job", "job"]].to_numpy())
+    with pytest.raises(ValueError, match=r"names 99, which is no column .*19 and 5 others"):
+        quick(likelihood={99: "poisson"}).fit(np.zeros((9, 25)))
     model = quick().fit(X)
     with pytest.raises(ValueError, match=r"'visits' needs counts.*-3"):
         model.transform(X.assign(visits=-3))
@@ -364,6 +419,21 @@ def test_other_bad_input():
         model.transform(X.assign(income="much"))
     with pytest.raises(ValueError, match="feature names"):
         model.transform(X[list(X.columns[::-1])])
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_table_for_one_likelihood_is_told_of_auto(library):
+    with pytest.raises(ValueError, match=r"'gaussian' takes numbers, but column 'city' of X has '\w+'.*'auto'"):
+        VAEGenerator().fit(table(library))
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_rows_in_lists_are_those_of_the_table():
+    X = table()
+    model = quick().fit(X)
+    np.testing.assert_array_equal(model.transform(X.to_numpy().tolist()), model.transform(X))
+    with pytest.raises(ValueError, match=r"Expected 2D array, got 1D array instead:\s+array=\[0.5"):
+        model.transform([0.5, 1.5])
 
 
 # What holds of every fit.
