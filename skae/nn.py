@@ -75,7 +75,7 @@ def given_observed(x: Tensor, loadings: Tensor, noise: Tensor) -> tuple[Tensor, 
     """
     observed, dtype = ~x.isnan(), x.dtype
     n_components = loadings.shape[1]
-    x, loadings, noise = x.double(), loadings.double(), noise.double()  # P has ones beside inverses of little noise
+    x, noise = x.double(), noise.double()  # P has ones beside inverses of little noise
     weighted = loadings / noise[:, None]
     products = (weighted[:, :, None] * loadings[:, None, :]).flatten(1)
     precision = (observed.to(x) @ products).reshape(-1, n_components, n_components)
@@ -103,8 +103,8 @@ class StackedLinear(nn.Module):
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()
         self.in_features, self.out_features = layers[0].in_features, layers[0].out_features
-        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]))
-        self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in layers]))
+        self.weight = nn.Parameter(torch.stack([layer.weight for layer in layers]))
+        self.bias = nn.Parameter(torch.stack([layer.bias for layer in layers]))
 
     def at(self, level: int) -> nn.Linear:
         """The layer of one level, which shares these weights."""
@@ -404,7 +404,7 @@ class CorrectedLinear(nn.Module):
         self.register_buffer("start_weight", torch.zeros_like(path.weight))
         self.register_buffer("start_bias", torch.zeros_like(path.bias))
         self.register_buffer("per_input", torch.ones(path.in_features))
-        self.register_buffer("unit", torch.ones_like(path.bias.detach()))
+        self.register_buffer("unit", torch.ones_like(path.bias))
         self.register_buffer("low", torch.full((path.in_features,), -torch.inf))
         self.register_buffer("high", torch.full((path.in_features,), torch.inf))
 

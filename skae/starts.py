@@ -84,7 +84,7 @@ class Frame:
         if self.raw:
             return np.require(X, requirements=("C", "W"))
         linked = self._linked(X)
-        centred = np.subtract(linked, self.location.astype(X.dtype), dtype=X.dtype, order="C")  # batches are of rows
+        centred = np.subtract(linked, self.location, dtype=X.dtype, order="C")  # batches are of rows
         centred /= np.asarray(self.scale, dtype=X.dtype)
         centred[:, self.constant] = 0
         return centred
@@ -287,19 +287,18 @@ def pca_start(X, n_components, random_state):
     rank = min(n_components, *X.shape)
     with np.errstate(invalid="ignore"):  # shares of a variance that is zero
         pca = PCA(rank, svd_solver=_solver(*X.shape, rank), random_state=random_state).fit(X)
-    deviation = np.sqrt(np.maximum(pca.explained_variance_, 0)).astype(np.float64)
+    deviation = np.sqrt(pca.explained_variance_).astype(np.float64)
     deviation = np.maximum(deviation, _SMALLEST_CODE * deviation[0])
     if deviation[0] == 0:
         deviation[:] = 1
-    directions = pca.components_.astype(np.float64)
 
     n_extra = n_components - rank
     extra = random_state.normal(size=(n_extra, X.shape[1])) / np.sqrt(X.shape[1])
-    encoder = np.vstack([directions / deviation[:, None], extra])
+    encoder = np.vstack([pca.components_ / deviation[:, None], extra])
     codes = X @ encoder.T.astype(X.dtype)
     return LinearStart(
         encoder=encoder,
-        decoder=np.hstack([directions.T * deviation, np.zeros((X.shape[1], n_extra))]),
+        decoder=np.hstack([pca.components_.T * deviation, np.zeros((X.shape[1], n_extra))]),
         code_scale=np.concatenate([deviation, np.ones(n_extra)]),
         residual=_residual(X, pca.components_),
         code_range=np.stack([codes.min(axis=0), codes.max(axis=0)]),
@@ -423,7 +422,7 @@ class Normal(NamedTuple):
         """
         filled, low, high = X.copy(), np.nanmin(X, axis=0), np.nanmax(X, axis=0)
         for rows in gen_batches(len(X), _BLOCK):
-            mean, covariance = self.codes(X[rows].astype(np.float64))
+            mean, covariance = self.codes(X[rows])
             noise = random_state.normal(size=mean.shape)
             z = mean + np.einsum("ikl,il->ik", np.linalg.cholesky(covariance), noise)
             noise = random_state.normal(size=X[rows].shape) * np.sqrt(self.noise)
@@ -471,12 +470,12 @@ def observed_normal(X, n_components, random_state):
     """
     n_features = X.shape[1]
     numbers = max(n_features, (n_components + 1) ** 2)  # of a row
-    X = X[random_state.permutation(len(X))[: max(1, _MOST_NUMBERS // numbers)]].astype(np.float64)
+    X = X[random_state.permutation(len(X))[: max(1, _MOST_NUMBERS // numbers)]]
     X[0, np.isnan(X).all(axis=0)] = 0  # of rows that were drawn
     centre, unit, _ = _moments(X)
     X = (X - centre) / np.where(unit > 0, unit, 1)
     observed = ~np.isnan(X)
-    entries, n_observed = np.where(observed, X, 0), np.maximum(1, observed.sum(axis=0))
+    entries, n_observed = np.where(observed, X, 0), observed.sum(axis=0)
     _, lengths, directions = np.linalg.svd(entries, full_matrices=False)
     n_components = min(n_components, len(lengths))
     loadings = directions[:n_components].T * lengths[:n_components] / np.sqrt(len(X))
@@ -532,7 +531,7 @@ def probabilistic_pca_start(X, scale, n_components, random_state):
             rows * unit.astype(X.dtype)
         )
     noise = float(pca.noise_variance_)
-    lengths = np.sqrt(np.maximum(pca.explained_variance_ - noise, 0)).astype(np.float64)
+    lengths = np.sqrt(np.maximum(pca.explained_variance_ - noise, 0))
     loadings = pca.components_.T * lengths / unit[:, None]
     return _embed(loadings, np.maximum(noise / unit**2, _SMALLEST_NOISE), varying, n_components)
 
@@ -652,8 +651,7 @@ def _embed(loadings, noise, varying, n_components):
     _, _, rotation = np.linalg.svd(loadings / np.sqrt(noise)[:, None], full_matrices=False)
     rotated = loadings @ rotation.T
     if rotated.size:
-        signs = np.sign(rotated[np.abs(rotated).argmax(axis=0), np.arange(rotated.shape[1])])
-        rotated *= np.where(signs == 0, 1, signs)
+        rotated *= np.sign(rotated[np.abs(rotated).argmax(axis=0), np.arange(rotated.shape[1])])
     whole = LinearGaussian(np.zeros((len(varying), n_components)), np.ones(len(varying)))
     whole.loadings[varying, : rotated.shape[1]] = rotated
     whole.noise[varying] = noise

@@ -153,6 +153,8 @@ def test_a_mixed_row_has_the_sum_of_its_columns_densities(seed):
     torch.testing.assert_close(mixed.mean(eta), torch.cat(means, -1))
     assert mixed.draw(eta, torch.Generator().manual_seed(seed)).shape == (6, 12)
     torch.testing.assert_close(mixed(eta.expand(2, 6, -1), torch.cat(columns, -1)), expected.expand(2, 6))
+    torch.testing.assert_close(mixed.mean(eta.expand(2, 6, -1)), torch.cat(means, -1).expand(2, 6, -1))
+    assert mixed.draw(eta.expand(2, 6, -1), torch.Generator().manual_seed(seed)).shape == (2, 6, 12)
 
 
 @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
@@ -164,6 +166,10 @@ def test_counts_stay_finite_far_off(name):
         density = built(eta, torch.full((2, 2), count, dtype=torch.float64))
         assert torch.isfinite(density).all()
         assert (density < 0).all()
+        largest, beyond = (
+            built(torch.full((1, 2), at).double(), torch.full((1, 2), count).double()) for at in (40, 100)
+        )
+        assert largest == beyond
 
 
 def test_dispersion_stays_in_its_range():
@@ -211,7 +217,9 @@ def test_fixed_draws_have_mean_zero_and_identity_covariance(n_draws, n_component
     assert torch.equal(z, fixed_draws(n_draws, n_components)[:, 0])
 
 
-@pytest.mark.parametrize(("n_components", "n_draws"), [(1, 8), (4, 8), (8, 8), (9, 16), (16, 16), (100, 128)])
+@pytest.mark.parametrize(
+    ("n_components", "n_draws"), [(1, 8), (4, 8), (8, 8), (9, 16), (16, 16), (100, 128), (600, 1024)]
+)
 def test_sign_draws_have_mean_zero_and_variance_one_and_are_hardly_correlated(n_components, n_draws):
     z = sign_draws(n_components)[:, 0]
     assert z.shape == (n_draws, n_components)
@@ -302,7 +310,10 @@ def defence_of(seed, n_models=2, n_given=0):
     loadings = torch.zeros(n_models, 5, 2, dtype=torch.float64)
     loadings[:, :4] = torch.linalg.qr(draws(seed, n_models, 4, 2))[0] * torch.tensor([2.0, 0.5])
     noise = torch.rand(n_models, 1, generator=torch.Generator().manual_seed(seed)).double().expand(-1, 5) + 0.5
-    built.start_at(loadings, noise, torch.tensor([1.0, 1, 1, 1, 0]), draws(seed + 1, n_given, 5) if n_given else None)
+    varies, shift = torch.tensor([1.0, 1, 1, 1, 0]).double(), draws(seed + 1, n_given, 5)
+    built.start_at(loadings, noise, varies, shift if n_given else None)
+    for part, given in ((built.loadings, loadings), (built.noise, noise), (built.varies, varies), (built.shift, shift)):
+        assert torch.equal(part, given)
     return built
 
 
@@ -336,6 +347,9 @@ def test_rows_of_linear_models_have_the_moments_of_their_mixture(seed):
     torch.testing.assert_close(rows.T @ z / len(z), built.loadings.mean(0), atol=0.1, rtol=0)
     without = built.draw(z, torch.Generator().manual_seed(seed))
     torch.testing.assert_close(rows, without + given @ built.shift)
+    built.share.fill_(0.3)
+    bound, few, of_few = draws(seed, 9), rows[:9], given[:9]
+    torch.testing.assert_close(built(bound, few, of_few), built(bound, few - of_few @ built.shift))
 
 
 def test_before_a_start_there_are_no_linear_models(seed):
@@ -348,3 +362,11 @@ def test_before_a_start_there_are_no_linear_models(seed):
         built.draw(draws(seed, 4, 1), torch.Generator().manual_seed(0), torch.ones(4, 1).double()),
         built.draw(draws(seed, 4, 1), torch.Generator().manual_seed(0)),
     )
+
+
+def test_a_start_is_no_part_of_a_graph(seed):
+    given, built = draws(seed, 100).requires_grad_(), LIKELIHOODS["multinomial"](4)
+    built.start_at(given)
+    linear_models = Defence(1, 5, 2)
+    linear_models.start_at(given[:10].reshape(1, 5, 2), given[:5], given[:5])
+    assert not any(buffer.requires_grad for part in (built, linear_models) for buffer in part.buffers())

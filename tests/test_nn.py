@@ -12,9 +12,12 @@ from skae.nn import (
     CorrectedLinear,
     Gated,
     Headed,
+    ImageDecoder,
     ImageEncoder,
+    Levels,
     OrderedAutoencoder,
     OrderedVAE,
+    Posterior,
     VAEOutput,
     convolution,
     descend,
@@ -156,6 +159,7 @@ def test_the_last_layer_learns_from_the_first_step(generator):
 
 def test_a_closed_gate_passes_nothing_and_a_gradient(generator):
     gated = Gated(linear(3, 2, generator), 2)
+    assert gated.gate.shape == (2,)
     out = gated(torch.ones(4, 3))
     assert not out.any()
     out.sum().backward()
@@ -210,13 +214,19 @@ def test_a_convolution_keeps_height_and_width(generator):
 LEVELS = 1, 2, 4
 
 
+def two_dimensional(module):
+    """A module that makes no sense of rows of several levels."""
+    return torch.nn.Sequential(torch.nn.Unflatten(1, (1, 4)), torch.nn.Flatten(), module)
+
+
 def leveled(generator, correction):
     """A map of three levels, as training may leave it, with units and a range."""
     corrections = {
         "none": lambda: None,
         "layers": lambda: MLP([4, 7, 5], "gelu", generator, LEVELS),
         "gate": lambda: Gated(MLP([4, 5], "gelu", generator), 5, 3),
-        "head": lambda: Headed(linear(4, 6, generator), stacked_linear([6] * 3, 6, 5, generator)),
+        "head": lambda: Headed(two_dimensional(linear(4, 6, generator)), stacked_linear([6] * 3, 6, 5, generator)),
+        "image": lambda: ImageDecoder((1, 1, 5), [4, 7], 1, "gelu", generator, LEVELS),
     }
     layer = CorrectedLinear(stacked_linear(LEVELS, 4, 5, generator), corrections[correction]()).double()
     unit, input_unit = normal(generator, 3, 5).exp(), normal(generator, 4).exp()
@@ -224,7 +234,7 @@ def leveled(generator, correction):
     return layer
 
 
-@pytest.mark.parametrize("correction", ["none", "layers", "gate", "head"])
+@pytest.mark.parametrize("correction", ["none", "layers", "gate", "head", "image"])
 def test_a_level_is_one_map_of_all_and_shares_its_weights(correction, generator):
     layer, x = leveled(generator, correction), 2 * normal(generator, 3, 10, 4)
     start = x @ layer.start_weight.mT + layer.start_bias[:, None]
@@ -244,6 +254,10 @@ def test_a_level_is_one_map_of_all_and_shares_its_weights(correction, generator)
     torch.testing.assert_close(layer(x)[1], start[1])
     if correction in ("none", "layers"):  # others share a module
         torch.testing.assert_close(layer(x)[[0, 2]], together[[0, 2]])
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    layer.start_at(layer.start_weight, layer.start_bias)
+    torch.testing.assert_close(layer(x), start)
 
 
 def test_layers_of_levels_start_by_what_each_sees(generator):
@@ -374,6 +388,9 @@ def test_ordered_codes_are_brought_to_the_projection_in_one_step(generator):
     assert torch.equal(output.z, encoder(x))
     assert torch.equal(output.weight[:, :5, 0], net.weights[torch.tensor([[1] * 5, [2] * 5, [3, 4, 4, 4, 3]]) - 1])
     torch.testing.assert_close(output.eta[2, 0], net.decode(output.z[:1, :3])[0])
+    net(x[:5])
+    assert net.n_rows_seen == 25
+    torch.testing.assert_close(net(x[:4]).weight[2, :, 0], net.weights[[3, 3, 3, 2]])  # rows 25 to 28
 
 
 def test_one_step_brings_means_and_variances_to_the_posterior(generator):
@@ -417,6 +434,7 @@ def test_a_size_has_the_leading_numbers_of_one_posterior(generator):
         assert model.training
         assert not net.eval().at(size).training
         net.train()
+    assert "defences" in dict(net.named_children())
     assert ordered_vae(generator).at(2).defence is None
     net.eval()
     torch.testing.assert_close(net.encode(x), net.at(4).encode(x))
@@ -441,6 +459,8 @@ def test_each_level_is_trained_as_the_model_of_its_size(generator):
     few, many = (normal(generator, n_draws, 20, 4) for n_draws in (2, 64))
     same(net(x, few), [net.at(size)(x, few[..., :size]) for size in (4, 2, 1)])
     same(net(x, many), [net.at(size)(x, net.at(size).draws) for size in (4, 2, 1)])
+    net.n_refinements = 0
+    assert all(part.dtype == torch.float32 for part in net.float()(x.float(), many.float()))
     net.set_extra_state(7)
     assert net.get_extra_state() == 7
 
@@ -450,9 +470,227 @@ def test_scales_of_levels_are_free(generator):
     net.decoder.correction = MLP([4, 7, 12], "gelu", generator, LEVELS).double()
     net.encoder.correction = Gated(linear(6, 8, generator), 8, 3)
     names = {id(p): name for name, p in net.named_parameters()}
+    assert {"shrinking", "widening", "likelihoods.3.log_excess"} < set(names.values())
     penalised, free = split_parameters(net)
     expected = {"decoder.correction.0.weight", "decoder.correction.2.weight", "encoder.correction.module.weight"}
     assert {names[id(p)] for p in penalised} == expected
     assert {id(p) for p in free} == set(names) - {id(p) for p in penalised}
     net.encoder.requires_grad_(False)
     assert {names[id(p)] for p in split_parameters(net)[0]} == {name for name in expected if "decoder" in name}
+
+
+def test_building_nets_of_images_and_levels_leaves_the_global_generator_alone(generator):
+    before = torch.random.get_rng_state()
+    ImageEncoder((2, 5, 7), [6, 3], "gelu", generator)
+    ImageDecoder((2, 5, 9), [3, 6], 2, "gelu", generator, LEVELS).at(1)
+    stacked_linear(LEVELS, 4, 5, generator).at(1)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_single_level_is_a_level(generator):
+    layer, x = stacked_linear([3], 3, 2, generator), torch.ones(1, 4, 3)
+    torch.testing.assert_close(layer(x)[0], layer.at(0)(x[0]))
+
+
+def test_an_image_is_read_in_patches_of_four_by_four_with_zeros_over_its_edge(generator):
+    encoder, x = ImageEncoder((2, 5, 7), [6, 3], "gelu", generator).double(), normal(generator, 4, 70)
+    convolution, first = encoder.features[2], encoder.dense[0]
+    assert convolution.weight.shape == (32, 32, 3, 3)
+    padded = torch.zeros(4, 2, 8, 8).double()
+    padded[:, :, :5, :7] = x.reshape(4, 2, 5, 7)
+    patches = padded.reshape(4, 2, 2, 4, 2, 4).permute(0, 1, 3, 5, 2, 4).reshape(4, 32, 2, 2)
+    seen = torch.nn.functional.gelu(convolution(patches)).flatten(1)
+    torch.testing.assert_close(encoder(x), encoder.dense[2](torch.nn.functional.gelu(first(seen))))
+    encoder.silence()
+    assert not encoder(x).any()
+
+
+def test_an_image_is_written_in_patches_and_cut_at_its_edge(generator):
+    decoder, z = ImageDecoder((2, 5, 9), [3, 6], 2, "gelu", generator).double(), normal(generator, 4, 3)
+    features = decoder.dense(z).reshape(4, 32, 2, 3)
+    pixels = torch.nn.Sequential(*list(decoder.convolutions)[:-1])(features)
+    whole = pixels.reshape(4, 4, 4, 4, 2, 3).permute(0, 1, 4, 2, 5, 3).reshape(4, 4, 8, 12)
+    torch.testing.assert_close(decoder(z), whole[:, :, :5, :9].flatten(1))
+    decoder.silence()
+    assert not decoder(z).any()
+
+
+def test_training_moves_a_map_in_units_of_its_inputs_and_outputs(generator):
+    layer, weight, bias = unsilenced(3, 2, generator), normal(generator, 2, 3), normal(generator, 2)
+    input_unit, unit = normal(generator, 3).exp(), normal(generator, 2).exp()
+    for inputs, outputs in ((input_unit, unit), (3.0, 5.0)):
+        layer.start_at(weight, bias, inputs, outputs, torch.tensor([[-1.0], [2.0]]))
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter, generator=generator)
+        x = 3 * torch.rand(9, 3, generator=generator, dtype=torch.float64) - 1
+        expected = x @ weight.T + bias + outputs * (layer.path(x / inputs) + layer.correction(x / inputs))
+        torch.testing.assert_close(layer(x), expected)
+
+
+def test_a_start_is_no_part_of_a_graph(generator):
+    weight = normal(generator, 2, 3).requires_grad_()
+    layer, model = unsilenced(3, 2, generator), Completion(2, 3).double()
+    layer.start_at(weight)
+    model.start_at(weight[:, 0], weight, weight[:, 1])
+    assert not any(buffer.requires_grad for part in (layer, model) for buffer in part.buffers())
+
+
+def test_a_component_without_a_start_stays_where_it_is(generator):
+    decoder = unsilenced(2, 5, generator)
+    decoder.start_weight[:, 1] = 0
+    x, z = normal(generator, 30, 5), normal(generator, 30, 2)
+    nearer = project(decoder, x, z, 4)
+    assert torch.equal(nearer[:, 1], z[:, 1])
+    assert (nearer[:, 0] != z[:, 0]).any()
+
+
+def away_from_best(generator, n_rows=30):
+    """A linear decoder of orthonormal columns, rows, their best codes, and codes that are 0.1 away from these."""
+    decoder = CorrectedLinear(linear(2, 5, generator)).double()
+    basis = torch.linalg.qr(normal(generator, 5, 2))[0]
+    decoder.start_at(basis)
+    x = 3 * normal(generator, n_rows, 5)
+    return decoder, x, x @ basis, x @ basis + 0.1 * torch.nn.functional.normalize(normal(generator, n_rows, 2))
+
+
+def test_a_hundredth_of_the_error_is_worth_a_full_step(generator):
+    decoder, x, best, z = away_from_best(generator)
+    error = (decoder(z) - x).square().sum(1, keepdim=True)
+    taken = (0.01 / (0.01 * error)).clamp(max=1)
+    assert (taken < 0.9).any()
+    torch.testing.assert_close(project(decoder, x, z, 1), z + taken * (best - z))
+
+
+def test_an_autoencoder_refines_codes_of_filled_rows_in_eval_mode_and_if_asked(generator):
+    encoder, decoder, completion = unsilenced(5, 2, generator), unsilenced(2, 5, generator), Completion(5, 4).double()
+    completion.start_at(normal(generator, 5), normal(generator, 5, 2), torch.ones(5))
+    x = normal(generator, 9, 5)
+    x[0, 1] = torch.nan
+    filled = completion.fill(x)
+    net = Autoencoder(encoder, decoder, completion, 3).eval()
+    torch.testing.assert_close(net.encode(x), project(decoder, filled, encoder(filled), 3))
+    assert not torch.equal(net.encode(x), encoder(filled))
+    assert torch.equal(net.train().encode(filled), encoder(filled))
+    assert torch.equal(Autoencoder(encoder, decoder, completion).eval().encode(filled), encoder(filled))
+
+
+def test_every_fourth_row_is_cut_to_the_sizes_between_levels_in_turn():
+    sizes = Levels(None, (1, 2, 4, 8)).trained_sizes(torch.arange(16))
+    assert sizes.tolist() == [[1] * 16, [2] * 16, [3, 4, 4, 4] * 4, [k for cut in (7, 6, 5, 7) for k in (cut, 8, 8, 8)]]
+
+
+def test_a_cut_code_is_decoded_as_the_code_it_leaves(generator):
+    decoder = leveled(generator, "layers")
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    levels, z = Levels(decoder, LEVELS), normal(generator, 10, 4)
+    for cut in ((1, 2, 3), LEVELS):
+        outputs = levels.outputs(z, torch.tensor(cut)[:, None])
+        for output, size in zip(outputs, cut, strict=True):
+            torch.testing.assert_close(output, levels.decode(z[:, :size]))
+
+
+def test_an_ordered_code_takes_a_gradient_step_of_all_levels_together(generator):
+    decoder, encoder = leveled(generator, "none"), linear(5, 4, generator).double()
+    decoder.start_weight[:, :, 3] = 0
+    torch.nn.init.normal_(decoder.path.weight, generator=generator)
+    net = OrderedAutoencoder(encoder, decoder, LEVELS, Completion(5, 2), 1).double().eval()
+    assert torch.equal(net.weights, torch.ones(4).double())
+    weights = torch.tensor([1.0, 3.0, 9.0, 0.5]).double()
+    net.weights.copy_(weights)
+    x = normal(generator, 20, 5)
+
+    def error(z):
+        return sum(
+            weight * (net.decode(z[:, :m]) - x).square().sum(1)
+            for m, weight in zip(LEVELS, weights[[0, 1, 3]], strict=True)
+        )
+
+    z = encoder(x).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(error(z).sum(), z)
+    lengths = decoder.start_weight.square().sum(1)
+    curvature = sum(weight * length for weight, length in zip(weights[[0, 1, 3]], lengths, strict=True))
+    step = torch.cat([-0.5 * gradient[:, :3] / curvature[:3], torch.zeros(20, 1)], 1)
+    taken = ((error(z) - error(z + step)) / (0.01 * error(z))).clamp(0, 1)
+    torch.testing.assert_close(net.encode(x), z + taken[:, None] * step)
+    plain = OrderedAutoencoder(encoder, decoder, LEVELS, Completion(5, 2)).double().eval()
+    assert torch.equal(plain.encode(x), encoder(x))
+
+
+class Density(torch.nn.Module):
+    """A likelihood that is a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.forward = function
+
+
+@pytest.mark.parametrize("offset", [0, 3e13, -3e13])
+def test_a_step_counts_in_full_from_a_hundredth_of_a_nat_or_what_rounding_leaves_of_it(offset, generator):
+    net = vae(generator, torch.nn.Identity(), 1)
+    best = torch.tensor([1.0, -2.0]).double()
+    net.likelihood = Density(lambda z, x: -0.5 * (z - 2 * best).square().sum(-1) + offset)  # posterior N(best, 1/2)
+    worthwhile = max(0.01, 16 * 2.0**-52 * abs(offset))
+    away = torch.tensor([[(worthwhile / 2) ** 0.5, 0.0]]).double()  # whose gain is half of that
+    net.guess = lambda x: Posterior(best + away, torch.full((1, 2), 0.5).double().log())
+    way = (net.posterior(torch.zeros(1, 5).double()).mean[0, 0] - best[0]) / away[0, 0]
+    assert way.item() == pytest.approx(0.5, abs=0.1 if offset else 1e-6)
+
+
+def test_a_variance_grows_by_its_logarithms_one_a_step_at_most(generator):
+    net = vae(generator, torch.nn.Identity(), 1)
+    net.likelihood = Density(lambda z, x: 2 * z.square().sum(-1))
+    net.guess = lambda x: Posterior(torch.ones(1, 2).double(), torch.zeros(1, 2).double())
+    refined = net.posterior(torch.zeros(1, 5).double())
+    torch.testing.assert_close(refined.log_var, torch.ones(1, 2).double())
+    torch.testing.assert_close(refined.mean, torch.full((1, 2), 4.0).double())
+
+
+def test_rows_of_float32_are_refined_in_float32(generator):
+    net = vae(generator, unsilenced(2, 10, generator), 2)
+    assert all(part.dtype == torch.float32 for part in net.float().posterior(normal(generator, 3, 5).float()))
+
+
+def test_refinement_waits_to_be_asked(generator):
+    encoder, decoder, x = unsilenced(5, 4, generator), unsilenced(2, 10, generator), normal(generator, 3, 5)
+    net = VAE(encoder, decoder, Gaussian(5).double(), Completion(5, 4)).eval()
+    assert torch.equal(net.encode(x), net.guess(x).mean)
+    assert net.draws.numel() == 0
+    ordered, x = ordered_vae(generator).eval(), normal(generator, 3, 6)
+    fresh = OrderedVAE(ordered.encoder, ordered.decoder, LEVELS, list(ordered.likelihoods), ordered.completion).eval()
+    assert torch.equal(fresh.double().encode(x), fresh.guess(x).mean)
+
+
+def test_given_what_is_given_a_model_is_one_of_its_own(generator):
+    encoder, decoder, likelihood = unsilenced(7, 4, generator), unsilenced(4, 10, generator), Gaussian(5).double()
+    draws, noise = fixed_draws(16, 2), normal(generator, 3, 4, 2)
+    net = VAE(encoder, decoder, likelihood, Completion(7, 4), draws, 3, None, 2).double().eval()
+    x = normal(generator, 4, 7)
+    output = net(x, noise)
+    assert torch.equal(output.given, x[:, 5:])
+
+    def beside(module, given):
+        return Density(lambda part: module(torch.cat([part, given.expand(len(part), 2)], 1)))
+
+    for i, given in enumerate(x[:, 5:]):
+        parts = beside(encoder, given), beside(decoder, given)
+        alone = VAE(*parts, likelihood, Completion(5, 4), draws, 3).eval()
+        expected = alone(x[[i], :5], noise[:, [i]])
+        assert expected.given is None
+        for part, of_it in zip((output.mean, output.log_var), expected[:2], strict=True):
+            torch.testing.assert_close(part[[i]], of_it)
+        for part, of_it in zip((output.z, output.eta), expected[2:4], strict=True):
+            torch.testing.assert_close(part[:, [i]], of_it)
+
+
+def test_a_size_begins_nearer_to_the_prior_as_told_and_no_other(generator):
+    net = OrderedVAE(linear(6, 8, generator), ordered_decoder(generator, 6)[0], LEVELS, [], Completion(6, 2))
+    net.begin_at(3, torch.tensor([0.1, 0.2, 0.3]), torch.tensor([4.0, 5.0, 6.0]))
+    shrinking, widening = torch.ones(4, 4), torch.zeros(4, 4)
+    shrinking[2, :3], widening[2, :3] = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([4.0, 5.0, 6.0])
+    assert torch.equal(net.shrinking, shrinking)
+    assert torch.equal(net.widening, widening)
+
+
+def test_few_draws_have_variance_one_too():
+    assert fixed_draws(16, 400).square().mean().item() == pytest.approx(1, abs=0.1)

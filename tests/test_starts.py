@@ -73,6 +73,8 @@ def test_the_raw_frame_changes_nothing(seed):
     np.testing.assert_array_equal(frame.from_net(X.copy()), X)
     np.testing.assert_allclose(frame.mean, X.mean(axis=0))
     assert frame.location.tolist() == [0, 0, 0, 0]
+    assert frame.scale == 1
+    assert frame.to_net(X) is X
     assert frame.constant.dtype == bool
     assert not frame.constant.any()
 
@@ -246,6 +248,11 @@ def test_a_share_of_the_variance_takes_the_fewest_components_that_explain_more(s
     assert n_components_for(np.vstack([half, -half]), share) == n
 
 
+def test_a_share_is_exceeded_and_not_met():
+    assert n_components_for(np.vstack([np.eye(2), -np.eye(2)]), 0.5) == 2
+    assert n_components_for(np.zeros((5, 3)), 0.5) == 1
+
+
 def dense(model):
     return model.loadings @ model.loadings.T + np.diag(model.noise)
 
@@ -274,13 +281,15 @@ def test_noise_is_gained_from_components(seed):
     np.testing.assert_allclose(noisier.noise, 1.5)
     lengths = np.square(noisier.loadings).sum(axis=0)
     np.testing.assert_allclose(lengths, [8.5, 3.5, 0], atol=1e-12)
+    lengths = np.square(model.noisier(1.004).loadings).sum(axis=0)
+    np.testing.assert_allclose(lengths, [8.996, 3.996, 0.006], atol=1e-12)
 
 
 def test_a_posterior_of_a_smaller_model_is_told_by_that_of_the_larger(seed):
     rng = np.random.RandomState(seed)
-    larger = LinearGaussian(np.linalg.qr(rng.normal(size=(6, 4)))[0] * [3, 2, 1, 0], np.full(6, 0.5))
-    for size in (2, 4):
-        smaller = larger.leading(size, 6) if size < 4 else larger.noisier(1.2)
+    larger = LinearGaussian(np.linalg.qr(rng.normal(size=(6, 4)))[0] * [3, 2, 0.5, 0], np.full(6, 0.5))
+    other = LinearGaussian(larger.loadings[:, :3] * [0.5, 0.8, 0.3], 1.7 * larger.noise)
+    for size, smaller in ((2, larger.leading(2, 6)), (3, other), (4, larger.noisier(1.2))):
         ratio, gained = smaller.nearer_to_prior(larger)
         (matrix, variance), (before, variance_before) = smaller.posterior(), larger.posterior()
         np.testing.assert_allclose(matrix, ratio[:, None] * before[:size], atol=1e-12)
@@ -307,6 +316,7 @@ def test_what_fills_gaps_is_the_normal_given_the_rest(seed):
     np.testing.assert_array_equal(cut.loadings, normal.loadings[:, :2])
     np.testing.assert_allclose(np.diag(dense(cut)), np.diag(dense(normal)))
     assert cut.location is location
+    np.testing.assert_allclose(normal.leading(1).noise, np.diag(dense(normal)) - normal.loadings[:, 0] ** 2)
 
 
 def test_gaps_are_drawn_from_the_normal_given_the_rest_and_in_range(seed):
@@ -354,9 +364,10 @@ def test_as_many_components_fill_gaps_as_the_net_has_within_bounds():
     assert [n_filling(*numbers) for numbers in asked] == [10, 20, 32, 4, 1]
 
 
-def test_em_is_at_home_with_no_gaps_in_any_unit_and_stops_at_its_best(seed):
+def test_em_is_at_home_with_no_gaps_in_any_unit_and_stops_at_its_best(seed, monkeypatch):
     rng = np.random.RandomState(seed)
     X = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 6)) + 0.5 * rng.normal(size=(2000, 6))
+    monkeypatch.setattr(starts, "_MOST_ROUNDS", 10**6)  # it stops by itself
     whole = dense(observed_normal(X, 2, np.random.RandomState(0)))
     np.testing.assert_allclose(whole, np.cov(X.T), atol=0.1)
     gaps = np.where(rng.uniform(size=X.shape) < 0.2, np.nan, X)
@@ -382,6 +393,11 @@ def test_pca_in_units_is_the_covariance_it_has_there(seed):
     np.testing.assert_allclose(dense(model)[there][:, there], expected)
     assert model.noise[2] == 1
     assert not model.loadings[2].any()
+    tiny = probabilistic_pca_start(X, 1e-200 * unit, 2, None)
+    np.testing.assert_allclose(dense(tiny), dense(model))
+    assert not probabilistic_pca_start(1e-200 * X, unit, 2, None).loadings.any()  # too small for squares
+    zeros = np.vstack([X, -X, 0 * X[:1]])
+    assert probabilistic_pca_start(zeros, unit, 2, None).loadings[there].any(axis=1).all()
     nothing = probabilistic_pca_start(0 * X, unit, 2, None)
     assert (nothing.loadings.shape, nothing.loadings.any(), nothing.noise.tolist()) == ((5, 2), False, [1] * 5)
     assert (probabilistic_pca_start(X, unit, 4, None).noise >= 1e-12).all()
@@ -400,8 +416,12 @@ def test_an_ordered_start_leaves_a_direction_and_some_noise(seed):
     np.testing.assert_allclose(noisy.noise, [1.7, 1.7, 1.7, 1.7 / model.noise[0]])
     along = model.loadings[:, :2]
     np.testing.assert_allclose(along.T @ dense(noisy) @ along, along.T @ dense(model) @ along, atol=1e-9)
-    few = ordered_start(X[:4] - X[:4].mean(axis=0), 6, 1e-3, None)
-    assert few.loadings.any(axis=0).sum() == 2
+    few = ordered_start(X[:3] - X[:3].mean(axis=0), 6, 1e-3, None)
+    assert few.loadings.any(axis=0).sum() == 1
+    assert ordered_start(X, 1, 1e-3, None).loadings.shape == (4, 1)
+    X[0] = 0  # columns vary all the same
+    assert rank_of(X) == 3
+    np.testing.assert_array_equal(ordered_start(X, 2, 1.7, None).noise[:3], 1.7)
     assert ordered_start(0 * X, 2, 1e-3, None).loadings.shape == (4, 2)
 
 
@@ -429,11 +449,13 @@ def test_a_column_that_others_explain_keeps_some_noise(seed):
 
 
 @pytest.mark.parametrize(
-    ("shape", "factored"), [((50, 4), True), ((5, 4), True), ((4, 4), False), ((300, 200), True), ((300, 201), False)]
+    ("shape", "factored"),
+    [((50, 4), True), ((50, 1), True), ((5, 4), True), ((4, 4), False), ((300, 200), True), ((300, 201), False)],
 )
 def test_wide_tables_and_many_columns_are_not_factored(shape, factored):
     assert starts._can_be_factored(np.ones(shape)) == factored
     assert not starts._can_be_factored(np.zeros(shape))
+    assert starts._can_be_factored(np.eye(50)[:, :4])
 
 
 @pytest.mark.parametrize(
@@ -471,3 +493,160 @@ def test_of_lazy_rows_it_is_known_whether_they_have_gaps(found):
     rows = LazyRows(np.zeros((3, 2)))
     rows.has_gaps = found
     assert has_gaps(rows) is found
+
+
+def test_moments_of_float32_are_those_of_float64():
+    X = np.array([[1.0], [1e8], [-1e8]], dtype=np.float32)
+    assert fit_frame(X, "identity").mean[0] == pytest.approx(1 / 3, abs=1e-7)
+    assert normal_of(X, 0, None).location[0] == pytest.approx(1 / 3, abs=1e-7)
+
+
+def test_blocks_of_rows_change_nothing(seed, monkeypatch):
+    X = np.random.RandomState(seed).normal(3, 1, size=(40, 4))
+    X[:30, 1] = X[10:, 0] = X[5] = np.nan
+    start = pca_start(np.nan_to_num(X), 2, np.random.RandomState(0))
+    frames = [raw_frame(X), fit_frame(X, "identity")]
+    for name, numbers in (("_CACHED", 3), ("_BLOCK", 7)):
+        monkeypatch.setattr(starts, name, numbers)
+    monkeypatch.setattr("skae._streaming._READ", 28)
+    rows = LazyRows(X)
+    rows.has_gaps, rows._read = True, lambda which: X[which]
+    for one, frame in zip((raw_frame(rows), fit_frame(rows, "identity")), frames, strict=True):
+        np.testing.assert_allclose(one.mean, frame.mean)
+        np.testing.assert_allclose(one.spread, frame.spread)
+    np.testing.assert_allclose(pca_start(np.nan_to_num(X), 2, np.random.RandomState(0)).residual, start.residual)
+
+
+@pytest.mark.parametrize("start", [pca_start, lambda X, k, rng: probabilistic_pca_start(X, np.ones(100), k, rng)])
+def test_a_start_is_exact_where_pca_itself_would_draw_and_draws_from_what_it_is_given(start, seed, monkeypatch):
+    X = np.random.RandomState(seed).normal(size=(600, 100))
+    X -= X.mean(axis=0)
+    found = start(X, 1, np.random.RandomState(0))[0].reshape(-1)
+    direction = np.linalg.svd(X, full_matrices=False)[2][0]
+    assert abs(found @ direction) == pytest.approx(np.linalg.norm(found), rel=1e-9)
+    monkeypatch.setattr(starts, "_solver", lambda *_: "randomized")
+    one, two, other = (start(X, 3, np.random.RandomState(k))[0] for k in (0, 0, 1))
+    np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_a_start_is_told_in_float64(seed):
+    X = np.random.RandomState(seed).normal(size=(30, 3)).astype(np.float32)
+    start = pca_start(X - X.mean(axis=0), 2, np.random.RandomState(0))
+    assert start.encoder.dtype == start.decoder.dtype == np.float64
+
+
+def test_leading_components_are_probabilistic_pca_of_so_many(seed):
+    X = np.random.RandomState(seed).normal(size=(50, 6)) * [5, 4, 3, 2, 1, 0.5]
+    X -= X.mean(axis=0)
+    most, few = (probabilistic_pca_start(X, np.ones(6), k, None) for k in (4, 2))
+    for part, expected in zip(most.leading(2, 6), few, strict=True):
+        np.testing.assert_allclose(part, expected, atol=1e-9)
+    for part, expected in zip(few.leading(2, 2), few, strict=True):
+        np.testing.assert_allclose(part, expected)
+
+
+def test_entries_that_are_there_stay_as_they_are(seed):
+    rng, model = np.random.RandomState(seed), some_model(seed)
+    X = rng.normal(size=(50, 6))
+    gaps = np.where(rng.uniform(size=X.shape) < 0.3, np.nan, X)
+    drawn = model.normal().draw(gaps, rng)
+    np.testing.assert_array_equal(drawn[~np.isnan(gaps)], X[~np.isnan(gaps)])
+    assert not np.isnan(drawn).any()
+
+
+def test_columns_that_do_not_vary_and_those_that_nothing_is_known_of_are_filled_with_a_constant(seed):
+    X = np.random.RandomState(seed).normal(size=(50, 5))
+    X[:, 1], X[:, 2], X[:, 4] = 7, np.nan, 3 * X[:, 3]
+    model = observed_normal(X, 2, np.random.RandomState(0))
+    assert all(np.isfinite(part).all() for part in model)
+    np.testing.assert_allclose(model.location[[1, 2]], [7, 0], atol=1e-9)
+    np.testing.assert_allclose(model.noise[[1, 2]], 1e-3)
+    np.testing.assert_allclose(model.noise[4] / np.var(X[:, 4]), 1e-3)  # the least, where others explain all
+    complete = np.delete(X, 2, axis=1)
+    assert normal_of(complete, 1, None).noise[1] == 1
+
+
+def test_em_asks_as_many_rows_as_it_may(seed, monkeypatch):
+    X = np.random.RandomState(seed).normal(size=(500, 6)) @ np.diag([1.0, 2, 3, 4, 5, 6])
+    X[::7, 2] = np.nan
+    drawn = np.random.RandomState(0).permutation(500)[:300]
+    expected = observed_normal(X[drawn], 2, np.random.RandomState(0))
+    monkeypatch.setattr(starts, "_MOST_NUMBERS", 9 * 300)
+    found = observed_normal(X, 2, np.random.RandomState(0))
+    np.testing.assert_allclose(found.noise, expected.noise, rtol=1e-6)
+
+
+def test_em_finds_a_mean_that_gaps_hide(seed):
+    x = np.random.RandomState(seed).normal(size=(2000, 1))
+    X = x + 0.3 * np.random.RandomState(seed + 1).normal(size=(2000, 3))
+    X[X[:, 1] + X[:, 2] > 0, 0] = np.nan
+    assert np.nanmean(X[:, 0]) < -0.5
+    assert observed_normal(X, 1, np.random.RandomState(0)).location[0] == pytest.approx(0, abs=0.1)
+
+
+def test_the_sign_of_a_component_is_that_of_its_largest_loading(seed):
+    loadings = np.random.RandomState(seed).normal(size=(6, 2))
+    one, two = (starts._embed(sign * loadings, np.ones(6), np.ones(6, dtype=bool), 2) for sign in (1, -1))
+    np.testing.assert_allclose(one.loadings, two.loadings)
+
+
+def test_equal_directions_leave_no_negative_variance():
+    for n in range(3, 12):
+        model = probabilistic_pca_start(np.vstack([np.eye(n), -np.eye(n)]) * 0.3, np.ones(n), 2, None)
+        assert np.isfinite(model.loadings).all()
+
+
+def test_one_component_and_wide_tables_have_starts(seed):
+    X = np.random.RandomState(seed).normal(size=(5, 6))
+    X -= X.mean(axis=0)
+    assert pca_start(X, 1, np.random.RandomState(0)).code_scale.shape == (1,)
+    found, expected = (start(X, np.ones(6), 2, None) for start in (factor_analysis_start, probabilistic_pca_start))
+    np.testing.assert_array_equal(found.noise, expected.noise)
+    assert likelier_start(X[:4, :3] - X[:4, :3].mean(axis=0), np.ones(3), 1, None).loadings.shape == (3, 1)
+
+
+def test_factor_analysis_starts_from_one_noise_and_from_one_in_units_of_its_own(monkeypatch):
+    X, scale, asked = np.random.RandomState(0).normal(size=(50, 3)), np.array([1.0, 2.0, 4.0]), []
+    monkeypatch.setattr(starts, "_factor_analysis", lambda X, noises, *_: asked.extend(noises))
+    factor_analysis_start(X, scale, 2, None)
+    np.testing.assert_array_equal(asked, [[1, 1, 1], [1, 1 / 4, 1 / 16]])
+
+
+def test_the_likelier_of_two_fits_is_kept_and_one_that_has_not_converged_will_do(seed):
+    X = np.random.RandomState(seed).normal(size=(200, 4)) @ np.random.RandomState(seed + 1).normal(size=(4, 4))
+    X = fit_frame(X, "identity", per_column=True).to_net(X)
+    X[0] = 0
+    noises = np.ones(4), np.full(4, 1e-3)
+    alone = [starts._factor_analysis(X, [noise], 1, 10.0) for noise in noises]
+    best = max(alone, key=lambda model: model.log_density(X).mean())
+    assert not np.allclose(alone[0].noise, alone[1].noise)
+    for order in (noises, noises[::-1]):
+        np.testing.assert_array_equal(starts._factor_analysis(X, order, 1, 10.0).noise, best.noise)
+    assert np.isfinite(starts._factor_analysis(X, noises[:1], 1, 0.0).noise).all()
+
+
+def test_each_fold_is_centred_by_what_it_learns_from_and_draws_from_what_it_is_given(seed, monkeypatch):
+    X = np.random.RandomState(seed).normal(size=(30, 3))
+    X -= X.mean(axis=0)
+    fit, seen = starts._factor_analysis, []
+
+    class Seeing(LinearGaussian):
+        def log_density(self, left_out):
+            seen[-1].append(left_out)
+            return super().log_density(left_out)
+
+    def factor_analysis(rows, *rest):
+        seen.append([rows])
+        return Seeing(*fit(rows, *rest))
+
+    monkeypatch.setattr(starts, "_factor_analysis", factor_analysis)
+    before = np.random.get_state()[1].copy()
+    likelier_start(X, np.ones(3), 1, np.random.RandomState(0))
+    np.testing.assert_array_equal(before, np.random.get_state()[1])
+    folds = [parts for parts in seen if len(parts) == 2]
+    assert len(folds) == 5
+    for rows, left_out in folds:
+        np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-12)
+        both = np.vstack([rows, left_out])
+        np.testing.assert_allclose(np.sort(both - both.mean(axis=0), axis=0), np.sort(X, axis=0), atol=1e-12)
