@@ -577,6 +577,8 @@ def test_an_autoencoder_refines_codes_of_filled_rows_in_eval_mode_and_if_asked(g
 def test_every_fourth_row_is_cut_to_the_sizes_between_levels_in_turn():
     sizes = Levels(None, (1, 2, 4, 8)).trained_sizes(torch.arange(16))
     assert sizes.tolist() == [[1] * 16, [2] * 16, [3, 4, 4, 4] * 4, [k for cut in (7, 6, 5, 7) for k in (cut, 8, 8, 8)]]
+    sizes = Levels(None, (1, 2, 4, 7)).trained_sizes(torch.arange(12))
+    assert sizes[-1].tolist() == [k for cut in (6, 5, 6) for k in (cut, 7, 7, 7)]
 
 
 def test_a_cut_code_is_decoded_as_the_code_it_leaves(generator):
@@ -591,14 +593,17 @@ def test_a_cut_code_is_decoded_as_the_code_it_leaves(generator):
 
 
 def test_an_ordered_code_takes_a_gradient_step_of_all_levels_together(generator):
-    decoder, encoder = leveled(generator, "none"), linear(5, 4, generator).double()
-    decoder.start_weight[:, :, 3] = 0
-    torch.nn.init.normal_(decoder.path.weight, generator=generator)
-    net = OrderedAutoencoder(encoder, decoder, LEVELS, Completion(5, 2), 1).double().eval()
+    decoder, basis = ordered_decoder(generator, 6)
+    torch.nn.init.normal_(decoder.path.weight, std=0.01, generator=generator)
+    encoder = linear(6, 4, generator).double()
+    with torch.no_grad():  # near to what it is brought to, or the step would be too long
+        encoder.weight[:3] = torch.linalg.pinv(basis[:, :3])
+        encoder.bias.fill_(0.1)
+    net = OrderedAutoencoder(encoder, decoder, LEVELS, Completion(6, 2), 1).double().eval()
     assert torch.equal(net.weights, torch.ones(4).double())
     weights = torch.tensor([1.0, 3.0, 9.0, 0.5]).double()
     net.weights.copy_(weights)
-    x = normal(generator, 20, 5)
+    x = normal(generator, 20, 6) * torch.logspace(-1, 1, 20)[:, None]
 
     def error(z):
         return sum(
@@ -612,8 +617,10 @@ def test_an_ordered_code_takes_a_gradient_step_of_all_levels_together(generator)
     curvature = sum(weight * length for weight, length in zip(weights[[0, 1, 3]], lengths, strict=True))
     step = torch.cat([-0.5 * gradient[:, :3] / curvature[:3], torch.zeros(20, 1)], 1)
     taken = ((error(z) - error(z + step)) / (0.01 * error(z))).clamp(0, 1)
+    assert (taken == 1).any()
+    assert ((taken > 0.01) & (taken < 0.99)).any()
     torch.testing.assert_close(net.encode(x), z + taken[:, None] * step)
-    plain = OrderedAutoencoder(encoder, decoder, LEVELS, Completion(5, 2)).double().eval()
+    plain = OrderedAutoencoder(encoder, decoder, LEVELS, Completion(6, 2)).double().eval()
     assert torch.equal(plain.encode(x), encoder(x))
 
 

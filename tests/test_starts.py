@@ -1,7 +1,11 @@
+import itertools
+import warnings
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
 
 from skae import starts
 from skae._streaming import LazyRows
@@ -567,6 +571,16 @@ def test_columns_that_do_not_vary_and_those_that_nothing_is_known_of_are_filled_
     assert normal_of(complete, 1, None).noise[1] == 1
 
 
+def test_components_that_few_entries_speak_for_vanish(seed):
+    rng = np.random.RandomState(seed)
+    X = rng.normal(size=(300, 1)) @ rng.normal(size=(1, 8)) + rng.normal(size=(300, 8))
+    X[rng.uniform(size=X.shape) < 0.3] = np.nan
+    X = X[~np.isnan(X).all(axis=1)]
+    lengths = np.linalg.svd(observed_normal(X, 5, np.random.RandomState(0)).loadings)[1]
+    assert lengths[0] > 1
+    assert lengths[-1] < 0.01  # 0.3 and more without a prior
+
+
 def test_em_asks_as_many_rows_as_it_may(seed, monkeypatch):
     X = np.random.RandomState(seed).normal(size=(500, 6)) @ np.diag([1.0, 2, 3, 4, 5, 6])
     X[::7, 2] = np.nan
@@ -589,11 +603,14 @@ def test_the_sign_of_a_component_is_that_of_its_largest_loading(seed):
     loadings = np.random.RandomState(seed).normal(size=(6, 2))
     one, two = (starts._embed(sign * loadings, np.ones(6), np.ones(6, dtype=bool), 2) for sign in (1, -1))
     np.testing.assert_allclose(one.loadings, two.loadings)
+    many = np.random.RandomState(seed).normal(size=(10, 6, 2))
+    for loadings in (starts._embed(part, np.ones(6), np.ones(6, dtype=bool), 2).loadings for part in many):
+        assert (loadings.max(axis=0) == np.abs(loadings).max(axis=0)).all()
 
 
 def test_equal_directions_leave_no_negative_variance():
-    for n in range(3, 12):
-        model = probabilistic_pca_start(np.vstack([np.eye(n), -np.eye(n)]) * 0.3, np.ones(n), 2, None)
+    for n, scale in itertools.product(range(3, 40), (0.3, 1e-3)):
+        model = probabilistic_pca_start(np.vstack([np.eye(n), -np.eye(n)]) * scale, np.ones(n), 2, None)
         assert np.isfinite(model.loadings).all()
 
 
@@ -624,6 +641,21 @@ def test_the_likelier_of_two_fits_is_kept_and_one_that_has_not_converged_will_do
     for order in (noises, noises[::-1]):
         np.testing.assert_array_equal(starts._factor_analysis(X, order, 1, 10.0).noise, best.noise)
     assert np.isfinite(starts._factor_analysis(X, noises[:1], 1, 0.0).noise).all()
+
+
+def test_fits_are_compared_where_they_end(seed, monkeypatch):
+    X, curves = np.random.RandomState(seed).normal(size=(50, 3)), iter([[0.0, 9.0, 5.0, 1.0], [0.0, 1.0, 1.0, 2.0]])
+
+    class Told(FactorAnalysis):
+        def fit(self, X):
+            super().fit(X)
+            warnings.warn("FactorAnalysis did not converge", ConvergenceWarning, stacklevel=2)
+            self.loglike_ = next(curves)
+            self.noise_variance_ = np.full(3, self.loglike_[-1])
+            return self
+
+    monkeypatch.setattr(starts, "FactorAnalysis", Told)
+    np.testing.assert_array_equal(starts._factor_analysis(X, [np.ones(3)] * 2, 1, 1e-6).noise, [2, 2, 2])
 
 
 def test_each_fold_is_centred_by_what_it_learns_from_and_draws_from_what_it_is_given(seed, monkeypatch):
