@@ -137,13 +137,24 @@ function contrasts() {{
   }}
   return worst
 }}
+function clipped() {{
+  const page = frame.contentDocument, range = page.createRange(), found = []
+  const walker = page.createTreeWalker(page.querySelector('main') || page.body, NodeFilter.SHOW_TEXT)
+  while (walker.nextNode()) {{
+    const element = walker.currentNode.parentElement, text = walker.currentNode.data.trim()
+    if (!text || !element.checkVisibility() || element.closest('script, style, button, {scrolled}')) continue
+    range.selectNodeContents(walker.currentNode)
+    if (range.getBoundingClientRect().right > {width}) found.push(text.slice(0, 40))
+  }}
+  return found
+}}
 async function walk() {{
   for (const path of {paths}) {{
     await new Promise(done => {{ frame.onload = done; frame.src = path }})
     await sleep({wait})
     const page = frame.contentDocument, main = page.querySelector('main')
     found.push({{path, title: page.title, width: page.documentElement.scrollWidth, contrast: contrasts(),
-      text: main.innerText.length, dark: page.documentElement.dataset.theme,
+      text: main.innerText.length, clipped: clipped(), dark: page.documentElement.dataset.theme,
       results: [...page.querySelectorAll('ul.search li > a')].map(a => a.getAttribute('href'))}})
   }}
   document.getElementById('found').textContent = JSON.stringify({{found, errors}})
@@ -162,6 +173,8 @@ console.error = (...told) => tell(told.join(' '))
 </script>"""
 
 
+# What scrolls in a box of its own, or stands beside the page.
+SCROLLED = "pre, table, .math, .headerlink, nav, .prev-next-area"
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
 FLAGS += ["--disable-background-networking", "--window-size=1300,900", "--virtual-time-budget=600000", "--dump-dom"]
 
@@ -197,7 +210,9 @@ def browse(site, tmp_path_factory):
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def browse(paths, *, width=1200, mode="light", wait=150):
-        (site / "walk.html").write_text(WALK.format(paths=json.dumps(paths), width=width, mode=mode, wait=wait))
+        (site / "walk.html").write_text(
+            WALK.format(paths=json.dumps(paths), width=width, mode=mode, wait=wait, scrolled=SCROLLED)
+        )
         profile = tmp_path_factory.mktemp("profile")
         done = subprocess.run(
             [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", f"http://127.0.0.1:{server.server_port}/walk.html"],
@@ -250,6 +265,7 @@ def test_pages_open_without_an_error_and_are_legible(site, browse, mode):
 def test_pages_fit_a_phone(site, browse):
     found = browse(paths(site), width=390)
     assert not [(page["path"], page["width"]) for page in found if page["width"] > 390]
+    assert not {text for page in found for text in page["clipped"]}
 
 
 @needs_chromium
