@@ -17,6 +17,7 @@ from skae import AutoencoderTransformer, VAEGenerator
 
 ROOT = Path(__file__).parents[1]
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
+EXAMPLES = sorted((ROOT / "docs/examples").glob("plot_*.py"))
 PUBLIC = [name for name in skae.__all__ if name not in ("TRUSTED_TYPES", "__version__")]
 
 
@@ -210,9 +211,17 @@ def test_the_changelog_has_this_version():
     assert f"## {skae.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
+def test_a_figure_is_finished_in_the_block_that_begins_it(script):
+    """At the end of each the gallery takes a picture of what there is, and closes it."""
+    for block in re.split(r"^# %%", script.read_text(), flags=re.MULTILINE):
+        drawn = re.search(r"plt\.(subplots|figure)\(|Display\.from_|\.plot\(", block)
+        assert bool(drawn) == ("plt.show()" in block), block
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # OpenML out of reach is a warning before it is an error
-@pytest.mark.parametrize("script", sorted((ROOT / "docs/examples").glob("plot_*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_run(script, monkeypatch, tmp_path):
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("agg")
