@@ -95,32 +95,45 @@ def measure_errors(table, split, mode):
 
 def measure_densities(table, split):
     """The VAE at each size beside linear models of that size, and the best mixture and kernel density of any."""
-    y = np.zeros(len(table.X)) if table.y is None else table.y
-    train, test, y_train, y_test = train_test_split(table.X, y, test_size=0.25, random_state=split)
-    train, test = blurred(table.name, train, test, split)
+    train, test, y_train, y_test = density_rows(table, split)
     mixtures = [
         GaussianMixture(n, covariance_type=kind, random_state=0).fit(train).score(test)
         for kind, n in MIXTURES
         if n < len(train)
     ]
     kernels = [KernelDensity(bandwidth=width).fit(train).score(test) / len(test) for width in BANDWIDTHS]
+    for record in measure_vae(table, split):
+        size = record["size"]
+        record |= {"mixture": max(mixtures), "kernel": max(kernels)}
+        record["factor_analysis"] = FactorAnalysis(size, svd_method="lapack").fit(train).score(test)
+        pca = PCA(size, svd_solver="full").fit(train)
+        record |= {"ppca": pca.score(test), "pca_error": reconstruction_error(pca, test)}
+        autoencoder = AutoencoderTransformer(size, random_state=split).fit(train)
+        record["autoencoder_error"] = reconstruction_error(autoencoder, test)
+        if table.y is not None:
+            found = accuracies(pca.transform(train), y_train, pca.transform(test), y_test)
+            record |= {f"pca_{kind}": value for kind, value in found.items()}
+        yield record
+
+
+def measure_vae(table, split):
+    """Of `measure_densities` what the VAE itself gives, and the seconds of its fit."""
+    train, test, y_train, y_test = density_rows(table, split)
     for size in (k for k in SIZES if k < table.X.shape[1] * 2 / 3):
         record = {"table": table.name, "split": split, "size": size, "mode": "density"}
-        record |= {"mixture": max(mixtures), "kernel": max(kernels)}
-        record["ppca"] = PCA(size, svd_solver="full").fit(train).score(test)
-        record["factor_analysis"] = FactorAnalysis(size, svd_method="lapack").fit(train).score(test)
         vae, record["vae_seconds"] = timed_fit(VAEGenerator(size, random_state=split), train)
-        record["elbo"] = vae.score(test)
-        record["log_likelihood"] = vae.log_likelihood(test).mean()
-        pca = PCA(size, svd_solver="full").fit(train)
-        autoencoder = AutoencoderTransformer(size, random_state=split).fit(train)
-        models = {"vae": vae, "pca": pca, "autoencoder": autoencoder}
-        record |= {f"{name}_error": reconstruction_error(model, test) for name, model in models.items()}
+        record |= {"elbo": vae.score(test), "log_likelihood": vae.log_likelihood(test).mean()}
+        record["vae_error"] = reconstruction_error(vae, test)
         if table.y is not None:
-            for name, model in (("vae", vae), ("pca", pca)):
-                found = accuracies(model.transform(train), y_train, model.transform(test), y_test)
-                record |= {f"{name}_{kind}": value for kind, value in found.items()}
+            found = accuracies(vae.transform(train), y_train, vae.transform(test), y_test)
+            record |= {f"vae_{kind}": value for kind, value in found.items()}
         yield record
+
+
+def density_rows(table, split):
+    y = np.zeros(len(table.X)) if table.y is None else table.y
+    train, test, y_train, y_test = train_test_split(table.X, y, test_size=0.25, random_state=split)
+    return *blurred(table.name, train, test, split), y_train, y_test
 
 
 def measure_fashion(size):
@@ -146,13 +159,15 @@ def measure_digits(split):
 MEASURES = {
     "errors": measure_errors,
     "densities": measure_densities,
+    "vae": measure_vae,
     "fashion": measure_fashion,
     "digits": measure_digits,
 }
-# Of the records that each gives.
+# Of the records that each gives anew; those of "vae" are a part of the densities'.
 MODES = {
     "errors": ("standardised", "raw"),
     "densities": ("density",),
+    "vae": (),
     "fashion": ("fashion",),
     "digits": ("digits",),
 }
@@ -171,12 +186,12 @@ def run(job):
     return records
 
 
-def jobs(splits, tables):
+def jobs(splits, tables, vae_alone=False):
     for split in splits:
         for table in tables:
             yield ("errors", table, split, "standardised")
             yield ("errors", table, split, "raw")
-            yield ("densities", table, split)
+            yield ("vae" if vae_alone else "densities", table, split)
 
 
 # From records to cells and from cells to the verdict.
@@ -323,6 +338,15 @@ def markdown(records, lines, made):
         yield from page(mode.capitalize(), cells(records, mode), ("size", *names))
 
 
+def merged(records, part):
+    """The records with those of a part, which replace what they measure."""
+    by_cell = {tuple(record[name] for name in ("table", "split", "size", "mode")): record for record in records}
+    for record in part:
+        cell = tuple(record[name] for name in ("table", "split", "size", "mode"))
+        by_cell[cell] = by_cell.get(cell, {}) | record
+    return list(by_cell.values())
+
+
 def store(stem, made, records):
     (RESULTS / f"{stem}.json").write_text(json.dumps({"made with": made, "records": records}, indent=1) + "\n")
 
@@ -338,7 +362,7 @@ def main():
     fashion = [("fashion", size) for size in FASHION_SIZES] if fashion_mnist() else []
     if not fashion:
         print("Fashion-MNIST is not installed (Debian's package dataset-fashion-mnist): left out.")
-    work = [*fashion, *(("digits", split) for split in splits), *jobs(splits, tables)]
+    work = [*fashion, *(("digits", split) for split in splits), *jobs(splits, tables, arguments.only == "vae")]
     work = [job for job in work if arguments.only in (None, job[0])]
     if not work:
         parser.error(f"there is nothing to measure for --only {arguments.only}")
@@ -352,7 +376,7 @@ def main():
         made = last["made with"] | {f"{arguments.only} measured anew": f"{made['date']}, torch {made['torch']}"}
     try:
         for part in parts:
-            records += part
+            records = merged(records, part)
             if not arguments.only:
                 store(stem, made, records)
     except KeyboardInterrupt:

@@ -30,6 +30,12 @@ def test_a_table_is_measured_and_summarised(quality):
     table = Table("iris", *load_iris(return_X_y=True))
     records = [record for job in quality.jobs([0], [table]) for record in quality.run(job)]
     assert {(r["mode"], r["size"]) for r in records} == {("standardised", 2), ("raw", 2), ("density", 2)}
+    (alone,) = quality.run(("vae", table, 0))
+    again = quality.merged(records, [alone | {"elbo": -1.0}])
+    assert len(again) == len(records)
+    assert again[-1] == records[-1] | alone | {"elbo": -1.0}
+    del alone["vae_seconds"]
+    assert alone.items() < records[-1].items()
     lines = list(quality.summary(records))
     assert any("of 1 cells" in line for line in lines)
     page = "\n".join(quality.markdown(records, lines, {"date": "today"}))
