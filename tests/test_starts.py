@@ -420,8 +420,9 @@ def test_an_ordered_start_leaves_a_direction_and_some_noise(seed):
     np.testing.assert_allclose(noisy.noise, [1.7, 1.7, 1.7, 1.7 / model.noise[0]])
     along = model.loadings[:, :2]
     np.testing.assert_allclose(along.T @ dense(noisy) @ along, along.T @ dense(model) @ along, atol=1e-9)
-    few = ordered_start(X[:3] - X[:3].mean(axis=0), 6, 1e-3, None)
-    assert few.loadings.any(axis=0).sum() == 1
+    for n_rows, n_components in ((3, 1), (4, 2)):
+        few = ordered_start(X[:n_rows] - X[:n_rows].mean(axis=0), 6, 1e-3, None)
+        assert few.loadings.any(axis=0).sum() == n_components
     assert ordered_start(X, 1, 1e-3, None).loadings.shape == (4, 1)
     X[0] = 0  # columns vary all the same
     assert rank_of(X) == 3
