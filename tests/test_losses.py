@@ -75,6 +75,13 @@ def test_objective_adds_a_scale_free_l1_norm_of_the_code(seed):
     assert (sparse - plain).item() == pytest.approx(expected)
     shrunk = ReconstructionObjective(LOSSES["squared_error"], sparsity=0.3)(AutoencoderOutput(z / 1000, eta), x)
     assert shrunk.item() == pytest.approx(sparse.item())
+    z[:, 1] = 0  # a number that is always zero has no size to be told in
+    z.requires_grad_()
+    dead = ReconstructionObjective(LOSSES["squared_error"], sparsity=0.3)(AutoencoderOutput(z, eta), x)
+    expected = 0.3 * (z[:, 0].abs().mean() / z[:, 0].square().mean().sqrt()).item()
+    assert (dead - plain).item() == pytest.approx(expected)
+    dead.backward()
+    assert z.grad.isfinite().all()
 
 
 def test_gaps_leave_the_mean_over_the_rest_and_teach_nothing(seed):
