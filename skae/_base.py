@@ -30,6 +30,7 @@ from torch.utils.data import Subset, TensorDataset
 from skae import _state as stored
 from skae import _validation as check
 from skae._checkpoint import Checkpoint, differences, fingerprint, glimpse, plain
+from skae._columns import first_text
 from skae._distributed import is_shared, joined
 from skae._engine import (
     BestWeights,
@@ -326,6 +327,14 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _evaluation_draws(self, device):
         """The draws of codes that evaluations share, for a net that samples, or None."""
 
+    def _refusal_of_text(self, column, value):
+        """The message to who gives a column of categories or strings, with such a value, to a model of numbers."""
+        return (
+            f"{type(self).__name__} takes numbers, but column {column!r} of X has {value!r}. Encode such columns, for "
+            "example with sklearn.preprocessing.OneHotEncoder, or use VAEGenerator(likelihood='auto'), which takes "
+            "them as they are."
+        )
+
     def _n_outputs(self, module):
         """Rows that an evaluation decodes for one."""
         return 1
@@ -402,7 +411,12 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         options = {"dtype": check.FLOATS, "ensure_min_samples": ensure_min_samples, "ensure_all_finite": "allow-nan"}
         if is_streamed(X) and self._streams():
             return self._check_file(X, reset, options)
-        X = validate_data(self, X, reset=reset, accept_sparse="csr" if self._takes_sparse() else False, **options)
+        try:
+            X = validate_data(self, X, reset=reset, accept_sparse="csr" if self._takes_sparse() else False, **options)
+        except ValueError as error:
+            if not reset or (text := first_text(X)) is None:
+                raise
+            raise ValueError(self._refusal_of_text(*text)) from error
         if issparse(X):
             if not X.has_canonical_format:
                 X = X.copy()

@@ -21,7 +21,7 @@ from torch import nn
 from skae import _state as stored
 from skae import _validation as check
 from skae._base import MOST_SIZED, BaseNetTransformer, build_own, torch_dtype
-from skae._columns import KINDS, Column, Plan, first_text, fit_plan, library_of
+from skae._columns import KINDS, Column, Plan, fit_plan, library_of
 from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
 from skae._streaming import FileRows, LazyRows, SparseRows, some_of
@@ -776,7 +776,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         if reset:
             self._plan = None
         if not (self._takes_tables() if reset else self._plan is not None):
-            return self._check_numbers(X, reset=reset, ensure_min_samples=ensure_min_samples)
+            return super()._check_rows(X, reset=reset, ensure_min_samples=ensure_min_samples)
         self._container, dtype, enough = None, np.float64, {"ensure_min_samples": ensure_min_samples}
         given = X
         if library_of(X) is None and (reset or self._plan.library is None):
@@ -805,17 +805,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                 f"{error}. An array is taken for numbers: pass strings and categories as a DataFrame."
             ) from error
 
-    def _check_numbers(self, X, *, reset, **options):
-        """Rows of one likelihood; of a table of other things, which one takes it is said."""
-        try:
-            return super()._check_rows(X, reset=reset, **options)
-        except ValueError as error:
-            if not reset or (text := first_text(X)) is None:
-                raise
-            raise ValueError(
-                f"likelihood={self.likelihood!r} takes numbers, but column {text[0]!r} of X has {text[1]!r}. Use "
-                "likelihood='auto', which gives each column of a DataFrame its own."
-            ) from error
+    def _refusal_of_text(self, column, value):
+        return (
+            f"likelihood={self.likelihood!r} takes numbers, but column {column!r} of X has {value!r}. Use "
+            "likelihood='auto', which gives each column of a DataFrame its own."
+        )
 
     def _in_container(self, rows, like=None):
         return super()._in_container(rows, like) if self._plan is None else self._plan.decode(rows, like)

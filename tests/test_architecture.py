@@ -27,7 +27,17 @@ ARROWS = {
     "_distributed": set(),
     "_state": {"_columns", "_version"},
     "_engine": {"_distributed", "_state", "nn"},
-    "_base": {"_checkpoint", "_distributed", "_engine", "_state", "_streaming", "nn", "starts", "_validation"},
+    "_base": {
+        "_checkpoint",
+        "_columns",
+        "_distributed",
+        "_engine",
+        "_state",
+        "_streaming",
+        "nn",
+        "starts",
+        "_validation",
+    },
     "_transformer": {"_base", "_density", "_engine", "_state", "_streaming", "losses", "nn", "starts", "_validation"},
     "_generator": {
         "_base",

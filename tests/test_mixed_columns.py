@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import quad, trapezoid
 from sklearn.base import clone
 
-from skae import VAEGenerator
+from skae import AutoencoderTransformer, VAEGenerator
 from skae._columns import KINDS, fit_plan
 
 pl = pytest.importorskip("polars")
@@ -425,6 +425,8 @@ def test_other_bad_input():
 def test_a_table_for_one_likelihood_is_told_of_auto(library):
     with pytest.raises(ValueError, match=r"'gaussian' takes numbers, but column 'city' of X has '\w+'.*'auto'"):
         VAEGenerator().fit(table(library))
+    with pytest.raises(ValueError, match=r"AutoencoderTransformer takes numbers, but column 'city' of X has '\w+'"):
+        AutoencoderTransformer().fit(table(library))
 
 
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
