@@ -545,9 +545,13 @@ def descend(
     point = [p.detach() for p in point]  # no gradient can follow the way from here on
     value, move = at(point)
     step = torch.ones_like(value)
-    for _ in range(n_steps):
+    for left in reversed(range(n_steps)):
         proposal = [p + step * m for p, m in zip(point, move, strict=True)]
-        new_value, new_move = at(proposal)
+        if left:
+            new_value, new_move = at(proposal)
+        else:  # from here no step goes on
+            with torch.no_grad():
+                new_value, new_move = objective(*proposal)[:, None], move
         taken = ((value - new_value) / worthwhile(value)).nan_to_num(0.0).clamp(0, 1)
 
         def towards(old: Tensor, new: Tensor, taken: Tensor = taken) -> Tensor:
