@@ -50,7 +50,7 @@ plt.show()
 
 # %%
 # A threshold is a matter of what an alarm costs. `numpy.quantile` of the training rows' scores gives one for a wanted
-# share of false alarms, as ``contamination`` does elsewhere; of new rows somewhat more are below it.
+# share of false alarms, as ``contamination`` does elsewhere; of new rows more than that are below it.
 
 vae = detectors["VAE"]
 threshold = np.quantile(vae.score_samples(scaler.transform(train)), 0.05)
