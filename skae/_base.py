@@ -503,10 +503,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         )
         with np.errstate(over="ignore", under="ignore"):
             total = np.square(frame.scale, dtype=np.float64) * X.size
-        if not ((total > 0) & (total < np.inf)).all():
+        if not (usual := (total > 0) & (total < np.inf)).all():
+            spread = np.extract(~usual, frame.scale).max()
             raise ValueError(
-                f"The spread of X, {np.max(frame.scale):g}, is beyond what floating point can square. "
-                "Rescale X by a constant."
+                f"The spread of X, {spread:g}, is beyond what floating point can square. Rescale X by a constant."
             )
         standardised = _to_net(frame, X)
         if given is not None:

@@ -110,7 +110,8 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         The size chosen.
 
     best_estimator_ : AutoencoderTransformer
-        Of that size, fitted to all rows. All that it has, this has too: ``components_``, ``loss_curve_`` and so on.
+        Of that size, fitted to all rows. Its fitted attributes are this one's, too: ``components_``, ``loss_curve_``
+        and so on.
 
     cv_results_ : dict of ndarray of shape (n_sizes,)
         "n_components"; "split0_test_score" and so on, "mean_test_score", "std_test_score", "rank_test_score";
@@ -328,6 +329,21 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         """
         check_is_fitted(self)
         return self.best_estimator_.sample(n_samples, random_state=random_state)
+
+    def impute(self, X):
+        """Rows with their gaps filled by the reconstruction, as `AutoencoderTransformer.impute` fills them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, nan where missing.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), or DataFrame
+        """
+        X = self._checked(X)
+        return self.best_estimator_.impute(X)
 
     def __getattr__(self, name):
         """Fitted attributes of the autoencoder that was chosen."""

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skorch.callbacks import Callback
 from torch import nn
 
-from skae import AutoencoderTransformer, reconstruction_error
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
 
 
 class Float32(nn.Linear):
@@ -105,6 +105,9 @@ def test_partial_fit_refuses_another_net():
 def test_a_spread_that_has_no_square_is_named(unit):
     with pytest.raises(ValueError, match="beyond what floating point can square"):
         quick().fit(X * unit)
+    sign = "-" if unit < 1 else r"\+"
+    with pytest.raises(ValueError, match=rf"spread of X, .*e{sign}1\d\d, is"):  # not the 1 that constant columns have
+        VAEGenerator(1).fit(np.hstack([X * unit, np.ones((len(X), 1))]))
 
 
 @pytest.mark.parametrize(

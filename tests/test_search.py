@@ -53,6 +53,8 @@ def test_the_chosen_size_is_fitted_for_itself(fitted, digits):
     Z = alone.transform(digits)
     np.testing.assert_array_equal(fitted.inverse_transform(Z), alone.inverse_transform(Z))
     np.testing.assert_array_equal(fitted.sample(2, random_state=0), alone.sample(2, random_state=0))
+    gaps = np.where(digits[:5] > 12, np.nan, digits[:5])
+    np.testing.assert_array_equal(fitted.impute(gaps), alone.impute(gaps))
 
 
 def test_within_one_standard_error_the_smallest_size_is_taken():

@@ -50,7 +50,8 @@ plt.show()
 
 # %%
 # A threshold is a matter of what an alarm costs. `numpy.quantile` of the training rows' scores gives one for a wanted
-# share of false alarms, as ``contamination`` does elsewhere; of new rows more than that are below it.
+# share of false alarms, as ``contamination`` does elsewhere; of new rows two to three times as many may be below it, so
+# take rows that were kept out if the share matters.
 
 vae = detectors["VAE"]
 threshold = np.quantile(vae.score_samples(scaler.transform(train)), 0.05)

@@ -3,8 +3,8 @@ Larger than memory
 ==================
 
 A year of a machine's sensors may be larger than memory. Here 200,000 rows of 60 columns stand for it, in Parquet and in
-a NumPy file, the hours in their order. An autoencoder learns from both a piece at a time: from the Parquet file by
-`partial_fit`, a batch of rows each; from the NumPy file by `fit`, which streams it.
+a NumPy file, the hours in their order. An autoencoder learns from the Parquet file a piece at a time, by `partial_fit`;
+the NumPy file goes to `fit`, which would stream a larger one.
 """
 
 import tempfile

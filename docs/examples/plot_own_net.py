@@ -38,8 +38,8 @@ for label, error in errors.items():
     print(f"{label:26} held-out error {error:.4f} after {models[label].n_iter_} epochs")
 
 # %%
-# Loss on the rows that `fit` held out. From PCA on no epoch is worse than PCA; a random start needs more than half of
-# the epochs to get there.
+# Loss on the rows that `fit` held out. From PCA on it begins where PCA is and falls from there; a random start needs
+# more than half of the epochs to get there.
 
 figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for (label, model), style in zip(models.items(), [":", "--", "-"], strict=True):
