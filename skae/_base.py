@@ -77,9 +77,8 @@ _COPIES = 8
 _AUTO_FRACTION, _MOST_HELD_OUT = 0.1, 1000
 # Encoder widths behind hidden_layer_sizes="auto": of rows, and of images, which get few features from a convolution.
 _AUTO_WIDTHS, _AUTO_IMAGE_WIDTHS = (256, 128), (128, 256)
-# The share of max_iter that an ordered net trains, and how much faster: an epoch with a decoder a level costs two to
-# three of the others'.
-_ORDERED_SHARE, _ORDERED_RATE = 0.3, 2
+# How much faster an ordered net trains, whose epochs are fewer.
+_ORDERED_RATE = 2
 # n_components="auto": the principal components that a net begins with explain this share, and are so many at most.
 _AUTO_SHARE, _MOST_COMPONENTS = 0.99, 64
 # The most numbers that the start is computed from where rows are sparse: 256 MB.
@@ -315,6 +314,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     _needs_spread = True
     # Whether the loss has a unit, which gradients then are freed of.
     _relative_loss = False
+    # The share of max_iter that an ordered net trains: its epochs cost two to three of others.
+    _ordered_share = 0.3
 
     def _takes_sparse(self):
         """Whether X may be a sparse matrix; `_check_sparse_values` then checks it."""
@@ -378,7 +379,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Epochs at most, and epochs without an improvement after which training ends."""
         if not (self.ordered or self._chooses_size()):
             return int(self.max_iter), self.n_iter_no_change  # torch takes no number of NumPy's
-        epochs = math.ceil(_ORDERED_SHARE * self.max_iter)
+        epochs = math.ceil(self._ordered_share * self.max_iter)
         return epochs, max(self.n_iter_no_change, epochs // 2)
 
     def _peak_rate(self):
@@ -542,6 +543,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             alpha=self._design["alpha"],
             relative=self._relative_loss and self._design["start"] != "random",
             averaged=self._design["start"] != "random",
+            clipped=self._design["feature_shape"] is not None,
             lr=self._peak_rate(),
             batch_size=_batch_size(self.batch_size, n_samples),
             iterator_train__generator=_generator(self._seed, device),

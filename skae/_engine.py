@@ -34,6 +34,8 @@ _SHARE_OF_EPOCHS = 1 / 6
 # How often training that diverged goes back to the best weights, and what part of the step it then takes.
 _RETURNS = 3
 _SMALLER = 1 / 10
+# How many times its usual length a gradient may have where it is clipped, and how far one step moves what is usual.
+_LONGEST, _LATEST = 2, 1 / 20
 # Held by whoever has the global generators seeded: two fits in two threads wait for each other.
 _GLOBAL_GENERATORS = threading.RLock()
 
@@ -342,6 +344,9 @@ class Net(NeuralNet):
         Whether gradients are those of the loss over its value at the start, for losses that have a unit.
     averaged : bool, default=False
         Whether held-out rows judge a running average of the weights, from the start on, and that is kept.
+    clipped : bool, default=False
+        Whether gradients of more than twice their usual length are shortened to that (Pascanu, Mikolov and Bengio 2013,
+        arXiv:1211.5063), for nets that now and then meet one that would throw them far.
     progress : str or None, default=None
         Title of a progress bar on stderr.
     uses_globals : bool, default=False
@@ -373,6 +378,7 @@ class Net(NeuralNet):
         alpha=0.0,
         relative=False,
         averaged=False,
+        clipped=False,
         progress=None,
         uses_globals=False,
         draws=None,
@@ -382,6 +388,7 @@ class Net(NeuralNet):
         self.alpha = alpha
         self.relative = relative
         self.averaged = averaged
+        self.clipped = clipped
         self.progress = progress
         self.uses_globals = uses_globals
         self.draws = draws
@@ -472,13 +479,14 @@ class Net(NeuralNet):
             "weights": _to_arrays(self.module_.state_dict()),
             "optimizer": None if self.optimizer_ is None else _to_arrays(self.optimizer_.state_dict()),
             "gradient_scale": self._gradient_scale,
+            "usual_length": None if self._usual_length is None else self._usual_length.item(),
             "history": self.history.to_list(),
         }
 
     def set_state(self, state):
         """Take over what `get_state` gave, of a net of these weights."""
         self.module_.load_state_dict(_to_tensors(state["weights"]))
-        self._gradient_scale = state["gradient_scale"]
+        self._take_scales(state)
         if state["optimizer"] is not None:
             self.module_.float()  # what the optimiser's averages are in
             self._build_optimizer()
@@ -532,7 +540,8 @@ class Net(NeuralNet):
                 ) from error
             if kept["outcome"] != "diverged" and not self._weights_are_finite():
                 raise ValueError("The checkpoint has weights that are not finite. Name another folder for a new fit.")
-        self._gradient_scale, self.returns_ = kept["gradient_scale"], kept["returns"]
+        self._take_scales(kept)
+        self.returns_ = kept["returns"]
 
     def _go_on(self, kept, average):
         """Take what decides the next steps of what `_progress` gave."""
@@ -568,6 +577,7 @@ class Net(NeuralNet):
         for mean, p in zip(average or (), self.module_.parameters(), strict=average is not None):
             mean.copy_(p.detach())
         self.optimizer_.state.clear()
+        self._usual_length = None
         for group in self.optimizer_.param_groups:  # the last two are what a one-cycle schedule goes between
             for rate in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
                 group[rate] *= _SMALLER
@@ -614,6 +624,11 @@ class Net(NeuralNet):
         """
         if self.relative and 0 < start_loss < math.inf:
             self._gradient_scale = 1 / max(start_loss, torch.finfo(torch.float32).eps ** 2)
+
+    def _take_scales(self, state):
+        """Take what `get_state` says of the sizes of gradients."""
+        self._gradient_scale, usual = state["gradient_scale"], state["usual_length"]
+        self._usual_length = None if usual is None else torch.tensor(usual, dtype=torch.float32, device=self.device)
 
     def _start_loss(self, rows, valid):
         """The loss before the first step: that of held-out rows, or of training rows as training has it.
@@ -678,6 +693,20 @@ class Net(NeuralNet):
         if self.ranks.size > 1:
             gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
             self.ranks.average(gradients, n_rows)
+
+    def _clip_gradients(self):
+        """Shorten a gradient that is much longer than usual; nothing here waits for the device."""
+        if not self.clipped:
+            return
+        gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
+        length = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        usual = length if self._usual_length is None else self._usual_length
+        usual = torch.where(usual > 0, usual, length)  # after none at all, or one that was not finite
+        clipped = length.minimum(_LONGEST * usual)
+        shorter = torch.where(clipped < length, clipped / length, 1)
+        for gradient in gradients:
+            gradient.mul_(shorter)
+        self._usual_length = usual.lerp(clipped, _LATEST)
 
     def _average_buffers(self):
         """Let ranks agree on what their modules have counted, such as the statistics of batch normalisation."""
@@ -745,6 +774,7 @@ class Net(NeuralNet):
         self.returns_ = 0
         self.schedule_ = None
         self._gradient_scale = 1.0
+        self._usual_length = None
         self._own_generator = self.iterator_train__generator
         return super().initialize()
 
@@ -840,6 +870,7 @@ class Net(NeuralNet):
         loss = self.criterion_(output, target)
         (loss if self._gradient_scale == 1 else loss * self._gradient_scale).backward()
         self._average_gradients(len(x))
+        self._clip_gradients()
         if self.callbacks_:
             self.notify(
                 "on_grad_computed",
@@ -872,6 +903,7 @@ def check_net_state(state, module):
     stored.check_weights(stored.get(state, "weights"), _to_arrays(module.state_dict()))
     stored.check_history(stored.get(state, "history"))
     stored.check_number(state, "gradient_scale", low=0)
+    stored.check_number(state, "usual_length", low=0, optional=True)
     if stored.get(state, "optimizer") is not None:
         # In the order of the optimiser's groups, of which there may be one or two.
         penalised, free = split_parameters(module)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, LRScheduler
 from torch import nn
@@ -136,6 +137,16 @@ def test_sparse_rows_and_validation_rows_go_on(tmp_path):
     other.data[0] += 1
     with pytest.raises(ValueError, match=r"differs in X='float64 200x6 #\w+' \(there 'float64 200x6 #\w+'\)\. "):
         model.fit(other, X_val=X[:30])
+
+
+def test_images_go_on_with_gradients_as_long_as_before(tmp_path):
+    X = load_digits().data[:200]
+    model = AutoencoderTransformer(3, feature_shape=(1, 8, 8), max_iter=4, random_state=0)
+    expected = AutoencoderTransformer(**model.get_params()).fit(X)
+    model.set_params(checkpoint=tmp_path)
+    kill_at(20, lambda: model.fit(X))
+    assert_same_fit(model.fit(X), expected, X)
+    assert model.net_.get_state()["usual_length"] == expected.net_.get_state()["usual_length"] > 0
 
 
 def test_a_conditional_fit_goes_on_with_the_same_classes_only(curve, tmp_path):

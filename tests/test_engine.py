@@ -204,6 +204,44 @@ def test_a_pass_equals_a_plain_loop(curve):
         torch.testing.assert_close(fresh.net_.module_.state_dict()[key].float(), weight, rtol=0, atol=1e-7)
 
 
+class Weighed(torch.nn.Module):
+    """One weight, whose gradient is the mean of a batch."""
+
+    n_refinements = 0
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return (self.weight * x,)
+
+
+class Mean(torch.nn.Module):
+    def forward(self, output, target):
+        return output[0].mean()
+
+
+@pytest.mark.parametrize(
+    ("clipped", "given", "expected"),
+    [
+        (False, [4, -6, 100, 100, 4], [4, -6, 100, 100, 4]),
+        (True, [4, -6, 100, 100, 4], [4, -6, 8.2, 8.61, 4]),
+        (True, [0, 3, 100], [0, 3, 6]),
+        (True, [2, np.nan, 9, 100], [2, np.nan, 9, 18]),
+    ],
+)
+def test_a_gradient_much_longer_than_usual_is_shortened(clipped, given, expected):
+    net = Net(Weighed(), Mean(), width=1, clipped=clipped, lr=0.1, batch_size=1)
+    net.set_params(iterator_train__generator=torch.Generator()).initialize()
+    net.module_.float()
+    net._build_optimizer()
+    for length, left in zip(given, expected, strict=True):
+        net.train_step((torch.full((1, 1), float(length)), None))
+        assert net.module_.weight.grad.item() == pytest.approx(left, nan_ok=True)
+    assert (net.get_state()["usual_length"] is not None) == clipped
+
+
 def test_training_does_not_import_a_compiler_without_training(curve):
     model = AutoencoderTransformer(max_iter=0).fit(curve)
     assert model.net_.optimizer_ is None
