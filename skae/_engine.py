@@ -34,8 +34,8 @@ _SHARE_OF_EPOCHS = 1 / 6
 # How often training that diverged goes back to the best weights, and what part of the step it then takes.
 _RETURNS = 3
 _SMALLER = 1 / 10
-# How many times its usual length a gradient may have where it is clipped, and how far one step moves what is usual.
-_LONGEST, _LATEST = 2, 1 / 20
+# Where gradients are clipped, the largest norm over its running mean, and how far one step moves that mean.
+_LARGEST_NORM, _NORM_SHARE = 4, 1 / 20
 # Held by whoever has the global generators seeded: two fits in two threads wait for each other.
 _GLOBAL_GENERATORS = threading.RLock()
 
@@ -308,17 +308,47 @@ class Adam(torch.optim.Adam):
 
     Nothing here is compiled, and the first call of such a wrapper imports the compiler: one to two seconds and 70 MB,
     more than a fit of a small table.
+
+    Attributes
+    ----------
+    mean_norm : Tensor of shape () or None
+        Running mean of the norm of all gradients together, from the first call of `clip_gradients` on.
     """
 
+    mean_norm = None
     add_param_group = unwrap(torch.optim.Adam.add_param_group)
-    state_dict = unwrap(torch.optim.Adam.state_dict)
-    load_state_dict = unwrap(torch.optim.Adam.load_state_dict)
     step = torch.no_grad()(unwrap(torch.optim.Adam.step))
+
+    def state_dict(self):
+        return unwrap(torch.optim.Adam.state_dict)(self) | {"mean_norm": self.mean_norm}
+
+    def load_state_dict(self, state):
+        unwrap(torch.optim.Adam.load_state_dict)(self, state)
+        mean = state["mean_norm"]
+        self.mean_norm = None if mean is None else mean.to(self.param_groups[0]["params"][0])
 
     def zero_grad(self, set_to_none=True):  # which is what it does
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
+
+    @torch.no_grad()
+    def clip_gradients(self):
+        """Clip gradients whose norm is far above its running mean; nothing here waits for the device."""
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        mean = norm if self.mean_norm is None else self.mean_norm
+        mean = torch.where(mean > 0, mean, norm)  # after none at all, or one that was not finite
+        clipped = norm.minimum(_LARGEST_NORM * mean)
+        factor = torch.where(clipped < norm, clipped / norm, 1)
+        for gradient in gradients:
+            gradient.mul_(factor)
+        self.mean_norm = mean.lerp(clipped, _NORM_SHARE)
+
+    def forget(self):
+        """Drop what earlier steps left."""
+        self.state.clear()
+        self.mean_norm = None
 
 
 class Net(NeuralNet):
@@ -345,8 +375,8 @@ class Net(NeuralNet):
     averaged : bool, default=False
         Whether held-out rows judge a running average of the weights, from the start on, and that is kept.
     clipped : bool, default=False
-        Whether gradients of more than twice their usual length are shortened to that (Pascanu, Mikolov and Bengio 2013,
-        arXiv:1211.5063), for nets that now and then meet one that would throw them far.
+        Whether gradients whose norm is above four times its running mean are clipped to that (Pascanu, Mikolov and
+        Bengio 2013, arXiv:1211.5063), for nets that now and then meet some that would throw them far.
     progress : str or None, default=None
         Title of a progress bar on stderr.
     uses_globals : bool, default=False
@@ -466,6 +496,7 @@ class Net(NeuralNet):
             self.partial_fit(rows, epochs=1)
         if self.outcome_ == "diverged":
             self.module_.load_state_dict(before)
+            self.optimizer_ = None  # its averages are not finite
 
     def inference_module(self, dtype):
         """The module in eval mode, with weights of this dtype."""
@@ -479,20 +510,18 @@ class Net(NeuralNet):
             "weights": _to_arrays(self.module_.state_dict()),
             "optimizer": None if self.optimizer_ is None else _to_arrays(self.optimizer_.state_dict()),
             "gradient_scale": self._gradient_scale,
-            "usual_length": None if self._usual_length is None else self._usual_length.item(),
             "history": self.history.to_list(),
         }
 
     def set_state(self, state):
         """Take over what `get_state` gave, of a net of these weights."""
         self.module_.load_state_dict(_to_tensors(state["weights"]))
-        self._take_scales(state)
-        if state["optimizer"] is not None:
+        self._gradient_scale = state["gradient_scale"]
+        if (averages := _to_tensors(state["optimizer"])) is not None:
             self.module_.float()  # what the optimiser's averages are in
             self._build_optimizer()
-            # The rest of it, such as its rate, is as it was just built.
-            moments = {"state": _to_tensors(state["optimizer"]["state"])}
-            self.optimizer_.load_state_dict(self.optimizer_.state_dict() | moments)
+            del averages["param_groups"]  # its rate and the like are as it was just built
+            self.optimizer_.load_state_dict(self.optimizer_.state_dict() | averages)
             self.module_.double()
         for row in state["history"]:
             self.history_.append(row)
@@ -540,7 +569,7 @@ class Net(NeuralNet):
                 ) from error
             if kept["outcome"] != "diverged" and not self._weights_are_finite():
                 raise ValueError("The checkpoint has weights that are not finite. Name another folder for a new fit.")
-        self._take_scales(kept)
+        self._gradient_scale = kept["gradient_scale"]
         self.returns_ = kept["returns"]
 
     def _go_on(self, kept, average):
@@ -576,8 +605,7 @@ class Net(NeuralNet):
         self.module_.load_state_dict(best.again())
         for mean, p in zip(average or (), self.module_.parameters(), strict=average is not None):
             mean.copy_(p.detach())
-        self.optimizer_.state.clear()
-        self._usual_length = None
+        self.optimizer_.forget()
         for group in self.optimizer_.param_groups:  # the last two are what a one-cycle schedule goes between
             for rate in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
                 group[rate] *= _SMALLER
@@ -624,11 +652,6 @@ class Net(NeuralNet):
         """
         if self.relative and 0 < start_loss < math.inf:
             self._gradient_scale = 1 / max(start_loss, torch.finfo(torch.float32).eps ** 2)
-
-    def _take_scales(self, state):
-        """Take what `get_state` says of the sizes of gradients."""
-        self._gradient_scale, usual = state["gradient_scale"], state["usual_length"]
-        self._usual_length = None if usual is None else torch.tensor(usual, dtype=torch.float32, device=self.device)
 
     def _start_loss(self, rows, valid):
         """The loss before the first step: that of held-out rows, or of training rows as training has it.
@@ -693,20 +716,6 @@ class Net(NeuralNet):
         if self.ranks.size > 1:
             gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
             self.ranks.average(gradients, n_rows)
-
-    def _clip_gradients(self):
-        """Shorten a gradient that is much longer than usual; nothing here waits for the device."""
-        if not self.clipped:
-            return
-        gradients = [p.grad for p in self.module_.parameters() if p.grad is not None]
-        length = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
-        usual = length if self._usual_length is None else self._usual_length
-        usual = torch.where(usual > 0, usual, length)  # after none at all, or one that was not finite
-        clipped = length.minimum(_LONGEST * usual)
-        shorter = torch.where(clipped < length, clipped / length, 1)
-        for gradient in gradients:
-            gradient.mul_(shorter)
-        self._usual_length = usual.lerp(clipped, _LATEST)
 
     def _average_buffers(self):
         """Let ranks agree on what their modules have counted, such as the statistics of batch normalisation."""
@@ -774,7 +783,6 @@ class Net(NeuralNet):
         self.returns_ = 0
         self.schedule_ = None
         self._gradient_scale = 1.0
-        self._usual_length = None
         self._own_generator = self.iterator_train__generator
         return super().initialize()
 
@@ -870,7 +878,8 @@ class Net(NeuralNet):
         loss = self.criterion_(output, target)
         (loss if self._gradient_scale == 1 else loss * self._gradient_scale).backward()
         self._average_gradients(len(x))
-        self._clip_gradients()
+        if self.clipped:
+            self.optimizer_.clip_gradients()
         if self.callbacks_:
             self.notify(
                 "on_grad_computed",
@@ -903,7 +912,6 @@ def check_net_state(state, module):
     stored.check_weights(stored.get(state, "weights"), _to_arrays(module.state_dict()))
     stored.check_history(stored.get(state, "history"))
     stored.check_number(state, "gradient_scale", low=0)
-    stored.check_number(state, "usual_length", low=0, optional=True)
     if stored.get(state, "optimizer") is not None:
         # In the order of the optimiser's groups, of which there may be one or two.
         penalised, free = split_parameters(module)

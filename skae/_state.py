@@ -201,6 +201,8 @@ def check_optimizer(state, shapes):
         check_array(of_parameter, "step", (), np.float32, low=0)
         check_array(of_parameter, "exp_avg", shapes[index], np.float32)
         check_array(of_parameter, "exp_avg_sq", shapes[index], np.float32, low=0)
+    if get(state, "mean_norm") is not None:
+        check_array(state, "mean_norm", (), np.float32, low=0)
 
 
 def check_history(history):

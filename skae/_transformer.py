@@ -69,7 +69,7 @@ class AutoencoderTransformer(BaseNetTransformer):
     ordered : bool, default=False
         Whether the first m numbers of a code are to be a good code of m numbers, for every m, as PCA's are: one fit for
         all sizes, see `truncate`. There is a decoder for each of 1, 2, 4, ... and n_components numbers, and errors of a
-        size count relative to PCA's at that size. Training has a quarter of ``max_iter`` epochs, at twice the rate,
+        size count relative to PCA's at that size. Training has a fifth of ``max_iter`` epochs, at twice the rate,
         since each takes longer. Needs ``start="pca"``; an own ``decoder`` serves all sizes and gets codes whose last
         numbers are zero.
 
@@ -95,8 +95,8 @@ class AutoencoderTransformer(BaseNetTransformer):
     feature_shape : tuple of int, default=None
         Channels, height and width of the images that rows are, flattened, such as (1, 28, 28); height and width of at
         least 8. The net is then convolutional, see ``hidden_layer_sizes``; an own ``encoder`` or ``decoder`` stands
-        before it on its side. Gradients of more than twice their usual length are shortened to that. None is a net for
-        rows of any kind.
+        before it on its side. Gradients are clipped to four times the running mean of their norm, unless components
+        are in order. None is a net for rows of any kind.
 
     batch_size : "auto" or int, default="auto"
         Rows a training step. "auto" is about a twelfth of the rows, from 32 to 128.
@@ -106,7 +106,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         in `partial_fit`.
 
     max_iter : int, default=200
-        Most epochs (a quarter of it with components in order). 0 leaves the net at its start.
+        Most epochs (a fifth of it with components in order). 0 leaves the net at its start.
 
     early_stopping : bool, default=True
         Whether held-out rows choose the weights and end training; with a linear start these are a running average over
@@ -251,7 +251,7 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     _linear_starts = ("pca",)
     _relative_loss = True
-    _ordered_share = 0.25
+    _ordered_share = 0.2
 
     def __init__(
         self,

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skorch.callbacks import Callback
@@ -296,3 +298,29 @@ def test_a_start_far_off_warns_once_and_stays_finite():
         model = quick(learning_rate_init=1e6, max_iter=30).fit(X)
     assert [warning.category for warning in caught] == [ConvergenceWarning]
     np.testing.assert_allclose(model.transform(X), PCA(2).fit_transform(X), atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "model",
+    [
+        AutoencoderTransformer(2, max_iter=0),
+        AutoencoderTransformer(2, max_iter=0, start="random", encoder=nn.Linear, decoder=nn.Linear),
+        VAEGenerator(2, max_iter=0),
+        VAEGenerator(2, max_iter=0, conditional=True),
+    ],
+    ids=["scaled", "raw", "vae", "conditional"],
+)
+def test_transform_finds_infinities_wherever_they_are(model, dtype):
+    model = clone(model).fit(X, np.arange(len(X)) % 2)
+    rows = np.tile(X, (2 + 10_000 // len(X), 1)).astype(dtype)  # several blocks
+    np.testing.assert_allclose(model.transform(rows[: len(X)]), model.transform(X), rtol=1e-3, atol=1e-3)
+    rows[0] = np.finfo(dtype).max / 2  # whose square is infinite
+    model.transform(rows)
+    for order in "CF":
+        rows = np.array(rows, order=order)
+        rows[-1, 3] = np.inf
+        with pytest.raises(ValueError, match="Input X contains infinity"):
+            model.transform(rows)
+    with config_context(assume_finite=True):
+        model.transform(rows)

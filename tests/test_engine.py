@@ -3,13 +3,20 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, Freezer, LRScheduler
 from torch.utils.data import Subset, TensorDataset
 
-from skae import AutoencoderTransformer, VAEGenerator
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
 from skae._engine import Adam, Batches, BestWeights, Net
+
+IMAGES = {"feature_shape": (1, 8, 8)}
+
+
+def digits():
+    return load_digits().data
 
 
 def dataset(n, separate=False):
@@ -205,16 +212,16 @@ def test_a_pass_equals_a_plain_loop(curve):
 
 
 class Weighed(torch.nn.Module):
-    """One weight, whose gradient is the mean of a batch."""
+    """Two weights, whose gradients are .6 and .8 times the mean of a batch."""
 
     n_refinements = 0
 
     def __init__(self):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.weights = torch.nn.ParameterList([torch.zeros(1), torch.zeros(1)])
 
     def forward(self, x):
-        return (self.weight * x,)
+        return ((0.6 * self.weights[0] + 0.8 * self.weights[1]) * x,)
 
 
 class Mean(torch.nn.Module):
@@ -226,20 +233,62 @@ class Mean(torch.nn.Module):
     ("clipped", "given", "expected"),
     [
         (False, [4, -6, 100, 100, 4], [4, -6, 100, 100, 4]),
-        (True, [4, -6, 100, 100, 4], [4, -6, 8.2, 8.61, 4]),
-        (True, [0, 3, 100], [0, 3, 6]),
-        (True, [2, np.nan, 9, 100], [2, np.nan, 9, 18]),
+        (True, [4, -6, 100, 100, 4], [4, -6, 16.4, 18.86, 4]),
+        (True, [0, 3, 100], [0, 3, 12]),
+        (True, [2, np.nan, 9, 100], [2, np.nan, 9, 36]),
     ],
 )
-def test_a_gradient_much_longer_than_usual_is_shortened(clipped, given, expected):
+def test_gradients_are_clipped_to_four_times_the_running_mean_of_their_norm(clipped, given, expected):
     net = Net(Weighed(), Mean(), width=1, clipped=clipped, lr=0.1, batch_size=1)
     net.set_params(iterator_train__generator=torch.Generator()).initialize()
     net.module_.float()
     net._build_optimizer()
-    for length, left in zip(given, expected, strict=True):
-        net.train_step((torch.full((1, 1), float(length)), None))
-        assert net.module_.weight.grad.item() == pytest.approx(left, nan_ok=True)
-    assert (net.get_state()["usual_length"] is not None) == clipped
+    for norm, left in zip(given, expected, strict=True):
+        net.train_step((torch.full((1, 1), float(norm)), None))
+        gradients = [weight.grad.item() for weight in net.module_.weights]
+        assert gradients == pytest.approx([0.6 * left, 0.8 * left], nan_ok=True)
+    assert (net.optimizer_.mean_norm is not None) == clipped
+
+
+@pytest.mark.parametrize(
+    ("parameters", "clipped"), [({}, False), (IMAGES, True), (IMAGES | {"ordered": True, "start": "pca"}, False)]
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAEGenerator])
+def test_gradients_are_clipped_for_images_alone(kind, parameters, clipped):
+    model = kind(2, max_iter=1, random_state=0, **parameters).fit(digits()[:60])
+    assert model.net_.clipped == clipped
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_pass_after_fit_clips_by_its_own_gradients():
+    X = digits()[:100]
+    model = AutoencoderTransformer(2, max_iter=3, batch_size=100, random_state=0, **IMAGES).fit(X).partial_fit(X)
+    gradients = [p.grad.norm() for p in model.net_.module_.parameters() if p.grad is not None]
+    assert model.net_.optimizer_.mean_norm.item() == pytest.approx(torch.stack(gradients).norm().item())
+
+
+@pytest.mark.parametrize("parameters", [{}, IMAGES])
+def test_training_goes_on_after_steps_that_were_too_large(parameters):
+    X = digits()[:100]
+    model = AutoencoderTransformer(2, max_iter=3, learning_rate_init=1e30, random_state=0, **parameters)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X)
+    codes = pickle.loads(pickle.dumps(model)).transform(X)
+    np.testing.assert_array_equal(codes, model.transform(X))
+    with pytest.warns(ConvergenceWarning):
+        model.partial_fit(X)
+    np.testing.assert_array_equal(codes, model.transform(X))
+    model = pickle.loads(pickle.dumps(model)).set_params(learning_rate_init=1e-4).partial_fit(X)
+    assert np.isfinite(model.transform(X)).all()
+    assert reconstruction_error(model, X) < np.square(X - X.mean(0)).mean()
+    assert np.any(codes != model.transform(X))
+
+
+@pytest.mark.parametrize(("kind", "n_epochs"), [(AutoencoderTransformer, 4), (VAEGenerator, 6)])
+def test_components_in_order_train_a_share_of_the_epochs(kind, n_epochs, curve):
+    model = kind(2, ordered=True, max_iter=20, early_stopping=False, start="pca", random_state=0).fit(curve)
+    assert model.n_iter_ == n_epochs
 
 
 def test_training_does_not_import_a_compiler_without_training(curve):
