@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from itertools import islice
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
@@ -120,8 +122,11 @@ def _read(path):
         if str(path).endswith((".parquet", ".pq")):
             return pd.read_parquet(path)
         with open(path, encoding="utf-8-sig") as file:
-            header = file.readline()
-        return pd.read_csv(path, sep=max(",;\t", key=header.count), encoding="utf-8-sig")
+            header, row = [*islice(filter(str.strip, file), 2), "", ""][:2]
+        separator = max(",;\t", key=re.sub(r'"[^"]*"', "", header).count)
+        # Of rows that end in a separator the first values are no names, though there are more of them than columns.
+        named = False if row.rstrip("\r\n").endswith(separator) else None
+        return pd.read_csv(path, sep=separator, index_col=named, encoding="utf-8-sig")
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as a table: {error}.") from error
 
@@ -155,7 +160,11 @@ def read_table(path, target=None, raw=False):
             f"--target {target} is no column of {path}. Its columns: {', '.join(map(str, table.columns))}."
         )
     features = table.drop(columns=[] if target is None else [target])
-    numeric = features.select_dtypes(["number", "bool"]).astype(np.float64).replace([np.inf, -np.inf], np.nan)
+    numeric = (
+        features.select_dtypes(["number", "bool"], exclude=["timedelta", "complex"])
+        .astype(np.float64)
+        .replace([np.inf, -np.inf], np.nan)
+    )
     notes = []
     if left := [str(column) for column in features if column not in numeric]:
         notes.append(f"Left out, not numeric: {', '.join(left)}.")

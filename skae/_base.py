@@ -30,7 +30,7 @@ from torch.utils.data import Subset, TensorDataset
 from skae import _state as stored
 from skae import _validation as check
 from skae._checkpoint import Checkpoint, differences, fingerprint, glimpse, plain
-from skae._columns import first_text
+from skae._columns import first_text, library_of
 from skae._distributed import is_shared, joined
 from skae._engine import (
     BestWeights,
@@ -43,6 +43,7 @@ from skae._engine import (
     no_gradients,
     resolve_device,
     seeded_globals,
+    torch_defaults,
 )
 from skae._streaming import FileRows, LazyRows, SparseRows, blocks, is_streamed, some_of
 from skae.nn import (
@@ -90,7 +91,7 @@ MOST_SIZED = 1000
 class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """The fit recipe and the fitted state of skae's estimators."""
 
-    @torch.inference_mode(False)
+    @torch_defaults()
     def fit(self, X, y=None, *, X_val=None):
         """Fit the net, from its start to the weights that held-out rows favour.
 
@@ -152,7 +153,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         )
 
     @available_if(lambda self: self._takes_pieces())
-    @torch.inference_mode(False)
+    @torch_defaults()
     def partial_fit(self, X, y=None):
         """One pass over these rows, at a constant learning rate and without validation.
 
@@ -207,6 +208,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._warn(net)
         return self
 
+    @torch_defaults()
     def truncate(self, n_components):
         """The estimator with fewer components: its codes are the first columns, and the net is shared.
 
@@ -238,7 +240,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"n_components={n_components} must be at most n_components_={self.n_components_}. Fit more components "
                 "to cut to so many."
             )
-        truncated = clone(self).set_params(n_components=n_components, ordered=True, checkpoint=None)
+        truncated = clone(self)
+        vars(truncated).update(n_components=n_components, ordered=True, checkpoint=None)
         fitted = [name for name in vars(self) if name.endswith("_") or name in PRIVATE_STATE]
         vars(truncated).update({name: vars(self)[name] for name in fitted})
         truncated.n_components_, truncated._is_cut = n_components, True
@@ -406,9 +409,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _check_rows(self, X, *, reset=False, ensure_min_samples=1):
         if reset:
-            library = type(X).__module__.split(".")[0]
-            is_frame = library in ("pandas", "polars") and hasattr(X, "columns")
-            self._container = (library, list(X.columns)) if is_frame else None
+            library = library_of(X)
+            self._container = (library, list(X.columns)) if library else None
         options = {"dtype": check.FLOATS, "ensure_min_samples": ensure_min_samples, "ensure_all_finite": "allow-nan"}
         if is_streamed(X) and self._streams():
             return self._check_file(X, reset, options)
@@ -456,8 +458,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _identity(self, describe, data):
         """The parameters that decide a fit, and its data, in words."""
-        parameters = self.get_params(deep=False)
-        del parameters["checkpoint"], parameters["verbose"]
+        names = stored.parameter_names(type(self))
+        parameters = {name: getattr(self, name) for name in names if name not in ("checkpoint", "verbose")}
         if not (self.random_state is None or isinstance(self.random_state, Integral)):
             parameters["random_state"] = f"generator whose draw was {self._seed}"
         parameters["device"] = resolve_device(self.device).type
@@ -759,7 +761,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return rows
         library, names = self._container
         frame = import_module(library).DataFrame(dict(zip(names, rows.T, strict=True)))
-        return frame.set_index(like.index) if library == "pandas" and hasattr(like, "index") else frame
+        return frame.set_index(like.index) if library == library_of(like) == "pandas" else frame
 
     def _map_rows(self, X, function, n_out, dtype=None, width=None):
         """``function`` of blocks of rows, stacked: memory is bounded, whatever the number of rows."""
@@ -784,11 +786,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             state["_frame"] = asdict(state["_frame"])
         return state
 
-    @torch.inference_mode(False)
+    @torch_defaults()
     def __setstate__(self, state):
         """Check all of the state before a net takes it in: it may come from a file that someone changed."""
         state = stored.without_version(state, type(self))
-        stored.check_names(state, type(self), self._get_param_names())
+        stored.check_names(state, type(self))
         if "net_" not in state:
             super().__setstate__(state)
             return
@@ -808,8 +810,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _check_state(self, state):
         """Check fitted attributes, as `__getstate__` gives them; the number of the net's columns is returned."""
-        design, parameters = stored.get(state, "_design"), self._get_param_names()
-        self._check_design(design, {name: state[name] for name in parameters})
+        design = stored.get(state, "_design")
+        self._check_design(design, {name: state[name] for name in stored.parameter_names(type(self))})
         raw = design["start"] == "random" and bool(design["encoder"] or design["decoder"])
         n = stored.check_frame(stored.get(state, "_frame"), self._link_of(state), raw, self._scale_per_column)
         width = stored.check_integer(state, "_width", 1)
@@ -921,6 +923,7 @@ def build_own(factory, n_in, n_out, generator, name, any_width=False):
             raise TypeError(f"{name} must be a callable (n_in, n_out) -> torch.nn.Module: {error}") from error
         if not isinstance(module, nn.Module):
             raise TypeError(f"{name}({n_in}, {n_out}) must return a torch.nn.Module, got {type(module).__name__}.")
+        module.float()  # torch's default dtype may be another
         try:
             with no_gradients():
                 single = torch.randn(2, n_in, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)

@@ -395,8 +395,9 @@ def first_text(X):
 
 def library_of(X):
     """The library of a DataFrame, or None."""
-    library = type(X).__module__.split(".")[0]
-    return library if library in ("pandas", "polars") and hasattr(X, "columns") else None
+    modules = [cls.__module__.split(".")[0] for cls in type(X).__mro__]
+    library = next((name for name in modules if name in ("pandas", "polars")), None)
+    return library if hasattr(X, "columns") else None
 
 
 def _series(X):

@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 from skae._generator import VAEGenerator
 from skae._metrics import reconstruction_error
 from skae._transformer import AutoencoderTransformer
-from skae._validation import check_flag, check_integer, check_sizes
+from skae._validation import FLOATS, check_flag, check_integer, check_sizes
 
 # An error above this share of PCA's is no reason to leave PCA.
 _WORTH_IT = 0.98
@@ -81,7 +81,7 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     >>> len(comparison.results["error"])
     10
     """
-    X = check_array(X, ensure_min_samples=2)
+    X = check_array(X, dtype=FLOATS, ensure_min_samples=2)
     cv = check_integer("cv", cv, 2)
     if len(X) < cv:
         raise ValueError(f"cv={cv} is more than the {len(X)} rows of X. Use fewer folds.")

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from inspect import unwrap
 
 import numpy as np
@@ -87,9 +87,25 @@ def seeded_globals(seed, device):
 
 
 @contextmanager
+def torch_defaults():
+    """Compute as torch does by default, whatever mode the caller is in.
+
+    Gradients can be taken, nothing is cast, and what names no device is on the CPU.
+    """
+    with ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        if torch.empty(0).device.type != "cpu":
+            modes.enter_context(torch.device("cpu"))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                modes.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+@contextmanager
 def no_gradients():
-    """Compute without gradients, but let them be taken inside, whatever mode the caller is in."""
-    with torch.inference_mode(False), torch.no_grad():
+    """Compute as torch does by default, without gradients; let them be taken inside."""
+    with torch_defaults(), torch.no_grad():
         yield
 
 

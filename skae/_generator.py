@@ -430,6 +430,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self.verbose = verbose
         self.random_state = random_state
 
+    @no_gradients()
     def score_samples(self, X, y=None):
         """The ELBO of each row: a lower bound of its log-density, the share of the linear models included.
 
@@ -472,6 +473,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         """
         return float(self.score_samples(X, y).mean(dtype=np.float64))
 
+    @no_gradients()
     def log_likelihood(self, X, n_draws=100, *, y=None):
         """The importance-weighted bound of each row's log-density: tighter than the ELBO, the more draws the tighter.
 
@@ -508,6 +510,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         log_ratio = 0.5 * (noise.square() + output.log_var - output.z.square()).sum(-1)  # log p(z) - log q(z | x)
         return module.likelihood(output.eta, x) + log_ratio + self._prior_gain(output.z)
 
+    @no_gradients()
     def impute(self, X, *, n_draws=None, random_state=None):
         """Rows with their gaps filled by the model's mean given the rest of the row, or by draws.
 
@@ -548,25 +551,23 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         with_gaps, draws = np.flatnonzero(np.isnan(X).any(axis=1)), self._normal_draws(_IMPUTATION_DRAWS)
         if generator is not None:
             draws = torch.randn(draws.shape, generator=generator, dtype=torch.float64)
-        with no_gradients():
-            module = self._model(self.net_, torch_dtype(X))
+        module = self._model(self.net_, torch_dtype(X))
         likelihood = copy.deepcopy(module.likelihood).cpu()
 
         def fill(rows):
-            with no_gradients():
-                etas, log_weights = [], []
-                for given, log_share in self._unknown_classes():
-                    inputs, targets = self._net_rows(rows, given)
-                    noise = draws.to(inputs)
-                    output = module(inputs, noise)
-                    log_weights.append(self._log_weights(module, output, targets, noise).cpu() + log_share)
-                    etas.append(output.eta.cpu())
-                weights, eta, x = torch.cat(log_weights).softmax(0), torch.cat(etas), targets.cpu()
-                if generator is None:
-                    expected = torch.einsum("sn,snd->nd", weights, likelihood.mean_of_gaps(eta, x))
-                else:
-                    drawn = weights.T.multinomial(1, generator=generator)[:, 0]
-                    expected = likelihood.draw_gaps(eta[drawn, torch.arange(len(rows))], x, generator)
+            etas, log_weights = [], []
+            for given, log_share in self._unknown_classes():
+                inputs, targets = self._net_rows(rows, given)
+                noise = draws.to(inputs)
+                output = module(inputs, noise)
+                log_weights.append(self._log_weights(module, output, targets, noise).cpu() + log_share)
+                etas.append(output.eta.cpu())
+            weights, eta, x = torch.cat(log_weights).softmax(0), torch.cat(etas), targets.cpu()
+            if generator is None:
+                expected = torch.einsum("sn,snd->nd", weights, likelihood.mean_of_gaps(eta, x))
+            else:
+                drawn = weights.T.multinomial(1, generator=generator)[:, 0]
+                expected = likelihood.draw_gaps(eta[drawn, torch.arange(len(rows))], x, generator)
             return np.where(np.isnan(rows), self._frame.from_net(expected.numpy()), rows)
 
         filled = X.copy()
@@ -593,6 +594,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             return [(None, 0.0)]
         return list(zip(np.eye(len(self.classes_)), np.log(self.class_prior_), strict=True))
 
+    @no_gradients()
     def sample(self, n_samples=1, *, y=None, noise=True, random_state=None):
         """New rows.
 
@@ -638,14 +640,13 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         defence = module.defence
 
         def draw(codes):
-            with torch.no_grad():
-                rows = module.likelihood.draw(self._apply("decode", codes).cpu(), generator)
-                if defence is not None:
-                    left = torch.rand(len(rows), generator=generator) < defence.share
-                    normal = torch.randn(codes.shape, generator=generator, dtype=torch.float64)
-                    given = torch.from_numpy(codes[:, self.n_components_ :])[left] if module.n_given else None
-                    # Theirs is no mixture, and may have fewer numbers.
-                    rows[left] = defence.draw(normal[left, : defence.loadings.shape[2]], generator, given)
+            rows = module.likelihood.draw(self._apply("decode", codes).cpu(), generator)
+            if defence is not None:
+                left = torch.rand(len(rows), generator=generator) < defence.share
+                normal = torch.randn(codes.shape, generator=generator, dtype=torch.float64)
+                given = torch.from_numpy(codes[:, self.n_components_ :])[left] if module.n_given else None
+                # Theirs is no mixture, and may have fewer numbers.
+                rows[left] = defence.draw(normal[left, : defence.loadings.shape[2]], generator, given)
             return self._frame.from_net(rows.numpy())
 
         return self._in_container(self._map_rows(codes, draw, len(self._frame.mean)))
@@ -671,18 +672,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _densities_given(self, X, draws, bound, given=None):
         """The same of rows that are all beside what is given."""
-        with no_gradients():
-            module = self._model(self.net_, torch_dtype(X))
+        module = self._model(self.net_, torch_dtype(X))
         log_units = self._log_units(self._frame)
 
         def densities(rows):
-            with no_gradients():
-                inputs, targets = self._net_rows(rows, given)
-                noise = draws.to(inputs)
-                output = module(inputs, noise)
-                densities = bound(module, output, targets, noise)
-                if module.defence is not None:
-                    densities = module.defence(densities, targets, output.given)
+            inputs, targets = self._net_rows(rows, given)
+            noise = draws.to(inputs)
+            output = module(inputs, noise)
+            densities = bound(module, output, targets, noise)
+            if module.defence is not None:
+                densities = module.defence(densities, targets, output.given)
             # Of a row so far off that the arithmetic overflows, the density is nothing.
             densities = densities.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)
             if self._plan is not None:
@@ -816,6 +815,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _in_container(self, rows, like=None):
         return super()._in_container(rows, like) if self._plan is None else self._plan.decode(rows, like)
 
+    @no_gradients()
     def _encode(self, X):
         if not self._design["conditional"]:
             return super()._encode(X)
@@ -825,9 +825,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         for (given, _), probability in zip(self._unknown_classes(), softmax(joint, axis=0), strict=True):
 
             def encode(rows, given=given):
-                with no_gradients():
-                    module = self._model(self.net_, torch_dtype(rows))
-                    return module.encode(self._net_rows(rows, given)[0]).numpy(force=True)
+                module = self._model(self.net_, torch_dtype(rows))
+                return module.encode(self._net_rows(rows, given)[0]).numpy(force=True)
 
             codes += probability[:, None] * self._map_rows(X, encode, self.n_components_, width=self.net_.width)
         return codes

@@ -244,7 +244,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     def __setstate__(self, state):
         state = stored.without_version(state, type(self))
-        stored.check_names(state, type(self), self._get_param_names())
+        stored.check_names(state, type(self))
         if (best := state.get("best_estimator_")) is not None:
             if type(best) is not AutoencoderTransformer or not best.__sklearn_is_fitted__():
                 raise stored.fault("best_estimator_", f"is no fitted AutoencoderTransformer, but {type(best).__name__}")
@@ -370,7 +370,8 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     def _autoencoder(self, n_components, seed, ordered=False):
         own = ("n_components", "cv", "scoring", "one_standard_error", "n_jobs", "random_state")
-        parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
+        names = AutoencoderTransformerCV._get_param_names()  # of which a subclass may set some by itself
+        parameters = {name: getattr(self, name) for name in names if name not in own}
         return AutoencoderTransformer(n_components, ordered=ordered, random_state=seed, **parameters)
 
     def _sizes_for(self, sizes, n_samples):

@@ -74,8 +74,16 @@ def fault(name, what):
     )
 
 
-def check_names(state, cls, parameters):
+def parameter_names(cls):
+    """Parameters of this class, and of skae's that it derives from: it may set some of these by itself."""
+    package = __name__.split(".")[0]
+    own = next(base for base in cls.__mro__ if base.__module__.split(".")[0] == package)
+    return list(dict.fromkeys([*own._get_param_names(), *cls._get_param_names()]))
+
+
+def check_names(state, cls):
     """All parameters, and nothing that would hide a method."""
+    parameters = parameter_names(cls)
     if missing := [name for name in parameters if name not in state]:
         raise fault(", ".join(missing), "is missing")
     for name in state:

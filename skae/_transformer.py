@@ -321,7 +321,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         check_is_fitted(self)
         X = self._check_rows(X)
         observed = self._map_rows(X, lambda rows: (~np.isnan(rows)).sum(axis=1, keepdims=True), 1, np.int64)[:, 0]
-        return np.maximum(-self._squared_errors(X) / observed, np.finfo(X.dtype).min).astype(X.dtype)
+        return np.maximum(-self._squared_errors(X) / np.maximum(observed, 1), np.finfo(X.dtype).min).astype(X.dtype)
 
     def score(self, X, y=None):
         """R^2 of the reconstruction over all entries, against the training mean.

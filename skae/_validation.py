@@ -234,16 +234,19 @@ def some_of_names(names):
 def check_labels(y, classes, n_samples):
     """The index in ``classes`` of each of n_samples labels, or of one for all."""
     labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = column_or_1d(labels, warn=True)
     if labels.ndim and labels.shape != (n_samples,):
         raise ValueError(f"y has shape {labels.shape}, but must be one class or have one for each of {n_samples} rows.")
-    labels = np.atleast_1d(labels)
-    unknown = ~np.isin(labels, classes)
-    if unknown.any():
-        raise ValueError(
-            f"y has {labels[unknown].tolist()[0]!r}, which is not among the classes of the training rows. These are "
-            f"{some_of_names(classes.tolist())}."
-        )
-    return np.broadcast_to(np.searchsorted(classes, labels), n_samples)
+    labels, known = np.atleast_1d(labels).tolist(), classes.tolist()
+    index = {label: k for k, label in enumerate(known)}  # NumPy would take "1" for 1
+    for label in labels:
+        if label not in index:
+            raise ValueError(
+                f"y has {label!r}, which is not among the classes of the training rows. These are "
+                f"{some_of_names(known)}."
+            )
+    return np.broadcast_to([index[label] for label in labels], n_samples)
 
 
 def check_code_width(estimator, n_columns, n_components):

@@ -359,6 +359,42 @@ def test_semicolons_booleans_and_labels_of_any_kind_are_read(tmp_path):
     assert notes == ["Left out, 1 of 4 rows with missing values in: label (1)."]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b\n1,2,\n3,4,\n",
+        "a,b,\n1,2,\n3,4,\n",
+        "\n\na;b\n1;2\n3;4\n",
+        '"a, in m; s",b\n1,2\n3,4\n',
+        '"a; in m; s",b\n1,2\n3,4\n',
+        "a,b\nfirst,1,2\nsecond,3,4\n",
+        "\ufeffa\tb\n1\t2\n3\t4\n",
+    ],
+)
+def test_tables_as_programs_write_them_are_read(tmp_path, text):
+    path = tmp_path / "data.csv"
+    path.write_text(text, encoding="utf-8")
+    X, _, _ = read_table(path, raw=True)
+    np.testing.assert_array_equal(X, [[1, 2], [3, 4]])
+
+
+def test_durations_and_complex_numbers_are_left_out(tmp_path):
+    path = tmp_path / "data.parquet"
+    table = pd.DataFrame({"a": [1.0, 2.0], "b": [3, 5], "c": pd.to_timedelta([1, 2], "s")})
+    table.to_parquet(path)
+    X, _, notes = read_table(path, raw=True)
+    np.testing.assert_array_equal(X, [[1, 3], [2, 5]])
+    assert notes == ["Left out, not numeric: c."]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, bool, int])
+def test_numbers_of_any_kind_are_compared(dtype):
+    X = (100 * np.random.RandomState(0).normal(size=(300, 4)) * (1, 2, 3, 300)).clip(0, 6e4).astype(dtype)
+    expected = compare(X.astype(float), n_components=[1], cv=2, estimators={"PCA": PCA()})
+    found = compare(X, n_components=[1], cv=2, estimators={"PCA": PCA()})
+    np.testing.assert_allclose(found.results["r2"], expected.results["r2"], rtol=1e-6)
+
+
 def run(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "skae", *map(str, arguments)], capture_output=True, text=True, timeout=300

@@ -21,7 +21,13 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error, reconstruction_scorer
+from skae import (
+    AutoencoderTransformer,
+    AutoencoderTransformerCV,
+    VAEGenerator,
+    reconstruction_error,
+    reconstruction_scorer,
+)
 
 # Five epochs are few: some fits here end at their linear start and say so.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -73,6 +79,33 @@ def test_a_copy_is_the_same_and_still_trainable(curve, copied, parameters):
     twin.partial_fit(curve)
     assert np.abs(twin.transform(curve) - before).max() > 0
     np.testing.assert_array_equal(model.transform(curve), before)
+
+
+class Small(AutoencoderTransformer):
+    """What users derive: a few parameters to choose, the others settled."""
+
+    def __init__(self, width=8, random_state=None):
+        super().__init__(3, hidden_layer_sizes=(width,), ordered=True, max_iter=2, random_state=random_state)
+        self.width = width
+
+
+class SmallSearch(AutoencoderTransformerCV):
+    def __init__(self, n_components=(1, 2)):
+        super().__init__(n_components, cv=2, hidden_layer_sizes=(4,), max_iter=2, random_state=0)
+
+
+@pytest.mark.parametrize("copied", [by_pickle, copy.deepcopy], ids=lambda f: f.__name__)
+def test_a_class_with_parameters_of_its_own_is_copied_cut_and_kept(curve, copied, tmp_path):
+    model = Small(random_state=0).fit(curve)
+    np.testing.assert_array_equal(copied(model).transform(curve), model.transform(curve))
+    np.testing.assert_array_equal(copied(model.truncate(2)).transform(curve), model.transform(curve)[:, :2])
+    model.checkpoint = tmp_path / "kept"
+    np.testing.assert_array_equal(clone(model).fit(curve).transform(curve), model.fit(curve).transform(curve))
+
+
+def test_a_search_of_ones_own_has_the_parameters_that_it_settled(curve):
+    search = by_pickle(SmallSearch().fit(curve))
+    assert search.best_estimator_.hidden_layer_sizes == (4,)
 
 
 def test_an_unfitted_estimator_pickles_too():
@@ -180,6 +213,14 @@ def test_frames_in_and_out(curve, library, frame):
     np.testing.assert_allclose(X_hat, quick(2).fit(curve).inverse_transform(quick(2).fit(curve).transform(curve)))
     with pytest.raises(ValueError, match="feature names"):
         model.transform(X[["b", "a", "c", "d", "e"]])
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_a_frame_of_a_class_of_its_own_is_a_frame(curve, frame):
+    mine = type("Mine", (frame,), {"__module__": "mine"})
+    X = mine(dict(zip("abcde", curve.T, strict=True)))
+    assert isinstance(VAEGenerator(2, max_iter=1, random_state=0).fit(X).sample(3), frame)
+    assert isinstance(VAEGenerator(2, likelihood="auto", max_iter=1, random_state=0).fit(X).sample(3), frame)
 
 
 @both

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.exceptions import DataConversionWarning
 from sklearn.linear_model import LogisticRegression
 from torch.distributions import MultivariateNormal
 
@@ -221,6 +222,7 @@ def test_without_conditional_y_changes_nothing(wine):
         (["a", "b", "c"], r"shape \(3,\), but must be one class or have one for each of 2 rows"),
         (float("nan"), "nan, which is not among"),
         (["a", None], "None, which is not among"),
+        ([["a", "b"]], r"shape \(1, 2\), but"),
     ],
 )
 def test_unknown_classes_list_the_known_ones(named, y, message):
@@ -234,6 +236,22 @@ def test_of_many_classes_some_are_listed(wine):
     model = VAEGenerator(2, conditional=True, max_iter=0).fit(X[:50], np.arange(50))
     with pytest.raises(ValueError, match=r"-1, which is not among .* 18, 19 and 30 others\."):
         model.sample(y=-1)
+
+
+def test_a_number_and_its_digits_are_two_labels(wine):
+    X, y = wine
+    model = VAEGenerator(2, conditional=True, max_iter=0).fit(X, np.array([2, 9, 10])[y])
+    with pytest.raises(ValueError, match=r"'2', which is not among the classes of the training rows\. These are 2, 9"):
+        model.score_samples(X, np.array(["2", "9", "10"])[y])
+    np.testing.assert_array_equal(model.sample(3, y=10.0, random_state=0), model.sample(3, y=10, random_state=0))
+
+
+def test_labels_in_a_column_are_taken_with_a_warning(named, wine):
+    X, y = wine
+    labels = np.array(["a", "b", "c"])[y]
+    with pytest.warns(DataConversionWarning):
+        scores = named.score_samples(X, labels[:, None])
+    np.testing.assert_array_equal(scores, named.score_samples(X, labels))
 
 
 def test_what_a_conditional_fit_cannot_use_is_refused(wine):

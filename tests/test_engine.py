@@ -1,4 +1,5 @@
 import pickle
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, Freezer, LRScheduler
+from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
 from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
@@ -480,13 +482,64 @@ def test_a_scheduler_goes_on_in_partial_fit(curve):
     assert model.partial_fit(curve).n_iter_ == 3
 
 
-@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
-def test_a_fit_in_inference_mode_is_the_same_fit(curve, estimator):
-    model = estimator(max_iter=3, early_stopping=False, random_state=0)
-    expected = model.fit(curve).partial_fit(curve).transform(curve)
-    with torch.inference_mode():
-        found = pickle.loads(pickle.dumps(model.fit(curve))).partial_fit(curve).transform(curve)
-    np.testing.assert_array_equal(found, expected)
+@contextmanager
+def other_device():
+    torch.set_default_device("meta")  # a device without memory, so that what is made there cannot be used
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+def low_precision():
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("mode", [torch.inference_mode, low_precision, other_device])
+@pytest.mark.parametrize(
+    "model",
+    [
+        AutoencoderTransformer(2, encoder=nn.Linear),
+        AutoencoderTransformer(3, ordered=True, noise=0.1),
+        VAEGenerator(2, prior="mixture"),
+        VAEGenerator(3, ordered=True),
+        VAEGenerator(2, conditional=True),
+        VAEGenerator(2, likelihood="auto"),
+    ],
+    ids=str,
+)
+def test_in_whatever_mode_of_torch_the_results_are_the_same(curve, mode, model):
+    model.set_params(max_iter=2, random_state=0)
+    X, y = np.where(np.arange(curve.size).reshape(curve.shape) % 7, curve, np.nan), curve[:, 0] > 0
+
+    def results():
+        codes = model.fit(X, y).transform(X)
+        yield from (codes, model.inverse_transform(codes), model.sample(9, random_state=0), model.impute(X))
+        yield from (model.score_samples(X), pickle.loads(pickle.dumps(model)).transform(X))
+        if isinstance(model, VAEGenerator):
+            yield from (model.log_likelihood(X), *model.impute(X, n_draws=2, random_state=0))
+        if model.ordered:
+            yield model.truncate(1).score_samples(X)
+        if not getattr(model, "conditional", False):
+            yield model.partial_fit(X).transform(X)
+
+    expected = list(results())
+    with mode():
+        found = list(results())
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_own_modules_may_be_in_torchs_default_precision(curve):
+    model = AutoencoderTransformer(2, encoder=nn.Linear, decoder=nn.Linear, max_iter=2, random_state=0)
+    torch.set_default_dtype(torch.float64)
+    try:
+        twin = pickle.loads(pickle.dumps(model.fit(curve)))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(twin.transform(curve), model.transform(curve))
 
 
 def test_a_seed_gives_the_same_fit_whatever_torchs_default_precision(curve):

@@ -587,13 +587,6 @@ def test_rows_far_off_have_no_nan_for_a_density(curve):
         assert (scores < -1e3).all()
 
 
-def test_scores_in_any_mode_and_of_a_copy_are_the_same(curve):
-    model = quick().fit(curve)
-    with torch.inference_mode():
-        inside = pickle.loads(pickle.dumps(model)).score_samples(curve)
-    np.testing.assert_array_equal(inside, model.score_samples(curve))
-
-
 def test_partial_fit_refuses_another_beta(curve):
     with pytest.raises(ValueError, match="beta changed"):
         quick().partial_fit(curve).set_params(beta=2.0).partial_fit(curve)

@@ -1,6 +1,7 @@
 """Rows with gaps: what is missing counts for nothing, and is filled by what the rest of the row says."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -131,6 +132,7 @@ def test_codes_of_complete_rows_do_not_depend_on_others_having_gaps(curve):
 def test_a_row_of_nothing_but_gaps_is_the_mean_row(estimator, curve):
     model = estimator(2, max_iter=0).fit(curve)
     np.testing.assert_allclose(model.impute([[np.nan] * 5])[0], curve.mean(axis=0), atol=0.3)
+    assert np.isfinite(model.score_samples([[np.nan] * 5])).all()
 
 
 def test_posterior_given_what_is_observed_is_that_of_the_observed_columns():
@@ -224,6 +226,10 @@ def test_frames_come_back_with_their_index(curve):
     assert list(filled) == list(frame)
     assert filled.index.equals(frame.index)
     assert not filled.isna().any(axis=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of scikit-learn, that a list has no names
+        of_list = model.impute(frame.to_numpy().tolist())
+    np.testing.assert_array_equal(of_list, filled)
 
 
 def test_the_search_takes_gaps_and_knows_no_pca_of_them(curve):
