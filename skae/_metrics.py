@@ -42,8 +42,12 @@ def reconstruction_error(estimator, X):
             "Each step of a Pipeline needs both methods."
         )
     X_hat = np.asarray(estimator.inverse_transform(estimator.transform(X)))
-    rest = check_array(X, ensure_all_finite="allow-nan") - X_hat
-    return float(np.nanmean(np.square(rest, dtype=np.float64)))
+    return squared_error(check_array(X, ensure_all_finite="allow-nan"), X_hat)
+
+
+def squared_error(X, X_hat):
+    """Mean over the entries of X that are not missing."""
+    return float(np.nanmean(np.square(X - X_hat, dtype=np.float64)))
 
 
 def reconstruction_scorer(estimator, X, y=None):

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae import _state as stored
 from skae import _validation as check
-from skae._metrics import pca_errors_by_size, reconstruction_error, reconstruction_scorer
+from skae._metrics import pca_errors_by_size, squared_error
 from skae._transformer import AutoencoderTransformer
 
 
@@ -227,9 +227,8 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             raise ValueError(f"cv={self.cv!r} makes no fold.")
         sizes = self._sizes_for(sizes, min(len(train) for train, _ in folds))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        scorer = self.scoring or reconstruction_scorer
         work = (
-            delayed(_measure)(self._autoencoder(sizes[-1], seed, ordered=True), sizes, scorer, X, y, rows, *fold)
+            delayed(_measure)(self._autoencoder(sizes[-1], seed, ordered=True), sizes, self.scoring, X, y, rows, *fold)
             for fold in folds
         )
         measured = Parallel(n_jobs=self.n_jobs)(work)
@@ -407,12 +406,19 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return sizes[int((mean >= mean[best] - slack).argmax())]
 
 
-def _measure(search, sizes, scorer, X, y, rows, train, test):
+def _measure(ordered, sizes, scoring, X, y, rows, train, test):
     """Of a fold, at each size: the score and the error of the ordered fit, and PCA's error."""
-    search = search.fit(_safe_indexing(X, train))
-    X_test, y_test = _safe_indexing(X, test), None if y is None else _safe_indexing(y, test)
-    fits = [search.truncate(size) for size in sizes]
-    scores = [scorer(fit, X_test) if y is None else scorer(fit, X_test, y_test) for fit in fits]
+    ordered.fit(_safe_indexing(X, train))
+    X_test = _safe_indexing(X, test)
+    fits = [ordered.truncate(size) for size in sizes]
+    codes = np.asarray(ordered.transform(X_test))  # of which each of these has the first
+    decoded = (fit.inverse_transform(codes[:, :size]) for fit, size in zip(fits, sizes, strict=True))
+    errors = [squared_error(rows[test], X_hat) for X_hat in decoded]
+    if scoring is None:
+        scores = [-error for error in errors]
+    else:
+        y_test = [] if y is None else [_safe_indexing(y, test)]
+        scores = [scoring(fit, X_test, *y_test) for fit in fits]
     pca_errors = pca_errors_by_size(sizes[-1], rows[train], rows[test])
     pca_errors = [pca_errors[min(size, len(pca_errors)) - 1] for size in sizes]  # PCA has no more than columns
-    return scores, [reconstruction_error(fit, X_test) for fit in fits], pca_errors
+    return scores, errors, pca_errors
