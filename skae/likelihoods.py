@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -265,35 +265,43 @@ class Categorical(Likelihood):
     """
 
     link = "log"
-    slots: Tensor
     places: Tensor
 
     def __init__(self, n_features: int, sizes: Sequence[int] | None = None) -> None:
         super().__init__(n_features)
         sizes = [n_features] if sizes is None else list(sizes)
-        # Blocks side by side, padded to the largest: which column a slot has, and which slot a column.
-        slots, begin = torch.full((len(sizes), max(sizes)), n_features), 0
-        for block, size in enumerate(sizes):
-            slots[block, :size] = torch.arange(begin, begin + size)
-            begin += size
-        self.register_buffer("slots", slots, persistent=False)
-        self.register_buffer("places", (slots.flatten() < n_features).nonzero()[:, 0], persistent=False)
+        alike: dict[int, list[Tensor]] = {}
+        for block in torch.split(torch.arange(n_features), sizes):
+            alike.setdefault(len(block).bit_length(), []).append(block)
+        self.n_groups, slots = len(alike), []
+        for group, blocks in enumerate(alike.values()):
+            slots.append(nn.utils.rnn.pad_sequence(blocks, batch_first=True, padding_value=n_features))
+            self.register_buffer(f"slots_{group}", slots[-1], persistent=False)
+        places = torch.cat([of_group.flatten() for of_group in slots]).argsort()[:n_features]
+        self.register_buffer("places", places, persistent=False)
 
-    def _blocks(self, eta: Tensor) -> Tensor:
-        """(..., n_features) -> (..., n_blocks, largest)."""
-        return nn.functional.pad(eta, (0, 1), value=-math.inf)[..., self.slots]
+    def _of_blocks(self, function: Callable[[Tensor], Tensor], eta: Tensor) -> Tensor:
+        """(..., n_features) -> (..., n_features), by a function of blocks (..., n_blocks, size).
+
+        Blocks of like sizes go side by side, padded to the largest of them.
+        """
+        eta = nn.functional.pad(eta, (0, 1), value=-math.inf)
+        groups = (eta[..., self.get_buffer(f"slots_{group}")] for group in range(self.n_groups))
+        return torch.cat([function(blocks).flatten(-2) for blocks in groups], -1)[..., self.places]
 
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
-        return x * self._blocks(eta).log_softmax(-1).flatten(-2)[..., self.places]
+        return x * self._of_blocks(lambda blocks: blocks.log_softmax(-1), eta)
 
     def mean(self, eta: Tensor) -> Tensor:
-        return self._blocks(eta).softmax(-1).flatten(-2)[..., self.places]
+        return self._of_blocks(lambda blocks: blocks.softmax(-1), eta)
 
     def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
-        chances = self._blocks(eta).softmax(-1)
-        drawn = chances.flatten(0, -2).multinomial(1, generator=generator)
-        block = torch.zeros_like(chances.flatten(0, -2)).scatter_(1, drawn, 1.0)
-        return block.reshape(chances.shape).flatten(-2)[..., self.places]
+        def one_hot(blocks: Tensor) -> Tensor:
+            chances = blocks.softmax(-1).flatten(0, -2)
+            drawn = chances.multinomial(1, generator=generator)
+            return torch.zeros_like(chances).scatter_(1, drawn, 1.0).reshape(blocks.shape)
+
+        return self._of_blocks(one_hot, eta)
 
 
 class Mixed(Likelihood):
