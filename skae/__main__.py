@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from itertools import islice
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
@@ -122,11 +121,14 @@ def _read(path):
         if str(path).endswith((".parquet", ".pq")):
             return pd.read_parquet(path)
         with open(path, encoding="utf-8-sig") as file:
-            header, row = [*islice(filter(str.strip, file), 2), "", ""][:2]
+            lines = filter(str.strip, file)
+            header, row = next(lines, ""), next(lines, "")
         separator = max(",;\t", key=re.sub(r'"[^"]*"', "", header).count)
-        # Of rows that end in a separator the first values are no names, though there are more of them than columns.
-        named = False if row.rstrip("\r\n").endswith(separator) else None
-        return pd.read_csv(path, sep=separator, index_col=named, encoding="utf-8-sig")
+        table = pd.read_csv(path, sep=separator, encoding="utf-8-sig")
+        if not row.rstrip("\n").endswith(separator) or not table.iloc[:, -1].isna().all():
+            return table
+        # All rows end in a separator, so that they have a value more than the header, but no names in front.
+        return pd.read_csv(path, sep=separator, encoding="utf-8-sig", index_col=False)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as a table: {error}.") from error
 
@@ -161,7 +163,7 @@ def read_table(path, target=None, raw=False):
         )
     features = table.drop(columns=[] if target is None else [target])
     numeric = (
-        features.select_dtypes(["number", "bool"], exclude=["timedelta", "complex"])
+        features.select_dtypes(["number", "bool"], exclude=["timedelta"])
         .astype(np.float64)
         .replace([np.inf, -np.inf], np.nan)
     )

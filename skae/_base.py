@@ -668,7 +668,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             self.components_ = (weight / self._code_scale[: weight.shape[1]]).T * self._output_unit(self._frame)
 
     def _warn(self, net, nothing_better=False):
-        """At most one warning about how training ended."""
+        """At most one warning about how training ended; above are a subclass, `fit`, its decorator, and who called."""
         if net.outcome_ == "diverged":
             smaller = f", nor with steps made smaller {net.returns_} times" if net.returns_ else ""
             warnings.warn(
@@ -676,21 +676,21 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 "went back to the best weights before. Lower "
                 f"learning_rate_init={self.learning_rate_init!r} or scale X.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
         elif net.outcome_ == "interrupted":
             warnings.warn(
                 f"Training was interrupted in epoch {len(net.history)}; the estimator is fitted with "
                 f"{'the best' if self.early_stopping else 'the last'} weights so far.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
         elif nothing_better and self.n_iter_ > 0 and self.start != "random":
             warnings.warn(
                 f"No epoch beat the linear start on the held-out rows, so this {type(self).__name__} is its linear "
                 "start. More rows may help, or a lower learning_rate_init; or the data are linear and need no net.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
 
     # Rows through the fitted net.
@@ -811,7 +811,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _check_state(self, state):
         """Check fitted attributes, as `__getstate__` gives them; the number of the net's columns is returned."""
         design = stored.get(state, "_design")
-        self._check_design(design, {name: state[name] for name in stored.parameter_names(type(self))})
+        self._check_design(design, {name: stored.get(state, name) for name in stored.parameter_names(type(self))})
         raw = design["start"] == "random" and bool(design["encoder"] or design["decoder"])
         n = stored.check_frame(stored.get(state, "_frame"), self._link_of(state), raw, self._scale_per_column)
         width = stored.check_integer(state, "_width", 1)

@@ -642,7 +642,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         def draw(codes):
             rows = module.likelihood.draw(self._apply("decode", codes).cpu(), generator)
             if defence is not None:
-                left = torch.rand(len(rows), generator=generator) < defence.share
+                left = torch.rand(len(rows), generator=generator, dtype=torch.float32) < defence.share
                 normal = torch.randn(codes.shape, generator=generator, dtype=torch.float64)
                 given = torch.from_numpy(codes[:, self.n_components_ :])[left] if module.n_given else None
                 # Theirs is no mixture, and may have fewer numbers.
@@ -1255,7 +1255,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         warnings.warn(
             f"The posterior collapsed: no component of the code says anything about a row. {remedy}.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -47,7 +47,7 @@ def reconstruction_error(estimator, X):
 
 def squared_error(X, X_hat):
     """Mean over the entries of X that are not missing."""
-    return float(np.nanmean(np.square(X - X_hat, dtype=np.float64)))
+    return float(np.nanmean(np.square(np.subtract(X, X_hat, dtype=np.float64))))
 
 
 def reconstruction_scorer(estimator, X, y=None):

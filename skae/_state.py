@@ -84,7 +84,7 @@ def parameter_names(cls):
 def check_names(state, cls):
     """All parameters, and nothing that would hide a method."""
     parameters = parameter_names(cls)
-    if missing := [name for name in parameters if name not in state]:
+    if missing := [name for name in cls._get_param_names() if name not in state]:
         raise fault(", ".join(missing), "is missing")
     for name in state:
         hidden = getattr(cls, name, None)

@@ -316,7 +316,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples,)
-            In units of X squared, whatever the loss; of float32 rows at least the lowest number of float32.
+            In units of X squared, whatever the loss; of float32 rows at least the lowest number of float32, and 0 of a
+            row of nothing but gaps.
         """
         check_is_fitted(self)
         X = self._check_rows(X)
@@ -355,7 +356,7 @@ class AutoencoderTransformer(BaseNetTransformer):
                 f"{self.n_components_} components explain {reached:.3f} of the variance of held-out rows, less than "
                 f"n_components={self.n_components}: the net has no more. Set an integer, or give more rows.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def impute(self, X):

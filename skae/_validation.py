@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Hashable
 from numbers import Integral, Real
 
 import numpy as np
@@ -238,10 +239,12 @@ def check_labels(y, classes, n_samples):
         labels = column_or_1d(labels, warn=True)
     if labels.ndim and labels.shape != (n_samples,):
         raise ValueError(f"y has shape {labels.shape}, but must be one class or have one for each of {n_samples} rows.")
+    if labels.dtype.kind == classes.dtype.kind == "M":
+        labels = labels.astype(classes.dtype)  # of one unit
     labels, known = np.atleast_1d(labels).tolist(), classes.tolist()
     index = {label: k for k, label in enumerate(known)}  # NumPy would take "1" for 1
     for label in labels:
-        if label not in index:
+        if not isinstance(label, Hashable) or label not in index:
             raise ValueError(
                 f"y has {label!r}, which is not among the classes of the training rows. These are "
                 f"{some_of_names(known)}."

@@ -271,6 +271,13 @@ def test_weights_that_never_were_finite_go_back_to_the_start():
     np.testing.assert_allclose(model.transform(X), PCA(2).fit_transform(X), atol=1e-9)
 
 
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])  # of which the latter has collapsed
+def test_a_warning_points_at_the_line_that_fits(estimator):
+    with pytest.warns(ConvergenceWarning) as warned:
+        estimator(1, max_iter=2, random_state=0).fit(np.ones((30, 3)))
+    assert {warning.filename for warning in warned} == {__file__}
+
+
 def test_a_real_signal_stops_a_long_fit():
     timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
 

@@ -222,6 +222,7 @@ def test_without_conditional_y_changes_nothing(wine):
         (["a", "b", "c"], r"shape \(3,\), but must be one class or have one for each of 2 rows"),
         (float("nan"), "nan, which is not among"),
         (["a", None], "None, which is not among"),
+        ({"a"}, "{'a'}, which is not among"),
         ([["a", "b"]], r"shape \(1, 2\), but"),
     ],
 )
