@@ -30,6 +30,8 @@ from skae.likelihoods import (
     Categorical,
     Defence,
     Gaussian,
+    IndependentColumns,
+    LinearModels,
     Mixed,
     Multinomial,
     NegativeBinomial,
@@ -68,6 +70,8 @@ _REFINEMENTS = 2
 _NOISE_FLOOR = 1e-4
 # A component whose posterior is nearer to the prior than this, in nats a row, is not in use.
 _ACTIVE = 0.01
+# Numbers of rows that tell what columns are by themselves.
+_MOST_ALONE = 2**20
 # Codes beyond this count as this: the mixture takes no infinite ones.
 _FAR = 1e100
 
@@ -253,7 +257,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         order it is the mean over sizes.
 
     validation_loss_curve_ : list of float or None
-        The same on held-out rows, but with the share of the linear models; None without early stopping and after
+        The same on held-out rows, but with the share of simpler models; None without early stopping and after
         `partial_fit`.
 
     best_loss_ : float or None
@@ -261,7 +265,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         `partial_fit`.
 
     linear_loss_ : float or None
-        Loss of the linear start, with its share of the linear models, on the same rows. None with ``start="random"``
+        Loss of the linear start, with its share of simpler models, on the same rows. None with ``start="random"``
         and after `partial_fit`.
 
     n_features_in_ : int
@@ -297,8 +301,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     1 / (n + 2) to the linear models, half to the start and half to probabilistic PCA of standardised columns [4]_:
     by the rule of succession,
     how often a net that did well on n rows is expected to fail. A row then costs at most log(2 (n + 2)) nats more than
-    under either. This needs what the refinement needs, and there is no share at ``max_iter=0``. Codes and
-    reconstructions are the net's.
+    under either. With other likelihoods the share is left to independent columns, whatever the class or the gaps: each
+    at its mean, a negative binomial at its likeliest dispersion, a normal one at its variance. A row costs at most
+    log(n + 2) nats more than under these. This needs a linear start and ``beta=1``, and there is no share at
+    ``max_iter=0``. Codes and reconstructions are the net's.
 
     With components in order there is a model of each size. Those of 1, 2, 4, ... and n_components numbers start as
     probabilistic PCA of so many; one between begins with the loadings of the next larger of these. Each refines its q,
@@ -328,8 +334,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     that on its right. On the way back a value of at least a fiftieth of the rows takes all scores that were its own.
     Rows that are returned have the columns, dtypes and categories of the training rows, and stay in their range;
     integers are whole. A missing value is missing in all columns that encode it; `impute` gives the likeliest category.
-    A score has the log-probabilities of bools, counts and categories beside log-densities. There is no refinement of q
-    and no share of linear models.
+    A score has the log-probabilities of bools, counts and categories beside log-densities. There is no refinement of
+    q.
 
     References
     ----------
@@ -532,7 +538,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Notes
         -----
         Codes are drawn from the encoder's q and weighted by p(x, z) / q(z | x), as Mattei and Frellsen (2019,
-        arXiv:1812.02633) do it: 100 for each row, the share of the linear models left out.
+        arXiv:1812.02633) do it: 100 for each row, the share of simpler models left out.
         """
         check_is_fitted(self)
         rows = self._check_rows(X)
@@ -606,8 +612,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             With ``conditional=True`` the class of all rows, or of each. None draws classes as often as training rows
             had them.
         noise : bool, default=True
-            Whether to draw rows from the likelihood, and their share from the linear models; if not, the decoder's
-            means are returned.
+            Whether to draw rows from the likelihood, and their share from simpler models; if not, the decoder's means
+            are returned.
         random_state : int, RandomState instance or None, default=None
             An int gives the same rows each time, None others each time.
 
@@ -646,7 +652,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                 normal = torch.randn(codes.shape, generator=generator, dtype=torch.float64)
                 given = torch.from_numpy(codes[:, self.n_components_ :])[left] if module.n_given else None
                 # Theirs is no mixture, and may have fewer numbers.
-                rows[left] = defence.draw(normal[left, : defence.loadings.shape[2]], generator, given)
+                rows[left] = defence.draw(normal[left, : defence.n_components], generator, given)
             return self._frame.from_net(rows.numpy())
 
         return self._in_container(self._map_rows(codes, draw, len(self._frame.mean)))
@@ -1016,9 +1022,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         decoder = self._coder(
             n_components + n_given, likelihood.n_outputs, widths[::-1], design["decoder"], generator, "decoder", levels
         )
-        exact = design["start"] != "random" and design["likelihood"] == "gaussian" and design["beta"] == 1
-        n_refinements = _REFINEMENTS if exact else 0
-        defences = [Defence(2, n_features, size, n_given) for size in levels or [n_components]] if exact else None
+        begins_linear = design["start"] != "random" and design["beta"] == 1
+        is_gaussian = design["likelihood"] == "gaussian"
+        n_refinements = _REFINEMENTS if begins_linear and is_gaussian else 0
+        if not begins_linear:
+            defences = None
+        elif is_gaussian:
+            defences = [LinearModels(2, n_features, size, n_given) for size in levels or [n_components]]
+        else:  # the same whatever the size
+            defences = [IndependentColumns(self._new_likelihood(n_features))] * max(1, len(levels))
         if levels:
             likelihoods = [self._new_likelihood(n_features) for _ in range(n_components)]
             return OrderedVAE(encoder, decoder, levels, likelihoods, completion, n_refinements, defences)
@@ -1070,7 +1082,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             module.decoder.start_at(loadings, nn.functional.pad(centre, (0, n_further)))
         if self.max_iter:
             shift = torch.from_numpy(class_means) if n_given else None
-            self._start_defences(module, linear_model, standardised, random_state, shift)
+            self._start_linear_defences(module, linear_model, standardised, random_state, shift)
         return np.ones(n_components + n_given), filling
 
     def _linear_model(self, frame, standardised, random_state):
@@ -1082,9 +1094,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             return ordered_start(standardised, self._width, _NOISE_FLOOR, random_state)
         return likelier_start(*data) if self.max_iter else factor_analysis_start(*data)
 
-    def _start_defences(self, module, linear_model, standardised, random_state, shift):
+    def _start_linear_defences(self, module, linear_model, standardised, random_state, shift):
         """Let defences take the start and probabilistic PCA, of as many components as they have."""
-        defences = [part for part in module.modules() if isinstance(part, Defence)]
+        defences = [part for part in module.modules() if isinstance(part, LinearModels)]
         if not defences:
             return
         # In standard deviations: one noise in units of X would draw rows far off in columns of small ones.
@@ -1092,7 +1104,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         pca = probabilistic_pca_start(standardised, units, self._width, random_state)
         varies, rank = torch.from_numpy(standardised.any(axis=0)), rank_of(standardised)
         for defence in defences:
-            size = defence.loadings.shape[2]
+            size = defence.n_components
             models = [model if size == self._width else model.leading(size, rank) for model in (linear_model, pca)]
             loadings, noise = (torch.from_numpy(np.stack(parts)) for parts in zip(*models, strict=True))
             defence.start_at(loadings, noise, varies, shift)
@@ -1115,9 +1127,14 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                     part.start_at(torch.from_numpy(noise[of_part] * np.square(scale)))
 
     def _initialize(self, X, X_val=None, given=None):
-        """As ever; and the sums of rows, for a likelihood that is given these."""
+        """As ever; and what rows tell before a link: columns by themselves, and sums for who is given these."""
         frame, net, code_scale, standardised = super()._initialize(X, X_val, given)
         for part in net.module_.modules():
+            if isinstance(part, IndependentColumns) and self.max_iter:
+                rng = np.random.RandomState(self._seed)
+                rows = X[some_of(len(X), max(2, _MOST_ALONE // X.shape[1]), rng)]
+                mean = (len(X) * frame.mean + 0.5) / (len(X) + 1)  # no count is impossible, no share 0 or 1
+                part.start_at(*(torch.from_numpy(of).to(part.eta) for of in (mean, rows, frame.spread > 0)))
             if isinstance(part, Multinomial):
                 sums = X.sums() if isinstance(X, LazyRows) else np.nansum(X, axis=1)
                 sums = np.quantile(sums, np.linspace(0, 1, part.N_SUMS), method="nearest")
@@ -1125,7 +1142,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         return frame, net, code_scale, standardised
 
     def _split(self, X, X_val, standardised, frame, net):
-        """As ever; and a share of the density for linear models, by the rule of succession.
+        """As ever; and a share of the density for simpler models, by the rule of succession.
 
         Of a net that describes n held-out rows well, one row in n + 2 is expected to be one that it does not.
         """

@@ -40,6 +40,13 @@ class Likelihood(nn.Module):
     def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
         raise NotImplementedError
 
+    def alone(self, mean: Tensor, x: Tensor) -> Tensor:
+        """Begin as the density of columns that have nothing to do with each other; their eta is returned.
+
+        ``mean`` (n_features,) is that of all rows, inside its range; what it does not tell is estimated from ``x``.
+        """
+        return mean.log()
+
     def mean_of_gaps(self, eta: Tensor, x: Tensor) -> Tensor:
         """What is expected where x is nan, given the rest of the row: its mean, as a rule."""
         return self.mean(eta)
@@ -86,6 +93,13 @@ class Gaussian(Likelihood):
         self.floor.copy_(torch.minimum(floor, variance / 2))
         self.log_excess.copy_((variance - self.floor).log())
 
+    def alone(self, mean: Tensor, x: Tensor) -> Tensor:
+        mean = x.nanmean(0).nan_to_num()
+        variance = (x - mean).square().nanmean(0)
+        variance = torch.where(variance > 0, variance, 1)
+        self.start_at(variance, variance)
+        return torch.cat([mean, torch.zeros_like(mean)])
+
     def variance(self, eta: Tensor) -> Tensor:
         change = self.RANGE * torch.tanh(eta.chunk(2, -1)[1] / self.RANGE)
         return self.floor + (self.log_excess + change).exp()
@@ -117,6 +131,9 @@ class Bernoulli(Likelihood):
 
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
         return x * eta - nn.functional.softplus(eta)
+
+    def alone(self, mean: Tensor, x: Tensor) -> Tensor:
+        return mean.logit()
 
     def mean(self, eta: Tensor) -> Tensor:
         return torch.sigmoid(eta)
@@ -167,6 +184,7 @@ class NegativeBinomial(Poisson):
 
     RANGE = -7.0, 5.0
     PACE = 10.0
+    TRIED = 25
 
     def __init__(self, n_features: int) -> None:
         super().__init__(n_features)
@@ -176,6 +194,17 @@ class NegativeBinomial(Poisson):
     def start_at(self, dispersion: Tensor) -> None:
         """Begin at this dispersion of each column."""
         self.dispersion.copy_(dispersion.log().clamp(*self.RANGE) / self.PACE)
+
+    @torch.no_grad()
+    def alone(self, mean: Tensor, x: Tensor) -> Tensor:
+        """Of ``TRIED`` dispersions, the likeliest of each column."""
+        eta, tried = super().alone(mean, x), torch.linspace(*self.RANGE, self.TRIED).to(x)
+        found = []
+        for log_dispersion in tried:
+            self.dispersion.fill_(log_dispersion / self.PACE)
+            found.append(self.log_prob(eta, x).nansum(0))
+        self.dispersion.copy_(tried[torch.stack(found).argmax(0)] / self.PACE)
+        return eta
 
     @property
     def log_size(self) -> Tensor:
@@ -350,39 +379,102 @@ class Mixed(Likelihood):
     def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
         return torch.cat([part.draw(numbers, generator) for part, numbers in self._split(eta)], -1)
 
+    def alone(self, mean: Tensor, x: Tensor) -> Tensor:
+        columns = zip(torch.split(mean, self.widths), torch.split(x, self.widths, -1), strict=True)
+        etas = [part.alone(*of_part) for part, of_part in zip(self.parts, columns, strict=True)]
+        pairs = [(eta[:width], eta[width:]) for eta, width in zip(etas, self.widths, strict=True)]
+        return torch.cat([half for halves in zip(*pairs, strict=True) for half in halves])
+
 
 class Defence(nn.Module):
-    r"""A density that leaves a share to linear models, so that no row is much less likely than under these.
+    r"""A density that leaves a share to simpler models, so that no row is much less likely than under these.
 
-    .. math:: \log \big((1 - \varepsilon)\, p(x) + \varepsilon\, \textstyle\frac1M \sum_m p_m(x)\big)
+    .. math:: \log \big((1 - \varepsilon)\, p(x) + \varepsilon\, p_0(x)\big)
 
-    with p_m the density of x = W z + noise, z standard normal, noise N(0, diag psi): a defensive mixture (Hesterberg
-    1995). A lower bound of log p(x) makes one of the whole. W' psi^-1 W must be diagonal; then the posterior of z has
-    the mean :math:`\hat z = V W' \Psi^{-1} x` and the variances :math:`V = (I + W' \Psi^{-1} W)^{-1}`, and
-
-    .. math:: \log p_m(x) = -\tfrac12 \Big( \sum_j \frac{(x - W \hat z)_j^2}{\psi_j} + \sum_k \hat z_k^2
-        + \sum_j \log (2 \pi \psi_j) - \sum_k \log V_{kk} \Big)
-
-    Until `start_at` the share is zero. What is given, of ``n_given`` columns, shifts rows by a linear map.
+    A defensive mixture (Hesterberg 1995); a lower bound of log p(x) makes one of the whole. The share is zero until
+    someone sets it. Subclasses give ``log_prob`` and ``draw``, and say how many numbers of a code draws take.
 
     Shape
     -----
     bound: (n,), x: (n, n_features), given: (n, n_given) -> (n,); draw: z (n, n_components), given -> (n, n_features).
     """
 
+    n_components: int
+    share: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("share", torch.zeros(()))
+
+    def log_prob(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        raise NotImplementedError
+
+    def draw(self, z: Tensor, generator: torch.Generator, given: Tensor | None = None) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, bound: Tensor, x: Tensor, given: Tensor | None = None) -> Tensor:
+        return torch.logaddexp(torch.log1p(-self.share) + bound, self.share.log() + self.log_prob(x, given))
+
+
+class IndependentColumns(Defence):
+    """The defence by columns that have nothing to do with each other, nor with what is given.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+        One of its own, which does not learn.
+    """
+
+    n_components = 0
+    eta: Tensor
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.likelihood = likelihood.requires_grad_(False)
+        self.register_buffer("eta", torch.zeros(likelihood.n_outputs))
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor, x: Tensor, varies: Tensor) -> None:
+        """Take columns of this mean, and estimate what it does not tell from these rows, without a share as yet."""
+        self.likelihood.varies.copy_(varies)
+        self.eta.copy_(self.likelihood.alone(mean, x))
+        self.share.zero_()
+
+    def log_prob(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        return self.likelihood(self.eta, x)
+
+    def draw(self, z: Tensor, generator: torch.Generator, given: Tensor | None = None) -> Tensor:
+        """As many rows as there are codes, of no numbers."""
+        return self.likelihood.draw(self.eta.to(z).expand(len(z), -1), generator)
+
+
+class LinearModels(Defence):
+    r"""The defence by linear models, each as likely.
+
+    .. math:: p_0(x) = \textstyle\frac1M \sum_m p_m(x)
+
+    with p_m the density of x = W z + noise, z standard normal, noise N(0, diag psi). W' psi^-1 W must be diagonal; then
+    the posterior of z has the mean :math:`\hat z = V W' \Psi^{-1} x` and the variances
+    :math:`V = (I + W' \Psi^{-1} W)^{-1}`, and
+
+    .. math:: \log p_m(x) = -\tfrac12 \Big( \sum_j \frac{(x - W \hat z)_j^2}{\psi_j} + \sum_k \hat z_k^2
+        + \sum_j \log (2 \pi \psi_j) - \sum_k \log V_{kk} \Big)
+
+    What is given, of ``n_given`` columns, shifts rows by a linear map.
+    """
+
     loadings: Tensor
     shift: Tensor
     noise: Tensor
     varies: Tensor
-    share: Tensor
 
     def __init__(self, n_models: int, n_features: int, n_components: int, n_given: int = 0) -> None:
         super().__init__()
+        self.n_components = n_components
         self.register_buffer("loadings", torch.zeros(n_models, n_features, n_components))
         self.register_buffer("shift", torch.zeros(n_given, n_features))
         self.register_buffer("noise", torch.ones(n_models, n_features))
         self.register_buffer("varies", torch.ones(n_features))
-        self.register_buffer("share", torch.zeros(()))
 
     @torch.no_grad()
     def start_at(self, loadings: Tensor, noise: Tensor, varies: Tensor, shift: Tensor | None = None) -> None:
@@ -394,8 +486,9 @@ class Defence(nn.Module):
         self.varies.copy_(varies)
         self.share.zero_()
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log-density of rows, of what they are not lacking, under the linear models."""
+    def log_prob(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """Log-density of rows, of what they are not lacking."""
+        x = x if given is None else x - given @ self.shift
         counted = self.varies
         if has_gaps(x):  # precisions of rows differ, and are not diagonal
             codes = [given_observed(x, *model) for model in zip(self.loadings, self.noise, strict=True)]
@@ -410,12 +503,8 @@ class Defence(nn.Module):
         twice = (entries * counted).sum(2) + z.square().sum(2) + log_precision
         return (-0.5 * twice).logsumexp(0) - math.log(len(self.loadings))
 
-    def forward(self, bound: Tensor, x: Tensor, given: Tensor | None = None) -> Tensor:
-        x = x if given is None else x - given @ self.shift
-        return torch.logaddexp(torch.log1p(-self.share) + bound, self.share.log() + self.log_prob(x))
-
     def draw(self, z: Tensor, generator: torch.Generator, given: Tensor | None = None) -> Tensor:
-        """A row of the linear models for each code."""
+        """A row for each code."""
         model = torch.randint(len(self.loadings), (len(z),), generator=generator)
         noise = torch.randn((len(z), len(self.varies)), generator=generator, dtype=z.dtype)
         rows = self.noise[model].sqrt() * noise

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from torch.distributions import MultivariateNormal
 
 from skae import VAEGenerator
-from skae.likelihoods import Defence
+from skae.likelihoods import LinearModels
 
 
 @pytest.fixture(scope="module")
@@ -190,9 +190,9 @@ def test_a_mixture_of_codes_serves_all_classes():
 
 def test_linear_models_that_defend_a_density_are_shifted_by_what_is_given():
     torch.manual_seed(0)
-    defence = Defence(1, 3, 1, n_given=2).double()
+    defence = LinearModels(1, 3, 1, n_given=2).double()
     shift = torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.0, 5.0]]).double()
-    plain = Defence(1, 3, 1).double()
+    plain = LinearModels(1, 3, 1).double()
     loadings, noise, varies = torch.ones(1, 3, 1), torch.full((1, 3), 0.5), torch.ones(3)
     defence.start_at(loadings, noise, varies, shift)
     plain.start_at(loadings, noise, varies)

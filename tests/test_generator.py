@@ -7,7 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, nbinom, poisson
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -323,6 +323,37 @@ def test_without_a_judge_there_is_no_share_for_linear_models(curve):
         assert model.net_.module_.defence.share == 0
     assert quick(start="random").fit(curve).net_.module_.defence is None
     assert quick().fit(curve, X_val=curve[:8]).net_.module_.defence.share == pytest.approx(0.1)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "poisson", "negative_binomial", "multinomial", "auto"])
+def test_a_row_far_off_costs_little_more_than_independent_columns_would(likelihood, ordered, seed):
+    rng = np.random.RandomState(seed)
+    X = rng.poisson(np.exp(rng.normal(size=(120, 1)) + [0, 1, 2, 3]))
+    X = X > 2 if likelihood == "bernoulli" else X
+    model = quick(2, likelihood=likelihood, ordered=ordered, max_iter=20)
+    model.fit(X.astype(float if likelihood != "auto" else int), X_val=X[:18])
+    if likelihood == "bernoulli":
+        share = X.mean(axis=0)
+        alone = np.where([[1, 1, 0, 0]], np.log(share), np.log(1 - share)).sum()
+        far = np.array([[1, 1, 0, 0]])
+    else:
+        far = np.array([[1500, 0, 0, 0]])
+        if likelihood == "multinomial":
+            alone = 1500 * np.log(X[:, 0].sum() / X.sum())
+        elif likelihood == "poisson":
+            alone = poisson(X.mean(axis=0)).logpmf(far).sum()
+        else:
+            fits = [model.net_.module_.defences[0] if ordered else model.net_.module_.defence]
+            size = fits[0].likelihood.log_size.exp().numpy() if likelihood != "auto" else None
+            if size is None:
+                size = fits[0].likelihood.parts[0].log_size.exp().numpy()
+            alone = nbinom(size, size / (size + X.mean(axis=0))).logpmf(far).sum()
+    scores = [model.score_samples(far)[0], model.log_likelihood(far, 10)[0]]
+    scores += [model.truncate(1).score_samples(far)[0]] if ordered else []
+    for score in scores:
+        assert score >= alone - np.log(20) - 0.02 * abs(alone)
 
 
 def test_samples_of_columns_of_any_unit_stay_near(curve):

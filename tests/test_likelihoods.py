@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.distributions import (
@@ -12,7 +14,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from skae.likelihoods import LIKELIHOODS, Categorical, Defence, Mixed
+from skae.likelihoods import LIKELIHOODS, Categorical, IndependentColumns, LinearModels, Mixed
 from skae.losses import NegativeELBO
 from skae.nn import MLP, VAE, Completion, VAEOutput, fixed_draws, gaussian_kl, sign_draws
 
@@ -306,7 +308,7 @@ def test_rows_have_sums_of_training_rows():
 
 def defence_of(seed, n_models=2, n_given=0):
     """Linear models of five columns, the last of which does not vary, with a share of 0.3."""
-    built = Defence(n_models, 5, 2, n_given).double()
+    built = LinearModels(n_models, 5, 2, n_given).double()
     loadings = torch.zeros(n_models, 5, 2, dtype=torch.float64)
     loadings[:, :4] = torch.linalg.qr(draws(seed, n_models, 4, 2))[0] * torch.tensor([2.0, 0.5])
     noise = torch.rand(n_models, 1, generator=torch.Generator().manual_seed(seed)).double().expand(-1, 5) + 0.5
@@ -353,7 +355,7 @@ def test_rows_of_linear_models_have_the_moments_of_their_mixture(seed):
 
 
 def test_before_a_start_there_are_no_linear_models(seed):
-    built, x, bound = Defence(2, 3, 1, 1).double(), draws(seed, 4, 3), draws(seed + 1, 4)
+    built, x, bound = LinearModels(2, 3, 1, 1).double(), draws(seed, 4, 3), draws(seed + 1, 4)
     torch.testing.assert_close(
         built.log_prob(x), MultivariateNormal(torch.zeros(3).double(), torch.eye(3).double()).log_prob(x)
     )
@@ -367,6 +369,73 @@ def test_before_a_start_there_are_no_linear_models(seed):
 def test_a_start_is_no_part_of_a_graph(seed):
     given, built = draws(seed, 100).requires_grad_(), LIKELIHOODS["multinomial"](4)
     built.start_at(given)
-    linear_models = Defence(1, 5, 2)
+    linear_models = LinearModels(1, 5, 2)
     linear_models.start_at(given[:10].reshape(1, 5, 2), given[:5], given[:5])
     assert not any(buffer.requires_grad for part in (built, linear_models) for buffer in part.buffers())
+
+
+def alone(built, x):
+    """The likelihood of independent columns of these rows; their means are all different from 0 and 1."""
+    columns = IndependentColumns(built).double()
+    columns.start_at(x.nanmean(0), x, torch.ones(x.shape[1]).double())
+    return columns
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_no_columns_that_are_alike_for_all_rows_are_likelier(name, seed):
+    x = target(name, seed, 500, 4)
+    columns = alone(LIKELIHOODS[name](4).double(), x)
+    best = columns.log_prob(x).sum()
+    for k in range(columns.eta.numel()):
+        for change in (-0.02, 0.02):
+            columns.eta[k] += change
+            assert columns.log_prob(x).sum() < best
+            columns.eta[k] -= change
+
+
+def test_a_column_alone_has_its_likeliest_dispersion(seed):
+    size = torch.tensor([0.05, 1.0, 20.0, 1e9], dtype=torch.float64)
+    rate = torch._standard_gamma(size.expand(4000, -1).contiguous(), generator=torch.Generator().manual_seed(seed)) / size
+    x = torch.poisson(30 * rate, generator=torch.Generator().manual_seed(seed))
+    x[::7, 1] = torch.nan
+    columns = alone(likelihood("negative_binomial", 4), x)
+    expected = torch.log(size).clamp(max=7)
+    torch.testing.assert_close(columns.likelihood.log_size[:3], expected[:3], atol=0.5, rtol=0)
+    assert columns.likelihood.log_size[3] >= 5
+
+
+def test_a_normal_column_alone_has_its_mean_and_variance():
+    x = torch.tensor([[1.0, 3.0, torch.nan], [3.0, 3.0, torch.nan], [torch.nan] * 3], dtype=torch.float64)
+    columns = alone(likelihood("gaussian", 3), x)
+    torch.testing.assert_close(columns.eta[:3], torch.tensor([2.0, 3.0, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(columns.likelihood.variance(columns.eta), torch.ones(3, dtype=torch.float64))
+
+
+def test_columns_of_several_kinds_are_alone_as_each_kind_is(seed):
+    names = ("gaussian", "negative_binomial", "bernoulli", "gaussian", "categorical")
+    parts = [target(name, seed + k, 50, 3) for k, name in enumerate(names)]
+    mixed = alone(Mixed([likelihood(name, 3) for name in names]), torch.cat(parts, 1))
+    each = [alone(likelihood(name, 3), part) for name, part in zip(names, parts, strict=True)]
+    expected = sum(columns.log_prob(part) for columns, part in zip(each, parts, strict=True))
+    torch.testing.assert_close(mixed.log_prob(torch.cat(parts, 1)), expected)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_independent_columns_defend_and_do_not_learn(name, seed):
+    x, bound = target(name, seed, 4000, 4), draws(seed, 4000)
+    columns = alone(likelihood(name, 4), x)
+    torch.testing.assert_close(columns(bound, x), bound)  # no share as yet
+    columns.share.fill_(0.25)
+    expected = 0.75 * bound.exp() + 0.25 * columns.log_prob(x).exp()
+    torch.testing.assert_close(columns(bound, x).exp(), expected)
+    far = columns(torch.full_like(bound, -torch.inf), x)
+    torch.testing.assert_close(far, columns.log_prob(x) - math.log(4))
+    assert not any(p.requires_grad for p in columns.parameters())
+    none = torch.empty(4000, 0, dtype=torch.float64)
+    rows = columns.draw(none, torch.Generator().manual_seed(seed))
+    assert torch.equal(rows, columns.draw(none, torch.Generator().manual_seed(seed)))
+    if name != "multinomial":  # whose rows have sums of their own
+        torch.testing.assert_close(rows.mean(0), x.mean(0), atol=0.25, rtol=0)
+    columns.start_at(x.mean(0), x, torch.zeros(4).double())
+    assert columns.share == 0
+    assert name == "multinomial" or not columns.log_prob(x).any()

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import get_tags
 
 from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, reconstruction_error
-from skae.likelihoods import Defence
+from skae.likelihoods import LinearModels
 from skae.nn import given_observed
 from skae.starts import observed_normal
 
@@ -148,7 +148,7 @@ def test_the_linear_models_share_is_of_what_is_observed():
     rng = torch.Generator().manual_seed(0)
     loadings = torch.randn((1, 4, 1), generator=rng, dtype=torch.float64)
     x = torch.randn((3, 4), generator=rng, dtype=torch.float64)
-    defence = Defence(1, 4, 1).double()
+    defence = LinearModels(1, 4, 1).double()
     defence.start_at(loadings, torch.full((1, 4), 0.5), torch.ones(4))
     covariance = (loadings[0] @ loadings[0].T + 0.5 * torch.eye(4)).numpy()
     np.testing.assert_allclose(defence.log_prob(x), multivariate_normal(np.zeros(4), covariance).logpdf(x.numpy()))
