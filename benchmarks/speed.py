@@ -109,10 +109,9 @@ class Task(NamedTuple):
     def fit(self, **parameters):
         """Of skae, on these layers."""
         given = {"encoder": self.encoder, "decoder": self.decoder, "start": "random", "early_stopping": False}
+        given |= {"n_iter_no_change": max(1, self.epochs)}
         given |= {"batch_size": self.batch_size, "learning_rate_init": 1e-3, "random_state": 0}
-        model = AutoencoderTransformer(
-            self.n_components, max_iter=self.epochs, n_iter_no_change=self.epochs, **given | parameters
-        ).fit(self.X)
+        model = AutoencoderTransformer(self.n_components, max_iter=self.epochs, **given | parameters).fit(self.X)
         if model.n_iter_ != self.epochs:
             raise RuntimeError(f"{self.name}: {model.n_iter_} epochs in place of {self.epochs}")
         return model
@@ -127,17 +126,17 @@ def digits_task(quick):
     return Task("digits, 64-32-10-32-64", digits(), 10, dense(32), dense(32), 64, epochs=5 if quick else 100)
 
 
-def hand_loop(module, X, epochs, batch_size, *, lr=1e-3, valid=None, forward=None, one_cycle=False):
+def hand_loop(module, X, epochs, batch_size, *, lr=1e-3, valid=None, forward=None, one_cycle=False, device="cpu"):
     """c. Training losses, and validation losses if there are rows for them, of each epoch."""
-    X, forward = torch.from_numpy(X), forward or module
+    X, forward = torch.from_numpy(X).to(device), forward or module.to(device)
     optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=lr, fused=True)
     n_batches = -(-len(X) // batch_size)
     schedule = OneCycleLR(optimizer, lr, total_steps=epochs * n_batches, pct_start=0.1) if one_cycle else None
     losses, validation = [], []
     for _ in range(epochs):
         module.train()
-        total = torch.zeros(())
-        for rows in torch.randperm(len(X)).split(batch_size):
+        total = torch.zeros((), device=device)
+        for rows in torch.randperm(len(X), device=device).split(batch_size):
             x = X[rows]
             optimizer.zero_grad(set_to_none=True)
             loss = mse_loss(forward(x), x)
@@ -150,7 +149,8 @@ def hand_loop(module, X, epochs, batch_size, *, lr=1e-3, valid=None, forward=Non
         if valid is not None:
             module.eval()
             with torch.no_grad():
-                parts = [mse_loss(forward(x), x, reduction="sum") for x in torch.from_numpy(valid).split(BATCH)]
+                rows = torch.from_numpy(valid).to(device)
+                parts = [mse_loss(forward(x), x, reduction="sum") for x in rows.split(BATCH)]
             validation.append(float(sum(parts)) / valid.size)
     return losses, validation
 
@@ -549,6 +549,55 @@ def grid(quick=False):
         yield figure(f"20 fits on {len(X):,} x 64", what, took["two"] / took[n], at_most=0.65)
 
 
+def gpu(quick=False):
+    """The same on a CUDA device, where one is; and how often the host waits for it in each further epoch."""
+    if not torch.cuda.is_available():
+        return
+    where = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    for task in (fashion_task(quick), digits_task(quick)):
+        plan = {"epochs": task.epochs, "batch_size": task.batch_size, "device": "cuda"}
+        rivals = {
+            "c": lambda task=task, plan=plan: hand_loop(task.module(), task.X, **plan),
+            "skae": lambda task=task: task.fit(device="cuda"),
+            "no epochs": lambda task=task: task._replace(epochs=0).fit(device="cuda"),
+        }
+        took = turns(rivals, rounds=0 if quick else 5)
+        yield figure(f"{task.name}, {where}", "c, an epoch", took["c"] / task.epochs, unit="s")
+        yield figure(f"{task.name}, {where}", "skae over c", took["skae"] / took["c"])
+        trained = took["skae"] - took["no epochs"]
+        yield figure(f"{task.name}, {where}", "skae less a fit of no epochs, over c", trained / took["c"])
+    X = digits()
+    for name, kind, parameters in (
+        ("autoencoder", AutoencoderTransformer, {}),
+        ("autoencoder in order", AutoencoderTransformer, {"ordered": True}),
+        ("VAE", VAEGenerator, {}),
+        ("VAE in order", VAEGenerator, {"ordered": True}),
+        ("VAE, bernoulli", VAEGenerator, {"likelihood": "bernoulli"}),
+    ):
+        batches = [-(-len(X) // size) for size in (32, 256)]
+        long, short = (waits_an_epoch(kind, X, size, parameters) for size in (32, 256))
+        yield figure(f"digits, {name}", "waits in a further epoch", long)
+        yield figure(f"digits, {name}", "waits in a further step", (long - short) / np.subtract(*batches), at_most=0)
+
+
+def waits_an_epoch(kind, X, batch_size, parameters):
+    """How often a fit on a CUDA device makes the host wait for it, for each epoch that it is given more."""
+    counts, n_epochs = [], []
+    for epochs in (4, 8):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                model = kind(
+                    4, batch_size=batch_size, max_iter=epochs, device="cuda", random_state=0, **parameters
+                ).fit(X)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        counts.append(sum("synchroniz" in str(warning.message) for warning in caught))
+        n_epochs.append(model.n_iter_)
+    return (counts[1] - counts[0]) / (n_epochs[1] - n_epochs[0])
+
+
 def imports(quick=False):
     """Seconds of a process that imports skae, over those of one that imports what it stands on."""
     codes = {"skae": "import skae", "base": "import torch, skorch, sklearn.decomposition"}
@@ -567,7 +616,7 @@ THREADED = {
     "scaling": scaling,
     "start": start,
 }
-ONCE = {"first_fit": first_fit, "memory": memory_of_a_fit, "grid": grid, "imports": imports}
+ONCE = {"first_fit": first_fit, "memory": memory_of_a_fit, "grid": grid, "imports": imports, "gpu": gpu}
 QUESTIONS = THREADED | ONCE
 
 
@@ -661,6 +710,9 @@ def main(argv=None):
     records = []
     for question, n in work:
         found = answers(question, True) if arguments.quick else in_child("answers", question, False, threads=n)
+        if not found:
+            print(f"{question}: not on this machine.")
+            continue
         records += [{"question": question, "threads": n, **record} for record in found]
         print("\n".join(map(line, records[-len(found) :])), flush=True)
         if not arguments.quick:

@@ -200,7 +200,6 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             frame, net, code_scale, standardised = self._frame, self.net_, self._code_scale, _to_net(self._frame, X)
             net.prepare_pass(self._seed + self.n_iter_, _batch_size(self.batch_size, len(X)))
         net.ranks, net.lr = ranks, self.learning_rate_init
-        net.module_.completion.trains_on_gaps = has_gaps(X)
         rows = self._dataset(X, standardised, frame, net.device)
         with self._training_scope(net):
             net.train_once(rows)
@@ -531,7 +530,6 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         code_scale, of_start = self._start(module, frame, complete, np.random.RandomState(self._seed))
         filling = (normal or of_start).leading(n_filling(self._width, n_columns))
         module.completion.start_at(*map(torch.from_numpy, filling))
-        module.completion.trains_on_gaps = normal is not None
         net = self._build_net(module, frame, len(X), resolve_device(self.device))
         return frame, net, code_scale, standardised
 
@@ -609,7 +607,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if isinstance(X, FileRows):
             drawn.sort()
             rows = self._dataset(X.without(drawn), standardised.without(drawn), frame, net.device)
-            return rows, self._with_noise(Subset(dataset, torch.from_numpy(drawn)), frame)
+            return rows, self._with_noise(Subset(dataset, torch.from_numpy(drawn).to(net.device)), frame)
         parts = np.delete(np.arange(len(X)), drawn), drawn
         rows, held_out = (Subset(dataset, torch.from_numpy(part).to(net.device)) for part in parts)
         return rows, self._with_noise(held_out, frame)

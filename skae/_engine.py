@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from inspect import unwrap
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch.utils.data import Subset, TensorDataset
 
 from skae import _state as stored
 from skae._distributed import ALONE, Stopped, is_shared, own_device
-from skae.nn import split_parameters
+from skae.nn import complete, has_gaps, split_parameters
 
 # Numbers of the rows, and rows, that an evaluation takes at once: bounds memory, and stays in the cache.
 _EVALUATED_NUMBERS = 2**20
@@ -138,6 +139,12 @@ class Batches:
 
     def __len__(self):
         return self.n_batches
+
+    @cached_property
+    def are_complete(self):
+        """Whether rows are known to have no gaps, which costs a look at all of them."""
+        dataset = self.dataset.dataset if isinstance(self.dataset, Subset) else self.dataset
+        return not isinstance(dataset, RowsDataset) and not any(map(has_gaps, set(dataset.tensors)))
 
     def __iter__(self):
         if isinstance(self.dataset, StreamedDataset):
@@ -682,7 +689,8 @@ class Net(NeuralNet):
             self.module_.n_refinements = 0
             self.draws = None if draws is None else draws[:: len(draws) // 2]
         try:
-            total = sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches)
+            with complete(batches.are_complete):
+                total = sum(self.validation_step(b)["loss"].item() * len(b[0]) for b in batches)
             return self._mean(total, len(batches.dataset))
         finally:
             self.module_.n_refinements, self.draws = refinements, draws
@@ -788,7 +796,8 @@ class Net(NeuralNet):
     def notify(self, method_name, **cb_kwargs):
         """Tell the callbacks; a KeyboardInterrupt out of one of them is its way to end training."""
         try:
-            super().notify(method_name, **cb_kwargs)
+            with complete(False):  # they may compute with other rows
+                super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt:
             self.outcome_ = "callback"
             self.ranks.stop()
@@ -878,7 +887,8 @@ class Net(NeuralNet):
         for batch in iterator:
             if self.callbacks_:
                 self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch)
+            with complete(iterator.are_complete):
+                step = step_fn(batch)
             total = total + step["loss"] * len(batch[0])
             if self.callbacks_:
                 self.history.record_batch(prefix + "_loss", step["loss"].item())

@@ -58,6 +58,7 @@ from skae.starts import (
     ordered_start,
     probabilistic_pca_start,
     rank_of,
+    raw_frame,
 )
 
 # Draws a row in scores, or two for each component if that is more.
@@ -70,8 +71,6 @@ _REFINEMENTS = 2
 _NOISE_FLOOR = 1e-4
 # A component whose posterior is nearer to the prior than this, in nats a row, is not in use.
 _ACTIVE = 0.01
-# Numbers of rows that tell what columns are by themselves.
-_MOST_ALONE = 2**20
 # Codes beyond this count as this: the mixture takes no infinite ones.
 _FAR = 1e100
 
@@ -302,7 +301,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     by the rule of succession,
     how often a net that did well on n rows is expected to fail. A row then costs at most log(2 (n + 2)) nats more than
     under either. With other likelihoods the share is left to independent columns, whatever the class or the gaps: each
-    at its mean, a negative binomial at its likeliest dispersion, a normal one at its variance. A row costs at most
+    at its mean, a negative binomial or normal one at its variance. A row costs at most
     log(n + 2) nats more than under these. This needs a linear start and ``beta=1``, and there is no share at
     ``max_iter=0``. Codes and reconstructions are the net's.
 
@@ -1131,10 +1130,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         frame, net, code_scale, standardised = super()._initialize(X, X_val, given)
         for part in net.module_.modules():
             if isinstance(part, IndependentColumns) and self.max_iter:
-                rng = np.random.RandomState(self._seed)
-                rows = X[some_of(len(X), max(2, _MOST_ALONE // X.shape[1]), rng)]
-                mean = (len(X) * frame.mean + 0.5) / (len(X) + 1)  # no count is impossible, no share 0 or 1
-                part.start_at(*(torch.from_numpy(of).to(part.eta) for of in (mean, rows, frame.spread > 0)))
+                of_rows = raw_frame(X)
+                moments = of_rows.mean, np.square(of_rows.spread), frame.spread > 0
+                part.start_at(*(torch.from_numpy(moment).to(part.eta) for moment in moments), len(X))
             if isinstance(part, Multinomial):
                 sums = X.sums() if isinstance(X, LazyRows) else np.nansum(X, axis=1)
                 sums = np.quantile(sums, np.linspace(0, 1, part.N_SUMS), method="nearest")

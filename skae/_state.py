@@ -194,6 +194,8 @@ def check_weights(weights, expected):
             check_array(weights, name, array.shape, array.dtype, allow="infinite" if ranges else "finite")
             if not ranges and array.dtype.kind == "f" and np.abs(weights[name]).max(initial=0) > _LARGEST_WEIGHT:
                 raise fault(name, f"has numbers beyond {_LARGEST_WEIGHT:.0e}")
+            if name.endswith(".noise") and not (weights[name] > 0).all():
+                raise fault(name, "has variances that are not positive")
         else:
             check_integer(weights, name)
 

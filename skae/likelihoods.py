@@ -40,12 +40,12 @@ class Likelihood(nn.Module):
     def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
         raise NotImplementedError
 
-    def alone(self, mean: Tensor, x: Tensor) -> Tensor:
+    def alone(self, mean: Tensor, variance: Tensor, n_rows: int) -> Tensor:
         """Begin as the density of columns that have nothing to do with each other; their eta is returned.
 
-        ``mean`` (n_features,) is that of all rows, inside its range; what it does not tell is estimated from ``x``.
+        ``mean`` and ``variance``, of shape (n_features,), are those of so many rows.
         """
-        return mean.log()
+        return _of_one_more(mean, n_rows).log()
 
     def mean_of_gaps(self, eta: Tensor, x: Tensor) -> Tensor:
         """What is expected where x is nan, given the rest of the row: its mean, as a rule."""
@@ -62,6 +62,11 @@ class Likelihood(nn.Module):
             counted = counted * ~x.isnan()
             x = torch.where(x.isnan(), 0, x)
         return (self.log_prob(eta, x) * counted).sum(-1)
+
+
+def _of_one_more(mean: Tensor, n_rows: int) -> Tensor:
+    """The mean with a row of halves beside so many: no count is impossible, and no share is 0 or 1."""
+    return (n_rows * mean + 0.5) / (n_rows + 1)
 
 
 class Gaussian(Likelihood):
@@ -93,9 +98,7 @@ class Gaussian(Likelihood):
         self.floor.copy_(torch.minimum(floor, variance / 2))
         self.log_excess.copy_((variance - self.floor).log())
 
-    def alone(self, mean: Tensor, x: Tensor) -> Tensor:
-        mean = x.nanmean(0).nan_to_num()
-        variance = (x - mean).square().nanmean(0)
+    def alone(self, mean: Tensor, variance: Tensor, n_rows: int) -> Tensor:
         variance = torch.where(variance > 0, variance, 1)
         self.start_at(variance, variance)
         return torch.cat([mean, torch.zeros_like(mean)])
@@ -132,8 +135,8 @@ class Bernoulli(Likelihood):
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
         return x * eta - nn.functional.softplus(eta)
 
-    def alone(self, mean: Tensor, x: Tensor) -> Tensor:
-        return mean.logit()
+    def alone(self, mean: Tensor, variance: Tensor, n_rows: int) -> Tensor:
+        return _of_one_more(mean, n_rows).logit()
 
     def mean(self, eta: Tensor) -> Tensor:
         return torch.sigmoid(eta)
@@ -184,7 +187,6 @@ class NegativeBinomial(Poisson):
 
     RANGE = -7.0, 5.0
     PACE = 10.0
-    TRIED = 25
 
     def __init__(self, n_features: int) -> None:
         super().__init__(n_features)
@@ -195,16 +197,11 @@ class NegativeBinomial(Poisson):
         """Begin at this dispersion of each column."""
         self.dispersion.copy_(dispersion.log().clamp(*self.RANGE) / self.PACE)
 
-    @torch.no_grad()
-    def alone(self, mean: Tensor, x: Tensor) -> Tensor:
-        """Of ``TRIED`` dispersions, the likeliest of each column."""
-        eta, tried = super().alone(mean, x), torch.linspace(*self.RANGE, self.TRIED).to(x)
-        found = []
-        for log_dispersion in tried:
-            self.dispersion.fill_(log_dispersion / self.PACE)
-            found.append(self.log_prob(eta, x).nansum(0))
-        self.dispersion.copy_(tried[torch.stack(found).argmax(0)] / self.PACE)
-        return eta
+    def alone(self, mean: Tensor, variance: Tensor, n_rows: int) -> Tensor:
+        """With the dispersion that gives rows their variance: the method of moments."""
+        mean = _of_one_more(mean, n_rows)
+        self.start_at((variance - mean).clamp_min(0) / mean.square())
+        return mean.log()
 
     @property
     def log_size(self) -> Tensor:
@@ -379,9 +376,9 @@ class Mixed(Likelihood):
     def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
         return torch.cat([part.draw(numbers, generator) for part, numbers in self._split(eta)], -1)
 
-    def alone(self, mean: Tensor, x: Tensor) -> Tensor:
-        columns = zip(torch.split(mean, self.widths), torch.split(x, self.widths, -1), strict=True)
-        etas = [part.alone(*of_part) for part, of_part in zip(self.parts, columns, strict=True)]
+    def alone(self, mean: Tensor, variance: Tensor, n_rows: int) -> Tensor:
+        moments = zip(torch.split(mean, self.widths), torch.split(variance, self.widths), strict=True)
+        etas = [part.alone(*of_part, n_rows) for part, of_part in zip(self.parts, moments, strict=True)]  # type: ignore[operator]
         pairs = [(eta[:width], eta[width:]) for eta, width in zip(etas, self.widths, strict=True)]
         return torch.cat([half for halves in zip(*pairs, strict=True) for half in halves])
 
@@ -434,10 +431,10 @@ class IndependentColumns(Defence):
         self.register_buffer("eta", torch.zeros(likelihood.n_outputs))
 
     @torch.no_grad()
-    def start_at(self, mean: Tensor, x: Tensor, varies: Tensor) -> None:
-        """Take columns of this mean, and estimate what it does not tell from these rows, without a share as yet."""
+    def start_at(self, mean: Tensor, variance: Tensor, varies: Tensor, n_rows: int) -> None:
+        """Take columns of this mean and variance, of so many rows, without a share as yet."""
         self.likelihood.varies.copy_(varies)
-        self.eta.copy_(self.likelihood.alone(mean, x))
+        self.eta.copy_(self.likelihood.alone(mean, variance, n_rows))
         self.share.zero_()
 
     def log_prob(self, x: Tensor, given: Tensor | None = None) -> Tensor:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
@@ -30,6 +32,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 _PATCH, _CHANNELS = 4, 32
 # A step of `descend` counts in full if it takes this share off a row's error, or this many nats.
 _WORTHWHILE = 0.01
+# Whether what is computed with has no gaps, for all that is known.
+_IS_COMPLETE = ContextVar("is_complete", default=False)
 
 
 def linear(n_in: int, n_out: int, generator: torch.Generator, fan_in: int | None = None) -> nn.Linear:
@@ -57,9 +61,19 @@ def draw(layer: nn.Module, fan_in: int, generator: torch.Generator) -> None:
         setattr(layer, name, nn.Parameter(values))
 
 
+@contextmanager
+def complete(are_complete: bool) -> Iterator[None]:
+    """Look for no gaps inside the block, if rows are known to have none: the host would wait for the device."""
+    token = _IS_COMPLETE.set(are_complete)
+    try:
+        yield
+    finally:
+        _IS_COMPLETE.reset(token)
+
+
 def has_gaps(x: Tensor) -> bool:
     """Whether any entry is nan: missing."""
-    return bool(x.sum().isnan())
+    return not _IS_COMPLETE.get() and bool(x.sum().isnan())
 
 
 def given_observed(x: Tensor, loadings: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -465,11 +479,6 @@ class Completion(nn.Module):
     masked : bool, default=False
         Whether the encoder is told where rows were filled, by as many columns again.
 
-    Attributes
-    ----------
-    trains_on_gaps : bool
-        Whether to look for gaps in training, too.
-
     Shape
     -----
     (n, n_features), with nan in gaps -> what an encoder makes of (n, n_features or twice that)
@@ -481,7 +490,7 @@ class Completion(nn.Module):
 
     def __init__(self, n_features: int, n_components: int, masked: bool = False) -> None:
         super().__init__()
-        self.masked = self.trains_on_gaps = masked
+        self.masked = masked
         self.register_buffer("location", torch.zeros(n_features))
         self.register_buffer("loadings", torch.zeros(n_features, n_components))
         self.register_buffer("noise", torch.ones(n_features))
@@ -505,8 +514,6 @@ class Completion(nn.Module):
         if self.masked:
             return encoder(torch.cat([self.fill(x), x.isnan().to(x)], dim=-1))
         out = encoder(x)
-        if self.training and not self.trains_on_gaps:
-            return out
         # A gap goes through any layer, and what comes out has fewer numbers to look through.
         return encoder(self.fill(x)) if has_gaps(out) else out
 
@@ -690,7 +697,7 @@ class Levels(nn.Module):
 
     def sizes(self, device: torch.device) -> Tensor:
         """(n_levels, 1)"""
-        return torch.tensor(self.levels, device=device)[:, None]
+        return torch.tensor(self.levels).to(device, non_blocking=True)[:, None]
 
     def trained_sizes(self, counts: Tensor) -> Tensor:
         """(n_levels, n): of each fourth count, the sizes down to the level below in turn; of others the level."""
@@ -1017,11 +1024,12 @@ class OrderedVAE(Levels):
             models = map(self.at, self.levels)
             return [m(x, min(noise[..., : m.draws.shape[-1]], m.draws.to(x), key=len)) for m in models]
         mean, log_var = self.guess(x)
-        sizes = self.trained_sizes(torch.tensor([self.n_steps_seen])).to(x.device)
+        numbers = self.trained_sizes(torch.tensor([self.n_steps_seen]))
+        sizes = numbers.to(x.device, non_blocking=True)
         self.n_steps_seen += 1
         means, log_vars = mean * self.shrinking[sizes - 1], log_var + self.widening[sizes - 1]
         z = means + (log_vars / 2).exp() * noise
-        parts = zip(sizes.flatten().tolist(), means, log_vars, z, self.outputs(z, sizes), strict=True)
+        parts = zip(numbers.flatten().tolist(), means, log_vars, z, self.outputs(z, sizes), strict=True)
         return [VAEOutput(mean[:, :m], log_var[:, :m], z[None, :, :m], eta[None]) for m, mean, log_var, z, eta in parts]
 
     def get_extra_state(self) -> int:

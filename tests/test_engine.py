@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, Freezer, LRScheduler
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Subset, TensorDataset
 
 from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
@@ -416,6 +417,39 @@ def test_skorchs_epoch_scoring_can_ask_the_net(curve):
     callback = EpochScoring(error, name="error", use_caching=False)
     model = AutoencoderTransformer(max_iter=2, callbacks=[callback], random_state=0).fit(curve)
     np.testing.assert_allclose(model.net_.history[:, "error"], model.net_.history[:, "valid_loss"], rtol=1e-4)
+
+
+class Waits(TorchDispatchMode):
+    """Counts numbers that torch hands to Python, for which it waits until a device has computed them."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "model",
+    [
+        AutoencoderTransformer(2),
+        AutoencoderTransformer(2, ordered=True),
+        AutoencoderTransformer(2, feature_shape=(1, 8, 8)),
+        AutoencoderTransformer(2, loss="poisson", alpha=0.1, noise=0.1, sparsity=0.1),
+        VAEGenerator(2),
+        VAEGenerator(2, ordered=True),
+        VAEGenerator(2, likelihood="multinomial"),
+        VAEGenerator(2, likelihood="negative_binomial"),
+    ],
+)
+def test_no_step_waits_for_a_device(model):
+    X, counts = digits()[:320], []
+    for batch_size in (32, 64):
+        with Waits() as waits:
+            model.set_params(batch_size=batch_size, max_iter=4, random_state=0).fit(X[:300], X_val=X[300:])
+        counts.append(waits.count)
+    assert counts[0] == counts[1] > 0
 
 
 def test_rows_are_never_fetched_singly(monkeypatch, curve):

@@ -330,7 +330,7 @@ def test_without_a_judge_there_is_no_share_for_linear_models(curve):
 @pytest.mark.parametrize("likelihood", ["bernoulli", "poisson", "negative_binomial", "multinomial", "auto"])
 def test_a_row_far_off_costs_little_more_than_independent_columns_would(likelihood, ordered, seed):
     rng = np.random.RandomState(seed)
-    X = rng.poisson(np.exp(rng.normal(size=(120, 1)) + [0, 1, 2, 3]))
+    X = rng.poisson(np.exp(np.arange(4) + rng.normal(size=(120, 1))))
     X = X > 2 if likelihood == "bernoulli" else X
     model = quick(2, likelihood=likelihood, ordered=ordered, max_iter=20)
     model.fit(X.astype(float if likelihood != "auto" else int), X_val=X[:18])

@@ -377,7 +377,8 @@ def test_a_start_is_no_part_of_a_graph(seed):
 def alone(built, x):
     """The likelihood of independent columns of these rows; their means are all different from 0 and 1."""
     columns = IndependentColumns(built).double()
-    columns.start_at(x.nanmean(0), x, torch.ones(x.shape[1]).double())
+    mean = x.nanmean(0)
+    columns.start_at(mean, (x - mean).square().nanmean(0), torch.ones(x.shape[1]).double(), 10**12)
     return columns
 
 
@@ -393,9 +394,11 @@ def test_no_columns_that_are_alike_for_all_rows_are_likelier(name, seed):
             columns.eta[k] -= change
 
 
-def test_a_column_alone_has_its_likeliest_dispersion(seed):
+def test_a_column_alone_has_the_dispersion_of_its_variance(seed):
     size = torch.tensor([0.05, 1.0, 20.0, 1e9], dtype=torch.float64)
-    rate = torch._standard_gamma(size.expand(4000, -1).contiguous(), generator=torch.Generator().manual_seed(seed)) / size
+    rate = (
+        torch._standard_gamma(size.expand(4000, -1).contiguous(), generator=torch.Generator().manual_seed(seed)) / size
+    )
     x = torch.poisson(30 * rate, generator=torch.Generator().manual_seed(seed))
     x[::7, 1] = torch.nan
     columns = alone(likelihood("negative_binomial", 4), x)
@@ -405,10 +408,22 @@ def test_a_column_alone_has_its_likeliest_dispersion(seed):
 
 
 def test_a_normal_column_alone_has_its_mean_and_variance():
-    x = torch.tensor([[1.0, 3.0, torch.nan], [3.0, 3.0, torch.nan], [torch.nan] * 3], dtype=torch.float64)
-    columns = alone(likelihood("gaussian", 3), x)
-    torch.testing.assert_close(columns.eta[:3], torch.tensor([2.0, 3.0, 0.0], dtype=torch.float64))
-    torch.testing.assert_close(columns.likelihood.variance(columns.eta), torch.ones(3, dtype=torch.float64))
+    x = torch.tensor([[1.0, 3.0], [5.0, 3.0], [torch.nan] * 2], dtype=torch.float64)
+    columns = alone(likelihood("gaussian", 2), x)
+    torch.testing.assert_close(columns.eta[:2], torch.tensor([3.0, 3.0], dtype=torch.float64))
+    torch.testing.assert_close(columns.likelihood.variance(columns.eta), torch.tensor([4.0, 1.0], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "poisson", "negative_binomial", "multinomial"])
+def test_columns_alone_rule_nothing_out(name):
+    mean, x = torch.tensor([0.0, 1.0], dtype=torch.float64), torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    columns = IndependentColumns(likelihood(name, 2)).double()
+    columns.start_at(mean, 0 * mean, torch.ones(2).double(), 9)
+    far = torch.distributions.Bernoulli if name == "bernoulli" else torch.distributions.Poisson
+    expected = far(torch.tensor([0.05, 0.95], dtype=torch.float64)).log_prob(x).sum()
+    if name == "multinomial":
+        expected = torch.tensor(0.05, dtype=torch.float64).log()
+    torch.testing.assert_close(columns.log_prob(x)[0], expected, rtol=1e-2, atol=0)
 
 
 def test_columns_of_several_kinds_are_alone_as_each_kind_is(seed):
@@ -436,6 +451,6 @@ def test_independent_columns_defend_and_do_not_learn(name, seed):
     assert torch.equal(rows, columns.draw(none, torch.Generator().manual_seed(seed)))
     if name != "multinomial":  # whose rows have sums of their own
         torch.testing.assert_close(rows.mean(0), x.mean(0), atol=0.25, rtol=0)
-    columns.start_at(x.mean(0), x, torch.zeros(4).double())
+    columns.start_at(x.mean(0), x.var(0), torch.zeros(4).double(), 4000)
     assert columns.share == 0
     assert name == "multinomial" or not columns.log_prob(x).any()
