@@ -84,6 +84,8 @@ _ORDERED_RATE = 2
 _AUTO_SHARE, _MOST_COMPONENTS = 0.99, 64
 # The most numbers that the start is computed from where rows are sparse: 256 MB.
 _MOST_STARTING = 2**25
+# Rows that have entries hidden to learn how to fill gaps, and the least and the most share of entries.
+_MOST_HIDDEN, _HIDDEN = 500, (0.05, 0.5)
 # Rows that decide what sizes are worth.
 MOST_SIZED = 1000
 
@@ -140,6 +142,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             with self._training_scope(net):
                 net.train(rows, held_out, epochs, best, checkpoint)
         self._store(net, frame, code_scale, rows, best, held_out)
+        if has_gaps(X) and frame.link == "identity":
+            net.module_.completion.share.fill_(ranks.of_first(lambda: self._share_of_normal(X)))
         self._warn(net, nothing_better=held_out is not None and best.loss == best.start_loss)
         return self
 
@@ -760,6 +764,43 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         library, names = self._container
         frame = import_module(library).DataFrame(dict(zip(names, rows.T, strict=True)))
         return frame.set_index(like.index) if library == library_of(like) == "pandas" else frame
+
+    def _filled(self, X):
+        """Rows whose gaps are filled: by the net, but for the normal model's share."""
+        share, with_gaps = self.net_.module_.completion.share.item(), np.flatnonzero(np.isnan(X).any(axis=1))
+        filled = X.copy()
+        if len(with_gaps):
+            rows = X[with_gaps]
+            means = self._filled_by_net(rows)
+            filled[with_gaps] = means + share * (self._filled_by_normal(rows) - means) if share else means
+        return filled
+
+    def _filled_by_normal(self, X):
+        """Rows whose gaps are filled as those of the encoder's are."""
+        completion, device = self.net_.module_.completion, self.net_.device
+        n_given = len(completion.location) - X.shape[1]  # of which nothing is known
+
+        def fill(rows):
+            inputs = np.pad(self._frame.to_net(rows), [(0, 0), (0, n_given)], constant_values=np.nan)
+            with no_gradients():
+                complete = completion.fill(torch.from_numpy(inputs).to(device, torch.float64))
+            complete = complete.numpy(force=True)[:, : X.shape[1]].astype(X.dtype)
+            return np.where(np.isnan(rows), self._frame.from_net(complete), rows)
+
+        return self._map_rows(X, fill, X.shape[1], width=max(completion.loadings.shape) ** 2)
+
+    def _share_of_normal(self, X):
+        """The share with the least squared error on entries, in standard deviations, that are hidden for it."""
+        rng = np.random.RandomState(self._seed)
+        rows = X[some_of(len(X), _MOST_HIDDEN, rng)]
+        gaps = np.isnan(rows)
+        hidden = ~gaps & (rng.uniform(size=rows.shape) < np.clip(gaps.mean(), *_HIDDEN))
+        seen = np.where(hidden, np.nan, rows)
+        units = self._frame.scale * np.where(self._frame.spread > 0, self._frame.spread, 1)
+        means = self._filled_by_net(seen)
+        step, error = (((of - means) / units)[hidden] for of in (self._filled_by_normal(seen), rows))
+        size = step @ step
+        return float(np.clip(step @ error / size, 0, 1)) if size > 0 else 0.0
 
     def _map_rows(self, X, function, n_out, dtype=None, width=None):
         """``function`` of blocks of rows, stacked: memory is bounded, whatever the number of rows."""

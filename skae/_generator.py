@@ -537,7 +537,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Notes
         -----
         Codes are drawn from the encoder's q and weighted by p(x, z) / q(z | x), as Mattei and Frellsen (2019,
-        arXiv:1812.02633) do it: 100 for each row, the share of simpler models left out.
+        arXiv:1812.02633) do it: 100 for each row, the share of simpler models left out. If training rows had gaps and
+        the likelihood is Gaussian, means are in part those of the normal model that fills rows for the encoder. Its
+        share is one number, of least squared error on entries of training rows that `fit` hides for it.
         """
         check_is_fitted(self)
         rows = self._check_rows(X)
@@ -549,9 +551,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         n_draws = check.check_integer("n_draws", n_draws, 1)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         generator = torch.Generator().manual_seed(seed)
-        return [self._in_container(self._filled(rows, generator), like=X) for _ in range(n_draws)]
+        return [self._in_container(self._filled_by_net(rows, generator), like=X) for _ in range(n_draws)]
 
-    def _filled(self, X, generator=None):
+    @no_gradients()
+    def _filled_by_net(self, X, generator=None):
         """Rows whose gaps are filled by means, or by draws if there is a generator of these."""
         with_gaps, draws = np.flatnonzero(np.isnan(X).any(axis=1)), self._normal_draws(_IMPUTATION_DRAWS)
         if generator is not None:

@@ -360,7 +360,7 @@ class AutoencoderTransformer(BaseNetTransformer):
             )
 
     def impute(self, X):
-        """Rows with their gaps filled by the reconstruction.
+        """Rows with their gaps filled by the reconstruction; in part by a normal model, if training rows had gaps.
 
         Parameters
         ----------
@@ -371,10 +371,17 @@ class AutoencoderTransformer(BaseNetTransformer):
         -------
         ndarray of shape (n_samples, n_features), or DataFrame
             The rows, what was observed as it was; a DataFrame of the library of the one that was fitted.
+
+        Notes
+        -----
+        The normal model is the one that fills rows for the encoder. Its share is one number, of least squared error on
+        entries of training rows that `fit` hides for it.
         """
         check_is_fitted(self)
-        rows = self._check_rows(X)[:]
-        return self._in_container(np.where(np.isnan(rows), self._decode(self._encode(rows)), rows), like=X)
+        return self._in_container(self._filled(self._check_rows(X)[:]), like=X)
+
+    def _filled_by_net(self, X):
+        return np.where(np.isnan(X), self._decode(self._encode(X)), X)
 
     def sample(self, n_samples=1, *, random_state=None):
         """New rows: decoded draws from a Gaussian mixture that is fitted to codes of training rows.
