@@ -65,7 +65,7 @@ def assert_same_fit(found, expected, X):
     for (name, a), b in zip(
         found.net_.module_.state_dict().items(), expected.net_.module_.state_dict().values(), strict=True
     ):
-        a, b = (torch.as_tensor(part).numpy(force=True) for part in (a, b))  # one is no tensor, and they may be on a GPU
+        a, b = (torch.as_tensor(part).numpy(force=True) for part in (a, b))  # one is no tensor; or on a GPU
         np.testing.assert_array_equal(a, b, err_msg=name)
     assert found.net_.outcome_ == expected.net_.outcome_
     for name in ("loss_curve_", "validation_loss_curve_", "best_loss_", "linear_loss_", "n_iter_", "n_components_"):
