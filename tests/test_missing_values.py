@@ -263,3 +263,58 @@ def test_every_imputation_has_codes_of_its_own(curve):
     again, _ = model.impute(gaps, n_draws=2, random_state=0)
     np.testing.assert_array_equal(first, again)
     assert (first != second)[np.isnan(gaps)].mean() > 0.99
+
+
+def normal_rows(seed):
+    """Rows of two factors in eight columns of several units."""
+    rng = np.random.RandomState(seed)
+    X = rng.normal(size=(600, 2)) @ rng.normal(size=(2, 8)) + 0.1 * rng.normal(size=(600, 8))
+    return X * 10.0 ** np.arange(-4, 4)
+
+
+def waves(seed):
+    """Rows of one number in eight columns, each a wave of another length."""
+    rng = np.random.RandomState(seed)
+    t = rng.uniform(-2, 2, size=(600, 1))
+    return np.cos(np.arange(1, 9) / 2 * t + rng.uniform(6, size=8)) + 0.05 * rng.normal(size=(600, 8))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_net_that_knows_little_leaves_gaps_to_the_normal_model(estimator, seed):
+    X = normal_rows(seed)
+    gaps = with_gaps(X, 0.1, seed)
+    missing, unit = np.isnan(gaps), X.std(axis=0)
+    model = estimator(2, start="random", max_iter=1, random_state=0).fit(gaps)
+    share = model.net_.module_.completion.share.item()
+    assert 0.9 < share <= 1
+    filled, by_net, by_normal = model.impute(gaps), model._filled_by_net(gaps), model._filled_by_normal(gaps)
+    np.testing.assert_allclose(filled, by_net + share * (by_normal - by_net))
+    np.testing.assert_array_equal(filled[~missing], gaps[~missing])
+    errors = [np.square((rows - X) / unit)[missing].mean() for rows in (filled, by_net)]
+    assert errors[0] < 0.2 * errors[1]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).impute(gaps), filled)
+
+
+def test_a_net_that_knows_more_fills_gaps_itself(seed):
+    X = waves(seed)
+    gaps = with_gaps(X, 0.1, seed)
+    model = VAEGenerator(4, max_iter=60, random_state=0).fit(gaps)
+    assert model.net_.module_.completion.share < 0.5
+    missing, unit = np.isnan(gaps), X.std(axis=0)
+    errors = [
+        np.square((rows - X) / unit)[missing].mean()
+        for rows in (model.impute(gaps), model._filled_by_net(gaps), model._filled_by_normal(gaps))
+    ]
+    assert errors[0] < 1.02 * min(errors)
+
+
+def test_without_gaps_in_training_or_an_identity_link_the_net_fills_gaps_alone():
+    X = normal_rows(0)
+    holes = np.round(with_gaps(np.exp(X / X.std(axis=0)), 0.1))
+    for model in (
+        AutoencoderTransformer(2, max_iter=2, random_state=0).fit(X),
+        AutoencoderTransformer(2, loss="poisson", max_iter=2, random_state=0).fit(holes),
+        VAEGenerator(2, likelihood="poisson", max_iter=2, random_state=0).fit(holes),
+    ):
+        assert model.net_.module_.completion.share == 0
+        np.testing.assert_allclose(model.impute(holes), model._filled_by_net(holes), rtol=1e-9)
