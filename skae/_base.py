@@ -84,8 +84,8 @@ _ORDERED_RATE = 2
 _AUTO_SHARE, _MOST_COMPONENTS = 0.99, 64
 # The most numbers that the start is computed from where rows are sparse: 256 MB.
 _MOST_STARTING = 2**25
-# Rows that have entries hidden to learn how to fill gaps, and the least and the most share of entries.
-_MOST_HIDDEN, _HIDDEN = 500, (0.05, 0.5)
+# Numbers of rows that have entries hidden to learn how to fill gaps; the fewest and the most rows, and share hidden.
+_NUMBERS_ASKED, _ROWS_ASKED, _HIDDEN = 2**15, (50, 500), (0.05, 0.5)
 # Rows that decide what sizes are worth.
 MOST_SIZED = 1000
 
@@ -792,7 +792,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _share_of_normal(self, X):
         """The share with the least squared error on entries, in standard deviations, that are hidden for it."""
         rng = np.random.RandomState(self._seed)
-        rows = X[some_of(len(X), _MOST_HIDDEN, rng)]
+        rows = X[some_of(len(X), int(np.clip(_NUMBERS_ASKED // X.shape[1], *_ROWS_ASKED)), rng)]
         gaps = np.isnan(rows)
         hidden = ~gaps & (rng.uniform(size=rows.shape) < np.clip(gaps.mean(), *_HIDDEN))
         seen = np.where(hidden, np.nan, rows)
