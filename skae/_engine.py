@@ -876,7 +876,8 @@ class Net(NeuralNet):
     def evaluation_step(self, batch, training=False):
         self._set_training(training)
         with torch.set_grad_enabled(training):
-            return tuple(self._output(batch[0].to(next(self.module_.parameters()).dtype), training))
+            output = self._output(batch[0].to(next(self.module_.parameters()).dtype), training)
+        return tuple(part for part in output if part is not None)
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass over the batches; their mean loss, weighted by rows, is recorded as ``<prefix>_loss``."""

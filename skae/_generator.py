@@ -572,7 +572,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
                 etas.append(output.eta.cpu())
             weights, eta, x = torch.cat(log_weights).softmax(0), torch.cat(etas), targets.cpu()
             if generator is None:
-                expected = torch.einsum("sn,snd->nd", weights, likelihood.mean_of_gaps(eta, x))
+                expected = torch.einsum("sn,snd->nd", weights.to(eta), likelihood.mean_of_gaps(eta, x))
             else:
                 drawn = weights.T.multinomial(1, generator=generator)[:, 0]
                 expected = likelihood.draw_gaps(eta[drawn, torch.arange(len(rows))], x, generator)

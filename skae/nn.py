@@ -32,6 +32,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 _PATCH, _CHANNELS = 4, 32
 # A step of `descend` counts in full if it takes this share off a row's error, or this many nats.
 _WORTHWHILE = 0.01
+# Variances that float32 has, and their inverses.
+_FLOAT32 = 1e-37, 1e37
 # Whether what is computed with has no gaps, for all that is known.
 _IS_COMPLETE = ContextVar("is_complete", default=False)
 
@@ -509,7 +511,7 @@ class Completion(nn.Module):
         self.location.copy_(location)
         self.loadings.zero_()
         self.loadings[:, : loadings.shape[1]] = loadings
-        self.noise.copy_(noise)
+        self.noise.copy_(noise.clamp(*_FLOAT32))  # training is in that precision, and a posterior divides by this
 
     def fill(self, x: Tensor) -> Tensor:
         """Rows without gaps."""

@@ -625,6 +625,8 @@ def likelier_start(X, scale, n_components, random_state):
             mean = X[train].mean(axis=0)
             rows, left_out = X[train] - mean, X[test] - mean
             rows[:, np.ptp(X[train], axis=0) == 0] = 0
+            if not rows.any():  # all that vary are left out
+                continue
             factors = _factor_analysis(rows, [np.ones(X.shape[1])], n_components, _ROUGH_TOLERANCE)
             pca = probabilistic_pca_start(rows, scale, n_components, random_state)
             votes.append(expit(factors.log_density(left_out) - pca.log_density(left_out)))

@@ -408,6 +408,13 @@ def test_only_this_process_generator_is_seeded(monkeypatch, curve):
     AutoencoderTransformer(max_iter=1, encoder=torch.nn.Linear, early_stopping=False, random_state=0).fit(curve)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_skorchs_predict_gives_what_the_net_makes_of_rows(curve):
+    codes = AutoencoderTransformer(2, max_iter=1, random_state=0).fit(curve).net_.predict(curve.astype("f4"))
+    means = VAEGenerator(2, max_iter=1, random_state=0).fit(curve).net_.predict(curve.astype("f4"))
+    assert codes.shape == means.shape == (len(curve), 2)
+
+
 def test_skorchs_epoch_scoring_can_ask_the_net(curve):
     def error(net, X, y=None):
         z, eta = net.forward(X)

@@ -318,3 +318,23 @@ def test_without_gaps_in_training_or_an_identity_link_the_net_fills_gaps_alone()
     ):
         assert model.net_.module_.completion.share == 0
         np.testing.assert_allclose(model.impute(holes), model._filled_by_net(holes), rtol=1e-9)
+
+
+def test_gaps_of_columns_in_units_that_are_far_apart_are_filled():
+    rng = np.random.RandomState(0)
+    X = with_gaps(rng.normal(size=(60, 3)) * [1e-12, 1, 1e12])
+    model = AutoencoderTransformer(1, max_iter=2, random_state=0).fit(X)
+    assert np.isfinite(model.impute(X)).all()
+    own = AutoencoderTransformer(
+        1, start="random", encoder=torch.nn.Linear, decoder=torch.nn.Linear, max_iter=2, random_state=0
+    ).fit(with_gaps(rng.normal(size=(60, 3)) * 1e20))
+    assert pickle.loads(pickle.dumps(own)).transform(X * 1e8).shape == (60, 1)
+
+
+def test_a_mixture_of_codes_fills_rows_of_float32(seed):
+    rng = np.random.RandomState(seed)
+    X = np.repeat([[-6.0], [6.0]], 60, axis=0) + rng.normal(size=(120, 4))
+    model = VAEGenerator(2, prior="mixture", max_iter=30, learning_rate_init=1e-2, random_state=0).fit(X.astype("f4"))
+    assert model.prior_ is not None
+    gaps = with_gaps(X)
+    np.testing.assert_allclose(model.impute(gaps.astype("f4")), model.impute(gaps), atol=1e-2)

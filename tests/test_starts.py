@@ -7,7 +7,7 @@ from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 
-from skae import starts
+from skae import VAEGenerator, starts
 from skae._streaming import LazyRows
 from skae.starts import (
     LinearGaussian,
@@ -683,3 +683,12 @@ def test_each_fold_is_centred_by_what_it_learns_from_and_draws_from_what_it_is_g
         np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-12)
         both = np.vstack([rows, left_out])
         np.testing.assert_allclose(np.sort(both - both.mean(axis=0), axis=0), np.sort(X, axis=0), atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("likelihood", ["gaussian", "poisson", "bernoulli"])
+def test_rows_may_be_alike_but_for_one(likelihood):
+    X = np.zeros((20, 4))
+    X[3] = [1, 1, 0, 1]
+    model = VAEGenerator(2, likelihood=likelihood, max_iter=2, random_state=0).fit(X)
+    assert np.isfinite(model.score_samples(X)).all()
