@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 import warnings
+from datetime import date
 from functools import partial
 from importlib.util import find_spec
 from itertools import groupby, pairwise
@@ -674,11 +675,11 @@ def order(record):
     return list(QUESTIONS).index(record["question"]), record["threads"] or 0
 
 
-def made_with(anew):
-    """The stamp, and which questions were measured anew while the others are of an earlier run."""
+def made_with(anew, elsewhere):
+    """The stamp; which questions were measured anew while others are of an earlier run; where a GPU was measured."""
     made = stamp((), 1, *(["keras"] if find_spec("keras") else []))
     del made["splits"]
-    made |= {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+    made |= {"machine": f"{platform.machine()}, {os.cpu_count()} cores"} | elsewhere
     return made | {"measured anew": " ".join(anew)} if anew else made
 
 
@@ -687,9 +688,11 @@ def store(records, made):
     (RESULTS / "speed.md").write_text("\n".join(markdown(records, made)) + "\n")
 
 
-def last_records():
+def last_run():
+    """What is stored, and of its stamp what a GPU's figures, kept by a machine without one, were made with."""
     found = RESULTS / "speed.json"
-    return json.loads(found.read_text())["records"] if found.exists() else []
+    last = json.loads(found.read_text()) if found.exists() else {"records": [], "made with": {}}
+    return last["records"], {name: value for name, value in last["made with"].items() if name == "gpu"}
 
 
 def main(argv=None):
@@ -706,17 +709,21 @@ def main(argv=None):
     asked = arguments.only or list(QUESTIONS)
     work = [(question, n) for n in threads for question in THREADED if question in asked]
     work += [(question, None) for question in ONCE if question in asked]
-    kept = [r for r in last_records() if (r["question"], r["threads"]) not in work] if arguments.only else []
+    last, elsewhere = last_run()
+    kept = [r for r in last if (r["question"], r["threads"]) not in work] if arguments.only else []
     records = []
     for question, n in work:
         found = answers(question, True) if arguments.quick else in_child("answers", question, False, threads=n)
         if not found:
             print(f"{question}: not on this machine.")
+            kept += [r for r in last if r["question"] == question]
             continue
+        if question == "gpu":
+            elsewhere = {"gpu": f"of {date.today()}, {torch.cuda.get_device_name()}"}
         records += [{"question": question, "threads": n, **record} for record in found]
         print("\n".join(map(line, records[-len(found) :])), flush=True)
         if not arguments.quick:
-            store(kept + records, made_with(arguments.only if kept else None))
+            store(kept + records, made_with(arguments.only, elsewhere))
 
 
 if __name__ == "__main__":

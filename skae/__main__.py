@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
@@ -33,6 +34,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.data is None and options.target is not None:
         parser.error("--target needs a table")
+    if options.report != "none" and not Path(options.report).resolve().parent.is_dir():
+        parser.error(f"--report {options.report} is in no folder that exists")
     shape = (8, 8) if options.data is None else None
     try:
         X, y, notes = _digits() if options.data is None else read_table(options.data, options.target, raw=options.raw)
@@ -188,9 +191,15 @@ def read_table(path, target=None, raw=False):
         notes.append(
             f"Left out, {int((~complete).sum())} of {len(table)} rows with missing values in: {', '.join(where)}."
         )
-    X = numeric[complete].to_numpy(dtype=np.float64)
+    numeric = numeric[complete]
+    if left := [str(column) for column in numeric if numeric[column].nunique() < 2]:
+        notes.append(f"Left out, constant: {', '.join(left)}.")
+        numeric = numeric[[column for column in numeric if numeric[column].nunique() > 1]]
+    X = numeric.to_numpy(dtype=np.float64)
     if len(X) < 2:
         raise ValueError(" ".join([f"{path} has too few complete rows, {len(X)}, to compare anything.", *notes]))
+    if X.shape[1] == 0:
+        raise ValueError(" ".join([f"{path} has no numeric column that varies.", *notes]))
     if not raw:
         X = StandardScaler().fit_transform(X)
         notes.append(

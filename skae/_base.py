@@ -30,7 +30,7 @@ from torch.utils.data import Subset, TensorDataset
 from skae import _state as stored
 from skae import _validation as check
 from skae._checkpoint import Checkpoint, differences, fingerprint, glimpse, plain
-from skae._columns import first_text, library_of
+from skae._columns import check_without_dates, first_text, library_of
 from skae._distributed import is_shared, joined
 from skae._engine import (
     BestWeights,
@@ -53,6 +53,7 @@ from skae.nn import (
     CorrectedLinear,
     ImageDecoder,
     ImageEncoder,
+    doubling_levels,
     ignore_second_half,
     linear,
     stacked_linear,
@@ -61,6 +62,7 @@ from skae.starts import (
     Frame,
     fit_frame,
     has_gaps,
+    hide,
     n_components_for,
     n_filling,
     observed_normal,
@@ -70,7 +72,7 @@ from skae.starts import (
 # Fitted state that is not for users; forgotten with the rest when fit begins.
 PRIVATE_STATE = (
     "_container", "_design", "_width", "_used", "_is_cut", "_frame", "_code_scale", "_code_rows", "_codes",
-    "_code_density", "_seed", "_plan",
+    "_code_density", "_normal_shares", "_seed", "_plan",
 )  # fmt: skip
 # Of a row, in the graph that a refinement differentiates.
 _COPIES = 8
@@ -84,8 +86,8 @@ _ORDERED_RATE = 2
 _AUTO_SHARE, _MOST_COMPONENTS = 0.99, 64
 # The most numbers that the start is computed from where rows are sparse: 256 MB.
 _MOST_STARTING = 2**25
-# Numbers of rows that have entries hidden to learn how to fill gaps; the fewest and the most rows, and share hidden.
-_NUMBERS_ASKED, _ROWS_ASKED, _HIDDEN = 2**15, (50, 500), (0.05, 0.5)
+# Numbers of rows that have entries hidden to learn how to fill gaps; the fewest and the most rows.
+_NUMBERS_ASKED, _ROWS_ASKED = 2**15, (50, 500)
 # Rows that decide what sizes are worth.
 MOST_SIZED = 1000
 
@@ -142,8 +144,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             with self._training_scope(net):
                 net.train(rows, held_out, epochs, best, checkpoint)
         self._store(net, frame, code_scale, rows, best, held_out)
-        if has_gaps(X) and frame.link == "identity":
-            net.module_.completion.share.fill_(ranks.of_first(lambda: self._share_of_normal(X)))
+        if has_gaps(X) and self._link() == "identity":
+            self._normal_shares = ranks.of_first(lambda: self._shares_of_normal(X))
         self._warn(net, nothing_better=held_out is not None and best.loss == best.start_loss)
         return self
 
@@ -414,6 +416,9 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if reset:
             library = library_of(X)
             self._container = (library, list(X.columns)) if library else None
+        check_without_dates(X)
+        if isinstance(X, np.ma.MaskedArray):
+            X = X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan)
         options = {"dtype": check.FLOATS, "ensure_min_samples": ensure_min_samples, "ensure_all_finite": "allow-nan"}
         if is_streamed(X) and self._streams():
             return self._check_file(X, reset, options)
@@ -452,7 +457,10 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             return None
         if not self.early_stopping:
             raise ValueError("X_val chooses the weights only with early_stopping=True. Set it, or leave X_val out.")
-        return self._check_rows(X_val)
+        X_val = self._check_rows(X_val)
+        if isinstance(X_val, np.ndarray) and np.isnan(X_val).all():
+            raise ValueError("In X_val every value is missing, and nothing can be chosen by that. Pass other rows.")
+        return X_val
 
     def _draw_seed(self, ranks):
         """Take the one draw from ``random_state`` that all randomness of a fit comes from."""
@@ -526,10 +534,11 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 complete[0, np.isnan(complete).all(axis=0)] = 0  # of a column that is missing from the sample
         if has_gaps(standardised):
             rng = np.random.RandomState(self._seed)
-            n_filled = n_filling(self.n_components if isinstance(self.n_components, Integral) else 1, n_columns)
-            normal = observed_normal(complete, n_filled, rng)
+            n_components = self.n_components if isinstance(self.n_components, Integral) else 1
+            normal = observed_normal(complete, n_components, rng)
             complete = normal.draw(complete, rng)
         self._width = self._net_components(complete)
+        self._normal_shares = np.zeros(self._width)
         module = self._build_module(X.shape[1]).double()
         code_scale, of_start = self._start(module, frame, complete, np.random.RandomState(self._seed))
         filling = (normal or of_start).leading(n_filling(self._width, n_columns))
@@ -767,7 +776,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _filled(self, X):
         """Rows whose gaps are filled: by the net, but for the normal model's share."""
-        share, with_gaps = self.net_.module_.completion.share.item(), np.flatnonzero(np.isnan(X).any(axis=1))
+        share, with_gaps = self._normal_shares[self.n_components_ - 1], np.flatnonzero(np.isnan(X).any(axis=1))
         filled = X.copy()
         if len(with_gaps):
             rows = X[with_gaps]
@@ -778,7 +787,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def _filled_by_normal(self, X):
         """Rows whose gaps are filled as those of the encoder's are."""
         completion, device = self.net_.module_.completion, self.net_.device
-        n_given = len(completion.location) - X.shape[1]  # of which nothing is known
+        n_columns, n_components = completion.loadings.shape
+        n_given = n_columns - X.shape[1]  # of which nothing is known
 
         def fill(rows):
             inputs = np.pad(self._frame.to_net(rows), [(0, 0), (0, n_given)], constant_values=np.nan)
@@ -787,16 +797,23 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             complete = complete.numpy(force=True)[:, : X.shape[1]].astype(X.dtype)
             return np.where(np.isnan(rows), self._frame.from_net(complete), rows)
 
-        return self._map_rows(X, fill, X.shape[1], width=max(completion.loadings.shape) ** 2)
+        return self._map_rows(X, fill, X.shape[1], width=max(n_columns, n_components**2))
+
+    def _shares_of_normal(self, X):
+        """The normal model's share in what gaps are filled with, for each size of codes; found for some of them."""
+        shares = np.zeros(self._width)
+        for size in doubling_levels(self.n_components_) if self._design["ordered"] else [self.n_components_]:
+            model = self if size == self.n_components_ else self.truncate(size)
+            shares[size - 1 :] = model._share_of_normal(X)
+        return shares
 
     def _share_of_normal(self, X):
         """The share with the least squared error on entries, in standard deviations, that are hidden for it."""
         rng = np.random.RandomState(self._seed)
         rows = X[some_of(len(X), int(np.clip(_NUMBERS_ASKED // X.shape[1], *_ROWS_ASKED)), rng)]
-        gaps = np.isnan(rows)
-        hidden = ~gaps & (rng.uniform(size=rows.shape) < np.clip(gaps.mean(), *_HIDDEN))
+        hidden = hide(rows, rng)
         seen = np.where(hidden, np.nan, rows)
-        units = self._frame.scale * np.where(self._frame.spread > 0, self._frame.spread, 1)
+        units = fit_frame(rows, "identity", per_column=True).scale  # nets that take raw rows have no spread
         means = self._filled_by_net(seen)
         step, error = (((of - means) / units)[hidden] for of in (self._filled_by_normal(seen), rows))
         size = step @ step
@@ -858,6 +875,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         stored.check_integer(state, "_seed", 0, 2**32 - 1)
         stored.check_integer(state, "n_iter_")
         stored.check_array(state, "_code_scale", (width + self._n_given(state),), low=0)
+        stored.check_array(state, "_normal_shares", (width,), low=0, high=1)
         stored.check_array(state, "mean_", (n,))
         if "components_" in state:
             stored.check_array(state, "components_", (n_components, n))

@@ -28,6 +28,11 @@ LINKS = {
     "categorical": "log",
 }
 _COUNTS = ("poisson", "negative_binomial")
+# Integers are no counts to "auto" if their variance is under their mean, a Poisson's, by so many standard errors, or if
+# they deviate by less than this times their mean.
+_ERRORS, _LEAST_DEVIATION = 3, 0.1
+# Categories above which a column that has them in more than half of its rows is an identifier.
+_MOST_OF_IDENTIFIERS = 100
 # Pieces of a monotone map at most, and rows that tell one.
 _MOST_PIECES, _ROWS_A_PIECE = 32, 20
 # A value of this share of the rows, and so many of them, comes back as itself.
@@ -260,17 +265,22 @@ def _fit_column(series, library, name, likelihood, array_dtype):
         )
     if family is None:
         raise ValueError(
-            f"Column {name!r} of X is of dtype {dtype}, and has {_first(values)!r}: no likelihood is for such values. "
-            "Make numbers, bools, categories or strings of it, or drop it."
+            f"Column {name!r} of X is of dtype {dtype}, and has {_odd_one(values)!r}: no likelihood is for such "
+            "values, or for several types in one column. Make numbers, bools, categories or strings of all, or drop it."
         )
     x = None if family == "category" else _numbers(series, library, name, likelihood)
     if likelihood == "auto":
-        counts = family == "integer" and not (x < 0).any()
         likelihood = {"boolean": "bernoulli", "category": "categorical"}.get(family, "gaussian")
-        likelihood = "negative_binomial" if counts else likelihood
+        likelihood = _of_integers(x) if family == "integer" else likelihood
     nothing = np.zeros((2, 0))
     if likelihood == "categorical":
         present = {value for value in values if value is not None}
+        n_present = len(values) - values.count(None)
+        if len(present) > max(_MOST_OF_IDENTIFIERS, n_present / 2):
+            raise ValueError(
+                f"Column {name!r} of X has {len(present)} categories in {n_present} rows, such as {_first(values)!r}. "
+                "It is an identifier, or text, from which nothing can be learnt: drop it, or merge categories."
+            )
         categories = [value for value in declared if value in present] if declared else _sorted(present)
         return Column(name, likelihood, family, dtype, 0.0, 0.0, categories, declared, ordered, nothing, nothing)
     if x is None:
@@ -284,6 +294,27 @@ def _fit_column(series, library, name, likelihood, array_dtype):
         whole = [int(value) for value in values if value is not None]
         low, high = min(whole), max(whole)
     return Column(name, likelihood, family, dtype, low, high, [], declared, ordered, knots, steps)
+
+
+def _of_integers(x):
+    """Counts, unless integers vary less than counts do, as years or grades; or so little beside their size that they
+    may as well be normal, as times; or are no more than 0 and 1.
+    """
+    x = x[~np.isnan(x)]
+    if (x < 0).any():
+        return "gaussian"
+    if np.array_equal(np.unique(x), [0, 1]):
+        return "bernoulli"
+    mean, deviation = x.mean(), x.std()
+    counts = deviation**2 >= (1 - _ERRORS * np.sqrt(2 / len(x))) * mean and deviation >= _LEAST_DEVIATION * mean
+    return "negative_binomial" if counts else "gaussian"
+
+
+def _odd_one(values):
+    """A value of the rarest type."""
+    values = [value for value in values if value is not None]
+    types = [type(value) for value in values]
+    return min(zip(values, types, strict=True), key=lambda pair: types.count(pair[1]))[0]
 
 
 def _sorted(values):
@@ -384,13 +415,41 @@ _ARROW_STRING = "ArrowDtype(string)"
 
 
 def first_text(X):
-    """The name and a value of the first column of a DataFrame that holds categories or strings, or None."""
+    """The name and a value of the first column of a DataFrame that holds categories or some string, or None."""
     library = library_of(X)
     for name, series in zip(X.columns, _series(X), strict=True) if library else ():
-        values = [value for value in _values(series, library) if value is not None]
-        if values and _describe(series, library, None)[0] == "category":
-            return name, values[0]
+        family = _describe(series, library, None)[0]
+        if family in ("category", None):
+            values = [value for value in _values(series, library) if value is not None]
+            texts = values if family else [value for value in values if isinstance(value, str)]
+            if texts:
+                return name, texts[0]
     return None
+
+
+def check_without_text(X, asked):
+    """Columns of a DataFrame that are numbers, for what is ``asked``."""
+    if text := first_text(X):
+        raise ValueError(f"{asked}, but column {text[0]!r} of X has {text[1]!r}. Pass the columns of numbers.")
+
+
+def check_without_dates(X):
+    """Numbers, and no dates or durations, which NumPy would take for some, gaps among them."""
+    library = library_of(X)
+    if library:
+        columns = zip(X.columns, (series.dtype for series in _series(X)), strict=True)
+        dates = [(f"Column {name!r} of X", dtype) for name, dtype in columns if _is_date(dtype, library)]
+    else:
+        dates = [("X", X.dtype)] if isinstance(X, np.ndarray) and X.dtype.kind in "mM" else []
+    if dates:
+        raise ValueError(
+            f"{dates[0][0]} is of dtype {dates[0][1]}. Make numbers of dates and durations, such as days since the "
+            "first one, with nan where they are missing."
+        )
+
+
+def _is_date(dtype, library):
+    return dtype.is_temporal() if library == "polars" else dtype.kind in "mM"
 
 
 def library_of(X):

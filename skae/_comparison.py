@@ -20,6 +20,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
+from skae._columns import check_without_text
 from skae._generator import VAEGenerator
 from skae._metrics import reconstruction_error
 from skae._transformer import AutoencoderTransformer
@@ -31,6 +32,8 @@ _WORTH_IT = 0.98
 _MOST_CLASSES = 20
 # Rows of the first fold kept as examples of reconstructions and samples.
 _N_EXAMPLES = 10
+# A lead in log-density that is worth a word, in nats a row: what is printed as less is rounding.
+_LEAST_NATS = 0.005
 # What the defaults are called in a sentence.
 _SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
 
@@ -81,6 +84,7 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     >>> len(comparison.results["error"])
     10
     """
+    check_without_text(X, "What is compared are models of numbers")
     X = check_array(X, dtype=FLOATS, ensure_min_samples=2)
     cv = check_integer("cv", cv, 2)
     if len(X) < cv:
@@ -221,13 +225,13 @@ def _log_likelihood(estimator, X):
     A Pipeline's is in the units of its last step, so it counts as none.
 
     PCA and FactorAnalysis whose noise is at its floor have found a direction without any, as with duplicated columns:
-    their density is as high as the floor is low, and says nothing.
+    their density is as high as the floor is low. It is inf here, for densities of such rows have no bound.
     """
     dense = isinstance(estimator, PCA | FactorAnalysis) or get_tags(estimator).estimator_type == "density_estimator"
     if not dense or isinstance(estimator, Pipeline) or not hasattr(estimator, "score_samples"):
         return np.nan
     if isinstance(estimator, PCA | FactorAnalysis) and np.min(estimator.noise_variance_ / X.var(axis=0).max()) < 1e-11:
-        return np.nan
+        return np.inf
     try:
         with np.errstate(all="ignore"):
             density = float(np.mean(estimator.score_samples(X)))
@@ -244,8 +248,9 @@ class Comparison:
     results : dict of str to list
         One entry a fit: "estimator", "n_components", "fold", "error" (held-out mean squared error, in units of X
         squared), "r2" (against the mean of the training rows), "log_likelihood" (held-out, in nats a row; of a VAE its
-        lower bound), "target_score" (only with y), "fit_seconds", "transform_seconds"; nan where a model has no such
-        number. A DataFrame's constructor takes it as it is.
+        lower bound; inf where noise is at its floor), "target_score" (only with y),
+        "fit_seconds", "transform_seconds"; nan where a model has no such number. A DataFrame's constructor takes it as
+        it is.
     skipped : sequence of int, default=()
         Sizes left out.
     target_label : str, default="accuracy"
@@ -339,6 +344,12 @@ class Comparison:
         str
         """
         sentences = [*self._answer_by_error(), *self._answer_by_density()]
+        if unbounded := self._unbounded():
+            sizes = " and ".join(map(str, unbounded))
+            sentences.append(
+                f"No densities are compared at {sizes} components: a linear model finds a direction without any noise "
+                "there, as where columns repeat each other, and densities have no bound. Drop these, or add noise."
+            )
         if self.skipped:
             sizes = ", ".join(map(str, self.skipped))
             sentences.append(f"Left out: {sizes} components, which do not reduce this table or exceed a fold's rows.")
@@ -450,9 +461,19 @@ class Comparison:
         return error / base
 
     def _densities(self):
-        """Log-likelihoods over folds of each model and size that has them."""
-        cells = {(name, size): self.folds("log_likelihood", name, size) for size in self.sizes for name in self.names}
+        """Log-likelihoods over folds of each model and size that has them, of sizes where they have a bound."""
+        cells = {
+            (name, size): self.folds("log_likelihood", name, size)
+            for size in self.sizes
+            if size not in self._unbounded()
+            for name in self.names
+        }
         return {cell: values for cell, values in cells.items() if np.isfinite(values).all()}
+
+    def _unbounded(self):
+        """Sizes at which a model has found a direction without noise, so that densities tell floors, not models."""
+        densities = zip(self.results["n_components"], self.results["log_likelihood"], strict=True)
+        return sorted({size for size, value in densities if np.isposinf(value)})
 
     def _answer_by_error(self):
         shares = {
@@ -494,7 +515,7 @@ class Comparison:
         second = max(others, key=lambda cell: densities[cell].mean())
         gain = densities[best] - densities[second]
         ahead, behind = (f"{_spoken(name)} with {size}" for name, size in (best, second))
-        if gain.mean() > gain.std():
+        if gain.mean() > max(gain.std(), _LEAST_NATS):
             yield f"For densities and new rows: {ahead} components, {gain.mean():.2f} nats a row above {behind}."
         else:
             yield f"For densities: {ahead} components and {behind} are within the spread; take the simpler one."

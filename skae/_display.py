@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skae._drawing import COLOURS, pyplot
@@ -181,12 +182,16 @@ class LatentSizeDisplay:
         Standard errors of ``errors``, drawn as a band of one to either side; None draws none.
     chosen : int, default=None
         The size to mark; None marks none.
+    estimator_name : str, default="autoencoder"
+        What ``errors`` are labelled as.
 
     Attributes
     ----------
     sizes, errors, pca_sizes, pca_errors, errors_std : ndarray or None
         As given.
     chosen : int or None
+        As given.
+    estimator_name : str
         As given.
     ax_ : matplotlib.axes.Axes
         Where `plot` has drawn last.
@@ -217,13 +222,24 @@ class LatentSizeDisplay:
     array([1, 2, 3])
     """
 
-    def __init__(self, *, sizes, errors, pca_sizes=None, pca_errors=None, errors_std=None, chosen=None):
+    def __init__(
+        self,
+        *,
+        sizes,
+        errors,
+        pca_sizes=None,
+        pca_errors=None,
+        errors_std=None,
+        chosen=None,
+        estimator_name="autoencoder",
+    ):
         self.sizes = np.asarray(sizes)
         self.errors = np.asarray(errors)
         self.pca_sizes = self.sizes if pca_sizes is None and pca_errors is not None else _array(pca_sizes)
         self.pca_errors = _array(pca_errors)
         self.errors_std = _array(errors_std)
         self.chosen = chosen
+        self.estimator_name = estimator_name
 
     @classmethod
     def from_estimator(cls, estimator, X, *, X_train=None, ax=None):
@@ -264,7 +280,8 @@ class LatentSizeDisplay:
         if X_train is not None:
             pca_errors = pca_errors_by_size(len(sizes), X_train, X)
             pca_sizes = sizes[: len(pca_errors)]
-        return cls(sizes=sizes, errors=errors, pca_sizes=pca_sizes, pca_errors=pca_errors).plot(ax)
+        name = "VAE" if get_tags(estimator).estimator_type == "density_estimator" else "autoencoder"
+        return cls(sizes=sizes, errors=errors, pca_sizes=pca_sizes, pca_errors=pca_errors, estimator_name=name).plot(ax)
 
     @classmethod
     def from_cv(cls, search, *, ax=None):
@@ -331,7 +348,7 @@ class LatentSizeDisplay:
         """
         pca_line = band = None
         size = {"markersize": 6 if len(self.sizes) <= _MOST_TICKS else 3.5}
-        (line,) = ax.plot(self.sizes, self.errors, "o-", color=COLOURS[2], zorder=3, label="autoencoder", **size)
+        (line,) = ax.plot(self.sizes, self.errors, "o-", color=COLOURS[2], zorder=3, label=self.estimator_name, **size)
         if self.errors_std is not None:
             low, high = self.errors - self.errors_std, self.errors + self.errors_std
             band = ax.fill_between(
@@ -352,8 +369,7 @@ class LatentSizeDisplay:
         else:
             ax.xaxis.get_major_locator().set_params(integer=True)
         ax.minorticks_off()
-        ax.autoscale(axis="y")  # a second display in the same axes may reach higher
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.05 * ax.dataLim.ymax if ax.dataLim.ymax > 0 else None)  # of all displays in these axes
         ax.set(xlabel="components", ylabel="held-out reconstruction error")
 
     def _ticks(self, low, high):

@@ -884,8 +884,7 @@ class Net(NeuralNet):
     def evaluation_step(self, batch, training=False):
         self._set_training(training)
         with torch.set_grad_enabled(training):
-            output = self._output(batch[0].to(next(self.module_.parameters()).dtype), training)
-        return tuple(part for part in output if part is not None)
+            return _parts(self._output(batch[0].to(next(self.module_.parameters()).dtype), training))
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """One pass over the batches; their mean loss, weighted by rows, is recorded as ``<prefix>_loss``."""
@@ -925,13 +924,18 @@ class Net(NeuralNet):
         self.optimizer_.step()
         if self.schedule_ is not None:
             self.schedule_.step()
-        return {"loss": loss.detach(), "y_pred": tuple(output)}
+        return {"loss": loss.detach(), "y_pred": _parts(output)}
 
     def validation_step(self, batch, **fit_params):
         x, target = batch
         with torch.no_grad():
             output = self._output(x, training=False)
-            return {"loss": self.criterion_(output, target), "y_pred": tuple(output)}
+            return {"loss": self.criterion_(output, target), "y_pred": _parts(output)}
+
+
+def _parts(output):
+    """What a module gives, less what it has not: skorch's callbacks know tensors only."""
+    return tuple(part for part in output if part is not None)
 
 
 def check_net_state(state, module):

@@ -437,7 +437,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     @no_gradients()
     def score_samples(self, X, y=None):
-        """The ELBO of each row: a lower bound of its log-density, the share of the linear models included.
+        """The ELBO of each row: a lower bound of its log-density, the share of simpler models included.
 
         Parameters
         ----------
@@ -537,9 +537,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Notes
         -----
         Codes are drawn from the encoder's q and weighted by p(x, z) / q(z | x), as Mattei and Frellsen (2019,
-        arXiv:1812.02633) do it: 100 for each row, the share of simpler models left out. If training rows had gaps and
-        the likelihood is Gaussian, means are in part those of the normal model that fills rows for the encoder. Its
-        share is one number, of least squared error on entries of training rows that `fit` hides for it.
+        arXiv:1812.02633) do it: 100 for each row, the share of simpler models left out. If `fit` was given rows with
+        gaps and the likelihood is Gaussian, means are in part those of the normal model that fills rows for the
+        encoder. Its share is one number (where components are in order, one for 1, 2, 4, ... of them), of least
+        squared error on entries of training rows that `fit` hides for it.
         """
         check_is_fitted(self)
         rows = self._check_rows(X)
@@ -1133,8 +1134,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         frame, net, code_scale, standardised = super()._initialize(X, X_val, given)
         for part in net.module_.modules():
             if isinstance(part, IndependentColumns) and self.max_iter:
-                of_rows = raw_frame(X)
-                moments = of_rows.mean, np.square(of_rows.spread), frame.spread > 0
+                # Of other likelihoods the mean says how much rows vary.
+                asks = self._plan is not None or self._design["likelihood"] == "negative_binomial"
+                variance = np.square(raw_frame(X).spread) if asks else np.zeros_like(frame.mean)
+                moments = frame.mean, variance, frame.spread > 0
                 part.start_at(*(torch.from_numpy(moment).to(part.eta) for moment in moments), len(X))
             if isinstance(part, Multinomial):
                 sums = X.sums() if isinstance(X, LazyRows) else np.nansum(X, axis=1)

@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array
 
+from skae._columns import check_without_text
+
 
 def reconstruction_error(estimator, X):
     """Mean squared error of ``inverse_transform(transform(X))``, of the entries of X that are not missing.
@@ -41,6 +43,7 @@ def reconstruction_error(estimator, X):
             f"{type(estimator).__name__} has no {' and no '.join(missing)}, so it has no reconstruction error. "
             "Each step of a Pipeline needs both methods."
         )
+    check_without_text(X, "A squared error is one of numbers")
     X_hat = np.asarray(estimator.inverse_transform(estimator.transform(X)))
     return squared_error(check_array(X, ensure_all_finite="allow-nan"), X_hat)
 

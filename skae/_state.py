@@ -124,8 +124,8 @@ def check_numbers(state, name, *, optional=False):
         raise fault(name, f"is {_short(values)}, not a list of numbers")
 
 
-def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, allow="finite"):
-    """An array of this shape and dtype, of numbers of at least ``low``; infinite ones, or nan too, if allowed."""
+def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, high=math.inf, allow="finite"):
+    """An array of this shape and dtype, of numbers from ``low`` to ``high``; infinite ones, or nan too, if allowed."""
     value = get(state, name)
     if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != tuple(shape):
         found = f"of {value.dtype} and shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
@@ -136,6 +136,8 @@ def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, allow="f
         raise fault(name, "has numbers that are not finite")
     if value.size and value.min() < low:
         raise fault(name, f"has {value.min():g}, less than {low:g}")
+    if value.size and value.max() > high:
+        raise fault(name, f"has {value.max():g}, more than {high:g}")
 
 
 def length_of(state, name, axis):
@@ -191,11 +193,14 @@ def check_weights(weights, expected):
     for name, array in expected.items():
         if isinstance(array, np.ndarray):
             ranges = name.endswith((".low", ".high"))  # unbounded ones are infinite
+            ours = not name.startswith(("encoder.", "decoder."))  # where users' own modules are
             check_array(weights, name, array.shape, array.dtype, allow="infinite" if ranges else "finite")
             if not ranges and array.dtype.kind == "f" and np.abs(weights[name]).max(initial=0) > _LARGEST_WEIGHT:
                 raise fault(name, f"has numbers beyond {_LARGEST_WEIGHT:.0e}")
-            if name.endswith(".noise") and not (weights[name] > 0).all():
+            if ours and name.endswith(".noise") and not (weights[name] > 0).all():
                 raise fault(name, "has variances that are not positive")
+            if ours and name.endswith(".share") and not 0 <= weights[name] <= 1:
+                raise fault(name, "is no share from 0 to 1")
         else:
             check_integer(weights, name)
 

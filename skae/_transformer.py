@@ -360,7 +360,7 @@ class AutoencoderTransformer(BaseNetTransformer):
             )
 
     def impute(self, X):
-        """Rows with their gaps filled by the reconstruction; in part by a normal model, if training rows had gaps.
+        """Rows with their gaps filled by the reconstruction, and in part by a normal model.
 
         Parameters
         ----------
@@ -374,8 +374,9 @@ class AutoencoderTransformer(BaseNetTransformer):
 
         Notes
         -----
-        The normal model is the one that fills rows for the encoder. Its share is one number, of least squared error on
-        entries of training rows that `fit` hides for it.
+        The normal model is the one that fills rows for the encoder. It has a part if `fit` was given rows with gaps and
+        the loss is one of errors, not "log_loss" or "poisson". Its share is one number (where components are in order,
+        one for 1, 2, 4, ... of them), of least squared error on entries of training rows that `fit` hides for it.
         """
         check_is_fitted(self)
         return self._in_container(self._filled(self._check_rows(X)[:]), like=X)

@@ -481,12 +481,6 @@ class Completion(nn.Module):
     masked : bool, default=False
         Whether the encoder is told where rows were filled, by as many columns again.
 
-    Attributes
-    ----------
-    share : Tensor of shape ()
-        Of what this model expects, in what gaps of rows are filled with in the end; the rest is the net's. 0 until
-        someone sets it.
-
     Shape
     -----
     (n, n_features), with nan in gaps -> what an encoder makes of (n, n_features or twice that)
@@ -495,12 +489,10 @@ class Completion(nn.Module):
     location: Tensor
     loadings: Tensor
     noise: Tensor
-    share: Tensor
 
     def __init__(self, n_features: int, n_components: int, masked: bool = False) -> None:
         super().__init__()
         self.masked = masked
-        self.register_buffer("share", torch.zeros(()))
         self.register_buffer("location", torch.zeros(n_features))
         self.register_buffer("loadings", torch.zeros(n_features, n_components))
         self.register_buffer("noise", torch.ones(n_features))

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import eigh
 from scipy.special import expit
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
@@ -40,6 +42,14 @@ _TOLERANCE = 1e-6
 _FILLED_NOISE = 1e-3
 _FILLED_TOLERANCE, _MOST_ROUNDS, _MOST_NUMBERS = 1e-3, 200, 2**20
 _FEWEST_FILLED, _MOST_FILLED = 10, 32
+# Of one with more components, by its covariance: the fewest, the most entries, the least noise variance, what the prior
+# of loadings weighs, and where its EM ends: root mean square changes of what gaps are filled with, mean changes of the
+# logarithms of noise, rounds.
+_MORE_FILLED, _MORE_NUMBERS = 20, 2**19
+_CLOSER_NOISE, _PRIOR = 1e-5, 0.1
+_CLOSER_TOLERANCE, _CLOSER_NOISE_TOLERANCE, _MOST_CLOSER_ROUNDS = 1e-3, 1e-2, 100
+# Share of entries that are hidden to find out how well gaps are filled.
+_HIDDEN = 0.05, 0.5
 # Rows up to which factor analysis may be worse than probabilistic PCA on new rows, and how that is found out.
 _FEW_ROWS = 1000
 _FOLDS = 5
@@ -415,6 +425,10 @@ class Normal(NamedTuple):
         covariance = np.linalg.inv(precision)
         return np.einsum("ikl,il->ik", covariance, np.where(observed, X - self.location, 0) @ weighted), covariance
 
+    def expected(self, X):
+        """Rows whose gaps are filled by what is expected there."""
+        return np.where(np.isnan(X), self.location + self.codes(X)[0] @ self.loadings.T, X)
+
     def draw(self, X, random_state):
         """Rows whose gaps are filled by a draw, so that columns vary as they do where they are observed.
 
@@ -447,34 +461,61 @@ def normal_of(X, n_components, random_state):
 
 
 def n_filling(n_components, n_features):
-    """Components of the normal model that fills gaps beside a net of so many."""
-    return max(1, min(max(n_components, _FEWEST_FILLED), n_features - 1, _MOST_FILLED))
+    """The most components of the normal model that fills gaps beside a net of so many."""
+    return max(1, min(max(n_components, _MORE_FILLED), n_features - 1, _MOST_FILLED))
+
+
+def hide(X, random_state):
+    """Which entries to hide, to find out how well gaps are filled: as large a share as is missing, within bounds."""
+    gaps = np.isnan(X)
+    hidden = ~gaps & (random_state.uniform(size=X.shape) < np.clip(gaps.mean(), *_HIDDEN))
+    return hidden & ~(hidden | gaps).all(axis=0)
 
 
 def observed_normal(X, n_components, random_state):
-    r"""The normal model of rows with gaps, by EM (Rubin and Thayer 1982; Ilin and Raiko 2010).
+    """The normal model of rows with gaps, with few components or, if that fills hidden entries better, with more.
 
-    Each component's loadings have a normal prior of their own size (Bishop 1999, "Bayesian PCA"): those that few
-    entries speak for vanish. At most 2^20 numbers, of rows drawn at random, are asked.
+    Rows of at most 2^20 numbers, drawn at random, are asked.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
         Rows, nan where missing.
     n_components : int
+        Of the net that gaps are filled for.
     random_state : RandomState
 
     Returns
     -------
     Normal
     """
-    n_features = X.shape[1]
-    numbers = max(n_features, (n_components + 1) ** 2)  # of a row
-    X = X[random_state.permutation(len(X))[: max(1, _MOST_NUMBERS // numbers)]]
+    n_features, more = X.shape[1], n_filling(n_components, X.shape[1])
+    few, is_choice = min(more, max(n_components, _FEWEST_FILLED)), n_features <= _MOST_FACTORED
+    most = _MORE_NUMBERS // (more + 1) ** 2 if is_choice else _MOST_NUMBERS // max(n_features, (few + 1) ** 2)
+    X = X[random_state.permutation(len(X))[: max(1, most)]]
     X[0, np.isnan(X).all(axis=0)] = 0  # of rows that were drawn
     centre, unit, _ = _moments(X)
-    X = (X - centre) / np.where(unit > 0, unit, 1)
-    observed = ~np.isnan(X)
+    unit = np.where(unit > 0, unit, 1)
+    X = (X - centre) / unit
+    fit = fit_few = partial(_normal_by_codes, n_components=few)
+    if is_choice:
+        fit_more = partial(_normal_by_covariance, n_components=more)
+        hidden = hide(X, random_state)
+        seen = np.where(hidden, np.nan, X)
+        errors = [np.square((each(seen).expected(seen) - X)[hidden]).sum() for each in (fit_few, fit_more)]
+        if errors[1] < errors[0]:
+            fit = fit_more
+    model = fit(X)
+    return Normal(centre + model.location * unit, model.loadings * unit[:, None], model.noise * unit**2)
+
+
+def _normal_by_codes(X, n_components):
+    r"""By EM over codes, in time linear in columns (Rubin and Thayer 1982; Ilin and Raiko 2010).
+
+    Each component's loadings have a normal prior of their own size (Bishop 1999, "Bayesian PCA"): those that few
+    entries speak for vanish.
+    """
+    n_features, observed = X.shape[1], ~np.isnan(X)
     entries, n_observed = np.where(observed, X, 0), observed.sum(axis=0)
     _, lengths, directions = np.linalg.svd(entries, full_matrices=False)
     n_components = min(n_components, len(lengths))
@@ -501,8 +542,65 @@ def observed_normal(X, n_components, random_state):
         model = Normal(weights[:, n_components], loadings, noise)
         if settled:
             break
-    unit = np.where(unit > 0, unit, 1)
-    return Normal(centre + model.location * unit, model.loadings * unit[:, None], model.noise * unit**2)
+    return model
+
+
+def _normal_by_covariance(X, n_components):
+    """By EM over what is missing, which is quick where columns nearly repeat each other; slow if there are many.
+
+    Of the covariance that rows are expected to have, two steps of maximum likelihood factor analysis are taken: the
+    loadings, given the noise, and the noise, given these.
+    """
+    observed = ~np.isnan(X)
+    missing, n_rows = ~observed, len(X)
+    n_missing, weight = missing.sum(axis=0), _PRIOR * X.shape[1] / (observed.mean() * n_rows)
+    model = Normal(np.zeros(X.shape[1]), np.zeros((X.shape[1], 1)), np.full(X.shape[1], 0.5))
+    filled, noise = np.inf, np.ones(X.shape[1])
+    for _ in range(_MOST_CLOSER_ROUNDS):
+        before, (mean, spread) = filled, model.codes(X)
+        filled = np.where(observed, X, model.location + mean @ model.loadings.T)
+        moved, changed = np.square(filled - before).sum(), np.abs(np.log(model.noise / noise)).mean()
+        if moved <= _CLOSER_TOLERANCE**2 * n_missing.sum() and changed < _CLOSER_NOISE_TOLERANCE:
+            break
+        location = filled.mean(axis=0)
+        factor = (model.loadings @ np.linalg.cholesky(spread) * missing[:, :, None]).transpose(1, 0, 2)
+        factor = np.hstack([(filled - location).T, factor.reshape(len(model.noise), -1)])
+        covariance = (factor @ factor.T + np.diag(n_missing * model.noise)) / n_rows
+        noise = of_two = model.noise
+        for _ in range(2):
+            loadings, of_two = _factors(covariance, of_two, n_components, weight)
+        model = Normal(location, loadings, of_two)
+    return model
+
+
+def _factors(covariance, noise, n_components, weight):
+    r"""The likeliest loadings of factor analysis, given the noise, and then the likeliest noise.
+
+    In units of the noise a component of squared length u is along an eigenvector of the covariance, of value v. A
+    normal prior of its own size on each costs w log u, w being ``weight``. The minimum of
+
+    .. math:: \log(1 + u) + v / (1 + u) + w \log u
+
+    beside that at 0 is a root of a quadratic equation; where there is none, the component vanishes.
+    """
+    n_features = len(noise)
+    unit = np.sqrt(noise)
+    values, vectors = eigh(
+        covariance / np.outer(unit, unit), subset_by_index=[max(0, n_features - n_components), n_features - 1]
+    )
+    half = (values - 1) / 2 - weight
+    root = half**2 - (1 + weight) * weight
+    kept = (half > 0) & (root > 0)
+    length = (half + np.sqrt(np.where(kept, root, 0)))[kept] / (1 + weight)
+    loadings = vectors[:, kept] * np.sqrt(length) * unit[:, None]
+    if not kept.any():
+        return np.zeros((n_features, 1)), np.maximum(np.diag(covariance), _CLOSER_NOISE)
+    to_codes = loadings / noise[:, None] / (1 + length)
+    product = covariance @ to_codes
+    moments = np.diag(1 / (1 + length)) + to_codes.T @ product
+    rest = np.diag(covariance) - 2 * np.einsum("jk,jk->j", loadings, product)
+    rest += np.einsum("jk,kl,jl->j", loadings, moments, loadings)
+    return loadings, np.maximum(rest, _CLOSER_NOISE)
 
 
 def probabilistic_pca_start(X, scale, n_components, random_state):

@@ -6,6 +6,7 @@ import time
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.sparse import csr_matrix
@@ -17,6 +18,8 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
+
+pl = pytest.importorskip("polars")
 
 
 class Float32(nn.Linear):
@@ -159,6 +162,38 @@ def test_wrong_widths_are_named():
         model.partial_fit(X[:, :4])
     with pytest.raises(ValueError, match="expecting 5"):
         quick().fit(X, X_val=X[:, :4])
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
+def test_dates_are_no_numbers(estimator):
+    dates = pd.DataFrame({"x": np.arange(9.0), "start": pd.date_range("2024-01-01", periods=9)})
+    for rows, message in (
+        (dates, r"Column 'start' of X is of dtype datetime64.*days since"),
+        (dates[["start"]].to_numpy(), r"X is of dtype datetime64"),
+        (dates[["start"]] - dates["start"][0], r"Column 'start' of X is of dtype timedelta64"),
+        (
+            pl.DataFrame({"x": np.arange(9.0), "start": dates["start"].tolist()}),
+            r"Column 'start' of X is of dtype Date",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            estimator(1).fit(rows)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_what_is_masked_is_missing(curve):
+    hidden = np.random.RandomState(0).uniform(size=curve.shape) < 0.1
+    masked = np.ma.masked_array(np.where(hidden, -9999, curve), hidden)
+    gaps = np.where(hidden, np.nan, curve)
+    models = [AutoencoderTransformer(2, max_iter=2, random_state=0).fit(rows) for rows in (masked, gaps)]
+    np.testing.assert_array_equal(models[0].impute(masked), models[1].impute(gaps))
+    whole = np.ma.masked_array(np.arange(12).reshape(6, 2), np.eye(6, 2, dtype=bool))
+    assert AutoencoderTransformer(1, max_iter=0).fit(whole).mean_ == pytest.approx([6, 6.6])
+
+
+def test_validation_rows_of_nothing_are_refused(curve):
+    with pytest.raises(ValueError, match="In X_val every value is missing"):
+        AutoencoderTransformer(1).fit(curve, X_val=np.full((3, 5), np.nan))
 
 
 def test_validation_rows_need_early_stopping():

@@ -158,10 +158,28 @@ def test_estimators_are_a_dict_of_names(estimators):
         compare(IRIS[0], estimators=estimators)
 
 
-def test_a_density_at_its_floor_is_none():
+def test_where_a_density_is_at_its_floor_none_are_compared(tmp_path):
     X = np.hstack([IRIS[0], IRIS[0]])
-    comparison = compare(X, n_components=[3], cv=2, estimators={"FactorAnalysis": FactorAnalysis(tol=1e-8)})
-    assert np.isnan(comparison.results["log_likelihood"]).all()
+    estimators = {"FactorAnalysis": FactorAnalysis(tol=1e-8), "VAE": VAEGenerator(max_iter=0)}
+    comparison = compare(X, n_components=[3], cv=2, estimators=estimators)
+    assert np.isposinf(comparison.folds("log_likelihood", "FactorAnalysis", 3)).all()
+    assert np.isfinite(comparison.folds("log_likelihood", "VAE", 3)).all()
+    assert "No densities are compared at 3 components" in comparison.answer()
+    assert "nats" not in comparison.summary()
+    comparison.to_html(tmp_path / "report.html")
+    assert "No densities" not in compare(IRIS[0], n_components=[2], cv=2, estimators=estimators).answer()
+
+
+def test_a_difference_of_rounding_is_no_lead():
+    exact = {"estimator": ["PCA"] * 2 + ["VAE"] * 2, "n_components": [1] * 4, "fold": [0, 1] * 2, "error": [1.0] * 4}
+    exact |= {"r2": [0.5] * 4, "log_likelihood": [-4.5, -4.3, -4.5 + 1e-15, -4.3 + 1e-15]}
+    exact |= {"fit_seconds": [1.0] * 4, "transform_seconds": [1.0] * 4}
+    assert "within the spread" in Comparison(exact).answer()
+
+
+def test_columns_of_text_are_named():
+    with pytest.raises(ValueError, match=r"models of numbers, but column 'city' of X has 'Oslo'"):
+        compare(pd.DataFrame({"x": [1.0, 2], "city": ["Oslo", "Rome"], "n": [1, 2]}))
 
 
 def test_fewer_components_for_the_same_error_are_counted():
@@ -422,10 +440,29 @@ def test_parquet_is_read_like_csv(tmp_path, csv):
 
 
 def test_a_report_that_cannot_be_written_leaves_the_table(csv, tmp_path):
-    done = run("compare", csv, "--components", 2, "--cv", 2, "--jobs", 1, "--report", tmp_path / "no" / "report.html")
+    done = run("compare", csv, "--components", 2, "--cv", 2, "--jobs", 1, "--report", tmp_path)
     assert done.returncode == 0
     assert "For reconstruction" in done.stdout
     assert "skae: no report" in done.stderr
+
+
+def test_a_report_in_no_folder_is_refused_before_anything_is_fitted(csv, tmp_path):
+    done = run("compare", csv, "--report", tmp_path / "no" / "report.html")
+    assert done.returncode == 2
+    assert "is in no folder that exists" in done.stderr
+    assert not done.stdout
+
+
+def test_a_constant_column_of_a_table_is_left_out_by_name(tmp_path):
+    rng = np.random.RandomState(0)
+    path = tmp_path / "flat.csv"
+    pd.DataFrame({"name": ["x"] * 9, "a": rng.normal(size=9), "b": rng.normal(size=9), "flat": 1.0}).to_csv(path)
+    X, _, notes = read_table(path)
+    assert X.shape == (9, 3)  # a number a row beside a and b
+    assert "Left out, constant: flat." in notes
+    pd.DataFrame({"flat": np.ones(9), "flatter": 2.0}).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"no numeric column that varies. Left out, constant: flat, flatter."):
+        read_table(path)
 
 
 def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):

@@ -410,9 +410,17 @@ def test_only_this_process_generator_is_seeded(monkeypatch, curve):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_skorchs_predict_gives_what_the_net_makes_of_rows(curve):
-    codes = AutoencoderTransformer(2, max_iter=1, random_state=0).fit(curve).net_.predict(curve.astype("f4"))
-    means = VAEGenerator(2, max_iter=1, random_state=0).fit(curve).net_.predict(curve.astype("f4"))
-    assert codes.shape == means.shape == (len(curve), 2)
+    for model in (AutoencoderTransformer(2, max_iter=1, random_state=0), VAEGenerator(2, max_iter=1, random_state=0)):
+        codes = model.fit(curve).net_.predict(model._frame.to_net(curve))
+        np.testing.assert_allclose(codes * model._code_scale, model.transform(curve), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
+@pytest.mark.parametrize("use_caching", [True, False])
+def test_skorchs_epoch_scoring_can_predict(estimator, use_caching, curve):
+    asked = EpochScoring(lambda net, X, y=None: float(net.predict(X).mean()), name="mean", use_caching=use_caching)
+    model = estimator(2, max_iter=2, callbacks=[asked], random_state=0).fit(curve)
+    assert np.isfinite(model.net_.history[:, "mean"]).all()
 
 
 def test_skorchs_epoch_scoring_can_ask_the_net(curve):

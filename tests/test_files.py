@@ -351,3 +351,46 @@ def test_changed_files_are_refused_or_valid(fitted):
 def test_a_thousand_changed_files_are_refused_or_valid(fitted):
     outcomes = check_mutations(fitted, range(1000, 2000))
     assert outcomes.count("refused") > 500  # most changes are of what counts
+
+
+class OwnNoise(torch.nn.Module):
+    """A module with names that skae's own have, and other numbers under them."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.linear = torch.nn.Linear(n_in, n_out)
+        self.noise = torch.nn.Parameter(torch.zeros(n_out))
+        self.register_buffer("share", torch.tensor(-3.0))
+
+    def forward(self, x):
+        return self.linear(x) + self.noise
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("start", ["pca", "random"])
+def test_own_modules_may_have_any_names(start):
+    X = load_iris().data
+    model = AutoencoderTransformer(2, encoder=OwnNoise, start=start, max_iter=1, random_state=0).fit(X)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), model.transform(X))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("defence.share", 2.0, "defence.share is no share"),
+        ("defence.noise", 0.0, "defence.noise has variances that are not positive"),
+        ("completion.noise", -1.0, "completion.noise has variances that are not positive"),
+    ],
+)
+def test_shares_and_variances_of_a_file_are_possible(name, value, message):
+    state = VAEGenerator(2, max_iter=1, random_state=0).fit(load_iris().data).__getstate__()
+    weights = state["net_"]["weights"]
+    weights[name] = np.full_like(weights[name], value)
+    with pytest.raises(ValueError, match=message):
+        VAEGenerator().__setstate__(state)
+
+
+def test_the_normal_models_shares_are_possible():
+    state = AutoencoderTransformer(2, max_iter=0).fit(load_iris().data).__getstate__()
+    with pytest.raises(ValueError, match="_normal_shares has 2, more than 1"):
+        AutoencoderTransformer().__setstate__(state | {"_normal_shares": np.array([0.0, 2.0])})

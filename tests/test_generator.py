@@ -7,7 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from scipy.stats import multivariate_normal, nbinom, poisson
+from scipy.stats import multivariate_normal
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -334,26 +334,20 @@ def test_a_row_far_off_costs_little_more_than_independent_columns_would(likeliho
     X = X > 2 if likelihood == "bernoulli" else X
     model = quick(2, likelihood=likelihood, ordered=ordered, max_iter=20)
     model.fit(X.astype(float if likelihood != "auto" else int), X_val=X[:18])
-    if likelihood == "bernoulli":
-        share = X.mean(axis=0)
-        alone = np.where([[1, 1, 0, 0]], np.log(share), np.log(1 - share)).sum()
-        far = np.array([[1, 1, 0, 0]])
-    else:
-        far = np.array([[1500, 0, 0, 0]])
-        if likelihood == "multinomial":
-            alone = 1500 * np.log(X[:, 0].sum() / X.sum())
-        elif likelihood == "poisson":
-            alone = poisson(X.mean(axis=0)).logpmf(far).sum()
-        else:
-            fits = [model.net_.module_.defences[0] if ordered else model.net_.module_.defence]
-            size = fits[0].likelihood.log_size.exp().numpy() if likelihood != "auto" else None
-            if size is None:
-                size = fits[0].likelihood.parts[0].log_size.exp().numpy()
-            alone = nbinom(size, size / (size + X.mean(axis=0))).logpmf(far).sum()
-    scores = [model.score_samples(far)[0], model.log_likelihood(far, 10)[0]]
-    scores += [model.truncate(1).score_samples(far)[0]] if ordered else []
+    far = rng.randint(2, size=(50, 4)) if likelihood == "bernoulli" else rng.poisson(2, size=(50, 4)) ** 7
+    far = far.astype(float if likelihood != "auto" else int)
+    _, targets = model._net_rows(model._check_rows(far))
+    module = model.net_.module_
+    alone = (module.defences[0] if ordered else module.defence).log_prob(targets.double()).numpy()
+    models = [model, model.truncate(1)] if ordered else [model]
+    scores = [score for each in models for score in (each.score_samples(far), each.log_likelihood(far, 10))]
     for score in scores:
-        assert score >= alone - np.log(20) - 0.02 * abs(alone)
+        assert (score >= alone - np.log(20) - 1e-6 * np.abs(alone)).all()
+    bare = pickle.loads(pickle.dumps(model))
+    for name, buffer in bare.net_.module_.named_buffers():
+        if name.endswith("share"):
+            buffer.zero_()
+    assert (bare.score_samples(far) < alone - np.log(20)).any() or likelihood == "bernoulli"  # of which no row is far
 
 
 def test_samples_of_columns_of_any_unit_stay_near(curve):

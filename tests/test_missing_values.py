@@ -285,7 +285,7 @@ def test_a_net_that_knows_little_leaves_gaps_to_the_normal_model(estimator, seed
     gaps = with_gaps(X, 0.1, seed)
     missing, unit = np.isnan(gaps), X.std(axis=0)
     model = estimator(2, start="random", max_iter=1, random_state=0).fit(gaps)
-    share = model.net_.module_.completion.share.item()
+    share = model._normal_shares[1]
     assert 0.9 < share <= 1
     filled, by_net, by_normal = model.impute(gaps), model._filled_by_net(gaps), model._filled_by_normal(gaps)
     np.testing.assert_allclose(filled, by_net + share * (by_normal - by_net))
@@ -295,11 +295,37 @@ def test_a_net_that_knows_little_leaves_gaps_to_the_normal_model(estimator, seed
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).impute(gaps), filled)
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_share_is_that_of_the_size(estimator, seed):
+    X = normal_rows(seed)
+    X = np.hstack([X, normal_rows(seed + 1) * [1, 1, 1, 1, 1e3, 1, 1, 1]])
+    gaps = with_gaps(X, 0.1, seed)
+    model = estimator(4, ordered=True, max_iter=10, random_state=0).fit(gaps)
+    missing, unit = np.isnan(gaps), X.std(axis=0)
+    for size in (1, 2, 3, 4):
+        cut = model.truncate(size)
+        by_net, by_normal = cut._filled_by_net(gaps), cut._filled_by_normal(gaps)
+        step, error = (((rows - by_net) / unit)[missing] for rows in (by_normal, X))
+        best = step @ error / (step @ step)
+        assert abs(model._normal_shares[size - 1] - np.clip(best, 0, 1)) < (0.15 if size != 3 else 1)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(cut)).impute(gaps), cut.impute(gaps))
+    assert model._normal_shares[0] > 0.9  # one code knows little of four factors
+
+
+def test_the_share_of_own_modules_counts_columns_in_their_own_units(seed):
+    X = normal_rows(seed)
+    X = X / X.std(axis=0)
+    own = {"start": "random", "encoder": torch.nn.Linear, "max_iter": 2, "random_state": 0}
+    models = [AutoencoderTransformer(2, **own).fit(with_gaps(X * unit, 0.1, seed)) for unit in (1, 0.25)]
+    mixed = AutoencoderTransformer(2, **own).fit(with_gaps(X * np.repeat([1e-3, 30], 4), 0.1, seed))
+    assert min(model._normal_shares[1] for model in (*models, mixed)) > 0.9
+
+
 def test_a_net_that_knows_more_fills_gaps_itself(seed):
     X = waves(seed)
     gaps = with_gaps(X, 0.1, seed)
     model = VAEGenerator(4, max_iter=60, random_state=0).fit(gaps)
-    assert model.net_.module_.completion.share < 0.5
+    assert model._normal_shares[3] < 0.5
     missing, unit = np.isnan(gaps), X.std(axis=0)
     errors = [
         np.square((rows - X) / unit)[missing].mean()
@@ -311,12 +337,15 @@ def test_a_net_that_knows_more_fills_gaps_itself(seed):
 def test_without_gaps_in_training_or_an_identity_link_the_net_fills_gaps_alone():
     X = normal_rows(0)
     holes = np.round(with_gaps(np.exp(X / X.std(axis=0)), 0.1))
+    own = {"start": "random", "encoder": torch.nn.Linear, "max_iter": 2, "random_state": 0}  # which takes raw rows
     for model in (
         AutoencoderTransformer(2, max_iter=2, random_state=0).fit(X),
         AutoencoderTransformer(2, loss="poisson", max_iter=2, random_state=0).fit(holes),
         VAEGenerator(2, likelihood="poisson", max_iter=2, random_state=0).fit(holes),
+        VAEGenerator(2, likelihood="poisson", **own).fit(holes),
+        AutoencoderTransformer(2, loss="poisson", **own).fit(holes),
     ):
-        assert model.net_.module_.completion.share == 0
+        assert not model._normal_shares.any()
         np.testing.assert_allclose(model.impute(holes), model._filled_by_net(holes), rtol=1e-9)
 
 

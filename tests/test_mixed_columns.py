@@ -187,6 +187,48 @@ def test_each_dtype_has_its_likelihood():
     assert KINDS[0] == "gaussian"
 
 
+def test_integers_that_do_not_vary_as_counts_do_are_none(seed):
+    rng = np.random.RandomState(seed)
+    made = {
+        "flag": rng.randint(2, size=400),
+        "calls": rng.poisson(3, size=400),
+        "cells": rng.negative_binomial(2, 0.01, size=400),
+        "none": np.zeros(400, dtype=int),
+        "grade": rng.randint(1, 5, size=400),
+        "year": rng.randint(1990, 2020, size=400),
+        "time": 1_700_000_000 + rng.randint(0, 300 * 86400, size=400),
+        "day": 738_000 + np.arange(400),
+        "number": 2**60 + np.arange(400),
+        "rise": rng.randint(-3, 3, size=400),
+    }
+    X = pd.DataFrame(made)
+    chosen = {column.name: column.likelihood for column in fit_plan(X, "auto").columns}
+    counts = dict.fromkeys(["calls", "cells", "none"], "negative_binomial")
+    assert chosen == dict.fromkeys(made, "gaussian") | counts | {"flag": "bernoulli"}
+    new = quick(max_iter=20).fit(X).sample(2000, random_state=0)
+    assert new.dtypes.equals(X.dtypes)
+    assert set(new["flag"]) == {0, 1}
+    for name in ("grade", "year", "time", "day"):
+        assert new[name].std() == pytest.approx(X[name].std(), rel=0.2)
+        assert (
+            new[name].isin([X[name].min(), X[name].max()]).mean()
+            < X[name].isin([X[name].min(), X[name].max()]).mean() + 0.1
+        )
+
+
+def test_identifiers_and_columns_of_several_types_are_named():
+    names = [f"c{i}" for i in range(300)]
+    with pytest.raises(ValueError, match=r"Column 'customer' of X has 300 categories in 300 rows, such as 'c0'"):
+        fit_plan(pd.DataFrame({"x": np.arange(300.0), "customer": names}), "auto")
+    assert fit_plan(pd.DataFrame({"customer": names[:100]}), "auto").width == 100  # few rows tell nothing
+    assert fit_plan(pd.DataFrame({"town": names[:101] * 2}), "auto").width == 101
+    dirty = pd.DataFrame({"x": np.arange(9.0), "dose": [1.5, 2.5, "n/a", *range(6)]})
+    with pytest.raises(ValueError, match=r"'dose' of X is of dtype object, and has 'n/a'"):
+        fit_plan(dirty, "auto")
+    with pytest.raises(ValueError, match=r"[Cc]olumn 'dose' of X has 'n/a'"):
+        AutoencoderTransformer(1).fit(dirty)
+
+
 def test_floats_become_normal_scores_and_frequent_values_come_back():
     X = columns(2000)
     data = np.column_stack([X["income"], X["debt"]])
