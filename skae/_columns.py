@@ -437,8 +437,8 @@ def check_without_dates(X):
     """Numbers, and no dates or durations, which NumPy would take for some, gaps among them."""
     library = library_of(X)
     if library:
-        columns = zip(X.columns, (series.dtype for series in _series(X)), strict=True)
-        dates = [(f"Column {name!r} of X", dtype) for name, dtype in columns if _is_date(dtype, library)]
+        dtypes = zip(X.columns, X.dtypes, strict=True)
+        dates = [(f"Column {name!r} of X", dtype) for name, dtype in dtypes if _is_date(dtype, library)]
     else:
         dates = [("X", X.dtype)] if isinstance(X, np.ndarray) and X.dtype.kind in "mM" else []
     if dates:
