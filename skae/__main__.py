@@ -192,7 +192,8 @@ def read_table(path, target=None, raw=False):
             f"Left out, {int((~complete).sum())} of {len(table)} rows with missing values in: {', '.join(where)}."
         )
     numeric = numeric[complete]
-    if left := [str(column) for column in numeric if numeric[column].nunique() < 2]:
+    left = [str(column) for column in numeric if numeric[column].nunique() < 2]
+    if left and len(numeric) > 1:
         notes.append(f"Left out, constant: {', '.join(left)}.")
         numeric = numeric[[column for column in numeric if numeric[column].nunique() > 1]]
     X = numeric.to_numpy(dtype=np.float64)

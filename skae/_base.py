@@ -30,7 +30,7 @@ from torch.utils.data import Subset, TensorDataset
 from skae import _state as stored
 from skae import _validation as check
 from skae._checkpoint import Checkpoint, differences, fingerprint, glimpse, plain
-from skae._columns import check_without_dates, first_text, library_of
+from skae._columns import first_text, library_of, unmasked
 from skae._distributed import is_shared, joined
 from skae._engine import (
     BestWeights,
@@ -416,9 +416,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if reset:
             library = library_of(X)
             self._container = (library, list(X.columns)) if library else None
-        check_without_dates(X)
-        if isinstance(X, np.ma.MaskedArray):
-            X = X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan)
+        X = unmasked(X)
         options = {"dtype": check.FLOATS, "ensure_min_samples": ensure_min_samples, "ensure_all_finite": "allow-nan"}
         if is_streamed(X) and self._streams():
             return self._check_file(X, reset, options)
@@ -813,7 +811,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         rows = X[some_of(len(X), int(np.clip(_NUMBERS_ASKED // X.shape[1], *_ROWS_ASKED)), rng)]
         hidden = hide(rows, rng)
         seen = np.where(hidden, np.nan, rows)
-        units = fit_frame(rows, "identity", per_column=True).scale  # nets that take raw rows have no spread
+        units = fit_frame(X, "identity", per_column=True).scale  # nets that take raw rows have no spread
         means = self._filled_by_net(seen)
         step, error = (((of - means) / units)[hidden] for of in (self._filled_by_normal(seen), rows))
         size = step @ step

@@ -7,7 +7,9 @@ in all columns of its block. Columns of one likelihood stand together, in the or
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -269,17 +271,19 @@ def _fit_column(series, library, name, likelihood, array_dtype):
             "values, or for several types in one column. Make numbers, bools, categories or strings of all, or drop it."
         )
     x = None if family == "category" else _numbers(series, library, name, likelihood)
-    if likelihood == "auto":
+    is_asked_for = likelihood != "auto"
+    if not is_asked_for:
         likelihood = {"boolean": "bernoulli", "category": "categorical"}.get(family, "gaussian")
         likelihood = _of_integers(x) if family == "integer" else likelihood
     nothing = np.zeros((2, 0))
     if likelihood == "categorical":
         present = {value for value in values if value is not None}
         n_present = len(values) - values.count(None)
-        if len(present) > max(_MOST_OF_IDENTIFIERS, n_present / 2):
+        if not is_asked_for and len(present) > max(_MOST_OF_IDENTIFIERS, n_present / 2):
             raise ValueError(
                 f"Column {name!r} of X has {len(present)} categories in {n_present} rows, such as {_first(values)!r}. "
-                "It is an identifier, or text, from which nothing can be learnt: drop it, or merge categories."
+                "It is an identifier, or text, from which nothing can be learnt: drop it, merge categories, or insist by "
+                f"likelihood={{{name!r}: 'categorical'}}."
             )
         categories = [value for value in declared if value in present] if declared else _sorted(present)
         return Column(name, likelihood, family, dtype, 0.0, 0.0, categories, declared, ordered, nothing, nothing)
@@ -297,24 +301,22 @@ def _fit_column(series, library, name, likelihood, array_dtype):
 
 
 def _of_integers(x):
-    """Counts, unless integers vary less than counts do, as years or grades; or so little beside their size that they
-    may as well be normal, as times; or are no more than 0 and 1.
+    """Counts, unless integers vary less than counts do, as years or grades, and as 0 and 1 where a 1 is not rare; or
+    so little beside their size that they may as well be normal, as times.
     """
     x = x[~np.isnan(x)]
-    if (x < 0).any():
-        return "gaussian"
-    if np.array_equal(np.unique(x), [0, 1]):
-        return "bernoulli"
     mean, deviation = x.mean(), x.std()
-    counts = deviation**2 >= (1 - _ERRORS * np.sqrt(2 / len(x))) * mean and deviation >= _LEAST_DEVIATION * mean
-    return "negative_binomial" if counts else "gaussian"
+    enough = (1 - _ERRORS * np.sqrt(2 / len(x))) * mean
+    if (x >= 0).all() and deviation**2 >= enough and deviation >= _LEAST_DEVIATION * mean:
+        return "negative_binomial"
+    return "bernoulli" if np.array_equal(np.unique(x), [0, 1]) else "gaussian"
 
 
 def _odd_one(values):
-    """A value of the rarest type."""
+    """A value of the rarest type; of two types as rare, of the one that is no number."""
     values = [value for value in values if value is not None]
-    types = [type(value) for value in values]
-    return min(zip(values, types, strict=True), key=lambda pair: types.count(pair[1]))[0]
+    counts = Counter(map(type, values))
+    return min(values, key=lambda value: (counts[type(value)], isinstance(value, Real)))
 
 
 def _sorted(values):
@@ -415,26 +417,46 @@ _ARROW_STRING = "ArrowDtype(string)"
 
 
 def first_text(X):
-    """The name and a value of the first column of a DataFrame that holds categories or some string, or None."""
+    """The name and the value of the first entry of a DataFrame that no number can be made of, or None."""
     library = library_of(X)
     for name, series in zip(X.columns, _series(X), strict=True) if library else ():
-        family = _describe(series, library, None)[0]
-        if family in ("category", None):
-            values = [value for value in _values(series, library) if value is not None]
-            texts = values if family else [value for value in values if isinstance(value, str)]
-            if texts:
-                return name, texts[0]
+        if _describe(series, library, None)[0] in ("category", None):
+            texts = (value for value in _values(series, library) if value is not None and not _is_number(value))
+            if (text := next(texts, None)) is not None:
+                return name, text
     return None
 
 
-def check_without_text(X, asked):
-    """Columns of a DataFrame that are numbers, for what is ``asked``."""
-    if text := first_text(X):
-        raise ValueError(f"{asked}, but column {text[0]!r} of X has {text[1]!r}. Pass the columns of numbers.")
+def _is_number(value):
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
-def check_without_dates(X):
-    """Numbers, and no dates or durations, which NumPy would take for some, gaps among them."""
+@contextmanager
+def numbers_asked(X, asked):
+    """Where a check of X fails and X holds text, the error says so, for what is ``asked``."""
+    try:
+        yield
+    except ValueError as error:
+        if (text := first_text(X)) is None:
+            raise
+        raise ValueError(
+            f"{asked}, but column {text[0]!r} of X has {text[1]!r}. Pass the columns of numbers."
+        ) from error
+
+
+def unmasked(X):
+    """X, nan where an array is masked; without dates or durations, which NumPy would take for numbers."""
+    _check_without_dates(X)
+    if isinstance(X, np.ma.MaskedArray) and X.dtype.kind != "c":  # which are refused as such
+        return X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan)
+    return X
+
+
+def _check_without_dates(X):
     library = library_of(X)
     if library:
         dtypes = zip(X.columns, X.dtypes, strict=True)

@@ -20,7 +20,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from skae._columns import check_without_text
+from skae._columns import numbers_asked, unmasked
 from skae._generator import VAEGenerator
 from skae._metrics import reconstruction_error
 from skae._transformer import AutoencoderTransformer
@@ -84,8 +84,9 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     >>> len(comparison.results["error"])
     10
     """
-    check_without_text(X, "What is compared are models of numbers")
-    X = check_array(X, dtype=FLOATS, ensure_min_samples=2)
+    X = unmasked(X)
+    with numbers_asked(X, "What is compared are models of numbers"):
+        X = check_array(X, dtype=FLOATS, ensure_min_samples=2)
     cv = check_integer("cv", cv, 2)
     if len(X) < cv:
         raise ValueError(f"cv={cv} is more than the {len(X)} rows of X. Use fewer folds.")

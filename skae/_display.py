@@ -369,7 +369,8 @@ class LatentSizeDisplay:
         else:
             ax.xaxis.get_major_locator().set_params(integer=True)
         ax.minorticks_off()
-        ax.set_ylim(0, 1.05 * ax.dataLim.ymax if ax.dataLim.ymax > 0 else None)  # of all displays in these axes
+        top = ax.dataLim.ymax  # of all displays in these axes
+        ax.set_ylim(0, 1.05 * top if 0 < top < np.inf else None)
         ax.set(xlabel="components", ylabel="held-out reconstruction error")
 
     def _ticks(self, low, high):

@@ -10,7 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from skae._columns import first_text
+from skae._columns import first_text, unmasked
 from skae._drawing import check_image_shape, draw_lines, plain
 from skae._validation import check_integer
 
@@ -487,14 +487,14 @@ def _check_has(estimator, *methods):
 
 def _numbers(rows):
     """Rows as an array of floats, nan where missing."""
-    if text := first_text(rows):
-        raise ValueError(
-            f"Columns that are no numbers cannot be drawn, as {text[0]!r}, which has {text[1]!r}. Draw the others by "
-            "from_predictions."
-        )
     try:
-        return check_array(rows, dtype=np.float64, ensure_all_finite="allow-nan", input_name="X")
+        return check_array(unmasked(rows), dtype=np.float64, ensure_all_finite="allow-nan", input_name="X")
     except ValueError as error:
+        if text := first_text(rows):
+            raise ValueError(
+                f"Columns that are no numbers cannot be drawn, as {text[0]!r}, which has {text[1]!r}. Draw the others "
+                "by from_predictions."
+            ) from error
         if "could not convert" in str(error):
             raise ValueError(f"Columns that are no numbers cannot be drawn ({error}).") from error
         raise

@@ -21,7 +21,7 @@ from torch import nn
 from skae import _state as stored
 from skae import _validation as check
 from skae._base import MOST_SIZED, BaseNetTransformer, build_own, torch_dtype
-from skae._columns import KINDS, Column, Plan, fit_plan, library_of
+from skae._columns import KINDS, Column, Plan, fit_plan, library_of, unmasked
 from skae._density import MOST_CODES, code_density, draw_codes
 from skae._engine import evaluation_batch, no_gradients
 from skae._streaming import FileRows, LazyRows, SparseRows, some_of
@@ -99,9 +99,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         such as words of documents: what varies are their shares. New rows have sums of training rows. For these three
         X may be sparse, and is made dense a batch at a time; the start is then that of a sample, of 2^25 numbers.
         "categorical" is for categories. "auto" gives each column one by its dtype: floats "gaussian", bools
-        "bernoulli", categories and strings "categorical", integers "negative_binomial", or "gaussian" if some are
-        negative. A mapping names those of some columns, by name or, of an array, by index; the others get "auto". The
-        last three take DataFrames of pandas and polars, see Notes.
+        "bernoulli", categories and strings "categorical", integers "negative_binomial" if they vary as counts do, else
+        "bernoulli" if they are 0 and 1, else "gaussian". A mapping names those of some columns, by name or, of an
+        array, by index; the others get "auto". The last three take DataFrames of pandas and polars, see Notes.
 
     handle_unknown : {"error", "ignore"}, default="error"
         What to do with a category that no training row has: refuse it or take it as missing.
@@ -788,7 +788,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         if not (self._takes_tables() if reset else self._plan is not None):
             return super()._check_rows(X, reset=reset, ensure_min_samples=ensure_min_samples)
         self._container, dtype, enough = None, np.float64, {"ensure_min_samples": ensure_min_samples}
-        given = X
+        X = given = unmasked(X)
         if library_of(X) is None and (reset or self._plan.library is None):
             X = self._check_array_of_numbers(X, reset=reset, **enough)
             dtype = X.dtype

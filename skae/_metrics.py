@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array
 
-from skae._columns import check_without_text
+from skae._columns import numbers_asked, unmasked
 
 
 def reconstruction_error(estimator, X):
@@ -43,9 +43,11 @@ def reconstruction_error(estimator, X):
             f"{type(estimator).__name__} has no {' and no '.join(missing)}, so it has no reconstruction error. "
             "Each step of a Pipeline needs both methods."
         )
-    check_without_text(X, "A squared error is one of numbers")
+    unmasked_X = unmasked(X)
+    with numbers_asked(X, "A squared error is one of numbers"):
+        numbers = check_array(unmasked_X, ensure_all_finite="allow-nan")
     X_hat = np.asarray(estimator.inverse_transform(estimator.transform(X)))
-    return squared_error(check_array(X, ensure_all_finite="allow-nan"), X_hat)
+    return squared_error(numbers, X_hat)
 
 
 def squared_error(X, X_hat):

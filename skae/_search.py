@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skae import _state as stored
 from skae import _validation as check
+from skae._columns import numbers_asked, unmasked
 from skae._metrics import pca_errors_by_size, squared_error
 from skae._transformer import AutoencoderTransformer
 
@@ -218,7 +219,9 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         check.check_flag("one_standard_error", self.one_standard_error)
         if not (self.scoring is None or callable(self.scoring)):
             raise ValueError(f"scoring={self.scoring!r} must be None or a callable (estimator, X, y=None) -> score.")
-        rows = validate_data(self, X, dtype=check.FLOATS, ensure_min_samples=2, ensure_all_finite="allow-nan")
+        X = unmasked(X)
+        with numbers_asked(X, "AutoencoderTransformerCV takes numbers"):
+            rows = validate_data(self, X, dtype=check.FLOATS, ensure_min_samples=2, ensure_all_finite="allow-nan")
         X = X if hasattr(X, "columns") else rows
         rows, y = indexable(rows, y)
         everything = np.arange(len(rows))
@@ -364,6 +367,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _checked(self, X):
         """X, if it has the columns that were fitted: a DataFrame as it is, else an array."""
         check_is_fitted(self)
+        X = unmasked(X)
         rows = validate_data(self, X, dtype=check.FLOATS, reset=False, ensure_all_finite="allow-nan")
         return X if hasattr(X, "columns") else rows
 

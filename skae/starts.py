@@ -42,9 +42,9 @@ _TOLERANCE = 1e-6
 _FILLED_NOISE = 1e-3
 _FILLED_TOLERANCE, _MOST_ROUNDS, _MOST_NUMBERS = 1e-3, 200, 2**20
 _FEWEST_FILLED, _MOST_FILLED = 10, 32
-# Of one with more components, by its covariance: the fewest, the most entries, the least noise variance, what the prior
-# of loadings weighs, and where its EM ends: root mean square changes of what gaps are filled with, mean changes of the
-# logarithms of noise, rounds.
+# Of one with more components, by its covariance: the most, unless the net has more, and entries, the least noise
+# variance, what the prior of loadings weighs, and where its EM ends: root mean square changes of what gaps are filled
+# with, mean changes of the logarithms of noise, rounds.
 _MORE_FILLED, _MORE_NUMBERS = 20, 2**19
 _CLOSER_NOISE, _PRIOR = 1e-5, 0.1
 _CLOSER_TOLERANCE, _CLOSER_NOISE_TOLERANCE, _MOST_CLOSER_ROUNDS = 1e-3, 1e-2, 100
@@ -475,7 +475,7 @@ def hide(X, random_state):
 def observed_normal(X, n_components, random_state):
     """The normal model of rows with gaps, with few components or, if that fills hidden entries better, with more.
 
-    Rows of at most 2^20 numbers, drawn at random, are asked.
+    Rows of at most 2^20 numbers, drawn at random, are asked; for more components, and which, the first of 2^19.
 
     Parameters
     ----------
@@ -490,23 +490,29 @@ def observed_normal(X, n_components, random_state):
     Normal
     """
     n_features, more = X.shape[1], n_filling(n_components, X.shape[1])
-    few, is_choice = min(more, max(n_components, _FEWEST_FILLED)), n_features <= _MOST_FACTORED
-    most = _MORE_NUMBERS // (more + 1) ** 2 if is_choice else _MOST_NUMBERS // max(n_features, (few + 1) ** 2)
-    X = X[random_state.permutation(len(X))[: max(1, most)]]
-    X[0, np.isnan(X).all(axis=0)] = 0  # of rows that were drawn
+    few = min(more, max(n_components, _FEWEST_FILLED))
+    most = _MOST_NUMBERS // max(n_features, (few + 1) ** 2)
+    X = _all_told(X[random_state.permutation(len(X))[: max(1, most)]])
     centre, unit, _ = _moments(X)
     unit = np.where(unit > 0, unit, 1)
     X = (X - centre) / unit
     fit = fit_few = partial(_normal_by_codes, n_components=few)
-    if is_choice:
+    if n_features <= _MOST_FACTORED:
         fit_more = partial(_normal_by_covariance, n_components=more)
-        hidden = hide(X, random_state)
-        seen = np.where(hidden, np.nan, X)
-        errors = [np.square((each(seen).expected(seen) - X)[hidden]).sum() for each in (fit_few, fit_more)]
+        asked = _all_told(X[: max(1, _MORE_NUMBERS // (more + 1) ** 2)].copy())
+        hidden = hide(asked, random_state)
+        seen = np.where(hidden, np.nan, asked)
+        errors = [np.square((each(seen).expected(seen) - asked)[hidden]).sum() for each in (fit_few, fit_more)]
         if errors[1] < errors[0]:
-            fit = fit_more
+            fit, X = fit_more, asked
     model = fit(X)
     return Normal(centre + model.location * unit, model.loadings * unit[:, None], model.noise * unit**2)
+
+
+def _all_told(rows):
+    """These rows, with a value in columns of which they tell nothing."""
+    rows[0, np.isnan(rows).all(axis=0)] = 0
+    return rows
 
 
 def _normal_by_codes(X, n_components):

@@ -4,6 +4,7 @@ import signal
 import threading
 import time
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skorch.callbacks import Callback
 from torch import nn
 
-from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
+from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, compare, reconstruction_error
 
 pl = pytest.importorskip("polars")
 
@@ -176,8 +177,11 @@ def test_dates_are_no_numbers(estimator):
             r"Column 'start' of X is of dtype Date",
         ),
     ):
-        with pytest.raises(ValueError, match=message):
-            estimator(1).fit(rows)
+        asks = [estimator(1).fit, lambda rows: reconstruction_error(PCA(1), rows), partial(compare, cv=2)]
+        asks += [VAEGenerator(1, likelihood="auto").fit, AutoencoderTransformerCV([1]).fit]
+        for ask in asks:
+            with pytest.raises(ValueError, match=message):
+                ask(rows)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -189,6 +193,15 @@ def test_what_is_masked_is_missing(curve):
     np.testing.assert_array_equal(models[0].impute(masked), models[1].impute(gaps))
     whole = np.ma.masked_array(np.arange(12).reshape(6, 2), np.eye(6, 2, dtype=bool))
     assert AutoencoderTransformer(1, max_iter=0).fit(whole).mean_ == pytest.approx([6, 6.6])
+    for likelihood in ("gaussian", "auto", {0: "gaussian"}):
+        model = VAEGenerator(2, likelihood=likelihood, max_iter=0).fit(masked)
+        assert model.score(masked) == model.score(gaps)
+    searches = [AutoencoderTransformerCV([1, 2], cv=2, max_iter=2, random_state=0).fit(rows) for rows in (masked, gaps)]
+    np.testing.assert_array_equal(searches[0].transform(masked), searches[1].transform(gaps))
+    errors = [reconstruction_error(models[0], rows) for rows in (masked, gaps)]
+    assert errors[0] == errors[1] < 100
+    with pytest.raises(ValueError, match="[Cc]omplex"):
+        AutoencoderTransformer(1).fit(masked.astype(complex))
 
 
 def test_validation_rows_of_nothing_are_refused(curve):

@@ -146,6 +146,11 @@ def test_sizes_that_span_more_than_a_factor_of_four_stand_on_a_logarithmic_axis(
     assert tick_labels(display) == labels
 
 
+@pytest.mark.parametrize("errors", [[np.nan, np.nan], [np.inf, np.inf], [0.0, 0.0]])
+def test_errors_without_a_scale_are_drawn(errors):
+    assert LatentSizeDisplay(sizes=[1, 2], errors=errors).plot().ax_ is not None
+
+
 def test_many_sizes_on_a_linear_axis_have_whole_ticks():
     display = LatentSizeDisplay(sizes=np.arange(10, 41), errors=np.ones(31)).plot()
     labels = tick_labels(display)

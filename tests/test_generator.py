@@ -7,7 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import bernoulli, multinomial, multivariate_normal, nbinom, poisson
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -325,6 +325,18 @@ def test_without_a_judge_there_is_no_share_for_linear_models(curve):
     assert quick().fit(curve, X_val=curve[:8]).net_.module_.defence.share == pytest.approx(0.1)
 
 
+def densities_of_columns(likelihood, X, fitted, rows):
+    """Of rows, under columns that have nothing to do with each other, of the means of X."""
+    mean = X.mean(axis=0)
+    if likelihood == "multinomial":
+        return multinomial(rows.sum(axis=1).astype(int), mean / mean.sum()).logpmf(rows)
+    if likelihood in ("bernoulli", "poisson"):
+        return {"bernoulli": bernoulli, "poisson": poisson}[likelihood](mean).logpmf(rows).sum(axis=1)
+    size = np.square(mean) / (X.var(axis=0) - mean)
+    np.testing.assert_allclose((fitted.parts[0] if likelihood == "auto" else fitted).log_size.exp(), size, rtol=0.1)
+    return nbinom(size, size / (size + mean)).logpmf(rows).sum(axis=1)
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("ordered", [False, True])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "poisson", "negative_binomial", "multinomial", "auto"])
@@ -338,7 +350,9 @@ def test_a_row_far_off_costs_little_more_than_independent_columns_would(likeliho
     far = far.astype(float if likelihood != "auto" else int)
     _, targets = model._net_rows(model._check_rows(far))
     module = model.net_.module_
-    alone = (module.defences[0] if ordered else module.defence).log_prob(targets.double()).numpy()
+    columns = module.defences[0] if ordered else module.defence
+    alone = columns.log_prob(targets.double()).numpy()
+    np.testing.assert_allclose(alone, densities_of_columns(likelihood, X, columns.likelihood, far), rtol=0.1, atol=0.1)
     models = [model, model.truncate(1)] if ordered else [model]
     scores = [score for each in models for score in (each.score_samples(far), each.log_likelihood(far, 10))]
     for score in scores:

@@ -216,17 +216,28 @@ def test_integers_that_do_not_vary_as_counts_do_are_none(seed):
         )
 
 
+def test_a_count_that_is_rarely_one_may_be_two_on_new_rows():
+    X = pd.DataFrame({"x": np.linspace(-1, 1, 600), "claims": np.repeat([0, 1], [580, 20])})
+    model = quick(n_components=1, max_iter=0).fit(X)
+    assert np.isfinite(model.score_samples(X.assign(claims=2))).all()
+    assert set(model.sample(500, random_state=0)["claims"]) <= {0, 1}
+
+
 def test_identifiers_and_columns_of_several_types_are_named():
     names = [f"c{i}" for i in range(300)]
     with pytest.raises(ValueError, match=r"Column 'customer' of X has 300 categories in 300 rows, such as 'c0'"):
         fit_plan(pd.DataFrame({"x": np.arange(300.0), "customer": names}), "auto")
     assert fit_plan(pd.DataFrame({"customer": names[:100]}), "auto").width == 100  # few rows tell nothing
     assert fit_plan(pd.DataFrame({"town": names[:101] * 2}), "auto").width == 101
+    assert fit_plan(pd.DataFrame({"customer": names}), {"customer": "categorical"}).width == 300  # who asks for it
     dirty = pd.DataFrame({"x": np.arange(9.0), "dose": [1.5, 2.5, "n/a", *range(6)]})
     with pytest.raises(ValueError, match=r"'dose' of X is of dtype object, and has 'n/a'"):
         fit_plan(dirty, "auto")
     with pytest.raises(ValueError, match=r"[Cc]olumn 'dose' of X has 'n/a'"):
         AutoencoderTransformer(1).fit(dirty)
+    dirty["dose"] = [1.5, "n/a", *[np.bool_(True)] * 7]  # two types as rare
+    with pytest.raises(ValueError, match=r"has 'n/a'"):
+        fit_plan(dirty, "auto")
 
 
 def test_floats_become_normal_scores_and_frequent_values_come_back():
@@ -435,7 +446,7 @@ def test_other_bad_input():
         quick(handle_unknown="drop").fit(X)
     with pytest.raises(ValueError, match="feature_shape"):
         quick(feature_shape=(1, 8, 8)).fit(X)
-    with pytest.raises(ValueError, match=r"'when' of X is of dtype datetime64.*no likelihood"):
+    with pytest.raises(ValueError, match=r"'when' of X is of dtype datetime64..Make numbers of dates"):
         quick().fit(X.assign(when=pd.Timestamp("2020-01-01")))
     with pytest.raises(ValueError, match="column 'income' of X every value is missing"):
         quick().fit(X.assign(income=np.nan))
