@@ -282,8 +282,8 @@ def _fit_column(series, library, name, likelihood, array_dtype):
         if not is_asked_for and len(present) > max(_MOST_OF_IDENTIFIERS, n_present / 2):
             raise ValueError(
                 f"Column {name!r} of X has {len(present)} categories in {n_present} rows, such as {_first(values)!r}. "
-                "It is an identifier, or text, from which nothing can be learnt: drop it, merge categories, or insist by "
-                f"likelihood={{{name!r}: 'categorical'}}."
+                "It is an identifier, or text, from which nothing can be learnt: drop it, merge categories, or insist "
+                f"by likelihood={{{name!r}: 'categorical'}}."
             )
         categories = [value for value in declared if value in present] if declared else _sorted(present)
         return Column(name, likelihood, family, dtype, 0.0, 0.0, categories, declared, ordered, nothing, nothing)

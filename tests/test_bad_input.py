@@ -200,7 +200,7 @@ def test_what_is_masked_is_missing(curve):
     np.testing.assert_array_equal(searches[0].transform(masked), searches[1].transform(gaps))
     errors = [reconstruction_error(models[0], rows) for rows in (masked, gaps)]
     assert errors[0] == errors[1] < 100
-    with pytest.raises(ValueError, match="[Cc]omplex"):
+    with pytest.raises(ValueError, match=r"[Cc]omplex"):
         AutoencoderTransformer(1).fit(masked.astype(complex))
 
 

@@ -594,9 +594,10 @@ def test_em_asks_as_many_rows_as_it_may(n_columns, better, rows_asked, seed, mon
     X = np.random.RandomState(seed).normal(size=(500, n_columns))
     X[::7, 2] = np.nan
     asked = []
-    for name in ("_normal_by_codes", "_normal_by_covariance"):
+    originals = {name: getattr(starts, name) for name in ("_normal_by_codes", "_normal_by_covariance")}
+    for name in originals:
 
-        def fit(X, n_components, fit=getattr(starts, name), off=0 if name == better else 9):
+        def fit(X, n_components, fit=originals[name], off=0 if name == better else 9):
             asked.append(len(X))
             model = fit(X, n_components=n_components)
             return model._replace(location=model.location + off)
