@@ -1,0 +1,122 @@
+"""Devices, seeds and modes of torch: the settings that every computation of skae runs under."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Numbers, and samples, that one evaluation batch holds: bounds memory, and stays in the cache.
+_EVALUATED_NUMBERS = 2**20
+_EVALUATED_SAMPLES = 4096
+# Held by whoever has the global generators seeded: two fits in two threads wait for each other.
+_GLOBAL_GENERATORS = threading.RLock()
+_IS_COMPLETE = ContextVar("is_complete", default=False)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Return the torch device that ``device`` names: "auto" is cuda if there is one, else the cpu.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device on this machine.
+    """
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        if resolved.type not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda compute in float32 and float64")
+        torch.empty(0, device=resolved)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} is not usable on this machine ({str(error).splitlines()[0]}). "
+            "Use device='auto', 'cpu' or 'accelerate'."
+        ) from error
+    return resolved
+
+
+def evaluation_batch_size(width: int) -> int:
+    """Return how many samples of this many numbers one evaluation batch holds."""
+    return max(1, min(_EVALUATED_SAMPLES, _EVALUATED_NUMBERS // width))
+
+
+@contextmanager
+def seeded_globals(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators inside the block and restore them after it, for modules that use them."""
+    # torch.manual_seed would seed every device there is, and only these are restored.
+    with _GLOBAL_GENERATORS, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def torch_defaults() -> Iterator[None]:
+    """Compute in torch's default modes, whatever mode the caller is in: gradients, no autocast, the cpu."""
+    with ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        if torch.empty(0).device.type != "cpu":
+            modes.enter_context(torch.device("cpu"))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                modes.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+@contextmanager
+def no_gradients() -> Iterator[None]:
+    """Compute in torch's default modes without gradients; they can be enabled inside."""
+    with torch_defaults(), torch.no_grad():
+        yield
+
+
+@contextmanager
+def known_complete(is_complete: bool) -> Iterator[None]:
+    """Skip the search for missing values inside the block if none are missing: it waits for the device."""
+    token = _IS_COMPLETE.set(is_complete)
+    try:
+        yield
+    finally:
+        _IS_COMPLETE.reset(token)
+
+
+def has_missing(x: Tensor) -> bool:
+    """Return whether any entry is nan."""
+    return not _IS_COMPLETE.get() and bool(x.sum().isnan())
+
+
+def torch_dtype(array: np.ndarray) -> torch.dtype:
+    """Return torch's name for the precision of an array: float32, or float64 for all else."""
+    return torch.float32 if array.dtype == np.float32 else torch.float64
+
+
+def to_arrays(state: Any) -> Any:
+    """Replace every tensor of a nested state by a NumPy array."""
+    if isinstance(state, Tensor):
+        return state.detach().cpu().numpy().copy()
+    if isinstance(state, dict):
+        return {key: to_arrays(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [to_arrays(value) for value in state]
+    return state
+
+
+def to_tensors(state: Any) -> Any:
+    """Replace every array of a nested state by a tensor: the inverse of `to_arrays`."""
+    if isinstance(state, np.ndarray | np.generic):
+        return torch.as_tensor(np.array(state))
+    if isinstance(state, dict):
+        return {key: to_tensors(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [to_tensors(value) for value in state]
+    return state

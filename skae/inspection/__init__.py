@@ -1,0 +1,1 @@
+"""What looks at fitted estimators: metrics, comparisons, reports and displays."""

@@ -1,0 +1,1 @@
+"""Closed forms: PCA, factor analysis, and the Gaussian models behind them."""

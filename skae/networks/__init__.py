@@ -1,0 +1,1 @@
+"""Networks: a linear start and its trained correction, the autoencoder and the VAE."""

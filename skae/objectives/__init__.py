@@ -1,0 +1,1 @@
+"""What training minimises: losses, likelihoods, priors and the bounds made of them."""

@@ -1,0 +1,1 @@
+"""Likelihoods of a sample given its code, one family a file."""

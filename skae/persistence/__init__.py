@@ -1,0 +1,1 @@
+"""Files: checked state of fitted estimators, and ONNX graphs."""

@@ -1,0 +1,1 @@
+"""The training loop: a skorch net, its batches, callbacks and checkpoints."""
