@@ -39,7 +39,7 @@ from skae import (
     reconstruction_error,
     reconstruction_scorer,
 )
-from skae._metrics import pca_errors_by_size
+from skae.inspection.metrics import pca_errors_by_size
 
 SIZES = (1, 2, 4, 8, 16, 32)
 FOLDS = 5

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
-from skae._comparison import compare
+from skae.inspection.comparison import compare
 
 _EXAMPLES = """examples:
   python -m skae compare

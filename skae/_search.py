@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skae import _state as stored
 from skae import _validation as check
 from skae._columns import numbers_asked, unmasked
-from skae._metrics import pca_errors_by_size, squared_error
 from skae._transformer import AutoencoderTransformer
+from skae.inspection.metrics import pca_errors_by_size, squared_error
 
 
 class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

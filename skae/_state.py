@@ -22,7 +22,7 @@ from skae._version import __version__
 # What a file that skae's estimators are saved to may name beside plain Python, NumPy and scikit-learn.
 TRUSTED_TYPES = [
     "skae._generator.VAEGenerator",
-    "skae._metrics.reconstruction_scorer",
+    "skae.inspection.metrics.reconstruction_scorer",
     "skae._search.AutoencoderTransformerCV",
     "skae._transformer.AutoencoderTransformer",
 ]

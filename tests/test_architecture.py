@@ -14,6 +14,7 @@ ROOT = Path(skae.__file__).parent
 
 # Each module may import those on the right and what these import, nothing else of skae.
 ARROWS = {
+    "_torch": set(),
     "_version": set(),
     "nn": set(),
     "losses": {"nn"},
@@ -52,36 +53,48 @@ ARROWS = {
         "starts",
         "_validation",
     },
-    "_metrics": {"_columns"},
-    "_search": {"_metrics", "_state", "_transformer", "_validation"},
+    "_search": {"_columns", "_state", "_transformer", "_validation", "inspection.metrics"},
     "_onnx_graph": set(),
     "_onnx": {"_base", "_engine", "_onnx_graph", "_search", "_version", "nn", "starts", "_validation"},
-    "_drawing": {"_validation"},
-    "_display": {"_drawing", "_metrics"},
-    "_display_codes": {"_drawing"},
-    "_display_rows": {"_columns", "_drawing", "_validation"},
-    "_report": {"_display_codes", "_drawing", "_version"},
-    "_comparison": {"_columns", "_transformer", "_generator", "_metrics", "_report", "_validation"},
-    "__main__": {"_comparison"},
-    "__init__": {
-        "_comparison",
-        "_display",
-        "_display_codes",
-        "_display_rows",
+    "inspection.__init__": set(),
+    "inspection.metrics": {"_columns"},
+    "inspection.drawing": {"_validation"},
+    "inspection.curves": {"inspection.drawing", "inspection.metrics"},
+    "inspection.codes": {"inspection.drawing"},
+    "inspection.rows": {"_columns", "_validation", "inspection.drawing"},
+    "inspection.report": {"_version", "inspection.codes", "inspection.drawing"},
+    "inspection.comparison": {
+        "_columns",
         "_generator",
-        "_metrics",
+        "_transformer",
+        "_validation",
+        "inspection.metrics",
+        "inspection.report",
+    },
+    "__main__": {"inspection.comparison"},
+    "__init__": {
+        "_generator",
         "_onnx",
         "_search",
         "_state",
         "_transformer",
         "_version",
+        "inspection.codes",
+        "inspection.comparison",
+        "inspection.curves",
+        "inspection.metrics",
+        "inspection.rows",
     },
 }
 
 
+def path_of(module):
+    return ROOT.joinpath(*module.split(".")).with_suffix(".py")
+
+
 def imports(module):
     """Full names of the modules a source imports, wherever the import stands."""
-    tree = ast.parse((ROOT / f"{module}.py").read_text())
+    tree = ast.parse(path_of(module).read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -91,20 +104,21 @@ def imports(module):
 
 
 def test_every_module_is_in_the_plan():
-    assert {path.stem for path in ROOT.glob("*.py")} == set(ARROWS)
+    paths = [*ROOT.glob("*.py"), *ROOT.glob("inspection/*.py")]
+    assert {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths} == set(ARROWS)
 
 
 @pytest.mark.parametrize("module", ARROWS)
 def test_imports_follow_the_arrows(module):
-    found = {name.split(".")[1] for name in imports(module) if name.startswith("skae.")}
-    assert {name for name in found if (ROOT / f"{name}.py").exists()} <= ARROWS[module]
+    found = {name.removeprefix("skae.") for name in imports(module) if name.startswith("skae.")}
+    assert {name for name in found if path_of(name).exists()} <= ARROWS[module]
 
 
 def test_the_arrows_have_no_circle():
     assert list(TopologicalSorter(ARROWS).static_order())
 
 
-@pytest.mark.parametrize("module", sorted(set(ARROWS) - {"_engine", "_report"}))
+@pytest.mark.parametrize("module", sorted(set(ARROWS) - {"_engine", "inspection.report"}))
 def test_only_the_engine_imports_skorch(module):
     """The report imports it too, for its version."""
     assert not any(name.split(".")[0] == "skorch" for name in imports(module))

@@ -7,8 +7,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from skae._drawing import COLOURS, pyplot
-from skae._metrics import pca_errors_by_size, reconstruction_error
+from skae.inspection.drawing import COLOURS, pyplot
+from skae.inspection.metrics import pca_errors_by_size, reconstruction_error
 
 # Sizes, and losses, whose largest is more than so many times the smallest stand on a logarithmic axis.
 _WIDE = 4

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skae._drawing import COLOURS, MARKERS, divided, plain, pyplot
+from skae.inspection.drawing import COLOURS, MARKERS, divided, plain, pyplot
 
 # Classes that a colour and a marker tell apart.
 MOST_CLASSES = len(COLOURS) * len(MARKERS)

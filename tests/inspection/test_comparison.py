@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare, reconstruction_error
 from skae.__main__ import main, read_table
-from skae._report import _codes_figure, _example_figures
+from skae.inspection.report import _codes_figure, _example_figures
 
 mpl.use("agg")
 

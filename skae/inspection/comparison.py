@@ -22,9 +22,9 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skae._columns import numbers_asked, unmasked
 from skae._generator import VAEGenerator
-from skae._metrics import reconstruction_error
 from skae._transformer import AutoencoderTransformer
 from skae._validation import FLOATS, check_flag, check_integer, check_sizes
+from skae.inspection.metrics import reconstruction_error
 
 # An error above this share of PCA's is no reason to leave PCA.
 _WORTH_IT = 0.98
@@ -371,7 +371,7 @@ class Comparison:
         -------
         matplotlib.figure.Figure
         """
-        from skae._report import plot_curves
+        from skae.inspection.report import plot_curves
 
         return plot_curves(self, axes)
 
@@ -400,12 +400,12 @@ class Comparison:
         ValueError
             If ``feature_shape`` is not that of rows.
         """
-        from skae._report import write_report
+        from skae.inspection.report import write_report
 
         write_report(self, path, feature_shape, notes)
 
     def _repr_html_(self):
-        from skae._report import html_table
+        from skae.inspection.report import html_table
 
         return html_table(self)
 

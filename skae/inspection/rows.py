@@ -11,8 +11,8 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from skae._columns import first_text, unmasked
-from skae._drawing import check_image_shape, draw_lines, plain
 from skae._validation import check_integer
+from skae.inspection.drawing import check_image_shape, draw_lines, plain
 
 # Samples beside each other.
 _SAMPLES_A_LINE = 8

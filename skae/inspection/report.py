@@ -16,9 +16,9 @@ import sklearn
 import skorch
 import torch
 
-from skae._display_codes import LatentSpaceDisplay
-from skae._drawing import COLOURS, MARKERS, draw_lines, plain, pyplot
 from skae._version import __version__
+from skae.inspection.codes import LatentSpaceDisplay
+from skae.inspection.drawing import COLOURS, MARKERS, draw_lines, plain, pyplot
 
 # Names of classes that a legend beside the codes has room for; of more all rows look alike.
 _MOST_NAMES = 20
