@@ -4,10 +4,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 # Tests run side by side, each process on one thread.
 JOBS ?= 2
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest mutants \
-	lint format check clean
+	house lint format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -47,6 +47,10 @@ test-lowest test-newest: test-%: .venv-%/dev.stamp
 # Changes of the mathematics that no test notices; tests/MUTANTS.md says why each does no harm.
 mutants: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
+
+# The package in figures, and their limits.
+house: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python tests/house.py
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

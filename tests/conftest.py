@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,21 @@ SEEDS = range(int(os.environ.get("SKAE_TEST_SEEDS", "1")))
 def pytest_make_parametrize_id(val):
     """Parameters are called what they are; functions without their address, since processes must agree on names."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(val)) if isinstance(val, (dict, BaseEstimator)) else None
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how long the tests of each directory took, summed over processes."""
+    seconds, cases = Counter(), Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                directory = str(Path(report.nodeid.split("::")[0]).parent)
+                seconds[directory] += report.duration
+                cases[directory] += report.when == "call"
+    if seconds:
+        terminalreporter.section("seconds by directory")
+    for directory, duration in seconds.most_common():
+        terminalreporter.write_line(f"{duration:8.1f}  {directory} ({cases[directory]} cases)")
 
 
 @pytest.fixture(params=SEEDS)
