@@ -1,1 +1,1 @@
-"""Likelihoods of a sample given its code, one family a file."""
+"""Likelihoods of a sample given its code: one module for each family."""

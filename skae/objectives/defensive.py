@@ -1,0 +1,157 @@
+"""Defensive mixtures: simpler densities that get a share, so that no sample is much less likely than under these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from skae._torch import has_missing
+from skae.linear.gaussian import posterior_given_observed
+
+
+class ColumnMoments(NamedTuple):
+    """Mean, variance and whether it varies of each column, all (n_features,), over ``n_samples`` samples."""
+
+    mean: Tensor
+    variance: Tensor
+    varies: Tensor
+    n_samples: int
+
+
+class LinearBaselines(NamedTuple):
+    """Linear models of scaled samples.
+
+    Attributes
+    ----------
+    loadings : Tensor of shape (n_models, n_features, n_components)
+    noise : Tensor of shape (n_models, n_features)
+        Noise variances.
+    varies : Tensor of shape (n_features,)
+        Whether a column varies.
+    shift : Tensor of shape (n_context, n_features)
+        What each column of the context adds to a sample.
+    """
+
+    loadings: Tensor
+    noise: Tensor
+    varies: Tensor
+    shift: Tensor
+
+
+class DefensiveStart(NamedTuple):
+    """What a defensive mixture may start from: functions, since each mixture needs only some of it.
+
+    Attributes
+    ----------
+    columns : callable () -> ColumnMoments
+        Moments of the columns as the likelihood sees them.
+    sums : callable () -> array of shape (n_samples,)
+        Sums of the training samples.
+    linear_models : callable (n_components) -> LinearBaselines
+    """
+
+    columns: Callable[[], ColumnMoments]
+    sums: Callable[[], Any]
+    linear_models: Callable[[int], LinearBaselines]
+
+
+class DefensiveMixture(nn.Module):
+    r"""A density that leaves a share to simpler models.
+
+    .. math:: \log \big((1 - \varepsilon)\, p(x) + \varepsilon\, p_0(x)\big)
+
+    Defensive mixture (Hesterberg 1995); a lower bound of log p(x) gives a lower bound of the whole. The buffer
+    ``share`` is zero until the caller fills it. Subclasses define ``start_at``, ``log_prob`` and ``draw``, and
+    ``n_components``, the latent dimension of the simpler models.
+
+    Shape
+    -----
+    bound: (n,), x: (n, n_features), context: (n, n_context) -> (n,);
+    draw: z (n, n_components), context -> (n, n_features).
+    """
+
+    n_components: int
+    share: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("share", torch.zeros(()))
+
+    def start_at(self, start: DefensiveStart) -> None:
+        """Fit the simpler models; the share is zero again."""
+        raise NotImplementedError
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density under the simpler models: (n,)."""
+        raise NotImplementedError
+
+    def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
+        """Draw a sample from the simpler models for each code of standard normal draws."""
+        raise NotImplementedError
+
+    def forward(self, bound: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return torch.logaddexp(torch.log1p(-self.share) + bound, self.share.log() + self.log_prob(x, context))
+
+
+class LinearModels(DefensiveMixture):
+    r"""Defensive mixture with linear Gaussian models, each with the same weight.
+
+    .. math:: p_0(x) = \textstyle\frac1M \sum_m p_m(x)
+
+    with p_m the density of x = W z + noise, z standard normal, noise N(0, diag psi). W' psi^-1 W must be diagonal; then
+    the posterior of z has the mean :math:`\hat z = V W' \Psi^{-1} x` and the variances
+    :math:`V = (I + W' \Psi^{-1} W)^{-1}`, and
+
+    .. math:: \log p_m(x) = -\tfrac12 \Big( \sum_j \frac{(x - W \hat z)_j^2}{\psi_j} + \sum_k \hat z_k^2
+        + \sum_j \log (2 \pi \psi_j) - \sum_k \log V_{kk} \Big)
+
+    The context, of ``n_context`` columns, shifts samples by a linear map.
+    """
+
+    loadings: Tensor
+    shift: Tensor
+    noise: Tensor
+    varies: Tensor
+
+    def __init__(self, n_models: int, n_features: int, n_components: int, n_context: int = 0) -> None:
+        super().__init__()
+        self.n_components = n_components
+        self.register_buffer("loadings", torch.zeros(n_models, n_features, n_components))
+        self.register_buffer("shift", torch.zeros(n_context, n_features))
+        self.register_buffer("noise", torch.ones(n_models, n_features))
+        self.register_buffer("varies", torch.ones(n_features))
+
+    @torch.no_grad()
+    def start_at(self, start: DefensiveStart) -> None:
+        """Take over the linear models of as many components."""
+        for name, value in start.linear_models(self.n_components)._asdict().items():
+            self.get_buffer(name).copy_(value)
+        self.share.zero_()
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        x = x if context is None else x - context @ self.shift
+        counted = self.varies
+        if has_missing(x):  # precisions differ between samples, and are not diagonal
+            codes = [posterior_given_observed(x, *model) for model in zip(self.loadings, self.noise, strict=True)]
+            z = torch.stack([mean for mean, _ in codes])
+            log_precision = 2 * torch.stack([factor.diagonal(dim1=1, dim2=2).log().sum(1) for _, factor in codes])
+            counted, x = counted * ~x.isnan(), torch.where(x.isnan(), 0, x)
+        else:
+            weighted = self.loadings / self.noise[:, :, None]
+            precision = 1 + (self.loadings * weighted).sum(1, keepdim=True)
+            z, log_precision = x @ (weighted / precision), precision.log().sum(2)
+        entries = (x - z @ self.loadings.mT).square() / self.noise[:, None] + (2 * math.pi * self.noise[:, None]).log()
+        twice = (entries * counted).sum(2) + z.square().sum(2) + log_precision
+        return (-0.5 * twice).logsumexp(0) - math.log(len(self.loadings))
+
+    def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
+        model = torch.randint(len(self.loadings), (len(z),), generator=generator)
+        noise = torch.randn((len(z), len(self.varies)), generator=generator, dtype=z.dtype)
+        x = self.noise[model].sqrt() * noise
+        for m, loadings in enumerate(self.loadings):
+            x[model == m] += z[model == m] @ loadings.T
+        return x if context is None else x + context @ self.shift

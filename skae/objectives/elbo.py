@@ -1,0 +1,114 @@
+"""The evidence lower bound and the reconstruction loss: what training minimises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from skae._torch import has_missing
+from skae.objectives.losses import Loss
+from skae.objectives.outputs import ReconstructionOutput, VAEOutput
+
+
+def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
+    """Return KL(N(mean, diag exp(log_var)) || N(0, I)) by component, in nats: (mean^2 + var - log var - 1) / 2."""
+    return 0.5 * (mean.square() + log_var.exp() - log_var - 1)
+
+
+class NegativeELBO(nn.Module):
+    r"""Minus the evidence lower bound, its mean over samples and over the sizes of codes, in nats.
+
+    .. math:: -\frac{1}{n} \sum_i \Big( \frac{1}{S} \sum_s \log p(x_i | z_{is})
+        - \beta \, \mathrm{KL}(q(z | x_i) \,\|\, N(0, I)) \Big)
+
+    Parameters
+    ----------
+    likelihoods : sequence of Likelihood
+        Of the models with 1, 2, 3, ... components, or one for a model of any size; those of the network, so that they
+        are trained with it.
+    beta : float, default=1.0
+        Weight of the KL term (Higgins et al. 2017); 1 is the bound.
+    defensive : sequence of DefensiveMixture, default=()
+        Of the same models, used in evaluation but not in training; empty for none.
+
+    Shape
+    -----
+    outputs: for each size mean, log_var (n, n_components), eta (S, n, n_outputs), context (n, n_context) or None;
+    x: (n, n_features), nan where missing; result: a scalar.
+    """
+
+    def __init__(
+        self, likelihoods: Sequence[nn.Module], beta: float = 1.0, defensive: Sequence[nn.Module] = ()
+    ) -> None:
+        super().__init__()
+        self.likelihoods = nn.ModuleList(likelihoods)
+        self.defensive = nn.ModuleList(defensive)
+        self.beta = beta
+
+    def bound(self, output: VAEOutput, x: Tensor) -> Tensor:
+        """Return the bound of each sample under the model of the output's size: (n,)."""
+        model = min(output.mean.shape[1], len(self.likelihoods)) - 1
+        log_likelihood = self.likelihoods[model](output.eta, x).mean(0)
+        kl = gaussian_kl(output.mean, output.log_var).sum(1)
+        bound = log_likelihood - self.beta * kl
+        if self.defensive and not self.training:
+            bound = self.defensive[model](bound, x, output.context)
+        return bound
+
+    def forward(self, outputs: Sequence[VAEOutput], x: Tensor) -> Tensor:
+        return torch.stack([-self.bound(output, x).mean() for output in outputs]).mean()
+
+
+class ReconstructionObjective(nn.Module):
+    r"""Mean loss of an observed entry, plus an L1 penalty on the code relative to its root mean square.
+
+    .. math:: \frac{1}{n d} \sum_{ij} \ell(\eta_{ij}, x_{ij})
+        + \lambda \sum_k \frac{\frac{1}{n} \sum_i |z_{ik}|}{\sqrt{\frac{1}{n} \sum_i z_{ik}^2}}
+
+    Small codes and a large decoder would lower a plain L1 norm without any zero.
+
+    Parameters
+    ----------
+    loss : Loss
+    sparsity : float, default=0.0
+        The weight :math:`\lambda`.
+    varies : Tensor of shape (n_features,) or None, default=None
+        1 for columns that count, 0 for those whose loss is zero whatever the output.
+
+    Shape
+    -----
+    output: z (n, n_components), eta (n, n_features) or (n_levels, n, n_features), weight broadcastable to eta or None;
+    x: (n, n_features), nan where missing; result: a scalar.
+    """
+
+    varies: Tensor | None
+
+    def __init__(self, loss: Loss, sparsity: float = 0.0, varies: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("varies", varies)
+        self.loss = loss
+        self.sparsity = sparsity
+
+    def forward(self, output: ReconstructionOutput, x: Tensor) -> Tensor:
+        objective = self._mean_loss(output, x)
+        if has_missing(objective):  # nan wherever x has one, and only one number to look at
+            observed = ~x.isnan()
+            share = observed.to(x).mean().clamp_min(1 / x.numel())  # every entry of the batch may be missing
+            objective = self._mean_loss(output, torch.where(observed, x, 0), observed) / share
+        if self.sparsity:
+            size = output.z.square().mean(0).clamp_min(torch.finfo(output.z.dtype).tiny).sqrt()
+            objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()
+        return objective
+
+    def _mean_loss(self, output: ReconstructionOutput, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Mean over entries of the loss times every weight of the entry."""
+        x = x.expand_as(output.eta)
+        factors = [factor for factor in (self.varies, output.weight, observed) if factor is not None]
+        if not factors:
+            return self.loss.entry(output.eta, x, reduction="mean")
+        entries = self.loss.entry(output.eta, x)
+        for factor in factors:
+            entries = entries * factor
+        return entries.mean()

@@ -1,0 +1,183 @@
+"""The likelihood of a sample given its code, and what estimators ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from skae._torch import has_missing
+from skae.objectives.defensive import DefensiveMixture, DefensiveStart
+
+_LINKS: dict[str, Callable[[Tensor], Tensor]] = {"logit": torch.logit, "log": torch.log, "share": torch.log}
+
+
+def smoothed_mean(mean: Tensor, n_samples: int) -> Tensor:
+    """Return the mean with one more sample of halves: no count is impossible, and no share is 0 or 1."""
+    return (n_samples * mean + 0.5) / (n_samples + 1)
+
+
+class Likelihood(nn.Module):
+    """Density of samples given the decoder's output ``eta``; missing entries and constant columns add nothing.
+
+    Subclasses define ``log_prob``, ``mean`` and ``draw``; one with a noise level of its own also defines ``start_at``.
+
+    Parameters
+    ----------
+    n_features : int
+
+    Attributes
+    ----------
+    link : "identity", "logit", "log" or "share"
+        Its inverse turns the first ``n_features`` entries of eta into the mean.
+    support : "real", "unit_interval", "non_negative" or "counts"
+        Values that the density is defined on.
+    n_parameters : int
+        Entries of eta for each column. Those that the link belongs to come first, for all columns, then the further
+        ones, which a linear start leaves at zero.
+    accepts_sparse : bool
+        Whether X may be a sparse matrix.
+    needs_table : bool
+        Whether X is a table, whose columns are encoded first.
+    is_conjugate : bool
+        Whether the posterior is normal where the decoder is linear, with noise of ``variance(eta)``; posteriors are
+        then refined, and the validation set is stratified by the fit of the linear start.
+    varies : Tensor of shape (n_features,)
+        1 for columns that count, 0 for constant ones.
+
+    Shape
+    -----
+    eta: (..., n_outputs), x: (..., n_features) -> (...), the log-density of each sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.objectives import LIKELIHOODS
+    >>> LIKELIHOODS["poisson"](2)(torch.zeros(1, 2), torch.ones(1, 2))
+    tensor([-2.])
+    """
+
+    link = "identity"
+    support = "real"
+    n_parameters = 1
+    accepts_sparse = False
+    needs_table = False
+    is_conjugate = False
+    varies: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("varies", torch.ones(n_features))
+
+    @classmethod
+    def of_widths(cls, widths: Sequence[int]) -> Self:
+        """Return a likelihood of variables that take so many columns each."""
+        return cls(sum(widths))
+
+    def fresh(self) -> Likelihood:
+        """Return another likelihood of this kind and these columns, as it was before any start."""
+        return type(self)(len(self.varies))
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of entries of eta."""
+        return len(self.varies) * self.n_parameters
+
+    def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
+        """Return the log-density of each entry: (..., n_features)."""
+        raise NotImplementedError
+
+    def mean(self, eta: Tensor) -> Tensor:
+        """Return the mean: (..., n_features)."""
+        raise NotImplementedError
+
+    def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw samples: (..., n_features)."""
+        raise NotImplementedError
+
+    def mean_of_missing(self, eta: Tensor, x: Tensor) -> Tensor:
+        """Return the mean of entries where x is nan, given its observed entries."""
+        return self.mean(eta)
+
+    def draw_missing(self, eta: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw the entries where x is nan, given its observed entries."""
+        return self.draw(eta, generator)
+
+    def start_at(self, noise: Tensor, variance: Tensor, scale: Tensor) -> None:
+        """Take over the noise of the linear start.
+
+        Parameters
+        ----------
+        noise, variance : Tensor of shape (n_features,)
+            Noise variance and variance of the scaled columns.
+        scale : Tensor broadcastable to (n_features,)
+            What columns were divided by.
+        """
+
+    def fit_sums(self, sums: Callable[[], Any]) -> None:
+        """Take over the sums of training samples, which the function returns as an array of shape (n_samples,)."""
+
+    def independent(self, mean: Tensor, variance: Tensor, n_samples: int) -> Tensor:
+        """Become the density of independent columns, and return its eta.
+
+        Parameters
+        ----------
+        mean, variance : Tensor of shape (n_features,)
+            Moments of the columns, over ``n_samples`` samples.
+        n_samples : int
+
+        Returns
+        -------
+        Tensor of shape (n_outputs,)
+        """
+        variance = torch.where(variance > 0, variance, 1)
+        self.start_at(variance, variance, torch.ones_like(variance))
+        if self.link != "identity":
+            mean = _LINKS[self.link](smoothed_mean(mean, n_samples))
+        return nn.functional.pad(mean, (0, self.n_outputs - len(mean)))
+
+    def defensive(self, n_components: int, n_context: int) -> DefensiveMixture:
+        """Return the defensive mixture of a model with this latent dimension and so many columns of context."""
+        return IndependentColumns(self.fresh())
+
+    def forward(self, eta: Tensor, x: Tensor) -> Tensor:
+        counted = self.varies
+        if has_missing(x):
+            counted = counted * ~x.isnan()
+            x = torch.where(x.isnan(), 0, x)
+        return (self.log_prob(eta, x) * counted).sum(-1)
+
+
+class IndependentColumns(DefensiveMixture):
+    """Defensive mixture with independent columns, whatever the context.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+        One of its own, which is not trained.
+    """
+
+    n_components = 0
+    eta: Tensor
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.likelihood = likelihood.requires_grad_(False)
+        self.register_buffer("eta", torch.zeros(likelihood.n_outputs))
+
+    @torch.no_grad()
+    def start_at(self, start: DefensiveStart) -> None:
+        """Take over mean and variance of the columns."""
+        mean, variance, varies, n_samples = start.columns()
+        self.likelihood.varies.copy_(varies)
+        self.likelihood.fit_sums(start.sums)
+        self.eta.copy_(self.likelihood.independent(mean.to(self.eta), variance.to(self.eta), n_samples))
+        self.share.zero_()
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.likelihood(self.eta, x)
+
+    def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
+        return self.likelihood.draw(self.eta.to(z).expand(len(z), -1), generator)

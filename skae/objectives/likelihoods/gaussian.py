@@ -1,0 +1,73 @@
+"""Likelihood of real values."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from skae.objectives.defensive import DefensiveMixture, LinearModels
+from skae.objectives.likelihoods.base import Likelihood
+
+# Training brings no noise variance under this share of its column's variance; a start that lies lower may stay.
+NOISE_FLOOR = 1e-4
+
+
+class Gaussian(Likelihood):
+    r"""Normal whose mean and variance are the decoder's output.
+
+    .. math:: \log p(x | \eta) = \sum_j -\tfrac12 \log(2 \pi \sigma_j^2) - \frac{(x_j - \mu_j)^2}{2 \sigma_j^2}
+
+    The first half of eta is the mean. The second half moves the logarithm of the variance around one level a column,
+    which is learned, by at most ``RANGE`` either way. The variance is ``floor`` plus that, so densities stay finite.
+
+    Shape
+    -----
+    eta: (..., 2 n_features), x: (..., n_features) -> log_prob: (..., n_features).
+    """
+
+    n_parameters = 2
+    is_conjugate = True
+    RANGE = 3.0
+    floor: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__(n_features)
+        self.log_excess = nn.Parameter(torch.zeros(n_features))
+        self.register_buffer("floor", torch.full((n_features,), 1e-12))
+
+    def start_at(self, noise: Tensor, variance: Tensor, scale: Tensor) -> None:
+        """Start at this noise; training keeps it above a share of the variance, or half the start if that is less."""
+        self._start_between(NOISE_FLOOR * variance, noise)
+
+    def independent(self, mean: Tensor, variance: Tensor, n_samples: int) -> Tensor:
+        variance = torch.where(variance > 0, variance, 1)
+        self._start_between(variance, variance)
+        return torch.cat([mean, torch.zeros_like(mean)])
+
+    @torch.no_grad()
+    def _start_between(self, floor: Tensor, variance: Tensor) -> None:
+        """Start at this variance, and keep the floor or half of it in training."""
+        self.floor.copy_(torch.minimum(floor, variance / 2))
+        self.log_excess.copy_((variance - self.floor).log())
+
+    def defensive(self, n_components: int, n_context: int) -> DefensiveMixture:
+        return LinearModels(2, len(self.varies), n_components, n_context)
+
+    def variance(self, eta: Tensor) -> Tensor:
+        """Return the noise variance: (..., n_features)."""
+        change = self.RANGE * torch.tanh(eta.chunk(2, -1)[1] / self.RANGE)
+        return self.floor + (self.log_excess + change).exp()
+
+    def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
+        variance = self.variance(eta)
+        return -0.5 * ((x - self.mean(eta)).square() / variance + variance.log() + math.log(2 * math.pi))
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return eta.chunk(2, -1)[0]
+
+    def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
+        mean = self.mean(eta)
+        noise = torch.randn(mean.shape, generator=generator, dtype=eta.dtype, device=eta.device)
+        return mean + self.variance(eta).sqrt() * noise

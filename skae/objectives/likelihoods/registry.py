@@ -1,0 +1,57 @@
+"""Likelihoods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from skae.objectives.likelihoods.base import Likelihood
+from skae.objectives.likelihoods.bernoulli import Bernoulli
+from skae.objectives.likelihoods.categorical import Categorical
+from skae.objectives.likelihoods.counts import Multinomial, NegativeBinomial, Poisson
+from skae.objectives.likelihoods.gaussian import Gaussian
+from skae.objectives.likelihoods.mixed import Mixed
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "gaussian": Gaussian,
+    "bernoulli": Bernoulli,
+    "poisson": Poisson,
+    "negative_binomial": NegativeBinomial,
+    "multinomial": Multinomial,
+    "categorical": Categorical,
+}
+
+
+def register_likelihood(name: str, likelihood: type[Likelihood]) -> None:
+    """Make a likelihood available to estimators as ``likelihood=name``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.objectives import LIKELIHOODS, Likelihood, register_likelihood
+    >>> class Exponential(Likelihood):
+    ...     link, support = "log", "non_negative"
+    ...
+    ...     def log_prob(self, eta, x):
+    ...         return -eta - x * (-eta).exp()
+    ...
+    ...     def mean(self, eta):
+    ...         return eta.exp()
+    ...
+    ...     def draw(self, eta, generator):
+    ...         return eta.exp() * torch.empty_like(eta).exponential_(generator=generator)
+    >>> register_likelihood("exponential", Exponential)
+    >>> LIKELIHOODS.pop("exponential")(3).n_outputs
+    3
+    """
+    LIKELIHOODS[name] = likelihood
+
+
+def mixed_likelihood(parts: Iterable[tuple[str, Sequence[int]]]) -> Mixed:
+    """Return the likelihood of columns of several kinds.
+
+    Parameters
+    ----------
+    parts : iterable of (str, sequence of int)
+        From left to right the name of a likelihood, and the number of columns of each of its variables.
+    """
+    return Mixed([LIKELIHOODS[name].of_widths(widths) for name, widths in parts])

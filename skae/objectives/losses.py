@@ -1,0 +1,95 @@
+"""Reconstruction losses: how far the decoder's output is from a sample, and what the output means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def squared_error(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
+    """Return (x - eta)^2."""
+    return F.mse_loss(eta, x, reduction=reduction)
+
+
+def absolute_error(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
+    """Return |x - eta|."""
+    return F.l1_loss(eta, x, reduction=reduction)
+
+
+def huber(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
+    """Return half the squared error below a distance of 1, the absolute error - 1/2 above (Huber 1964)."""
+    return F.huber_loss(eta, x, reduction=reduction)
+
+
+def log_loss(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
+    """Return -x log p - (1 - x) log(1 - p), p = sigmoid(eta): the Bernoulli cross-entropy, in nats, for x in [0, 1]."""
+    return F.binary_cross_entropy_with_logits(eta, x, reduction=reduction)
+
+
+def poisson(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
+    """Return x log(x / mu) - x + mu, mu = exp(eta): half the Poisson deviance, in nats, for x >= 0."""
+    deviance = torch.special.xlogy(x, x) - x * eta - x + eta.exp()
+    return deviance.mean() if reduction == "mean" else deviance
+
+
+def _identity(eta: Tensor) -> Tensor:
+    return eta
+
+
+class Loss(NamedTuple):
+    """Reconstruction loss.
+
+    Attributes
+    ----------
+    entry : callable (eta, x, reduction="none" or "mean") -> Tensor
+        The loss of each entry, or their mean, which costs half as much.
+    inverse_link : callable Tensor -> Tensor
+        Maps the decoder's output to the reconstruction.
+    link : "identity", "logit" or "log"
+        The inverse of ``inverse_link``, by name.
+    degree : int
+        The loss of ``c x`` and ``c eta`` is ``c ** degree`` times that of ``x`` and ``eta``; 0 if the loss does not
+        scale.
+    support : "real", "unit_interval", "non_negative" or "counts", default="real"
+        Values that the loss is defined on.
+    projects : bool, default=False
+        Whether the linear decoder's best code is the orthogonal projection of a sample, so that codes can be refined by
+        steps of least squares.
+    """
+
+    entry: Callable[..., Tensor]
+    inverse_link: Callable[[Tensor], Tensor] = _identity
+    link: str = "identity"
+    degree: int = 0
+    support: str = "real"
+    projects: bool = False
+
+
+LOSSES = {
+    "squared_error": Loss(squared_error, degree=2, projects=True),
+    "absolute_error": Loss(absolute_error, degree=1),
+    "huber": Loss(huber, degree=2),
+    "log_loss": Loss(log_loss, torch.sigmoid, "logit", support="unit_interval"),
+    "poisson": Loss(poisson, torch.exp, "log", support="non_negative"),
+}
+
+
+def register_loss(name: str, loss: Loss) -> None:
+    """Make a loss available to estimators as ``loss=name``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.objectives import LOSSES, Loss, register_loss
+    >>> def log_cosh(eta, x, reduction="none"):
+    ...     entries = torch.nn.functional.softplus(2 * (eta - x)) - (eta - x)
+    ...     return entries.mean() if reduction == "mean" else entries
+    >>> register_loss("log_cosh", Loss(log_cosh))
+    >>> LOSSES.pop("log_cosh").link
+    'identity'
+    """
+    LOSSES[name] = loss

@@ -1,0 +1,133 @@
+"""Priors of codes: the standard normal of training, and what may replace it in scores and samples afterwards."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skae.linear.mixture import draw_codes, fit_mixture
+
+# Codes beyond this count as this: the mixture takes no infinite ones.
+_FAR = 1e100
+
+
+def _finite(z: Tensor) -> Tensor:
+    """Return codes in double precision, cut to what a density can be computed of."""
+    return z.double().nan_to_num(_FAR, _FAR, -_FAR).clamp(-_FAR, _FAR)
+
+
+class Prior:
+    """Density of codes.
+
+    Subclasses define ``log_prob`` and ``sample``, and ``fit`` if they learn from codes.
+
+    Parameters
+    ----------
+    density : object, default=None
+        What `fit` learned: the whole state of the prior, and the attribute ``prior_`` of an estimator.
+
+    Attributes
+    ----------
+    is_learned : bool
+        Whether `fit` uses codes: the standard normal stands in for such a prior until it is fitted.
+    """
+
+    is_learned = False
+
+    def __init__(self, density: Any = None) -> None:
+        self.density = density
+
+    @classmethod
+    def restore(cls, density: Any) -> Prior:
+        """Return the prior with this ``density``, which `fit` returned one with; None if it was not fitted."""
+        return StandardNormal() if cls.is_learned and density is None else cls(density)
+
+    def fit(self, codes: Tensor, seed: int) -> Prior:
+        """Return the prior of these codes.
+
+        Parameters
+        ----------
+        codes : Tensor of shape (n, n_components)
+            Draws from the posteriors of training samples.
+        seed : int
+
+        Returns
+        -------
+        Prior
+            The standard normal if that is the better one.
+        """
+        return self
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return the log-density of codes in float64: (..., n_components) -> (...)."""
+        raise NotImplementedError
+
+    def gain(self, z: Tensor) -> Tensor:
+        """Return the log-density of codes minus that under the standard normal: (..., n_components) -> (...)."""
+        return self.log_prob(z) - StandardNormal().log_prob(z)
+
+    def sample(self, n_samples: int, n_components: int, generator: torch.Generator, random_state: Any) -> Tensor:
+        """Draw codes.
+
+        Parameters
+        ----------
+        n_samples, n_components : int
+        generator : torch.Generator
+            Source of draws in torch.
+        random_state : numpy.random.RandomState
+            Source of draws in scikit-learn.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_components), float64
+        """
+        raise NotImplementedError
+
+
+class StandardNormal(Prior):
+    """The standard normal, of independent components."""
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return -0.5 * (_finite(z).square() + math.log(2 * math.pi)).sum(-1)
+
+    def gain(self, z: Tensor) -> Tensor:
+        return z.new_zeros(z.shape[:-1])
+
+    def sample(self, n_samples: int, n_components: int, generator: torch.Generator, random_state: Any) -> Tensor:
+        return torch.randn((n_samples, n_components), generator=generator, dtype=torch.float64)
+
+
+class MixturePrior(Prior):
+    """Gaussian mixture fitted to codes (Ghosh et al. 2020, arXiv:1903.12436).
+
+    Parameters
+    ----------
+    density : sklearn.mixture.GaussianMixture
+    """
+
+    is_learned = True
+
+    def fit(self, codes: Tensor, seed: int) -> Prior:
+        def standard_normal(held_out: Any) -> float:
+            return StandardNormal().log_prob(torch.from_numpy(held_out)).mean().item()
+
+        density = fit_mixture(codes.numpy(force=True), seed, standard_normal)  # type: ignore[no-untyped-call]
+        return StandardNormal() if density is None else MixturePrior(density)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        log_prob = self.density.score_samples(_finite(z).reshape(-1, z.shape[-1]).numpy(force=True))
+        return torch.from_numpy(log_prob).reshape(z.shape[:-1]).to(z.device)
+
+    def sample(self, n_samples: int, n_components: int, generator: torch.Generator, random_state: Any) -> Tensor:
+        return torch.from_numpy(draw_codes(self.density, n_samples, random_state))  # type: ignore[no-untyped-call]
+
+
+PRIORS: dict[str, type[Prior]] = {"normal": StandardNormal, "mixture": MixturePrior}
+
+
+def register_prior(name: str, prior: type[Prior]) -> None:
+    """Make a prior available to estimators as ``prior=name``."""
+    PRIORS[name] = prior
