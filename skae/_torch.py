@@ -100,6 +100,11 @@ def torch_dtype(array: np.ndarray) -> torch.dtype:
     return torch.float32 if array.dtype == np.float32 else torch.float64
 
 
+def tensor_of(array: np.ndarray) -> Tensor:
+    """Return a tensor of an array, sharing its memory if it is contiguous and may be written to."""
+    return torch.from_numpy(np.require(array, requirements=("C", "W")))
+
+
 def to_arrays(state: Any) -> Any:
     """Replace every tensor of a nested state by a NumPy array."""
     if isinstance(state, Tensor):

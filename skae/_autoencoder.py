@@ -1,0 +1,526 @@
+"""The autoencoder as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skae._fitted import MAX_SIZED, Fitted
+from skae._newbase import BaseNetTransformer
+from skae._torch import evaluation_batch_size, no_gradients, tensor_of
+from skae.data import parameters as check
+from skae.data.checks import SUPPORTS
+from skae.data.tables import ArrayTable
+from skae.linear.mixture import MAX_CODES, draw_codes, fit_mixture
+from skae.linear.starts import AUTOENCODER_STARTS
+from skae.networks.autoencoder import Autoencoder
+from skae.objectives import LOSSES
+from skae.persistence import state as stored
+
+# n_components="auto" keeps components as long as any explain more than this share of the variance.
+_LEAST_EXPLAINED = 0.01
+
+
+class FittedAutoencoder(Fitted):
+    """A fitted autoencoder: codes and their sizes, reconstruction errors, and new samples."""
+
+    # Scaled training samples, their codes and the mixture of these; the latter two are computed when asked for.
+    _inputs = _codes = _mixture = explained = None
+
+    def settle(self, estimator, training, held_out, best, before):
+        drawn = np.random.RandomState(self.built.seed).permutation(len(training))[:MAX_CODES]
+        self._inputs = training[torch.from_numpy(drawn).to(self.net.device)][0]
+        if self.built.is_ordered:
+            self._choose_size(estimator.n_components, training if held_out is None else held_out)
+
+    def attributes(self):
+        attributes = super().attributes()
+        if self.explained is not None:
+            attributes["explained_variance_ratio_"] = self.explained[: self.n_components]
+        return attributes
+
+    def truncated(self, n_components):
+        other = super().truncated(n_components)
+        other._mixture = None
+        return other
+
+    def _choose_size(self, asked, samples):
+        """Decide how many components are kept, and how many of them each size decodes."""
+        errors, total = self._errors_by_size(samples)
+        # A size that is no better than a smaller one decodes no more components than that.
+        best = np.array([int(errors[:size].argmin()) for size in range(1, len(errors) + 1)])
+        self.model.decoded.copy_(torch.from_numpy(best + 1))
+        explained = 1 - errors[best] / total if total else np.zeros(len(errors))
+        if asked == "auto":
+            enough = explained >= explained.max() - _LEAST_EXPLAINED
+        else:
+            enough = explained >= (asked if asked < 1 else np.inf)
+        if enough.any():
+            self.n_components = int(enough.argmax()) + 1
+        self.explained = np.diff(explained, prepend=0)
+
+    def _errors_by_size(self, samples):
+        """Sums of squared errors of codes cut to each size, and of the mean, over 1,000 samples at most."""
+        model = self.net.inference_module(torch.float64)
+        varies = ~model.scaler.constant
+        mean = 0.0 if model.scaler.is_identity else model.scaler.mean
+        errors, total = np.zeros(model.n_components), 0.0
+        drawn = np.random.RandomState(self.built.seed).permutation(len(samples))[:MAX_SIZED]
+        inputs, targets = samples[torch.from_numpy(drawn).to(self.net.device)]
+        at_once = evaluation_batch_size(self.net.width)
+        for x, target in zip(inputs.split(at_once), targets.split(at_once), strict=True):
+            with no_gradients():
+                x, target = x.double(), target.double()
+                z = model.encode(x)
+                total += float(((target - mean).square() * varies).nansum())
+                for size in range(1, len(errors) + 1):
+                    rest = model.loss.inverse_link(model.decode(z[:, :size])) - target
+                    errors[size - 1] += float((rest.square() * varies).nansum())
+        return errors, total
+
+    def fill_by_network(self, X):
+        return np.where(np.isnan(X), self.decode(self.encode(X)), X)
+
+    def squared_errors(self, rows):
+        """Return the sum of squared errors of each sample's observed values, in float64: squares need its range."""
+
+        def errors(module, block):
+            x = tensor_of(block).to(self.net.device)
+            residual = x - module.from_codes(module.to_codes(x, self.n_components))
+            return residual.double().square().nansum(1, keepdim=True)
+
+        return self.map(rows, errors, 1, np.float64, width=self.net.width)[:, 0]
+
+    def sample(self, n_samples, random_state):
+        """Draw new samples: (n_samples, n_features)."""
+        codes = self.codes()[:, : self.n_components]
+        location, scale = codes.mean(axis=0), codes.std(axis=0)
+        if self._mixture is None:
+            self._mixture = fit_mixture((codes - location) / np.where(scale > 0, scale, 1), self.built.seed)
+        drawn = location + draw_codes(self._mixture, n_samples, random_state) * scale
+        return self.decode(drawn * self.model.code_scaler.scale[: self.n_components].numpy(force=True))
+
+    def codes(self):
+        """Return the network's codes of training samples, 5,000 at most, without units: (n, all its components)."""
+        inputs = self._inputs  # which another thread may drop
+        if self._codes is None:
+            with no_gradients():
+                codes = self.net.inference_module(torch.float32).encode(inputs)
+            self._codes, self._inputs = codes.numpy(force=True).astype(np.float64), None
+        return self._codes
+
+    def to_state(self):
+        return super().to_state() | {"codes": self.codes(), "explained": self.explained}
+
+    def restore(self, kept, state):
+        width = self.built.n_components
+        stored.check_array(kept, "codes", (stored.length_of(kept, "codes", 0), width))
+        stored.check_integer(state, "n_components_", 1, width)
+        self._codes = kept["codes"]
+        if self.built.is_ordered:
+            stored.check_array(kept, "explained", (width,))
+            stored.check_array(state, "explained_variance_ratio_", (self.n_components,))
+            self.explained = kept["explained"]
+
+
+class AutoencoderTransformer(BaseNetTransformer):
+    r"""Nonlinear PCA: an autoencoder that starts as PCA and is trained with early stopping.
+
+    The network is ``z = A x + f(x)``, ``x^ = B z + g(z)``: A and B are PCA's, f and g are trained and start at zero,
+    so that before the first epoch the autoencoder is PCA. A validation set then chooses the epoch whose weights are
+    kept, the start included. The encoder's code is refined until the decoded code is nearest to the sample.
+
+    Parameters
+    ----------
+    n_components : int, float or "auto", default=2
+        Latent dimension, from 1 to the number of samples; more than features makes an over-complete code. A share in
+        (0, 1) asks for the fewest components that explain that share of the variance of the validation set (or, with a
+        `ConvergenceWarning`, for all that the network has: as many as PCA takes to halve the unexplained share of the
+        training samples). "auto" asks for the fewest components after which all further ones, as many as PCA takes for
+        99 % of the variance and 64 at most, explain less than 0.01 more. Both imply ``ordered=True``.
+
+    hidden_layer_sizes : "auto" or sequence of int, default="auto"
+        Widths of the encoder's hidden layers; the decoder has them backwards. "auto" is (256, 128), () a linear network
+        (inside the range of the training samples). Not used for a half that is given as ``encoder`` or ``decoder``.
+        With ``feature_shape`` they lie between convolutions, which stay with (), and the code; "auto" is (128, 256).
+
+    activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
+        Activation after each hidden layer.
+
+    loss : {"squared_error", "absolute_error", "huber", "log_loss", "poisson"}, default="squared_error"
+        Reconstruction loss. It also fixes the range of the reconstructions: any real number for the first three.
+        "huber" turns from squared to absolute at the root mean square of the centred X (at 1 where own modules get X
+        unscaled). "log_loss" is the Bernoulli cross-entropy for X in [0, 1], with reconstructions in (0, 1); "poisson"
+        is half the Poisson deviance for X >= 0, with positive reconstructions. With these two the network, and so the
+        code, sees X after a logit or a logarithm.
+
+    start : {"pca", "random"}, default="pca"
+        "pca" starts the linear path at PCA and the nonlinear path at zero: exactly PCA for "squared_error",
+        "absolute_error" and "huber", PCA of the linked samples for the others. "random" starts all weights at random;
+        own modules then get X unscaled, and are the whole network.
+
+    ordered : bool, default=False
+        Whether the components are in order of importance, as PCA's are: the first m columns of a code are a code of m
+        components, for every m, see `truncate`. There is a decoder for each of 1, 2, 4, ... and n_components
+        components, and the errors of each size are relative to PCA's. Training has a fifth of ``max_iter`` epochs, at
+        twice the rate, since each takes longer. Needs ``start="pca"``; an own ``decoder`` serves all sizes and gets
+        codes whose last columns are zero.
+
+    noise : float, default=0.0
+        Standard deviation of the Gaussian noise that is added to each column of the network's input (X after the loss's
+        link) in training and validation, in standard deviations of the column. The target stays clean.
+
+    sparsity : float, default=0.0
+        Weight, in the objective, of the mean absolute value of each component of the code over its root mean square,
+        summed over components: a scale-free L1 penalty. The objective's other term is the mean loss of an entry of
+        the scaled X.
+
+    alpha : float, default=0.0
+        L2 penalty on the weights of the nonlinear part (linear path and biases are free).
+
+    encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
+        Builds your own half of the network. The encoder maps n_features to n_components columns, the decoder back. With
+        ``start="pca"`` it gets samples with centred and scaled columns (the decoder: codes of unit variance), clipped
+        to the range of the training samples, and its output is added to the linear path through a gate that starts at
+        zero. With ``start="random"`` it gets X unscaled and is the whole half; for "log_loss" and "poisson" the decoder
+        then returns logits or log-rates.
+
+    feature_shape : tuple of int, default=None
+        Channels, height and width of the images that samples are, flattened, such as (1, 28, 28); height and width of
+        at least 8. The network is then convolutional, see ``hidden_layer_sizes``; an own ``encoder`` or ``decoder``
+        replaces its half. Gradients are clipped to four times the running mean of their norm, unless components are in
+        order.
+
+    batch_size : "auto" or int, default="auto"
+        Samples of a training step. "auto" is about a twelfth of all, from 32 to 128.
+
+    learning_rate_init : float, default=3e-3
+        Peak of the one-cycle schedule of Adam's step in `fit` (twice that with components in order), the constant step
+        in `partial_fit`.
+
+    max_iter : int, default=200
+        Most epochs (a fifth of it with components in order). 0 leaves the network at its start.
+
+    early_stopping : bool, default=True
+        Whether a validation set chooses the weights and ends training; with a linear start these are a running average
+        over epochs. If not, the last weights are kept, training ends when the training loss stalls, and the linear
+        start is never restored.
+
+    validation_fraction : "auto" or float, default="auto"
+        Share of the samples of X in the validation set, if no ``X_val`` is given to `fit`; "auto" is a tenth, 1,000
+        samples at most. The linear start is fitted to all samples.
+
+    n_iter_no_change : int, default=20
+        Epochs without an improvement of more than ``tol`` after which training ends; with components in order half of
+        all epochs, if that is more.
+
+    tol : float, default=1e-4
+        Relative to the best loss.
+
+    checkpoint : str or path-like, default=None
+        Folder that `fit` saves its state to, at the end of an epoch if ten seconds have passed since the last time, and
+        when training ends. With the same folder, data and parameters `fit` resumes from there, with the same result; of
+        a finished fit it gives the result. Other data or parameters are refused. A folder is for one fit.
+        `partial_fit` does not use it.
+
+    callbacks : list of skorch callbacks, default=None
+        Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule.
+        Without callbacks, events of single batches cost nothing. At the end of an epoch they see the weights that were
+        validated; with a linear start and a validation set training continues from others, which that average is of.
+
+    device : "auto", str or torch.device, default="auto"
+        Where to compute. "auto" is cuda if there is one, else the cpu. "accelerate" is the device that Accelerate
+        gives this process, and a fit is then shared by all processes of its launcher; it needs ``skae[distributed]``.
+
+    verbose : int, default=0
+        Show a progress bar on stderr if not 0; joblib's workers show none.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of the validation set, the order of samples, initial weights and noise. An int gives the same fit each
+        time. `sample` has a seed of its own.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Latent dimension; of a share or "auto" what was chosen.
+
+    components_ : ndarray of shape (n_components_, n_features_in_)
+        The decoder's linear path: what a unit of each code adds to a sample, in units of X (after the link, for
+        "log_loss" and "poisson"). PCA's at ``max_iter=0``. Missing if an own decoder is the whole decoder.
+
+    explained_variance_ratio_ : ndarray of shape (n_components_,)
+        What each component adds to the R^2 of the reconstruction of the validation set (of training samples, if there
+        is none), of 1,000 samples at most; they sum to the R^2 of all components. Zero for a component that helps with
+        further ones only. Columns that are constant in the training samples do not count. Only with components in
+        order.
+
+    mean_ : ndarray of shape (n_features_in_,)
+        Mean of the training samples.
+
+    net_ : skorch.NeuralNet
+        The network, with skorch's ``module_`` and ``history``.
+
+    n_iter_ : int
+        Epochs run.
+
+    loss_curve_ : list of float
+        Training loss of each epoch: the mean of an entry, in units of X squared for "squared_error" and "huber", in
+        units of X for "absolute_error", in nats for "log_loss" and "poisson". Columns that are constant in the
+        training samples count as zero. With components in order it is the mean over sizes of the loss over PCA's on the
+        training samples, which has no unit (for "log_loss" and "poisson" the mean over sizes).
+
+    validation_loss_curve_ : list of float or None
+        The same of the validation set; None without early stopping and after `partial_fit`.
+
+    best_loss_ : float or None
+        Validation loss of the weights that are kept, the lowest training loss without early stopping. None after
+        `partial_fit`.
+
+    linear_loss_ : float or None
+        Loss of the linear start on the same samples. None with ``start="random"`` and after `partial_fit`.
+
+    n_features_in_ : int
+        Number of columns of X.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if X had names that are all strings.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear start.
+    VAEGenerator : A density of samples, which it can draw from.
+
+    Notes
+    -----
+    Training minimises the mean of :math:`\ell(\hat x_{ij}, x_{ij})` over samples and columns of the scaled X, by Adam
+    on a one-cycle schedule [2]_. X is centred, and divided by one number, so that PCA's geometry is kept. That PCA is
+    the best linear autoencoder is due to [1]_.
+
+    f and g are scaled by what PCA leaves unexplained, and see values clipped to the range of the training samples:
+    beyond it reconstructions continue as PCA's do.
+
+    With ``start="pca"``, the default loss and neither noise nor sparsity, `transform` takes four steps from the
+    encoder's code towards the code whose decoded sample is nearest to the given one: PCA's projection, on a curved
+    surface [3]_. The validation loss is that of these codes, too. In all other cases the encoder's code is the code.
+
+    With components in order the same steps lower the error of the reconstructions of all sizes together, relative to
+    PCA's. Training gives a quarter of the samples a size between two decoders' (nested dropout [4]_); a size that is no
+    better than a smaller one on the validation set decodes no more components than that.
+
+    Missing values are left out of the loss and the scores. In front of the encoder they are replaced by their
+    conditional means under a Gaussian model of all columns, estimated by EM from the observed values; if training
+    samples had missing values the encoder is also given their mask. The start is PCA of samples whose missing values
+    are drawn from that model; if none were missing, the start itself is the model. Own modules get complete samples.
+
+    Codes are in the units and have the sign convention of `PCA.transform`. Codes and reconstructions are computed in
+    the precision of their input; training runs in float32.
+
+    References
+    ----------
+    .. [1] Baldi, P. and Hornik, K. (1989). Neural networks and principal component analysis: learning from examples
+       without local minima. Neural Networks 2(1), 53-58. doi:10.1016/0893-6080(89)90014-2
+
+    .. [2] Smith, L. N. and Topin, N. (2019). Super-convergence: very fast training of neural networks using large
+       learning rates. doi:10.1117/12.2520589
+
+    .. [3] Hastie, T. and Stuetzle, W. (1989). Principal curves. Journal of the American Statistical Association
+       84(406), 502-516. doi:10.1080/01621459.1989.10478797
+
+    .. [4] Rippel, O., Gelbart, M. A. and Adams, R. P. (2014). Learning ordered representations with nested dropout.
+       arXiv:1402.0915
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import AutoencoderTransformer
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> autoencoder = AutoencoderTransformer(n_components=8, max_iter=20, random_state=0).fit(X)
+    >>> Z = autoencoder.transform(X)
+    >>> Z.shape
+    (1797, 8)
+    >>> autoencoder.inverse_transform(Z).shape
+    (1797, 64)
+    >>> autoencoder.best_loss_ < 0.8 * autoencoder.linear_loss_  # PCA's error on the same validation set
+    True
+    """
+
+    _starts = AUTOENCODER_STARTS
+    _model_class = Autoencoder
+    _fitted_class = FittedAutoencoder
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        hidden_layer_sizes="auto",
+        activation="gelu",
+        loss="squared_error",
+        start="pca",
+        ordered=False,
+        noise=0.0,
+        sparsity=0.0,
+        alpha=0.0,
+        encoder=None,
+        decoder=None,
+        feature_shape=None,
+        batch_size="auto",
+        learning_rate_init=3e-3,
+        max_iter=200,
+        early_stopping=True,
+        validation_fraction="auto",
+        n_iter_no_change=20,
+        tol=1e-4,
+        checkpoint=None,
+        callbacks=None,
+        device="auto",
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.loss = loss
+        self.start = start
+        self.ordered = ordered
+        self.noise = noise
+        self.sparsity = sparsity
+        self.alpha = alpha
+        self.encoder = encoder
+        self.decoder = decoder
+        self.feature_shape = feature_shape
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.checkpoint = checkpoint
+        self.callbacks = callbacks
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def score_samples(self, X):
+        """Return minus the mean squared error of each sample's reconstruction: higher is more normal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            In units of X squared, whatever the loss; for float32 samples at least the lowest number of float32, and 0
+            for samples with all values missing.
+        """
+        check_is_fitted(self)
+        rows = self._open(X)
+        observed = self._fitted.map(rows, lambda _, x: (~np.isnan(x)).sum(axis=1, keepdims=True), 1, np.int64)[:, 0]
+        errors = self._fitted.squared_errors(rows) / np.maximum(observed, 1)
+        return np.maximum(-errors, np.finfo(rows.dtype).min).astype(rows.dtype)
+
+    def score(self, X, y=None):
+        """Return the R^2 of the reconstruction over all entries, against the training mean.
+
+        1 is perfect, 0 no better than the mean of the training samples. On the training samples of a PCA this is the
+        sum of its ``explained_variance_ratio_``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        rows = self._open(X)
+        unexplained = self._fitted.squared_errors(rows).sum()
+        blocks = (np.square(rows[block] - self.mean_, dtype=np.float64) for block in rows.blocks())
+        total = sum(np.nansum(block) for block in blocks)
+        if total == 0:
+            return float(unexplained == 0)
+        return float(1 - unexplained / total)
+
+    def impute(self, X):
+        """Replace missing values by the reconstruction, and in part by a Gaussian model.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            nan where a value is missing.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), or DataFrame
+            The samples, observed values unchanged; a DataFrame of the library of the one that was fitted.
+
+        Notes
+        -----
+        The Gaussian model is the one in front of the encoder. It has a weight if `fit` was given samples with missing
+        values and the loss is one of errors, not "log_loss" or "poisson". The weight is one number (with components in
+        order one for 1, 2, 4, ... of them), with the least squared error on entries of training samples that `fit`
+        hides for it.
+        """
+        check_is_fitted(self)
+        return self._table.decode(self._fitted.fill(self._open(X)[:]), like=X)
+
+    def sample(self, n_samples=1, *, random_state=None):
+        """Draw new samples: decoded draws from a Gaussian mixture that is fitted to codes of training samples.
+
+        The mixture is chosen and fitted at the first call (Ghosh et al. 2020, arXiv:1903.12436): of 1 to 64 components,
+        each widened by a tenth, a hundredth or a thousandth of the codes' variance, the one under which a held-out
+        fifth of the codes is likeliest. The codes are those of 5,000 training samples at most, after `partial_fit` of
+        the last batch. New samples lie on the decoder's surface: what it does not reconstruct, they lack.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many.
+        random_state : int, RandomState instance or None, default=None
+            An int gives the same samples each time, None others each time.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_), or DataFrame
+            In units of X; a DataFrame of the library and the column names of the one that was fitted.
+        """
+        check_is_fitted(self)
+        n_samples = check.check_integer("n_samples", n_samples, 1)
+        seed = check_random_state(random_state).randint(2**31 - 1)
+        return self._table.decode(self._fitted.sample(n_samples, np.random.RandomState(seed)))
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check.check_n_components(self.n_components, takes_share=True)
+        check.check_choice("loss", self.loss, LOSSES)
+        check.check_real("noise", self.noise)
+        check.check_real("sparsity", self.sparsity)
+
+    def _new_table(self):
+        loss = LOSSES[self.loss]
+        refusal = (
+            "AutoencoderTransformer takes numbers",
+            "Encode such columns, for example with sklearn.preprocessing.OneHotEncoder, or use "
+            "VAEGenerator(likelihood='auto'), which takes them as they are.",
+        )
+        return ArrayTable("loss", self.loss, SUPPORTS[loss.support], link=loss.link, refusal=refusal)
+
+    def _warn(self, net, no_gain=False):
+        super()._warn(net, no_gain, stacklevel=6)
+        explained = getattr(self, "explained_variance_ratio_", np.ones(1)).sum()
+        if self.n_components != "auto" and self._chooses_size() and explained < self.n_components:
+            warnings.warn(
+                f"{self.n_components_} components explain {explained:.3f} of the variance of held-out rows, less than "
+                f"n_components={self.n_components}: the net has no more. Set an integer, or give more rows.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )

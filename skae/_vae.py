@@ -1,0 +1,870 @@
+"""The variational autoencoder as a scikit-learn density estimator."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from sklearn.base import DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skae._fitted import MAX_SIZED, Fitted, check_codes, check_context
+from skae._newbase import BaseNetTransformer
+from skae._torch import evaluation_batch_size, tensor_of
+from skae.data import parameters as check
+from skae.data.checks import SUPPORTS
+from skae.data.tables import KINDS, ArrayTable, TableEncoder
+from skae.linear.mixture import MAX_CODES
+from skae.linear.starts import VAE_STARTS
+from skae.networks.refinement import fixed_draws
+from skae.networks.vae import VAE, Posterior
+from skae.objectives import LIKELIHOODS, PRIORS, gaussian_kl
+from skae.persistence import state as stored
+
+# Draws for each sample in scores, or two for each component if that is more.
+_SCORE_DRAWS = 64
+# Draws of codes that impute missing values.
+_IMPUTATION_DRAWS = 100
+# A component whose posterior is nearer to the prior than this, in nats a sample, is not active.
+_ACTIVE = 0.01
+
+
+class FittedVAE(Fitted):
+    """A fitted VAE: densities, draws, and what the codes of training samples are like."""
+
+    # The prior of scores and samples, and the mean and log-variance of q of training samples, if components are in
+    # order: (2, n, all components).
+    prior, _codes = PRIORS["normal"](), None
+
+    # Densities.
+
+    def elbo(self, rows, y=None):
+        """Return the ELBO of each sample, under its class if y is given."""
+        return self._densities(rows, self._score_draws(), self._bound, y)
+
+    def _score_draws(self):
+        return fixed_draws(max(_SCORE_DRAWS, 2 * self.n_components), self.n_components)
+
+    def _bound(self, likelihood, output, x, noise):
+        kl = gaussian_kl(output.mean, output.log_var).sum(1)
+        return (likelihood(output.eta, x) + self.prior.gain(output.z)).mean(0) - kl
+
+    def log_likelihood(self, rows, n_draws, y=None):
+        """Return the importance-weighted bound of each sample, under its class if y is given."""
+
+        def bound(likelihood, output, x, noise):
+            return self._log_weights(likelihood, output, x, noise).logsumexp(0) - math.log(len(noise))
+
+        return self._densities(rows, self._normal_draws(n_draws), bound, y)
+
+    def _normal_draws(self, n_draws):
+        """Standard normal draws, the same at every call."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn((n_draws, 1, self.n_components), generator=generator, dtype=torch.float64)
+
+    def _log_weights(self, likelihood, output, x, noise):
+        """log p(x, z) - log q(z | x) of draws: (n_draws, n)."""
+        log_ratio = 0.5 * (noise.square() + output.log_var - output.z.square()).sum(-1)  # log p(z) - log q(z | x)
+        return likelihood(output.eta, x) + log_ratio + self.prior.gain(output.z)
+
+    def _densities(self, rows, draws, bound, y=None):
+        """``bound`` of each sample in units of X: under its class if y is given, else whatever the class."""
+        groups = self.context.groups(y, len(rows))
+        if groups is None:
+            return self.context.marginalise(lambda value: self._densities_given(rows, draws, bound, value))
+        densities = np.empty(len(rows), rows.dtype)
+        for index, value in groups:
+            densities[index] = self._densities_given(rows[index], draws, bound, value)
+        return densities
+
+    def _densities_given(self, rows, draws, bound, value):
+        """``bound`` of samples of one context, in units of X."""
+        value, log_units = torch.from_numpy(value), self.model.scaler.log_units.numpy(force=True)
+
+        def densities(module, block):
+            inputs, targets = self._inputs(module, block, value)
+            model, noise = module.at(self.n_components), draws.to(inputs)
+            output = model(inputs, noise)
+            found = bound(model.likelihood, output, targets, noise)
+            if model.defensive is not None:
+                found = model.defensive(found, targets, output.context)
+            # The density of a sample so far off that the arithmetic overflows is zero.
+            found = found.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)
+            jacobian = ~np.isnan(block) @ log_units - self.table.log_slopes(block).sum(axis=1)
+            return (found - jacobian)[:, None]
+
+        # Larger blocks than elsewhere: many draws leave few samples to a small one, and calls have a cost, too.
+        width = -(-len(draws) * self.built.n_features // 4)
+        return self.map(rows, densities, 1, width=width)[:, 0]
+
+    def _inputs(self, module, block, value):
+        """What the network sees of samples and of their context, and what the likelihood sees."""
+        X = tensor_of(block).to(self.net.device)
+        inputs = module.inputs(X, value)
+        return inputs, inputs[:, : X.shape[1]] if module.scaler.is_identity else X
+
+    # Codes.
+
+    def encode(self, rows):
+        draws = self._score_draws()
+        return self.context.expected(
+            lambda value: self.encode_given(rows, value),
+            lambda value: self._densities_given(rows, draws, self._bound, value),
+        )
+
+    # Draws.
+
+    def sample(self, n_samples, y, noise, seed):
+        """Draw samples (n_samples, n_features), of these classes if y is given; without noise, decode codes."""
+        generator, random_state = torch.Generator().manual_seed(seed), np.random.RandomState(seed)
+        codes = self.prior.sample(n_samples, self.n_components, generator, random_state).numpy()
+        context = self.context.draw(y, n_samples, random_state)
+        if not noise:
+            return self.decode_given(codes, context)
+        n = self.n_components
+
+        def draw(module, block):
+            codes, context = tensor_of(block).split([n, block.shape[1] - n], 1)
+            model = module.at(n)
+            eta = module.decode(tensor_of(block).to(self.net.device)).cpu()
+            rows = copy.deepcopy(model.likelihood).cpu().draw(eta, generator)
+            if (simpler := copy.deepcopy(model.defensive)) is not None:
+                simpler = simpler.cpu()
+                left = torch.rand(len(rows), generator=generator, dtype=torch.float32) < simpler.share
+                # Their codes are from no mixture, and may have fewer components.
+                normal = torch.randn(codes.shape, generator=generator, dtype=torch.float64)
+                normal = normal[left, : simpler.n_components]
+                rows[left] = simpler.draw(normal, generator, context[left] if context.shape[1] else None)
+            return module.scaler.inverse(rows.to(self.net.device))
+
+        return self.map(np.hstack([codes, context]), draw, self.built.n_features)
+
+    def fill_by_network(self, X, generator=None):
+        """Return samples whose missing values are replaced by means, or by draws if there is a generator of these."""
+        draws = self._normal_draws(_IMPUTATION_DRAWS)
+        if generator is not None:
+            draws = torch.randn(draws.shape, generator=generator, dtype=torch.float64)
+
+        def fill(module, block):
+            model, etas, log_weights = module.at(self.n_components), [], []
+            likelihood = copy.deepcopy(model.likelihood).cpu()
+            for value, log_weight in zip(self.context.values, self.context.log_weights, strict=True):
+                inputs, targets = self._inputs(module, block, torch.from_numpy(value))
+                noise = draws.to(inputs)
+                output = model(inputs, noise)
+                log_weights.append(self._log_weights(model.likelihood, output, targets, noise).cpu() + log_weight)
+                etas.append(output.eta.cpu())
+            weights, eta, x = torch.cat(log_weights).softmax(0), torch.cat(etas), targets.cpu()
+            if generator is None:
+                filled = torch.einsum("sn,snd->nd", weights.to(eta), likelihood.mean_of_missing(eta, x))
+            else:
+                drawn = weights.T.multinomial(1, generator=generator)[:, 0]
+                filled = likelihood.draw_missing(eta[drawn, torch.arange(len(block))], x, generator)
+            return np.where(np.isnan(block), module.scaler.inverse(filled.to(self.net.device)).numpy(force=True), block)
+
+        incomplete, filled = np.flatnonzero(np.isnan(X).any(axis=1)), X.copy()
+        if len(incomplete):
+            width = len(draws) * len(self.context.values) * X.shape[1]
+            filled[incomplete] = self.map(X[incomplete], fill, X.shape[1], width=width)
+        return filled
+
+    # What training samples tell.
+
+    def settle(self, estimator, training, held_out, best, before):
+        if estimator.n_components == "auto":
+            self._choose_size(training if held_out is None else held_out)
+        if best is None:  # partial_fit leaves the prior as it is
+            self.prior = self.prior if before is None else before.prior
+        else:
+            is_start = (estimator.early_stopping or self.net.outcome_ == "diverged") and best.loss == best.start_loss
+            if estimator.max_iter and len(self.net.history) and not is_start:
+                self.prior = self._fit_prior(PRIORS[estimator.prior](), training)
+        width = 4 * self.built.n_features  # numbers of a sample in float64, and of its mean and variance
+        self._describe(self._guesses(self._drawn_inputs(training, width)))
+        if self.built.is_ordered:  # `truncated` needs them
+            guesses = [guess for guess, _ in self._guesses(self._drawn_inputs(training, width))]
+            self._codes = torch.cat(guesses, dim=1).numpy(force=True)
+
+    def _choose_size(self, samples):
+        """Keep the fewest components whose bound is within one standard error of the best."""
+        bounds = self._bounds_by_size(samples)
+        short = bounds[:, [bounds.mean(axis=0).argmax()]] - bounds
+        within = short.mean(axis=0) <= short.std(axis=0) / np.sqrt(len(short))
+        self.n_components = int(within.argmax()) + 1
+
+    def _bounds_by_size(self, samples):
+        """Bounds of 1,000 samples at most, cut to each size, with the encoder's own q: (n, n_sizes)."""
+        drawn = np.random.RandomState(self.built.seed).permutation(len(samples))[:MAX_SIZED]
+        inputs, targets = (part.double() for part in samples[torch.from_numpy(drawn).to(self.net.device)])
+        at_once, bounds, vae = evaluation_batch_size(self.net.width), [], self.model
+        objective = self.net.criterion_.eval()
+        for size in vae.sizes_modelled:
+            model = vae.at(size, is_refined=False)
+            with torch.no_grad():
+                batches = zip(inputs.split(at_once), targets.split(at_once), strict=True)
+                noise = model.draws.to(self.net.device)
+                bounds.append(torch.cat([objective.bound(model(x, noise), target) for x, target in batches]))
+        return torch.stack(bounds, dim=1).numpy(force=True)
+
+    def _drawn_inputs(self, samples, width):
+        """Batches of the inputs of 5,000 samples at most, each of so many numbers."""
+        generator = torch.Generator().manual_seed(self.built.seed)
+        drawn = torch.randperm(len(samples), generator=generator)[:MAX_CODES]
+        return (samples[part][0] for part in drawn.to(self.net.device).split(evaluation_batch_size(width)))
+
+    def _guesses(self, batches):
+        """The encoder's means and log-variances of each batch (2, n, all components), and the batch."""
+        module = self.net.inference_module(torch.float64)
+        for x in batches:
+            with torch.no_grad():
+                yield torch.stack(module.guess(x.double())), x.double()
+
+    def _describe(self, guesses):
+        """Learn how far these q are from the prior, and the noise at their means."""
+        vae, n, kl, noise = self.net.inference_module(torch.float64), 0, 0.0, 0.0
+        model = vae.at(self.n_components)
+        for guess, x in guesses:
+            with torch.no_grad():
+                q = model.leading(Posterior(*guess))
+                n, kl = n + len(q.mean), kl + gaussian_kl(*q).sum(0)
+                if model.likelihood.is_conjugate:
+                    noise = noise + model.likelihood.variance(vae.decode(vae.with_context(q.mean, x))).sum(0)
+        self.kl = (kl / n).numpy(force=True)
+        self.noise = (noise / n).numpy(force=True) if model.likelihood.is_conjugate else None
+
+    def _fit_prior(self, prior, training):
+        """The prior fitted to a draw from q of each training sample; q is refined as in scores."""
+        model = self.net.inference_module(torch.float64).at(self.n_components)
+        with torch.no_grad():
+            posteriors = [model.posterior(x.double()) for x in self._drawn_inputs(training, self.net.width)]
+        return self._prior_of(prior, posteriors)
+
+    def _prior_of(self, prior, posteriors):
+        generator, codes = torch.Generator().manual_seed(self.built.seed), []
+        for q in posteriors:
+            noise = torch.randn(q.mean.shape, generator=generator, dtype=torch.float64).to(q.mean)
+            codes.append(q.mean + (q.log_var / 2).exp() * noise)
+        return prior.fit(torch.cat(codes), self.built.seed)
+
+    def attributes(self):
+        scaler = self.model.scaler
+        attributes = super().attributes() | {
+            "prior_": self.prior.density,
+            "kl_per_component_": self.kl,
+            "active_components_": self.kl > _ACTIVE,
+        }
+        if self.noise is not None:
+            variance = self.noise * scaler.scale.numpy(force=True) ** 2
+            attributes["noise_variance_"] = np.where(scaler.spread.numpy(force=True) > 0, variance, 0)
+        return attributes
+
+    def truncated(self, n_components):
+        other = super().truncated(n_components)
+        codes = torch.from_numpy(self._codes).to(self.net.device)
+        other._describe((part, None) for part in codes.split(evaluation_batch_size(self.net.width), dim=1))
+        model = self.net.inference_module(torch.float64).at(n_components)
+        with torch.no_grad():
+            other.prior = self._prior_of(self.prior, [model.leading(Posterior(*codes))])
+        return other
+
+    # Files.
+
+    def to_state(self):
+        names = {kind: name for name, kind in PRIORS.items()}
+        return super().to_state() | {"codes": self._codes, "noise": self.noise, "prior": names[type(self.prior)]}
+
+    def restore(self, kept, state):
+        width = self.built.n_components
+        n = stored.check_integer(state, "n_components_", 1, width)
+        check_context(state, self.built.n_context)
+        stored.check_one_of(kept, "prior", list(PRIORS))
+        self.prior = PRIORS[kept["prior"]].restore(stored.get(state, "prior_"))
+        stored.check_mixture(self.prior.density, n)
+        stored.check_array(state, "kl_per_component_", (n,))
+        stored.check_array(state, "active_components_", (n,), bool)
+        self.kl, self.noise, self._codes = state["kl_per_component_"], stored.get(kept, "noise"), kept["codes"]
+        if self.model.at(n).likelihood.is_conjugate:
+            stored.check_array(state, "noise_variance_", (self.built.n_features,), low=0)
+            stored.check_array(kept, "noise", (self.built.n_features,), low=0)
+        if self.built.is_ordered:
+            stored.check_array(kept, "codes", (2, stored.length_of(kept, "codes", 1), width))
+        else:
+            stored.check_one_of(kept, "codes", [None])
+
+
+class VAEGenerator(DensityMixin, BaseNetTransformer):
+    r"""Nonlinear factor analysis: a variational autoencoder that starts as factor analysis and can be sampled.
+
+    A sample is drawn by drawing a code from a standard normal, decoding it and adding noise. The network starts as the
+    linear model of that kind, factor analysis or probabilistic PCA, where its bound on the log-density is exact, and is
+    trained with early stopping on a validation set.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default=2
+        Latent dimension, from 1 to the number of samples. "auto" implies ``ordered=True`` and keeps the components that
+        help on the validation set (on training samples, without early stopping): the fewest whose bound is within one
+        standard error of the best of any number (paired by samples), of as many as PCA of the standardised columns
+        takes for 99 % of the variance, 64 at most, and fewer than columns.
+
+    likelihood : str or mapping of columns to str, default="gaussian"
+        Density of an entry given the code. "gaussian" has a mean and a noise variance, both of which depend on the
+        code; in the linear start a column's variance is the same for all. "bernoulli" is for X in [0, 1], of zeros and
+        ones if its scores are to be probabilities; the network sees X after a logit. "poisson" and "negative_binomial"
+        are for counts, which the network sees after a logarithm; the latter has a dispersion for each column, for
+        counts that vary more than a Poisson of the same mean. "multinomial" is for counts given their sum in a sample,
+        such as words of documents: what varies are their shares. New samples have sums of training samples. For these
+        three X may be sparse, and is made dense a batch at a time; the start is then that of a random sample of its
+        rows, of 2^25 numbers. "categorical" is for categories. "auto" chooses by the dtype of each column: floats
+        "gaussian", bools "bernoulli", categories and strings "categorical", integers "negative_binomial" if they vary
+        as counts do, else "bernoulli" if they are 0 and 1, else "gaussian". A mapping names those of some columns, by
+        name or, for an array, by index; the others get "auto". The last three take DataFrames of pandas and polars, see
+        Notes.
+
+    handle_unknown : {"error", "ignore"}, default="error"
+        What to do with a category that no training sample has: refuse it or take it as missing.
+
+    start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
+        "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence (at probabilistic PCA above 200
+        columns, where EM would take long, and with no more samples than columns, where it would overfit), "pca" at
+        probabilistic PCA, whose density is `PCA.score`'s, "random" with random weights; own modules then get X
+        unscaled. With at most 1,000 samples, and unless ``max_iter=0``, "factor_analysis" is probabilistic PCA as well
+        where cross-validation finds that likelier: few samples do not determine a noise for each column. With
+        components in order it is probabilistic PCA of standardised columns, since factors have no order, of fewer
+        components than columns and of a noise of at least 1e-4. With other likelihoods the start is that of the samples
+        after the logit or logarithm: a good beginning, not an identity.
+
+    ordered : bool, default=False
+        Whether the components are in order of importance: the first m columns of a code are the code of a model of m
+        components, for every m, see `truncate`. Training maximises the mean bound of 1, 2, 4, ... and n_components
+        components, which have a decoder each and share the encoder. It has three tenths of ``max_iter`` epochs, at
+        twice the rate, since each takes longer. Needs a linear start; features of an own ``decoder`` serve all sizes
+        and get codes whose last columns are zero.
+
+    beta : float, default=1.0
+        Weight of the KL term in training. Scores always have 1.
+
+    conditional : bool, default=False
+        Whether the model is one of the samples of each class, p(x | y), with the classes that `fit` gets as ``y``: to
+        be sampled by class, see `sample`. Codes have the same prior in all classes, and hold what the class does not
+        tell. Needs ``ordered=False``, an integer ``n_components``, dense X, and no ``feature_shape``.
+
+    prior : {"normal", "mixture"}, default="normal"
+        Density of codes. Training always has the standard normal. "mixture" then replaces it, in scores and samples, by
+        a Gaussian mixture fitted to codes of training samples: of 1 to 64 components, somewhat widened, the one under
+        which a held-out fifth of these codes is likeliest. For samples in groups, which a normal density of codes runs
+        together. Of no effect with ``max_iter=0``.
+
+    hidden_layer_sizes : "auto" or sequence of int, default="auto"
+        Widths of the encoder's hidden layers; the decoder has them backwards. "auto" is (256, 128), () a linear
+        network. Not used for a half that is given as ``encoder`` or ``decoder``. With ``feature_shape`` they lie
+        between convolutions, which stay with (), and the code; "auto" is (128, 256).
+
+    activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
+        Activation after each hidden layer.
+
+    alpha : float, default=0.0
+        L2 penalty on the weights of the nonlinear part (linear path and biases are free).
+
+    encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
+        Builds your own features of samples, or of codes: of any width, skae adds the layer that turns them into mean
+        and variance of the code, or into the likelihood's parameters. With a linear start they get scaled samples,
+        clipped to the range of the training samples, or codes, and their output is added to the linear path, starting
+        at zero. With ``start="random"`` they get X unscaled.
+
+    feature_shape : tuple of int, default=None
+        Channels, height and width of the images that samples are, flattened, such as (1, 28, 28); height and width of
+        at least 8. The network is then convolutional, see ``hidden_layer_sizes``; an own ``encoder`` or ``decoder``
+        replaces its half. Gradients are clipped to four times the running mean of their norm, unless components are in
+        order.
+
+    batch_size : "auto" or int, default="auto"
+        Samples of a training step. "auto" is about a twelfth of all, from 32 to 128.
+
+    learning_rate_init : float, default=3e-3
+        Peak of the one-cycle schedule of Adam's step in `fit` (twice that with components in order), the constant step
+        in `partial_fit`.
+
+    max_iter : int, default=200
+        Most epochs (three tenths of it with components in order). 0 leaves the network at its start: the linear model.
+
+    early_stopping : bool, default=True
+        Whether a validation set chooses the weights and ends training; with a linear start these are a running average
+        over epochs. If not, the last weights are kept, training ends when the training loss stalls, and the linear
+        start is never restored.
+
+    validation_fraction : "auto" or float, default="auto"
+        Share of the samples of X in the validation set, if no ``X_val`` is given to `fit`; "auto" is a tenth, 1,000
+        samples at most. They are one of each group of samples that the linear start fits about equally badly
+        ("gaussian"), or any. The linear start is fitted to all samples.
+
+    n_iter_no_change : int, default=20
+        Epochs without an improvement of more than ``tol`` after which training ends; with components in order half of
+        all epochs, if that is more.
+
+    tol : float, default=1e-4
+        Relative to the best loss.
+
+    checkpoint : str or path-like, default=None
+        Folder that `fit` saves its state to, at the end of an epoch if ten seconds have passed since the last time, and
+        when training ends. With the same folder, data and parameters `fit` resumes from there, with the same result; of
+        a finished fit it gives the result. Other data or parameters are refused. A folder is for one fit.
+        `partial_fit` does not use it.
+
+    callbacks : list of skorch callbacks, default=None
+        Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule. At
+        the end of an epoch they see the weights that were validated; with a linear start and a validation set training
+        continues from others, which that average is of.
+
+    device : "auto", str or torch.device, default="auto"
+        Where to compute. "auto" is cuda if there is one, else the cpu. "accelerate" is the device that Accelerate
+        gives this process, and a fit is then shared by all processes of its launcher; it needs ``skae[distributed]``.
+
+    verbose : int, default=0
+        Show a progress bar on stderr if not 0; joblib's workers show none.
+
+    random_state : int, RandomState instance or None, default=None
+        Source of the validation set, the order of samples, initial weights and draws of codes in training. An int gives
+        the same fit each time. `sample` has a seed of its own.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes, sorted. Only with ``conditional=True``.
+
+    class_prior_ : ndarray of shape (n_classes,)
+        The share of each class among the training samples. Only with ``conditional=True``.
+
+    n_components_ : int
+        Latent dimension; of "auto" what was chosen.
+
+    components_ : ndarray of shape (n_components_, n_features_in_)
+        The decoder's linear path: what a unit of each code adds to a sample, in units of X (after the logit or
+        logarithm, where the likelihood has one); the loadings at ``max_iter=0``. Missing if an own decoder is the whole
+        decoder. Where columns have a likelihood each, of the columns that encode them: a "gaussian" one after its map
+        to a normal one, and of a "categorical" one a column for each category, in the order of X.
+
+    prior_ : GaussianMixture or None
+        The density of codes with ``prior="mixture"``, if held-out codes are likelier under it than under the standard
+        normal and training has changed the network; else None. `truncate` fits it anew, to the encoder's own q.
+        `partial_fit` leaves it as it is.
+
+    noise_variance_ : ndarray of shape (n_features_in_,)
+        Noise variance of each column, the mean over the encoder's codes of training samples, in units of X squared;
+        zero for constant columns. Only for "gaussian". This, and what describes components, is of 5,000 samples at
+        most.
+
+    kl_per_component_ : ndarray of shape (n_components_,)
+        How far the encoder's posterior of each component is from the standard normal, in nats, the mean over training
+        samples.
+
+    active_components_ : ndarray of shape (n_components_,)
+        Whether each component is active: its KL is above 0.01 nats.
+
+    mean_ : ndarray of shape (n_features_in_,)
+        Mean of the training samples; where columns have a likelihood each, of the columns that encode them.
+
+    net_ : skorch.NeuralNet
+        The network, with skorch's ``module_`` and ``history``.
+
+    n_iter_ : int
+        Epochs run.
+
+    loss_curve_ : list of float
+        Training loss of each epoch: minus the ELBO of a sample (with ``beta``), in nats, in units of X. With components
+        in order it is the mean over sizes.
+
+    validation_loss_curve_ : list of float or None
+        The same of the validation set, but with the defensive mixture; None without early stopping and after
+        `partial_fit`.
+
+    best_loss_ : float or None
+        Validation loss of the weights that are kept, the lowest training loss without early stopping. None after
+        `partial_fit`.
+
+    linear_loss_ : float or None
+        Loss of the linear start, with the defensive mixture, on the same samples. None with ``start="random"`` and
+        after `partial_fit`.
+
+    n_features_in_ : int
+        Number of columns of X.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if X had names that are all strings.
+
+    See Also
+    --------
+    AutoencoderTransformer : Codes and reconstructions without a density.
+    sklearn.decomposition.FactorAnalysis : The linear start.
+
+    Notes
+    -----
+    The evidence lower bound [1]_ of a sample is
+
+    .. math:: \mathrm{ELBO}(x) = E_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, N(0, I)) \le \log p(x)
+
+    In scores the expectation is a mean over draws that are the same for all samples and have mean zero and identity
+    covariance, so that it is exact for linear models: there the bound meets :math:`\log p(x)` [2]_. Validation losses,
+    and the steps below, take fewer, of -1 and 1: 8 up to 8 components, twice as many up to 16, and so on.
+
+    The encoder's q is a first guess. With a linear start, the Gaussian likelihood and ``beta=1``, each sample's mean
+    and variance then take two steps along the natural gradient of its bound, in codes, scores and validation [3]_.
+
+    With ``prior="mixture"`` scores have :math:`E_{q(z|x)}[\log p(z) - \log q(z|x)]` with p(z) the mixture in place of
+    minus the KL, over the same draws: as any q does, the same q gives a bound for this prior too. The mixture is fitted
+    to one draw from q for each of 5,000 training samples at most [5]_. Losses, the choice of weights and codes are
+    those of the standard normal.
+
+    No network is right for every sample. With a validation set of n samples, densities and draws are therefore a
+    defensive mixture [4]_, with a share of 1 / (n + 2) for the linear models, half for the start and half for
+    probabilistic PCA of standardised columns: by the rule of succession, how often a network that did well on n samples
+    is expected to fail. A sample then costs at most log(2 (n + 2)) nats more than under either. With other likelihoods
+    the share is that of independent columns, whatever the class or the missing values: each at its mean, a negative
+    binomial or normal one at its variance. A sample costs at most log(n + 2) nats more than under these. This needs a
+    linear start and ``beta=1``, and the share is zero at ``max_iter=0``. Codes and reconstructions are the network's.
+
+    With components in order there is a model of each size. Those of 1, 2, 4, ... and n_components components start as
+    probabilistic PCA of that size; one between begins with the loadings of the next larger of these. Each refines its
+    q, from the leading components of the shared one, by its own bound. Codes are those of the largest size, cut [6]_.
+
+    Missing values leave the bound, which is then one of the log-density of the observed ones [7]_. In front of the
+    encoder they are replaced by their conditional means under a Gaussian model of all columns, estimated by EM from the
+    observed values; if training samples had missing values the encoder is also given their mask. The start is that of
+    samples whose missing values are drawn from that model; if none were missing, the start itself is the model.
+
+    Each column is centred and divided by its standard deviation for the network; densities are in X's units. Constant
+    columns, and those observed only once, add nothing to a density and come back constant (from own modules that start
+    at random, as these reconstruct them). Noise is kept from vanishing, since duplicated columns would make any density
+    unbounded: a start's variance is at least 1e-6 of its column's ("pca": 1e-12; else, with components in order, 1e-4),
+    and training brings none under 1e-4, a standard deviation of a hundredth of the column's, or under half its start if
+    that is less. A code raises or lowers a variance by a factor of e^3, 20, at most.
+
+    With ``conditional=True`` encoder and decoder are given the class, as a column for each that is 0 or 1, with the
+    sample or the code [8]_; own modules, too. The linear start is that of samples less the mean of their class. If y is
+    None, the class is marginalised out: the density of a sample is :math:`\sum_y p(y) p(x|y)`, bounded by the bounds of
+    p(x|y), which are the weights of the classes in its code and its imputed values. The linear models of the defensive
+    mixture are shifted by these means as well.
+
+    Where columns have a likelihood each (``likelihood`` "auto", "categorical" or a mapping), a "gaussian" column is
+    first made normal by a map that rises in at most 32 straight pieces, from quantiles of the training samples to those
+    of a normal, and continues straight beyond. Densities count its slope, and so stay in X's units; at a knot the slope
+    is that on its right. On the way back a value of at least a fiftieth of the samples takes all scores that were its
+    own. Samples that are returned have the columns, dtypes and categories of the training samples, and stay in their
+    range; integers are whole. A missing value is missing in all columns that encode it; `impute` gives the likeliest
+    category. A score adds log-probabilities of bools, counts and categories to log-densities. q is not refined.
+
+    References
+    ----------
+    .. [1] Kingma, D. P. and Welling, M. (2014). Auto-encoding variational Bayes. arXiv:1312.6114
+
+    .. [2] Lucas, J., Tucker, G., Grosse, R. and Norouzi, M. (2019). Don't blame the ELBO! A linear VAE perspective on
+       posterior collapse. arXiv:1911.02469
+
+    .. [3] Kim, Y., Wiseman, S., Miller, A., Sontag, D. and Rush, A. (2018). Semi-amortized variational autoencoders.
+       arXiv:1802.02550
+
+    .. [4] Hesterberg, T. (1995). Weighted average importance sampling and defensive mixture distributions.
+       Technometrics, 37(2), 185-194.
+
+    .. [5] Ghosh, P., Sajjadi, M. S. M., Vergari, A., Black, M. and Schoelkopf, B. (2020). From variational to
+       deterministic autoencoders. arXiv:1903.12436
+
+    .. [6] Rippel, O., Gelbart, M. A. and Adams, R. P. (2014). Learning ordered representations with nested dropout.
+       arXiv:1402.0915
+
+    .. [7] Mattei, P.-A. and Frellsen, J. (2019). MIWAE: deep generative modelling and imputation of incomplete data
+       sets. arXiv:1812.02633
+
+    .. [8] Sohn, K., Lee, H. and Yan, X. (2015). Learning structured output representation using deep conditional
+       generative models. Advances in Neural Information Processing Systems 28.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.decomposition import FactorAnalysis
+    >>> from skae import VAEGenerator
+    >>> X, _ = load_breast_cancer(return_X_y=True)
+    >>> linear = VAEGenerator(n_components=2, max_iter=0).fit(X)
+    >>> bool(linear.score(X) >= FactorAnalysis(2).fit(X).score(X))
+    True
+    >>> linear.sample(3, random_state=0).shape
+    (3, 30)
+    """
+
+    _starts = VAE_STARTS
+    _model_class = VAE
+    _fitted_class = FittedVAE
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        likelihood="gaussian",
+        handle_unknown="error",
+        start="factor_analysis",
+        ordered=False,
+        beta=1.0,
+        conditional=False,
+        prior="normal",
+        hidden_layer_sizes="auto",
+        activation="gelu",
+        alpha=0.0,
+        encoder=None,
+        decoder=None,
+        feature_shape=None,
+        batch_size="auto",
+        learning_rate_init=3e-3,
+        max_iter=200,
+        early_stopping=True,
+        validation_fraction="auto",
+        n_iter_no_change=20,
+        tol=1e-4,
+        checkpoint=None,
+        callbacks=None,
+        device="auto",
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.likelihood = likelihood
+        self.handle_unknown = handle_unknown
+        self.start = start
+        self.ordered = ordered
+        self.beta = beta
+        self.conditional = conditional
+        self.prior = prior
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.alpha = alpha
+        self.encoder = encoder
+        self.decoder = decoder
+        self.feature_shape = feature_shape
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.checkpoint = checkpoint
+        self.callbacks = callbacks
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def score_samples(self, X, y=None):
+        """Return the ELBO of each sample: a lower bound of its log-density, the defensive mixture included.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            With ``conditional=True`` the classes of the samples, for their densities in these; if None, the class is
+            marginalised out. Otherwise ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            In nats, in units of X: comparable with `score_samples` of PCA, FactorAnalysis and GaussianMixture.
+        """
+        check_is_fitted(self)
+        return self._fitted.elbo(self._open(X), y)
+
+    def score(self, X, y=None):
+        """Return the mean ELBO of the samples, in nats a sample, in units of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            As in `score_samples`.
+
+        Returns
+        -------
+        float
+        """
+        return float(self.score_samples(X, y).mean(dtype=np.float64))
+
+    def log_likelihood(self, X, n_draws=100, *, y=None):
+        """Return the importance-weighted bound of each sample's log-density: the more draws, the tighter.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        n_draws : int, default=100
+            Draws for each sample, the same for all samples and at every call.
+        y : array-like of shape (n_samples,), default=None
+            As in `score_samples`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            In nats, in units of X. In expectation over draws at least the ELBO and at most the log-density (Burda et
+            al. 2016, arXiv:1509.00519).
+        """
+        check_is_fitted(self)
+        rows = self._open(X)
+        return self._fitted.log_likelihood(rows, check.check_integer("n_draws", n_draws, 1), y)
+
+    def impute(self, X, *, n_draws=None, random_state=None):
+        """Replace missing values by their conditional means under the model, or by draws.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            nan where a value is missing.
+        n_draws : int, default=None
+            How many times to impute, each with draws of their own, so that imputed values vary as real ones do and the
+            spread over the draws shows how uncertain they are (multiple imputation). None imputes once, with means.
+        random_state : int, RandomState instance or None, default=None
+            Source of the draws. An int gives the same ones each time.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), or DataFrame, or a list of ``n_draws`` of these
+            The samples, observed values unchanged; DataFrames of the library of the one that was fitted.
+
+        Notes
+        -----
+        Codes are drawn from the encoder's q and weighted by p(x, z) / q(z | x), as in Mattei and Frellsen (2019,
+        arXiv:1812.02633): 100 for each sample, without the defensive mixture. If `fit` was given samples with missing
+        values and the likelihood is Gaussian, means are in part those of the Gaussian model in front of the encoder.
+        Its weight is one number (with components in order, one for 1, 2, 4, ... of them), with the least squared error
+        on entries of training samples that `fit` hides for it.
+        """
+        check_is_fitted(self)
+        rows = self._open(X)
+        rows.check_imputable()
+        if n_draws is None:
+            return self._table.decode(self._fitted.fill(rows[:]), like=X)
+        n_draws = check.check_integer("n_draws", n_draws, 1)
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        generator = torch.Generator().manual_seed(seed)
+        filled = (self._fitted.fill_by_network(rows[:], generator) for _ in range(n_draws))
+        return [self._table.decode(of_draw, like=X) for of_draw in filled]
+
+    def sample(self, n_samples=1, *, y=None, noise=True, random_state=None):
+        """Draw new samples.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            How many.
+        y : label or array-like of shape (n_samples,), default=None
+            With ``conditional=True`` the class of all samples, or of each. None draws classes as often as training
+            samples had them.
+        noise : bool, default=True
+            Whether to draw from the likelihood, and from the defensive mixture; if not, the decoder's means are
+            returned.
+        random_state : int, RandomState instance or None, default=None
+            An int gives the same samples each time, None others each time.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_), or DataFrame
+            In units of X; a DataFrame of the library and the column names of the one that was fitted.
+        """
+        check_is_fitted(self)
+        n_samples = check.check_integer("n_samples", n_samples, 1)
+        noise = check.check_flag("noise", noise)
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        return self._table.decode(self._fitted.sample(n_samples, y, noise, seed))
+
+    def inverse_transform(self, X, y=None):
+        """Transform codes back to the original space.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components_)
+            Codes, as `transform` gives them.
+        y : label or array-like of shape (n_samples,), default=None
+            With ``conditional=True`` the class of all samples, or of each; None gives the mean over classes. Otherwise
+            ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_), or DataFrame
+            Samples in units of X; in float32 for float32 codes, else in float64. A DataFrame where columns have a
+            likelihood each and one was fitted.
+        """
+        check_is_fitted(self)
+        codes = check_codes(self, X)
+        context = self._fitted.context
+        if y is None or not context.width:
+            rows = self._fitted.decode(codes)
+        else:
+            rows = self._fitted.decode_given(codes, context.encode(y, len(codes)))
+        return self._table.decode_codes(rows)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check.check_n_components(self.n_components, takes_share=False)
+        if isinstance(self.likelihood, Mapping):
+            for column, likelihood in self.likelihood.items():
+                check.check_choice(f"likelihood[{column!r}]", likelihood, (*KINDS, "auto"))
+        else:
+            check.check_choice("likelihood", self.likelihood, (*LIKELIHOODS, "auto"))
+        check.check_choice("handle_unknown", self.handle_unknown, ("error", "ignore"))
+        if self._takes_tables() and self.feature_shape is not None:
+            raise ValueError(
+                f"feature_shape={self.feature_shape!r} is of rows of pixels, and likelihood={self.likelihood!r} of "
+                "columns of several kinds. Leave one of them at its default."
+            )
+        check.check_real("beta", self.beta)
+        check.check_choice("prior", self.prior, PRIORS)
+        check.check_flag("conditional", self.conditional)
+        if self.conditional and (self._is_ordered() or self.feature_shape is not None):
+            raise ValueError(
+                f"conditional=True takes ordered=False, an integer n_components and feature_shape=None, got "
+                f"ordered={self.ordered}, n_components={self.n_components!r} and feature_shape={self.feature_shape!r}."
+            )
+
+    def _takes_tables(self):
+        """Whether columns have a likelihood each."""
+        name = self.likelihood
+        return isinstance(name, Mapping) or name == "auto" or LIKELIHOODS[name].needs_table
+
+    def _new_table(self):
+        if self._takes_tables():
+            return TableEncoder(self.likelihood, self.handle_unknown)
+        likelihood = LIKELIHOODS[self.likelihood]
+        refusal = (
+            f"likelihood={self.likelihood!r} takes numbers",
+            "Use likelihood='auto', which gives each column of a DataFrame its own.",
+        )
+        return ArrayTable(
+            "likelihood",
+            self.likelihood,
+            SUPPORTS[likelihood.support],
+            link=likelihood.link,
+            accepts_sparse=likelihood.accepts_sparse and not self.conditional,
+            streams=not self.conditional,
+            refusal=refusal,
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self.conditional
+        return tags
+
+    def _warn(self, net, no_gain=False):
+        if self.best_loss_ is None or self.active_components_.any() or net.outcome_ in ("diverged", "interrupted"):
+            super()._warn(net, no_gain, stacklevel=6)
+            return
+        if self.beta > 1:
+            remedy = f"Lower beta={self.beta!r}"
+        elif self.start == "random":
+            remedy = "Start with start='factor_analysis'"
+        else:
+            remedy = "The columns of X may have nothing in common; if they have, lower beta or give more rows"
+        warnings.warn(
+            f"The posterior collapsed: no component of the code says anything about a row. {remedy}.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,116 @@
+"""Context: what a conditional model is given with each sample, its class, or nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import softmax
+
+from skae.data.checks import check_classes, check_labels
+
+
+class NoContext:
+    """The context of a model that is conditional on nothing: one value, of no columns."""
+
+    values = np.zeros((1, 0))
+    log_weights = np.zeros(1)
+
+    @property
+    def width(self):
+        """Columns of the context."""
+        return self.values.shape[1]
+
+    @property
+    def attributes(self):
+        """Fitted attributes of the estimator, by name."""
+        return {}
+
+    def encode(self, y, n_samples):
+        """Return the context of training samples, (n_samples, width)."""
+        return np.zeros((n_samples, 0))
+
+    def less_means(self, X, context):
+        """Subtract from samples the mean of their context; return the samples and the means (width, n_features)."""
+        return X, np.zeros((0, X.shape[1]))
+
+    def groups(self, y, n_samples):
+        """Return pairs of an index of samples and the value of their context, or None if it is unknown."""
+        return
+
+    def marginalise(self, log_density):
+        """Return the log-density of samples whatever their context; ``log_density`` takes a value."""
+        return log_density(self.values[0])
+
+    def expected(self, function, log_density=None):
+        """Average a function of the value, by the posterior of each sample's context or by the prior."""
+        return function(self.values[0])
+
+    def draw(self, y, n_samples, random_state):
+        """Return the context of new samples, (n_samples, width): that of labels y, or a draw."""
+        if y is not None:
+            raise ValueError(f"sample(y={y!r}) needs a model of each class. Fit with conditional=True and classes y.")
+        return np.zeros((n_samples, 0))
+
+
+class ClassContext(NoContext):
+    """The class of a sample, as a column of 0 and 1 for each.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Sorted.
+    prior : ndarray of shape (n_classes,)
+        Their shares among the training samples.
+    """
+
+    def __init__(self, classes, prior):
+        self.classes, self.prior = classes, prior
+        self.values, self.log_weights = np.eye(len(classes)), np.log(prior)
+
+    @classmethod
+    def learn(cls, y, n_samples):
+        """Return the context of training labels."""
+        classes, labels = check_classes(y, n_samples)
+        return cls(classes, np.bincount(labels, minlength=len(classes)) / n_samples)
+
+    @property
+    def attributes(self):
+        return {"classes_": self.classes, "class_prior_": self.prior}
+
+    def encode(self, y, n_samples):
+        return self.values[check_labels(y, self.classes, n_samples)]
+
+    def less_means(self, X, context):
+        means = (context.T @ X) / context.sum(axis=0)[:, None]
+        return (X - context @ means).astype(X.dtype), means
+
+    def groups(self, y, n_samples):
+        if y is None:
+            return None
+        labels = check_labels(y, self.classes, n_samples)
+        return [(labels == k, value) for k, value in enumerate(self.values) if (labels == k).any()]
+
+    def _joint(self, log_density):
+        """The log-density of samples and each class, (n_classes, n_samples), in the precision of the former."""
+        found = [log_density(value) for value in self.values]
+        joint = [density + weight for density, weight in zip(found, self.log_weights, strict=True)]
+        return np.stack(joint, dtype=found[0].dtype)
+
+    def marginalise(self, log_density):
+        return np.logaddexp.reduce(self._joint(log_density), axis=0)
+
+    def expected(self, function, log_density=None):
+        if log_density is None:
+            weights = self.prior
+        else:
+            joint = self._joint(log_density)
+            joint[:, joint.max(axis=0) == -np.inf] = 0  # no class explains a sample so far off
+            weights = softmax(joint, axis=0)[:, :, None]
+        found = [function(value) for value in self.values]
+        return sum(weight.astype(part.dtype) * part for weight, part in zip(weights, found, strict=True))
+
+    def draw(self, y, n_samples, random_state):
+        if y is None:
+            labels = random_state.choice(len(self.classes), n_samples, p=self.prior)
+        else:
+            labels = check_labels(y, self.classes, n_samples)
+        return self.values[labels]

@@ -1,0 +1,232 @@
+"""The autoencoder: codes and reconstructions, of one size or of several at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skae.linear.gaussian import LinearGaussian
+from skae.linear.missing import mean_imputation, n_imputation_components
+from skae.linear.pca import PCAStart, leading
+from skae.networks.halves import Factory, NetworkSpec, build_own
+from skae.networks.imputation import Imputer
+from skae.networks.layers import Gated
+from skae.networks.model import Model
+from skae.networks.preprocessing import Scaler
+from skae.networks.refinement import WORTHWHILE, descend, inverse_of
+from skae.objectives import LOSSES, Loss, ReconstructionObjective, ReconstructionOutput
+
+# Steps from the encoder's code towards the nearest point of the decoder's surface.
+_PROJECTIONS = 4
+# Errors are relative to the variance that PCA leaves, and to this share of the total at least.
+_LEAST_LEFT = 1e-7
+# The least unit of training beside the scale of the data: rounding begins not far below.
+_SMALLEST_UNIT = 1e-7
+
+
+class Autoencoder(Model):
+    r"""z = encoder(x), and eta = decoder(z) at each level.
+
+    In eval mode, with refinements, a code is improved until the reconstructions of all levels together are nearest to
+    the sample,
+
+    .. math:: \min_z \sum_m w_m \, \lVert g_m(z_{1:m}) - x \rVert^2
+
+    by steps along the gradient, divided by this sum's curvature at PCA: with one level and a linear decoder one step is
+    the orthogonal projection. Training needs no refinement: the encoder learns where it leads.
+
+    Parameters
+    ----------
+    loss : Loss
+    noise : float, default=0.0
+        Standard deviation of the noise on the inputs in training, relative to each column's.
+    sparsity : float, default=0.0
+        As for `ReconstructionObjective`.
+    encoder, decoder, levels, scaler, imputer, n_refinements
+        As for `Model`.
+
+    Attributes
+    ----------
+    size_weights : Tensor of shape (n_components,)
+        Weight of the error of codes cut to each size.
+    decoded : Tensor of int of shape (n_components,)
+        How many columns of a code of each size are decoded: fewer, if a smaller size reconstructs better.
+
+    Shape
+    -----
+    codes: (n, n_features) -> (n, n_components); decode: (n, any size up to that) -> (n, n_features).
+    """
+
+    size_weights: Tensor
+    decoded: Tensor
+    n_seen: Tensor
+    has_unit = True
+    ordered_share = 0.2
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        levels: tuple[int, ...],
+        scaler: Scaler,
+        imputer: Imputer,
+        loss: Loss,
+        n_refinements: int = 0,
+        noise: float = 0.0,
+        sparsity: float = 0.0,
+    ) -> None:
+        super().__init__(encoder, decoder, levels, scaler, imputer, n_refinements)
+        self.loss, self.noise, self.sparsity = loss, noise, sparsity
+        self.register_buffer("size_weights", torch.ones(levels[-1]))
+        self.register_buffer("decoded", torch.arange(1, levels[-1] + 1))
+        self.register_buffer("n_seen", torch.zeros((), dtype=torch.long))  # samples, in training
+
+    @classmethod
+    def scaler_of(cls, n_features: int, links: str, is_raw: bool) -> Scaler:
+        """Return the scaler of samples with this link: one scale for all columns keeps PCA's geometry."""
+        return Scaler(n_features, links, is_raw=is_raw)
+
+    @classmethod
+    def build(cls, spec: NetworkSpec, parameters: dict[str, Any], scaler: Scaler, table: Any) -> Autoencoder:
+        """Build an autoencoder with random weights, from an estimator's parameters."""
+        generator = torch.Generator().manual_seed(spec.seed)
+
+        def own(
+            factory: Factory, n_in: int, n_out: int, generator: torch.Generator, name: str, n_levels: int
+        ) -> nn.Module:
+            module, _ = build_own(factory, n_in, n_out, generator, name)
+            return module if spec.is_raw else Gated(module, n_out, n_levels)
+
+        n, n_features = spec.n_components, spec.n_features
+        loss, noise, sparsity = LOSSES[parameters["loss"]], parameters["noise"], parameters["sparsity"]
+        refined = loss.projects and not (noise or sparsity or spec.is_random)
+        encoder = spec.build_encoder(n, generator, own)
+        imputer = Imputer(n_features, n_imputation_components(n, n_features), spec.is_masked)
+        decoder = spec.build_decoder(n_features, generator, own)
+        n_refinements = _PROJECTIONS if refined else 0
+        return cls(encoder, decoder, spec.levels, scaler, imputer, loss, n_refinements, noise, sparsity)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Encode scaled samples to codes of all components."""
+        z = self.imputer(self.encoder, x)
+        if self.training or not self.n_refinements:
+            return z
+        x, sizes = self.imputer.fill(x), self.sizes(z.device)
+        weights = self.size_weights[sizes - 1]
+        n_levels, start = len(self.levels), self.decoder.get_buffer("start_weight")
+        squares = start.reshape(n_levels, -1, z.shape[1]).square().sum(1)
+        inverse = inverse_of((weights * squares).sum(0))
+
+        def error(z: Tensor) -> Tensor:
+            reconstructions = self.outputs(z, sizes).reshape(n_levels, *x.shape)
+            return (weights * (reconstructions - x).square().sum(2)).sum(0)
+
+        (z,) = descend(
+            error,
+            lambda _, gradients: [-0.5 * gradients[0] * inverse],
+            [z],
+            self.n_refinements,
+            worthwhile=lambda error: WORTHWHILE * error,
+        )
+        return z
+
+    def codes(self, x: Tensor, n_components: int) -> Tensor:
+        return self.encode(x)[:, :n_components]
+
+    def inverse_link(self, eta: Tensor, n_components: int) -> Tensor:
+        return self.loss.inverse_link(eta)
+
+    def decoded_size(self, n_components: int) -> int:
+        return int(self.decoded[n_components - 1])
+
+    def forward(self, x: Tensor) -> ReconstructionOutput:
+        z = self.encode(x)
+        sizes = self._next_sizes(len(z)) if self.training else self.sizes(z.device)
+        weight = self.size_weights[sizes - 1].unsqueeze(-1) if len(self.levels) > 1 else None
+        return ReconstructionOutput(z, self.outputs(z, sizes), weight)
+
+    def _next_sizes(self, n_samples: int) -> Tensor:
+        """Return the sizes of the next samples in training, which are in no order: (n_levels, n_samples)."""
+        counts = self.n_seen + torch.arange(n_samples, device=self.n_seen.device)
+        self.n_seen += n_samples
+        return self.training_sizes(counts)
+
+    @property
+    def n_evaluated(self) -> int:
+        """Samples that an evaluation decodes for each one."""
+        return len(self.levels)
+
+    @property
+    def input_noise(self) -> Tensor | None:  # type: ignore[override]
+        return self.noise * self.scaler.spread if self.noise else None
+
+    def objective(self) -> ReconstructionObjective:
+        """Return what training minimises."""
+        varies = (~self.scaler.constant).float() if self.scaler.constant.any() else None
+        return ReconstructionObjective(self.loss, self.sparsity, varies)
+
+    def loss_in_units(self, loss: float, observed: Any) -> float:
+        """Return a loss of scaled samples in units of X; with several levels it is relative to PCA's, without units."""
+        return loss if len(self.levels) > 1 else float(self.scaler.scale) ** self.loss.degree * loss
+
+    @torch.no_grad()
+    def start(self, fit: Any, rows: Any, X: Any, random_state: Any, *, trains: bool) -> LinearGaussian:
+        """Start at PCA, or keep the random weights; return the model that imputes.
+
+        Parameters
+        ----------
+        fit : callable (X, n_components, random_state) -> PCAStart, or None
+            None keeps the random weights.
+        rows : RowSource
+            Training samples in units of X; not used.
+        X : ndarray of shape (n, n_features)
+            Complete scaled samples.
+        random_state : RandomState
+        trains : bool
+            Not used.
+        """
+        if fit is None:
+            self.code_scaler.scale.fill_(self.scaler.scale)
+            location = self.scaler.mean if self.scaler.is_raw else torch.zeros_like(self.scaler.mean)
+            return mean_imputation(location.numpy())
+        start = fit(X, self.n_components, random_state)
+        scale, centre = self.scaler.output_map
+        units = [
+            self._units(start if level == self.n_components else leading(start, X, level)) for level in self.levels
+        ]
+        spread, code, output = units[-1][0], torch.empty(0), torch.stack([unit[2] for unit in units]).squeeze(0)
+        for _, unit, _ in units:  # each code has the unit of the first level that has it
+            code = torch.cat([code, unit[len(code) :]])
+        weight = torch.from_numpy(start.decoder) * scale
+        if len(self.levels) > 1:
+            kept = torch.arange(self.n_components) < torch.tensor(self.levels)[:, None]
+            weight = kept[:, None] * weight
+            self.size_weights.copy_(self._weights_of_sizes(start, torch.from_numpy(X)))
+        self._start_encoder(torch.from_numpy(X), torch.from_numpy(start.encoder), None, spread, code)
+        input_range = torch.from_numpy(start.code_range)
+        self.decoder.start_at(weight, centre, unit=output * scale, input_range=input_range)  # type: ignore[operator]
+        self.code_scaler.scale.copy_(torch.from_numpy(start.code_scale) * self.scaler.scale)
+        return start.as_imputation_model(self.scaler.spread.numpy())
+
+    def _weights_of_sizes(self, start: PCAStart, X: Tensor) -> Tensor:
+        """Return weights that make PCA's loss of each size count alike: small sizes would hide the large ones."""
+        total = X.double().square().sum() / (len(X) - 1)
+        if total == 0:
+            return torch.ones(self.n_components)
+        left = total - torch.from_numpy(start.decoder).square().sum(0).cumsum(0)
+        return (X.shape[1] / left.clamp_min(_LEAST_LEFT * float(total))) ** (self.loss.degree / 2)
+
+    def _units(self, start: PCAStart) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the units of the encoder's inputs, of codes and of the decoder's outputs: what PCA leaves of a sample.
+
+        Where PCA leaves little, a step that is small relative to the data is large relative to the error. Noise and
+        sparsity give training more to do than that.
+        """
+        residual, code_scale = torch.from_numpy(start.residual), torch.from_numpy(start.code_scale)
+        if self.noise or self.sparsity:
+            return torch.ones(len(residual)), torch.ones(len(code_scale)), torch.ones(len(residual))
+        typical = max(float(residual.square().mean().sqrt()), _SMALLEST_UNIT)
+        code = (typical * len(residual) ** 0.5 / code_scale).clamp_max(1)
+        return self.scaler.spread.clamp_min(typical), code, residual.clamp_min(1e-4 * typical)

@@ -1,0 +1,109 @@
+"""A linear start and a trained correction: the map that encoders and decoders are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from skae.networks.layers import StackedLinear, affine, set_to_zero
+
+
+class Correction(Protocol):
+    """A network that `CorrectedLinear` adds: it can be silenced and, with several levels, cut to one."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def silence(self) -> None: ...
+
+    def at(self, level: int) -> Correction: ...
+
+
+class CorrectedLinear(nn.Module):
+    r"""A_0 x + b_0 + s * (W u + c + f(u)), u = clip(x) / r: a linear start and a trained correction.
+
+    :math:`A_0` and :math:`b_0` are fixed; W and c, the linear ``path``, and f, the nonlinear ``correction``, are
+    trained, starting at zero if there is a linear start. ``r`` is the unit of inputs, ``s`` that of outputs; the start
+    sets both, so that an optimiser's step, the same for all weights, is of one size relative to what the start leaves
+    unexplained. The correction sees inputs clipped to the range of the training samples: beyond it the map continues
+    linearly.
+
+    With random initialisation :math:`A_0 = 0`, all units are 1 and there are no bounds.
+
+    With a `StackedLinear` path there is one such map for each level, with output units of its own; ranges and input
+    units are shared.
+
+    Parameters
+    ----------
+    path : nn.Linear or StackedLinear
+    correction : nn.Module or None
+        See `Correction`.
+
+    Shape
+    -----
+    (n, n_in) -> (n, n_out); with several levels these come before n.
+    """
+
+    start_weight: Tensor
+    start_bias: Tensor
+    per_input: Tensor
+    unit: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, path: nn.Linear | StackedLinear, correction: nn.Module | None = None) -> None:
+        super().__init__()
+        self.path = path
+        self.correction = correction
+        self.register_buffer("start_weight", torch.zeros_like(path.weight))
+        self.register_buffer("start_bias", torch.zeros_like(path.bias))
+        self.register_buffer("per_input", torch.ones(path.in_features))
+        self.register_buffer("unit", torch.ones_like(path.bias))
+        self.register_buffer("low", torch.full((path.in_features,), -torch.inf))
+        self.register_buffer("high", torch.full((path.in_features,), torch.inf))
+
+    @torch.no_grad()
+    def start_at(
+        self,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        input_unit: Tensor | float = 1.0,
+        unit: Tensor | float = 1.0,
+        input_range: Tensor | None = None,
+    ) -> None:
+        """Make this the linear map ``weight @ x + bias`` (bias zero if None), with these units and input range."""
+        self.start_weight.copy_(weight.view_as(self.start_weight))
+        self.start_bias.zero_() if bias is None else self.start_bias.copy_(bias)
+        self.per_input.copy_(1 / torch.as_tensor(input_unit))
+        self.unit.copy_(torch.as_tensor(unit))
+        if input_range is not None:
+            self.low.copy_(input_range[0])
+            self.high.copy_(input_range[1])
+        set_to_zero(self.path)
+        if self.correction is not None:
+            self.correction.silence()  # type: ignore[operator]
+
+    def linear_map(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of the linear part, inside the input range."""
+        weight = self.start_weight + self.unit.unsqueeze(-1) * self.path.weight * self.per_input
+        return weight, self.start_bias + self.unit * self.path.bias
+
+    def unpenalised(self) -> Iterator[nn.Parameter]:
+        yield from self.path.parameters()
+
+    def at(self, level: int) -> CorrectedLinear:
+        """Return the map of one level, sharing these weights."""
+        assert isinstance(self.path, StackedLinear)
+        correction = None if self.correction is None else self.correction.at(level)  # type: ignore[operator]
+        one = CorrectedLinear(self.path.at(level), correction)
+        one.start_weight, one.start_bias = self.start_weight[level], self.start_bias[level]
+        one.per_input, one.unit, one.low, one.high = self.per_input, self.unit[level], self.low, self.high
+        return one
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = affine(x, self.start_weight, self.start_bias)
+        u = x.clamp(self.low, self.high) * self.per_input
+        change = self.path(u) if self.correction is None else self.path(u) + self.correction(u)
+        return start + self.unit.unsqueeze(-2) * change

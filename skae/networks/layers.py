@@ -1,0 +1,200 @@
+"""Layers: dense networks whose initial weights come from a generator, alone or one for each level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "logistic": nn.Sigmoid,
+    "identity": nn.Identity,
+}
+
+
+def linear(n_in: int, n_out: int, generator: torch.Generator, fan_in: int | None = None) -> nn.Linear:
+    """Build a linear layer, weights and bias uniform within +-1 / sqrt(n_in): torch's own initialisation.
+
+    ``fan_in`` replaces n_in where fewer inputs are ever nonzero.
+    """
+    layer = nn.Linear(n_in, n_out, device="meta")  # which leaves the global generator alone
+    initialise(layer, fan_in or n_in, generator)
+    return layer
+
+
+def initialise(layer: nn.Module, fan_in: int, generator: torch.Generator) -> None:
+    """Replace the parameters of a layer on the meta device by values drawn from the generator."""
+    bound = fan_in**-0.5
+    for name, parameter in list(layer.named_parameters()):
+        values = torch.empty(parameter.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
+        setattr(layer, name, nn.Parameter(values))
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Compute weight @ x + bias for each sample; with one map a level, for the samples of each level."""
+    if weight.ndim == 2:
+        return nn.functional.linear(x, weight, bias)
+    return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
+
+
+class StackedLinear(nn.Module):
+    """A linear layer for each level, all in one product.
+
+    Shape
+    -----
+    (n_levels, n, n_in) -> (n_levels, n, n_out)
+    """
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self.in_features, self.out_features = layers[0].in_features, layers[0].out_features
+        self.weight = nn.Parameter(torch.stack([layer.weight for layer in layers]))
+        self.bias = nn.Parameter(torch.stack([layer.bias for layer in layers]))
+
+    def at(self, level: int) -> nn.Linear:
+        """Return the layer of one level, sharing these weights."""
+        layer = nn.Linear(self.in_features, self.out_features, device="meta")
+        layer.weight, layer.bias = nn.Parameter(self.weight[level]), nn.Parameter(self.bias[level])
+        return layer
+
+    def unpenalised(self) -> Iterator[nn.Parameter]:
+        yield self.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return affine(x, self.weight, self.bias)
+
+
+def linear_at_levels(
+    fan_ins: Sequence[int], n_in: int, n_out: int, generator: torch.Generator
+) -> nn.Linear | StackedLinear:
+    """Build a linear layer for each level; ``fan_ins`` says how many inputs of a level are ever nonzero."""
+    layers = [linear(n_in, n_out, generator, fan_in) for fan_in in fan_ins]
+    return layers[0] if len(layers) == 1 else StackedLinear(layers)
+
+
+class MLP(nn.Sequential):
+    """Linear layers with an activation between any two.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Input, hidden and output widths.
+    activation : str
+        A key of ``ACTIVATIONS``.
+    generator : torch.Generator
+        Source of the initial weights.
+    levels : sequence of int, default=()
+        How many inputs are nonzero at each level, if there is a network for each of several.
+
+    Shape
+    -----
+    (n, widths[0]) -> (n, widths[-1]); with several levels these come before n.
+
+    Examples
+    --------
+    >>> MLP([3, 8, 2], "relu", torch.Generator())
+    MLP(
+      (0): Linear(in_features=3, out_features=8, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=8, out_features=2, bias=True)
+    )
+    """
+
+    def __init__(
+        self, widths: Sequence[int], activation: str, generator: torch.Generator, levels: Sequence[int] = ()
+    ) -> None:
+        layers: list[nn.Module] = []
+        for n_in, n_out in pairwise(widths):
+            fan_ins = [n_in] * max(1, len(levels)) if layers or not levels else levels
+            layers += [linear_at_levels(fan_ins, n_in, n_out, generator), ACTIVATIONS[activation]()]
+        super().__init__(*layers[:-1])
+
+    def at(self, level: int) -> Headed:
+        """Return the network of one level, sharing these weights."""
+        layers = [layer.at(level) if isinstance(layer, StackedLinear) else layer for layer in self]
+        head = layers.pop()
+        assert isinstance(head, nn.Linear)
+        return Headed(nn.Sequential(*layers), head)
+
+    def silence(self) -> None:
+        """Set the last layer, and so the output, to zero."""
+        set_to_zero(self[-1])
+
+
+class Gated(nn.Module):
+    """gate * module(x), one gate an output, all zero at the start, so that any module starts as no correction.
+
+    Each level has gates of its own; one module serves all levels.
+
+    Shape
+    -----
+    (n, n_in) -> (n, n_out); with several levels these come before n.
+    """
+
+    def __init__(self, module: nn.Module, n_out: int, n_levels: int = 1) -> None:
+        super().__init__()
+        self.module = module
+        self.gate = nn.Parameter(torch.zeros((n_levels, n_out) if n_levels > 1 else n_out))
+
+    def at(self, level: int) -> Gated:
+        """Return the gated module of one level, sharing the module and these gates."""
+        gated = Gated(self.module, self.gate.shape[-1])
+        gated.gate = nn.Parameter(self.gate[level])
+        return gated
+
+    def silence(self) -> None:
+        """Close the gates."""
+        nn.init.zeros_(self.gate)
+
+    def unpenalised(self) -> Iterator[nn.Parameter]:
+        yield self.gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.gate if self.gate.ndim == 1 else self.gate.unsqueeze(-2)
+        return gate * over_levels(self.module, x)
+
+
+class Headed(nn.Sequential):
+    """head(features(x)): a linear layer on top of a module of any width.
+
+    With a `StackedLinear` head there is one for each level on top of one module.
+
+    Shape
+    -----
+    (n, n_in) -> (n, head.out_features); with several levels these come before n.
+    """
+
+    def __init__(self, features: nn.Module, head: nn.Linear | StackedLinear) -> None:
+        super().__init__(features, head)
+
+    def at(self, level: int) -> Headed:
+        """Return the network of one level, sharing the module and this head."""
+        features, head = self
+        assert isinstance(head, StackedLinear)
+        return Headed(features, head.at(level))
+
+    def forward(self, x: Tensor) -> Tensor:
+        features, head = self
+        return head(over_levels(features, x))
+
+    def silence(self) -> None:
+        """Set the head, and so the output, to zero."""
+        set_to_zero(self[-1])
+
+
+def over_levels(module: nn.Module, x: Tensor) -> Tensor:
+    """Apply a module of samples to the samples of each level: (..., n, n_in) -> (..., n, n_out)."""
+    return module(x) if x.ndim == 2 else module(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+
+
+def set_to_zero(layer: nn.Module) -> None:
+    """Set all parameters of a layer to zero."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

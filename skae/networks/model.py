@@ -1,0 +1,217 @@
+"""What both networks share: a decoder for each level, and the way between units of X and codes."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from skae.networks.corrected import CorrectedLinear
+from skae.networks.imputation import Imputer
+from skae.networks.preprocessing import CodeScaler, Scaler
+
+
+def doubling_levels(n_components: int) -> tuple[int, ...]:
+    """Return 1, 2, 4, ... and n_components.
+
+    Examples
+    --------
+    >>> doubling_levels(12)
+    (1, 2, 4, 8, 12)
+    """
+    levels = [1]
+    while 2 * levels[-1] < n_components:
+        levels.append(2 * levels[-1])
+    return tuple(levels) if n_components == 1 else (*levels, n_components)
+
+
+class Model(nn.Module):
+    """An encoder and, for each level, a decoder: the first m columns of a code are a code of m components.
+
+    The decoder of a level takes codes of the level's size or smaller ones, padded with zeros, down to the size of the
+    level below. A model whose components are in no order has one level, of all components.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        (n, n_features + n_context), scaled -> codes, or the parameters of their posterior.
+    decoder : nn.Module
+        (n, n_components + n_context) -> (n, n_out); with several levels these come before n.
+    levels : tuple of int
+        Increasing; the last one is n_components.
+    scaler : Scaler
+    imputer : Imputer
+    n_refinements : int, default=0
+        Steps that improve codes in eval mode.
+    n_context : int, default=0
+        Columns of context, the last ones of the encoder's and the decoder's input.
+
+    Attributes
+    ----------
+    imputation_share : Tensor of shape (n_components,)
+        Weight of the imputer's model among the values that are imputed, for each size of codes.
+    """
+
+    imputation_share: Tensor
+    # Whether the loss has a unit, which gradients are then divided by.
+    has_unit = False
+    # The share of max_iter that several levels are trained for: their epochs cost more.
+    ordered_share = 1.0
+    # Whether the validation set is stratified by `misfit`.
+    is_stratified = False
+    # Draws of codes that evaluations share, (n_draws, 1, n_components), for a model that samples codes.
+    evaluation_draws: Tensor | None = None
+    # Standard deviation of the noise that training adds to the inputs, (n_features,).
+    input_noise: Tensor | None = None
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        levels: tuple[int, ...],
+        scaler: Scaler,
+        imputer: Imputer,
+        n_refinements: int = 0,
+        n_context: int = 0,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.levels = levels
+        self.scaler = scaler
+        self.imputer = imputer
+        self.n_refinements = n_refinements
+        self.n_context = n_context
+        self.code_scaler = CodeScaler(levels[-1])
+        self.register_buffer("imputation_share", torch.zeros(levels[-1]))
+
+    @property
+    def n_components(self) -> int:
+        return self.levels[-1]
+
+    @classmethod
+    def at_most(cls, n_components: int, shape: tuple[int, int]) -> int:
+        """Return as many components, or the most that samples of this shape allow."""
+        return n_components
+
+    def hold_out(self, n_samples: int) -> None:
+        """Learn how many samples validate this model."""
+
+    # What a subclass gives, beside `build`, `scaler_of`, `start`, `objective` and `n_evaluated`.
+
+    def codes(self, x: Tensor, n_components: int) -> Tensor:
+        """Encode scaled samples: (n, n_features + n_context) -> (n, n_components)."""
+        raise NotImplementedError
+
+    def inverse_link(self, eta: Tensor, n_components: int) -> Tensor:
+        """Return the mean of samples from the decoder's output for codes of this size."""
+        raise NotImplementedError
+
+    # Codes in units of X.
+
+    def inputs(self, X: Tensor, context: Tensor | None = None) -> Tensor:
+        """Scale samples and append their context, one row for each sample or one for all."""
+        x = self.scaler(X)
+        if context is None or not self.n_context:
+            return x
+        return torch.cat([x, context.to(x).expand(len(x), -1)], dim=1)
+
+    def to_codes(self, X: Tensor, n_components: int, context: Tensor | None = None) -> Tensor:
+        """Encode samples in units of X: (n, n_features) -> (n, n_components)."""
+        return self.code_scaler(self.codes(self.inputs(X, context).to(self._dtype), n_components).to(X.dtype))
+
+    def from_codes(self, Z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Decode codes to samples in units of X: (n, any size up to n_components) -> (n, n_features)."""
+        size = self.decoded_size(Z.shape[1])
+        codes = self.code_scaler.inverse(Z[:, :size]).to(self._dtype)
+        if self.n_context and context is not None:
+            codes = torch.cat([codes, context.to(codes).expand(len(codes), -1)], dim=1)
+        return self.scaler.inverse(self.inverse_link(self.decode(codes), Z.shape[1]).to(Z.dtype))
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """The precision of the network inside the scaling."""
+        return self.imputer.location.dtype
+
+    def decoded_size(self, n_components: int) -> int:
+        """Return how many columns of a code of this size are decoded, the first ones."""
+        return n_components
+
+    def linear_components(self, n_components: int) -> Tensor | None:
+        """Return the decoder's linear path in units of X, (n_components, n_features); None if it has none."""
+        decoder = self.decoder_of(self.decoded_size(n_components))
+        if not isinstance(decoder, CorrectedLinear):
+            return None
+        n_features = len(self.scaler.mean)
+        weight = decoder.linear_map()[0].detach()[:n_features, :n_components]
+        unit = self.scaler.scale if self.scaler.is_identity else 1.0
+        return self.code_scaler.inverse(weight).T * unit
+
+    @torch.no_grad()
+    def check_finite(self) -> bool:
+        """Return whether typical samples have finite codes, and these, as unusual ones, finite reconstructions."""
+        x = self.scaler(self.scaler.mean[None])
+        if not self.scaler.is_raw:
+            x = x + torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64).to(x)
+        for context in torch.eye(self.n_context, dtype=x.dtype) if self.n_context else x.new_zeros(1, 0):
+            context = context.to(x).expand(len(x), -1)
+            codes = self.codes(torch.cat([x, context], dim=1), self.n_components)
+            rows = self.decode(torch.cat([codes, context], dim=1))
+            if not ((100 * self.code_scaler(codes)).isfinite().all() and rows.isfinite().all()):
+                return False
+        return True
+
+    # Levels.
+
+    def decoder_of(self, size: int) -> nn.Module:
+        """Return the decoder for codes of this size: that of the smallest level that holds them."""
+        if len(self.levels) == 1:
+            return self.decoder
+        return self.decoder.at(bisect_left(self.levels, size))  # type: ignore[operator]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Decode codes of any size, and their context: (n, size + n_context) -> (n, n_out)."""
+        size = z.shape[-1] - self.n_context
+        if size < self.n_components:
+            padded = nn.functional.pad(z[..., :size], (0, self.n_components - size))
+            z = torch.cat([padded, z[..., size:]], dim=-1) if self.n_context else padded
+        return self.decoder_of(size)(z)
+
+    def outputs(self, z: Tensor, sizes: Tensor) -> Tensor:
+        """Decode codes cut to these sizes (n_levels, 1 or n), at each level: (n, k) or (n_levels, n, k) -> n_out."""
+        if len(self.levels) == 1:
+            return self.decoder(z)
+        column = torch.arange(z.shape[-1], device=z.device)
+        kept = (column < sizes.unsqueeze(-1)) | (column >= self.n_components)
+        return self.decoder(z * kept)
+
+    def sizes(self, device: torch.device) -> Tensor:
+        """Return the size of each level, (n_levels, 1)."""
+        return torch.tensor(self.levels).to(device, non_blocking=True)[:, None]
+
+    def training_sizes(self, counts: Tensor) -> Tensor:
+        """Return the size that codes are cut to at each level, (n_levels, n): every fourth count lies between levels.
+
+        These counts get each size down to the level below in turn, the others the level's own (nested dropout, Rippel
+        et al. 2014, arXiv:1402.0915, with the sizes that matter seen by all samples).
+        """
+        level = self.sizes(counts.device)
+        if len(self.levels) == 1:
+            return level
+        between = level.diff(dim=0, prepend=torch.zeros_like(level[:1])) - 1
+        cut = level - 1 - (counts // 4) % between.clamp_min(1)
+        return torch.where((counts % 4 == 0) & (between > 0), cut, level)
+
+    @torch.no_grad()
+    def _start_encoder(
+        self, X: Tensor, weight: Tensor, bias: Tensor | None, input_unit: Tensor, unit: Tensor | float
+    ) -> None:
+        """Start the encoder at a linear map of complete scaled samples X; it has yet to learn what the mask means."""
+        low_high = torch.stack([X.amin(dim=0), X.amax(dim=0)])
+        n_masked = X.shape[1] if self.imputer.masked else 0
+        low_high = torch.cat([low_high, torch.tensor([[0.0], [1.0]]).expand(2, n_masked)], dim=1)
+        pad: Callable[..., Tensor] = nn.functional.pad
+        weight, input_unit = pad(weight, (0, n_masked)), pad(input_unit, (0, n_masked), value=1)
+        self.encoder.start_at(weight, bias, input_unit, unit, low_high)  # type: ignore[operator]

@@ -1,0 +1,248 @@
+"""Links and scaling: from samples in units of X to the input of a network, and from its output back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skae.data.statistics import column_means, column_moments
+
+# How far samples are shrunk inside their range before a link with infinite ends: 0 and 1 become +-2.9 under logit.
+_SHRINKAGE = 0.1
+# What a column's mean count is raised by, so that one that no sample has stays possible.
+_LEAST_COUNT = 1e-4
+
+
+def _identity(x: Tensor, scaler: Scaler) -> Tensor:
+    return x
+
+
+def _logit(x: Tensor, scaler: Scaler) -> Tensor:
+    shrunk = _SHRINKAGE / 2 + (1 - _SHRINKAGE) * x
+    return (shrunk / (1 - shrunk)).log()
+
+
+def _log(x: Tensor, scaler: Scaler) -> Tensor:
+    floor = torch.where(scaler.constant, 1.0, _SHRINKAGE * scaler.mean).to(x.dtype)
+    return ((1 - _SHRINKAGE) * x + floor).log()
+
+
+def _log_share(x: Tensor, scaler: Scaler) -> Tensor:
+    """Logarithm of counts over the sum of their sample; where counts are missing, of the shares of the others."""
+    shares, missing = scaler.shares.to(x.dtype), x.isnan()
+    total = torch.where(missing, 0.0, x).sum(1, keepdim=True)
+    observed = torch.where(missing, 0.0, shares).sum(1, keepdim=True)
+    of_sample = torch.where(total > 0, observed * x / torch.where(total > 0, total, 1.0), shares)
+    return ((1 - _SHRINKAGE) * torch.where(missing, x, of_sample) + _SHRINKAGE * shares).log()
+
+
+# From samples in units of X to the scale on which a network is linear, by the name that losses and likelihoods give.
+LINKS: dict[str, Callable[[Tensor, Scaler], Tensor]] = {
+    "identity": _identity,
+    "logit": _logit,
+    "log": _log,
+    "share": _log_share,
+}
+
+
+class ExactModule(nn.Module):
+    """A module whose buffers stay in float64 when the network around it is cast to float32."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ExactModule:
+        exact = {name: buffer for name, buffer in self.named_buffers() if buffer.is_floating_point()}
+        super()._apply(fn, recurse)
+        for name, buffer in exact.items():
+            setattr(self, name, buffer.to(self.get_buffer(name).device))
+        return self
+
+
+class Scaler(ExactModule):
+    """From samples in units of X to the network's input, and from its output back: (n, n_features), both ways.
+
+    The network sees ``(link(x) - location) / scale``, with one scale for all columns, which keeps PCA's geometry, or
+    one a column. Columns that are constant in the training samples are zero on the way in and come back constant.
+
+    Parameters
+    ----------
+    n_features : int
+    link : str or tuple of str
+        A key of ``LINKS`` for all columns, or one for each.
+    per_column : bool
+        Whether each column has a scale of its own.
+    is_raw : bool
+        Whether samples pass unchanged, both ways.
+
+    Attributes
+    ----------
+    mean : Tensor of shape (n_features,)
+        Mean of the training samples, in units of X.
+    location : Tensor of shape (n_features,)
+        Mean of the linked training samples.
+    scale : Tensor of shape () or (n_features,)
+        Root mean square of the centred, linked entries, of all or of each column; 1 where all is constant. For the
+        link "share" the inverse root of the column's mean share: its logarithm is known the better the larger it is.
+    spread : Tensor of shape (n_features,)
+        Standard deviation of each linked column, in units of ``scale``.
+    constant : Tensor of bool of shape (n_features,)
+    """
+
+    mean: Tensor
+    location: Tensor
+    scale: Tensor
+    spread: Tensor
+    constant: Tensor
+
+    def __init__(
+        self,
+        n_features: int,
+        link: str | tuple[str, ...] = "identity",
+        *,
+        per_column: bool = False,
+        is_raw: bool = False,
+    ) -> None:
+        super().__init__()
+        self.link: str | tuple[str, ...] = "identity" if is_raw else link
+        self.per_column, self.is_raw = per_column, is_raw
+        zeros = torch.zeros(n_features, dtype=torch.float64)
+        for name in ("mean", "location", "spread"):
+            self.register_buffer(name, zeros.clone())
+        one_scale = is_raw or not (per_column or self.link == "share")
+        self.register_buffer("scale", torch.ones(() if one_scale else n_features, dtype=torch.float64))
+        self.register_buffer("constant", torch.zeros(n_features, dtype=torch.bool))
+
+    def fit(self, rows: Any, *, with_spread: bool = True) -> Scaler:
+        """Learn location and scale from a source of rows; ``with_spread=False`` leaves the spread of raw ones nan.
+
+        Raises
+        ------
+        ValueError
+            If the spread is so large or so small that its square is no floating-point number.
+        """
+        if self.is_raw and not with_spread:
+            self._set(mean=column_means(rows), spread=torch.full_like(self.spread, torch.nan))
+            return self
+        moments = column_moments(rows)
+        self._set(mean=moments.mean)
+        if self.is_raw:
+            self._set(spread=moments.deviation)
+            return self
+        constant = torch.from_numpy(moments.constant)
+        self._set(constant=constant, location=moments.mean)
+        deviation = torch.from_numpy(moments.deviation)
+        if not self.is_identity:
+            linked = column_moments(rows, lambda block: self.linked(torch.from_numpy(block)).numpy())
+            self._set(location=linked.mean)
+            deviation = torch.where(constant, 0.0, torch.from_numpy(linked.deviation))
+        self._set_scale(deviation)
+        self._check_scale(rows.size)
+        return self
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            self.get_buffer(name).copy_(torch.as_tensor(value))
+
+    def _set_scale(self, deviation: Tensor) -> None:
+        constant = self.constant
+        if self.link == "share":
+            scale = 1 / (len(constant) * self.shares).sqrt()
+            self._set(scale=torch.where(constant, 1.0, scale), spread=torch.where(constant, 0.0, deviation / scale))
+        elif self.per_column:
+            self._set(scale=torch.where(constant, 1.0, deviation), spread=torch.where(constant, 0.0, 1.0))
+        elif constant.all():
+            self._set(scale=1.0, spread=deviation)
+        else:
+            largest = deviation.max()
+            scale = largest * (deviation[~constant] / largest).square().mean().sqrt()
+            self._set(scale=scale, spread=deviation / scale)
+
+    def _check_scale(self, size: int) -> None:
+        total = self.scale.square() * size
+        usual = (total > 0) & (total < torch.inf)
+        if not usual.all():
+            spread = float(self.scale[~usual].max())
+            raise ValueError(
+                f"The spread of X, {spread:g}, is beyond what floating point can square. Rescale X by a constant."
+            )
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the network's output is in units of its input, and not on the scale of another link."""
+        return self.link == "identity"
+
+    @property
+    def shares(self) -> Tensor:
+        """Share of each column among all counts, none quite zero: (n_features,)."""
+        smoothed = self.mean + _LEAST_COUNT
+        return smoothed / smoothed.sum()
+
+    @property
+    def output_map(self) -> tuple[Tensor, Tensor]:
+        """Scale and centre of the network's output, beside those of its input: 1 and 0 for the identity."""
+        if self.is_identity:
+            return torch.ones_like(self.scale), torch.zeros_like(self.location)
+        return self.scale, self.shares.log() if self.link == "share" else self.location
+
+    @property
+    def log_units(self) -> Tensor:
+        """What the log-density of a scaled sample exceeds that in units of X by, for each column: (n_features,)."""
+        if not self.is_identity:
+            return torch.zeros_like(self.mean)
+        return torch.where(self.constant, 0.0, self.scale.log())
+
+    def linked(self, x: Tensor) -> Tensor:
+        """Apply the link, or each column its own."""
+        if isinstance(self.link, str):
+            return LINKS[self.link](x, self)
+        linked = x.clone()
+        for name in set(self.link):
+            columns = torch.tensor([link == name for link in self.link], device=x.device)
+            linked[:, columns] = LINKS[name](x[:, columns], self._of(columns))
+        return linked
+
+    def _of(self, columns: Tensor) -> Scaler:
+        """Return the scaler of some columns, as far as links ask for it."""
+        part = Scaler(int(columns.sum()))
+        part._set(mean=self.mean[columns], constant=self.constant[columns])
+        return part.to(columns.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale samples, in their precision."""
+        if self.is_raw:
+            return x
+        scaled = (self.linked(x) - self.location.to(x.dtype)) / self.scale.to(x.dtype)
+        return scaled.masked_fill_(self.constant, 0) if self.constant.any() else scaled
+
+    def inverse(self, mean: Tensor) -> Tensor:
+        """Return samples in units of X from the mean of the network's output, after the inverse link."""
+        if self.is_raw:
+            return mean
+        if self.is_identity:
+            mean = mean * self.scale.to(mean.dtype) + self.location.to(mean.dtype)
+        if self.link == "share" or not self.constant.any():  # a constant column need not have a constant share
+            return mean
+        return torch.where(self.constant, self.mean.to(mean.dtype), mean)
+
+
+class CodeScaler(ExactModule):
+    """Codes of the network in units of X: (n, any size up to n_components) -> the same.
+
+    Attributes
+    ----------
+    scale : Tensor of shape (n_components,)
+    """
+
+    scale: Tensor
+
+    def __init__(self, n_components: int) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(n_components, dtype=torch.float64))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z * self.scale[: z.shape[1]].to(z.dtype)
+
+    def inverse(self, codes: Tensor) -> Tensor:
+        """Return codes of the network from those in units of X."""
+        return codes / self.scale[: codes.shape[1]].to(codes.dtype)

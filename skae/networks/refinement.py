@@ -1,0 +1,119 @@
+"""Codes improved for each sample by descent, from the encoder's first guess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+# A step counts in full if it lowers a sample's error by this share, or its bound by this many nats.
+WORTHWHILE = 0.01
+
+
+def descend(
+    objective: Callable[..., Tensor],
+    direction: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]],
+    point: Sequence[Tensor],
+    n_steps: int,
+    worthwhile: Callable[[Tensor], Tensor],
+) -> Sequence[Tensor]:
+    r"""Descend from a point, each sample by itself.
+
+    A sample has its own step along the direction, a full one at first, that shrinks after one that did not help. Such a
+    step is not taken, and one that hardly helped only in part, so that rounding cannot decide between two points.
+
+    Parameters
+    ----------
+    objective : callable (\*point) -> Tensor of shape (n,)
+    direction : callable (point, gradients) -> tensors like point
+        Where to go from a point.
+    point : sequence of Tensor of shape (n, k)
+    n_steps : int
+    worthwhile : callable
+        From the objective to the gain by which a step is taken in full.
+
+    Returns
+    -------
+    sequence of Tensor of shape (n, k)
+    """
+
+    def at(point: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        with torch.enable_grad():
+            leaves = [p.detach().requires_grad_() for p in point]
+            value = objective(*leaves)
+            gradients = torch.autograd.grad(value.sum(), leaves)
+        with torch.no_grad():
+            return value.detach()[:, None], list(direction(leaves, gradients))
+
+    point = [p.detach() for p in point]  # no gradient can follow from here on
+    value, move = at(point)
+    step = torch.ones_like(value)
+    for left in reversed(range(n_steps)):
+        proposal = [p + step * m for p, m in zip(point, move, strict=True)]
+        if left:
+            new_value, new_move = at(proposal)
+        else:  # no further step needs a direction
+            with torch.no_grad():
+                new_value, new_move = objective(*proposal)[:, None], move
+        taken = ((value - new_value) / worthwhile(value)).nan_to_num(0.0).clamp(0, 1)
+        point = [_towards(p, q, taken) for p, q in zip(point, proposal, strict=True)]
+        move = [_towards(m, new, taken) for m, new in zip(move, new_move, strict=True)]
+        value = _towards(value, new_value, taken)
+        step = step * torch.lerp(torch.full_like(taken, 0.25), torch.full_like(taken, 1.2), taken)
+    return point
+
+
+def _towards(old: Tensor, new: Tensor, taken: Tensor) -> Tensor:
+    """Go the share ``taken`` (n, 1) from old to new, and nowhere where it is 0, whatever is new there."""
+    return torch.where(taken > 0, old.lerp(new, taken), old)
+
+
+def inverse_of(curvature: Tensor) -> Tensor:
+    """Return 1 / curvature, and 0 where there is none."""
+    return torch.where(curvature > 0, 1 / curvature, 0)
+
+
+def fixed_draws(n_draws: int, n_components: int) -> Tensor:
+    """Return standard normal draws, always the same, of mean exactly zero and identity covariance.
+
+    They are antithetic pairs. With ``n_draws >= 2 n_components`` one half is made orthogonal, so that the mean of any
+    quadratic function over the draws is its expectation; with fewer the covariance is not exact.
+
+    Shape
+    -----
+    (n_draws, 1, n_components), in float64; n_draws must be even.
+    """
+    generator = torch.Generator().manual_seed(0)
+    half = torch.randn(n_draws // 2, n_components, generator=generator, dtype=torch.float64)
+    if len(half) >= n_components:
+        u, _, v = torch.linalg.svd(half, full_matrices=False)
+        half = u @ v * len(half) ** 0.5
+    return torch.cat([half, -half])[:, None, :]
+
+
+def sign_draws(n_components: int) -> Tensor:
+    """Return draws of -1 and 1 in antithetic pairs: few that replace standard normal ones.
+
+    There are eight, or as many as components, up to a power of two. Each component has mean zero and variance one over
+    them, which is all that the bound of a linear Gaussian model needs if the precision of its posterior is diagonal.
+    Half as many components as draws are Walsh functions, and so uncorrelated; further ones are these times one more
+    pattern, and correlated with some of the first by 1/2.
+
+    Shape
+    -----
+    (n_draws, 1, n_components), in float64.
+    """
+    half = 4
+    while 2 * half < n_components:
+        half *= 2
+    row, column = torch.arange(half)[:, None], torch.arange(n_components)[None, :]
+
+    def parity(bits: Tensor) -> Tensor:
+        for shift in (16, 8, 4, 2, 1):
+            bits = bits ^ (bits >> shift)
+        return bits & 1
+
+    pattern = (column >= half) & (row & 3 == 3)
+    signs = 1 - 2 * (parity(row & column % half) ^ pattern).double()
+    return torch.cat([signs, -signs])[:, None, :]

@@ -1,0 +1,445 @@
+"""The variational autoencoder, of one size of codes or of several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from skae.data.statistics import column_moments
+from skae.linear.gaussian import LinearGaussian
+from skae.linear.missing import mean_imputation, n_imputation_components, pca_imputation
+from skae.linear.pca import probabilistic_pca, rank_of
+from skae.networks.halves import Factory, NetworkSpec, build_own
+from skae.networks.imputation import Imputer
+from skae.networks.layers import Headed, linear_at_levels
+from skae.networks.model import Model
+from skae.networks.preprocessing import Scaler
+from skae.networks.refinement import WORTHWHILE, descend, sign_draws
+from skae.objectives import (
+    LIKELIHOODS,
+    ColumnMoments,
+    DefensiveMixture,
+    DefensiveStart,
+    Likelihood,
+    LinearBaselines,
+    NegativeELBO,
+    VAEOutput,
+    gaussian_kl,
+    mixed_likelihood,
+)
+
+# Steps from the encoder's posterior towards the best one of a sample.
+_REFINEMENTS = 2
+
+_sign_draws = cache(sign_draws)
+
+
+class Posterior(NamedTuple):
+    """The normal q(z | x): ``mean`` and ``log_var``, both (n, n_components)."""
+
+    mean: Tensor
+    log_var: Tensor
+
+
+class VAE(Model):
+    r"""q(z | x) = N(mean, diag exp(log_var)), p(x | z) = likelihood(decoder(z)), p(z) = N(0, I), at each level.
+
+    With several levels all sizes of codes use the leading components of one encoder's q: a nested bound. Each size has
+    a likelihood, since what a smaller code leaves is noise to it, and a q of its own, since with more noise the
+    posterior is nearer to the prior: ``shrinking`` and ``widening``, of each size, multiply the means and are added to
+    the log-variances. Every fourth step of training cuts the codes of each level to a size between it and the level
+    below.
+
+    Parameters
+    ----------
+    likelihoods : sequence of Likelihood
+        Of each size from 1 to n_components, or, with one level, of n_components alone.
+    defensive : sequence of DefensiveMixture, default=()
+        Of each level; a size between levels has that of the level below. Empty: none.
+    encoder, decoder, levels, scaler, imputer, n_refinements, n_context
+        As for `Model`; the encoder gives means, then log-variances.
+
+    Shape
+    -----
+    codes: (n, n_features + n_context) -> (n, n_components), the posterior mean of the largest size; decode: (n, any
+    size up to that + n_context) -> (n, n_out).
+    """
+
+    ordered_share = 0.3  # with fewer epochs images lose a nat at small sizes, which autoencoders do not
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        levels: tuple[int, ...],
+        scaler: Scaler,
+        imputer: Imputer,
+        likelihoods: Sequence[Likelihood],
+        n_refinements: int = 0,
+        defensive: Sequence[DefensiveMixture] = (),
+        n_context: int = 0,
+        beta: float = 1.0,
+        is_stratified: bool = False,
+    ) -> None:
+        super().__init__(encoder, decoder, levels, scaler, imputer, n_refinements, n_context)
+        self.beta, self.is_stratified = beta, is_stratified
+        self.likelihoods = nn.ModuleList(likelihoods)
+        self.defensive = nn.ModuleList(defensive)
+        n, n_sizes = self.n_components, len(likelihoods)
+        self.sizes_modelled = range(n - n_sizes + 1, n + 1)
+        self.shrinking = nn.Parameter(torch.ones(n_sizes, n), requires_grad=n_sizes > 1)
+        self.widening = nn.Parameter(torch.zeros(n_sizes, n), requires_grad=n_sizes > 1)
+        self.n_steps_seen = 0  # in training
+
+    @classmethod
+    def scaler_of(cls, n_features: int, links: str | tuple[str, ...], is_raw: bool) -> Scaler:
+        """Return the scaler of samples with these links: each column has a scale of its own."""
+        return Scaler(n_features, links, per_column=True, is_raw=is_raw)
+
+    @classmethod
+    def at_most(cls, n_components: int, shape: tuple[int, int]) -> int:
+        """Return as many components, but fewer than samples and columns: some variance must be left to noise."""
+        return max(1, min(n_components, *(n - 1 for n in shape)))
+
+    @classmethod
+    def build(cls, spec: NetworkSpec, parameters: dict[str, Any], scaler: Scaler, table: Any) -> VAE:
+        """Build a VAE with random weights, from an estimator's parameters and its table."""
+        generator = torch.Generator().manual_seed(spec.seed)
+
+        def own(
+            factory: Factory, n_in: int, n_out: int, generator: torch.Generator, name: str, n_levels: int
+        ) -> nn.Module:
+            features, width = build_own(factory, n_in, n_out, generator, name, any_width=True)
+            return Headed(features, linear_at_levels([width] * n_levels, width, n_out, generator))
+
+        def likelihood() -> Likelihood:
+            return mixed_likelihood(table.parts) if table.parts else LIKELIHOODS[parameters["likelihood"]](n_features)
+
+        n, n_features, n_columns = spec.n_components, spec.n_features, spec.n_features + spec.n_context
+        one, beta = likelihood(), parameters["beta"]
+        encoder = spec.build_encoder(2 * n, generator, own)
+        imputer = Imputer(n_columns, n_imputation_components(n, n_columns), spec.is_masked)
+        decoder = spec.build_decoder(one.n_outputs, generator, own)
+        is_bound = not spec.is_random and beta == 1
+        return cls(
+            encoder,
+            decoder,
+            spec.levels,
+            scaler,
+            imputer,
+            [likelihood() for _ in range(n if len(spec.levels) > 1 else 1)],
+            _REFINEMENTS if is_bound and one.is_conjugate else 0,
+            [one.defensive(level, spec.n_context) for level in spec.levels] if is_bound else [],
+            spec.n_context,
+            beta,
+            is_stratified=one.is_conjugate and not spec.is_random,
+        )
+
+    def hold_out(self, n_samples: int) -> None:
+        """Give the defensive mixture its share, by the rule of succession.
+
+        Of a network that describes n samples well, one sample in n + 2 is expected to be one that it does not.
+        """
+        for defensive in self.defensive:
+            defensive.get_buffer("share").fill_(1 / (n_samples + 2))
+
+    def unpenalised(self) -> Sequence[nn.Parameter]:
+        return [self.shrinking, self.widening]
+
+    @property
+    def evaluation_draws(self) -> Tensor:  # type: ignore[override]
+        return _sign_draws(self.n_components)
+
+    @property
+    def n_evaluated(self) -> int:
+        """Samples that an evaluation decodes for each one."""
+        return len(self.evaluation_draws)
+
+    def at(self, size: int, *, is_refined: bool = True) -> SizedVAE:
+        """Return the model for codes of this size; ``is_refined=False`` leaves its q the encoder's."""
+        return SizedVAE(self, size, self.n_refinements if is_refined else 0)
+
+    def guess(self, x: Tensor) -> Posterior:
+        """Return the encoder's q, which those of all sizes are made of."""
+        return Posterior(*self.imputer(self.encoder, x).chunk(2, dim=-1))
+
+    def codes(self, x: Tensor, n_components: int) -> Tensor:
+        return self.at(self.n_components).posterior(x).mean[:, :n_components]
+
+    def inverse_link(self, eta: Tensor, n_components: int) -> Tensor:
+        return self.at(n_components).likelihood.mean(eta)
+
+    def with_context(self, z: Tensor, x: Tensor) -> Tensor:
+        """Append the context of samples x to their codes (..., n, k)."""
+        if not self.n_context:
+            return z
+        return torch.cat([z, x[:, -self.n_context :].expand(*z.shape[:-1], -1)], dim=-1)
+
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[VAEOutput, ...]:
+        """Return the output of each level, the largest first.
+
+        ``noise`` (n_draws, n or 1, n_components) holds standard normal draws: one in training. In eval mode a level has
+        draws of its own in place of more.
+        """
+        if self.training:
+            return self._training_outputs(x, noise)
+        models = map(self.at, reversed(self.levels))
+        return tuple(m(x, min(noise[..., : m.size], m.draws.to(x), key=len)) for m in models)
+
+    def _training_outputs(self, x: Tensor, noise: Tensor) -> tuple[VAEOutput, ...]:
+        q = self.guess(x)
+        numbers = self.training_sizes(torch.tensor([self.n_steps_seen]))
+        sizes = numbers.to(x.device, non_blocking=True)
+        self.n_steps_seen += 1
+        means, log_vars = q.mean[None], q.log_var[None]
+        if len(self.levels) > 1:
+            means, log_vars = q.mean * self.shrinking[sizes - 1], q.log_var + self.widening[sizes - 1]
+        z = means + (log_vars / 2).exp() * noise
+        etas = self.outputs(self.with_context(z, x), sizes)
+        context = x[:, -self.n_context :] if self.n_context else None
+        parts = zip(numbers.flatten().tolist(), means, log_vars, z, etas, strict=True)
+        outputs = [
+            VAEOutput(mean[:, :m], log_var[:, :m], z[None, :, :m], eta[None], context)
+            for m, mean, log_var, z, eta in parts
+        ]
+        return tuple(reversed(outputs))
+
+    def objective(self) -> NegativeELBO:
+        """Return what training minimises."""
+        defensive = [self.at(size).defensive for size in self.sizes_modelled]
+        return NegativeELBO(list(self.likelihoods), self.beta, [d for d in defensive if d is not None])
+
+    def loss_in_units(self, loss: float, observed: Any) -> float:
+        """Return a loss of scaled samples in units of X, in nats; ``observed`` is the observed share of each column."""
+        return loss + float((torch.as_tensor(observed) * self.scaler.log_units).sum())
+
+    def get_extra_state(self) -> int:
+        return self.n_steps_seen
+
+    def set_extra_state(self, state: int) -> None:
+        self.n_steps_seen = state
+
+    # Starts.
+
+    @torch.no_grad()
+    def _start_likelihoods(self, starts: Sequence[LinearGaussian] | None) -> None:
+        """Start each size's likelihood at the noise of its linear model; of none, at the variance of the columns."""
+        spread, scale = self.scaler.spread, self.scaler.scale
+        variance = torch.where(spread > 0, spread.square(), 1.0)
+        for k, likelihood in enumerate(self.likelihoods):
+            assert isinstance(likelihood, Likelihood)
+            likelihood.varies.copy_(spread > 0)
+            noise = variance if starts is None else torch.from_numpy(starts[k].noise)
+            likelihood.start_at(noise, variance, scale)
+
+    @torch.no_grad()
+    def start(self, fit: Any, rows: Any, inputs: Any, random_state: Any, *, trains: bool) -> LinearGaussian:
+        """Start at a linear model, or keep the random weights; return the model that imputes columns and context.
+
+        Parameters
+        ----------
+        fit : callable (X, scale, n_components, random_state, *, ordered, trains) -> LinearGaussian, or None
+            None keeps the random weights.
+        rows : RowSource
+            Training samples in units of X.
+        inputs : ndarray of shape (n, n_features + n_context)
+            Complete scaled samples and their context.
+        random_state : RandomState
+        trains : bool
+            Whether the start is to be trained: only then the defensive mixture is of use.
+        """
+        if fit is None:
+            self._start_likelihoods(None)
+            imputing = pca_imputation(inputs, 0, None) if self.n_context else self._mean_imputation()
+        else:
+            n_features = len(self.scaler.mean)
+            X, means = without_context_means(inputs, n_features)
+            scale, ordered = self.scaler.scale.numpy(), len(self.levels) > 1
+            model = fit(X, scale, self.n_components, random_state, ordered=ordered, trains=trains)
+            start = LinearStart(model, X, inputs, means, random_state)
+            imputing = self._start_at(start)
+            if trains:
+                self._start_defensive(start, rows)
+        for likelihood in self.likelihoods:
+            likelihood.fit_sums(rows.sums)  # type: ignore[operator]
+        return imputing
+
+    def _mean_imputation(self) -> LinearGaussian:
+        location = self.scaler.mean if self.scaler.is_raw else torch.zeros_like(self.scaler.mean)
+        return mean_imputation(location.numpy())
+
+    def _start_defensive(self, start: LinearStart, rows: Any) -> None:
+        """Start the defensive mixtures, at linear models or at independent columns."""
+
+        def columns() -> ColumnMoments:
+            moments, varies = column_moments(rows), (self.scaler.spread > 0).double()
+            if self.scaler.is_identity:
+                return ColumnMoments(torch.zeros_like(varies), torch.ones_like(varies), varies, len(rows))
+            return ColumnMoments(
+                torch.from_numpy(moments.mean), torch.from_numpy(moments.deviation).square(), varies, len(rows)
+            )
+
+        def sums() -> Any:
+            return rows.sums()
+
+        for defensive in self.defensive:
+            defensive.start_at(DefensiveStart(columns, sums, start.baselines))  # type: ignore[operator]
+
+    def _start_at(self, start: LinearStart) -> LinearGaussian:
+        model, n = start.model, self.n_components
+        rank = rank_of(start.X)
+        several = len(self.levels) > 1
+        by_size = {size: model.leading(size, rank) if several else model for size in self.sizes_modelled}
+        self._start_likelihoods(list(by_size.values()))
+        weight, variance = (torch.from_numpy(part) for part in model.posterior())
+        bias = torch.cat([torch.zeros(n, dtype=torch.float64), variance.log()])
+        shift = torch.from_numpy(start.context_means)
+        if self.n_context:  # a class adds its mean to samples, and codes are of what is left of them
+            weight = torch.cat([weight, -weight @ shift.T], dim=1)
+        inputs = torch.from_numpy(start.inputs)
+        self._start_encoder(
+            inputs, torch.cat([weight, torch.zeros_like(weight)]), bias, torch.ones(inputs.shape[1]), 1.0
+        )
+        for size, of_size in by_size.items() if several else ():
+            ratio, gain = (torch.from_numpy(part) for part in of_size.nearer_to_prior(model))
+            self.shrinking[size - 1, :size], self.widening[size - 1, :size] = ratio, gain
+        self._start_decoder([torch.from_numpy(by_size[level].loadings) for level in self.levels], shift)
+        if self.n_context:
+            return pca_imputation(start.inputs, n, start.random_state)
+        return model.as_imputation_model()
+
+    def _start_decoder(self, loadings: Sequence[Tensor], shift: Tensor) -> None:
+        """Start the decoder at the loadings of each level (n_features, level), with zeros for further parameters."""
+        scale, centre = self.scaler.output_map
+        n_further = self.at(self.n_components).likelihood.n_outputs - len(centre)
+        pad = nn.functional.pad
+        padded = [torch.cat([pad(w, (0, self.n_components - w.shape[1])), shift.T], dim=1) for w in loadings]
+        weight = pad(scale[:, None] * torch.stack(padded), (0, 0, 0, n_further)).squeeze(0)
+        self.decoder.start_at(weight, pad(centre, (0, n_further)))  # type: ignore[operator]
+
+    def misfit(self, x: Tensor) -> Tensor:
+        """Return how badly the linear start fits scaled samples: minus their joint log-density, up to a constant."""
+        encoder: Any = self.encoder
+        decoder: Any = self.decoder_of(self.n_components)
+        (to_code, code), (to_sample, sample) = encoder.linear_map(), decoder.linear_map()
+        filled = self.imputer.fill(x)
+        z = (filled @ to_code[:, : x.shape[1]].T + code)[:, : self.n_components]  # without the mask's columns
+        eta = self.with_context(z, x) @ to_sample.T + sample
+        likelihood = self.at(self.n_components).likelihood
+        return z.square().sum(1) / 2 - likelihood(eta, x[:, : len(likelihood.varies)])
+
+
+class LinearStart(NamedTuple):
+    """What a VAE starts at.
+
+    Attributes
+    ----------
+    model : LinearGaussian
+    X : ndarray of shape (n_samples, n_features)
+        Complete scaled samples, minus the means of their context.
+    inputs : ndarray of shape (n_samples, n_features + n_context)
+        Complete scaled samples and their context.
+    context_means : ndarray of shape (n_context, n_features)
+    random_state : RandomState
+    """
+
+    model: LinearGaussian
+    X: Any
+    inputs: Any
+    context_means: Any
+    random_state: Any
+
+    def baselines(self, n_components: int) -> LinearBaselines:
+        """Return the linear models of a defensive mixture: the start and probabilistic PCA, cut to this size."""
+        # Of scaled columns: one noise in units of X would draw samples far off in columns of small ones.
+        n, rank, units = self.model.loadings.shape[1], rank_of(self.X), torch.ones(self.X.shape[1])
+        pca = probabilistic_pca(self.X, units.double().numpy(), n, self.random_state)
+        models = [m if n_components == n else m.leading(n_components, rank) for m in (self.model, pca)]
+        return LinearBaselines(
+            torch.stack([torch.from_numpy(model.loadings) for model in models]),
+            torch.stack([torch.from_numpy(model.noise) for model in models]),
+            torch.from_numpy(self.X.any(axis=0)),
+            torch.from_numpy(self.context_means),
+        )
+
+
+class SizedVAE:
+    """The model of the leading components of a `VAE`, which shares its weights.
+
+    Attributes
+    ----------
+    size : int
+    likelihood : Likelihood
+    defensive : DefensiveMixture or None
+    """
+
+    def __init__(self, vae: VAE, size: int, n_refinements: int) -> None:
+        self.vae, self.size, self.n_refinements = vae, size, n_refinements
+        self.index = size - vae.sizes_modelled[0]
+        self.likelihood: Any = vae.likelihoods[self.index]
+
+    @property
+    def defensive(self) -> Any:
+        """The defensive mixture of the largest level that is not above this size."""
+        below = [d for level, d in zip(self.vae.levels, self.vae.defensive, strict=False) if level <= self.size]
+        return below[-1] if below else None
+
+    @property
+    def draws(self) -> Tensor:
+        """The draws that estimate the bound, (n_draws, 1, size)."""
+        return _sign_draws(self.size)
+
+    def leading(self, q: Posterior) -> Posterior:
+        """Return this size's q from the encoder's."""
+        if len(self.vae.likelihoods) == 1:
+            return q
+        shrinking, widening = (part[self.index, : self.size] for part in (self.vae.shrinking, self.vae.widening))
+        return Posterior(q.mean[:, : self.size] * shrinking, q.log_var[:, : self.size] + widening)
+
+    def posterior(self, x: Tensor) -> Posterior:
+        r"""Return q(z | x), in eval mode refined by steps along the natural gradient of each sample's bound.
+
+        The steps take each sample's own mean and log-variance nearer to the best (Kim et al. 2018, arXiv:1802.02550;
+        Amari 1998). Where the decoder is linear and q the posterior, they stay there.
+        """
+        q = self.leading(self.vae.guess(x))
+        if self.vae.training or not self.n_refinements:
+            return q
+        draws, samples = self.draws.to(x), x[:, : x.shape[1] - self.vae.n_context]
+
+        def cost(mean: Tensor, log_var: Tensor) -> Tensor:
+            eta = self._decode_draws(self.vae.with_context(mean + (log_var / 2).exp() * draws, x))
+            return gaussian_kl(mean, log_var).sum(1) - self.likelihood(eta, samples).mean(0)
+
+        def natural(q: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+            return [-q[1].exp() * gradients[0], (-2 * gradients[1]).clamp(-1, 1)]
+
+        def worthwhile(cost: Tensor) -> Tensor:
+            rounding = 16 * torch.finfo(cost.dtype).eps * cost.abs()
+            return rounding.clamp_min(WORTHWHILE)
+
+        return Posterior(*descend(cost, natural, q, self.n_refinements, worthwhile))
+
+    def __call__(self, x: Tensor, noise: Tensor) -> VAEOutput:
+        """Return the output for draws ``noise`` (n_draws, n or 1, size) of a standard normal."""
+        q = self.posterior(x)
+        z = q.mean + (q.log_var / 2).exp() * noise
+        context = x[:, -self.vae.n_context :] if self.vae.n_context else None
+        return VAEOutput(q.mean, q.log_var, z, self._decode_draws(self.vae.with_context(z, x)), context)
+
+    def _decode_draws(self, z: Tensor) -> Tensor:
+        return self.vae.decode(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
+
+
+def without_context_means(inputs: Any, n_features: int) -> tuple[Any, Any]:
+    """Subtract from samples the mean of their context, the last columns of the inputs; return them and these means."""
+    X, context = inputs[:, :n_features], inputs[:, n_features:]
+    if not context.shape[1]:
+        return inputs, context.T @ X
+    context = context.astype("float64")
+    means = (context.T @ X) / context.sum(axis=0)[:, None]
+    return (X - context @ means).astype(X.dtype), means
