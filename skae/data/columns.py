@@ -1,0 +1,375 @@
+"""Kinds of columns: each turns its values into numbers that its likelihood is of, and these into values again.
+
+A new kind is a class and a line of `KINDS`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from numbers import Real
+from reprlib import repr as shortened
+
+import numpy as np
+
+from skae.data import quantiles
+from skae.data.checks import SUPPORTS
+from skae.data.dataframes import ColumnType
+
+# Integers are no counts to "auto" if their variance is under their mean, a Poisson's, by so many standard errors, or if
+# they deviate by less than this times their mean.
+_ERRORS, _LEAST_DEVIATION = 3, 0.1
+# Categories above which a column that has them in more than half of its samples is an identifier.
+_MOST_OF_IDENTIFIERS = 100
+_SMALLEST = np.finfo(np.float64).smallest_subnormal
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is known of a column of a table.
+
+    A kind can ``fit(name, likelihood, column_type, column, library)`` a column of training samples,
+    ``encode(column, library, handle_unknown)`` one of new samples as numbers (n, width), nan where missing, and
+    ``decode(block)`` these as a list of values.
+
+    Attributes
+    ----------
+    name : object
+    likelihood : str
+    type : ColumnType
+    width : int
+        Columns of numbers that encode it.
+    link : str
+        From the mean of such a column to what the net sees.
+    families : tuple of str
+        What types a column of this kind may have.
+    outside : callable
+        From numbers to a mask of those that the likelihood is not defined on.
+    """
+
+    name: object
+    likelihood: str
+    type: ColumnType
+
+    width = 1
+    link = "identity"
+    families = ("float", "integer", "boolean")
+    outside = staticmethod(lambda x: np.True_)
+
+    def log_slope(self, block):
+        """Return the logarithm of the slope of the map to these numbers, for each; 0 where missing."""
+        return 0.0
+
+    def to_state(self):
+        """Return a dict of plain values and arrays."""
+        return vars(self) | {"type": self.type._asdict()}
+
+    def faults(self, library):
+        """Yield the name of each thing that a file says wrongly, and what is wrong with it."""
+        family, dtype, _, ordered = self.type
+        if family not in self.families or not isinstance(ordered, bool):
+            yield "the type of a column", f"is {shortened(self.type)}, which is not {' or '.join(self.families)}"
+        if not library.dtypes.fullmatch(dtype):
+            yield "dtype", f"of a column is {shortened(dtype)}, which is none of {library.name}'s"
+
+
+@dataclass(frozen=True)
+class NumberColumn(Column):
+    """A column of numbers or bools.
+
+    Attributes
+    ----------
+    low, high : float, or int for integers
+        Range of the training samples.
+    needs : str
+        What numbers the likelihood is defined on, for messages.
+    """
+
+    low: float
+    high: float
+
+    needs = "finite numbers"
+    outside = staticmethod(np.isinf)
+
+    @classmethod
+    def fit(cls, name, likelihood, column_type, column, library):
+        if column_type.family == "category":
+            raise _misfit(name, likelihood, _observed(library.values(column))[0], ["categorical"])
+        x = _numbers(name, likelihood, column, library, column_type.family)
+        low, high = float(np.nanmin(x)), float(np.nanmax(x))
+        learnt = cls._learn(name, x[~np.isnan(x)], low, high)
+        if column_type.family == "integer":  # which a float may not be able to tell
+            whole = [int(value) for value in _observed(library.values(column))]
+            low, high = min(whole), max(whole)
+        return cls(name, likelihood, column_type, low, high, *learnt)
+
+    @classmethod
+    def _learn(cls, name, x, low, high):
+        """What a subclass has to know beside the range."""
+        return ()
+
+    def encode(self, column, library, handle_unknown):
+        return self._scores(_numbers(self.name, self.likelihood, column, library))[:, None]
+
+    def decode(self, block, like=None, library=None):
+        """Return the values of numbers; where the column ``like`` has any, its values."""
+        family, x = self.type.family, self._values(block[:, 0].astype(np.float64))
+        values = np.clip(x if family == "float" else np.round(x), float(self.low), float(self.high)).tolist()
+        if family == "integer":  # the ends may be integers that no float is
+            values = [min(max(int(value), self.low), self.high) for value in values]
+        if like is not None:
+            known = zip(library.numbers(like).tolist(), library.values(like), values, strict=True)
+            # Of integers to the last digit.
+            values = [v if x != x else int(exact) if family == "integer" else x for x, exact, v in known]
+        return [value >= 0.5 for value in values] if family == "boolean" else values
+
+    def _scores(self, x):
+        """What encodes these numbers."""
+        return x
+
+    def _values(self, scores):
+        """The numbers that these encode."""
+        return scores
+
+    def faults(self, library):
+        yield from super().faults(library)
+        are_numbers = isinstance(self.low, Real) and isinstance(self.high, Real)
+        if not (are_numbers and self.low <= self.high and self.type.declared is None):
+            yield "low and high", f"of a column are {shortened((self.low, self.high))}, which is no range"
+
+
+@dataclass(frozen=True)
+class ContinuousColumn(NumberColumn):
+    """A column that a monotone map makes normal.
+
+    Attributes
+    ----------
+    knots, steps : ndarray of shape (2, n_knots) and (2, n_steps)
+        The map and the way back, see `skae.data.quantiles`.
+    """
+
+    knots: np.ndarray
+    steps: np.ndarray
+
+    @classmethod
+    def _learn(cls, name, x, low, high):
+        if not quantiles.can_be_divided(low, high):
+            raise ValueError(
+                f"Column {name!r} of X goes from {low:g} to {high:g}, a range that floating point cannot divide. "
+                "Rescale it by a constant."
+            )
+        return quantiles.fit_quantiles(x)
+
+    def _scores(self, x):
+        return quantiles.to_scores(x, self.knots)
+
+    def _values(self, scores):
+        return np.interp(scores, *self.steps)
+
+    def log_slope(self, block):
+        return quantiles.log_slope(block.astype(np.float64), self.knots)
+
+    def faults(self, library):
+        yield from super().faults(library)
+        for name, array, least in (("knots", self.knots, _SMALLEST), ("steps", self.steps, 0)):  # steps may be flat
+            are_numbers = array.dtype == np.float64 and array.shape == (2, array.shape[1]) and np.isfinite(array).all()
+            if not (are_numbers and array.size and (np.diff(array) >= least).all()):
+                yield name, "of a column do not rise"
+
+
+@dataclass(frozen=True)
+class BinaryColumn(NumberColumn):
+    """A column of bools, or of numbers in [0, 1]."""
+
+    link = "logit"
+    needs = "bools or numbers in [0, 1]"
+    outside = staticmethod(lambda x: (x < 0) | (x > 1))
+
+
+@dataclass(frozen=True)
+class CountColumn(NumberColumn):
+    """A column of counts."""
+
+    link = "log"
+    needs = "counts, integers of at least 0"
+    outside = staticmethod(lambda x: np.isinf(x) | SUPPORTS["counts"].outside(x))
+
+
+@dataclass(frozen=True)
+class CategoryColumn(Column):
+    """A column of categories, with a column of 0 and 1 for each.
+
+    Attributes
+    ----------
+    categories : list
+        Those of the training samples; intervals as pairs of their ends.
+    """
+
+    categories: list
+
+    link = "log"
+    families = ("category",)
+
+    @property
+    def width(self):
+        return len(self.categories)
+
+    @classmethod
+    def fit(cls, name, likelihood, column_type, column, library):
+        present, declared = set(_observed(library.values(column))), column_type.declared
+        categories = [value for value in declared if value in present] if declared else _sorted(present)
+        return cls(name, likelihood, column_type._replace(family="category"), categories)
+
+    def encode(self, column, library, handle_unknown):
+        values, index = library.values(column), {value: k for k, value in enumerate(self.categories)}
+        found = np.array([-2 if value is None else index.get(value, -1) for value in values], dtype=int)
+        if handle_unknown == "error" and (found == -1).any():
+            raise ValueError(
+                f"Column {self.name!r} of X has {values[int((found == -1).argmax())]!r}, a category that no training "
+                "row has. Fit on rows that have it, or set handle_unknown='ignore' to take it as missing."
+            )
+        block = (found[:, None] == np.arange(self.width)).astype(np.float64)
+        block[found < 0] = np.nan
+        return block
+
+    def decode(self, block, like=None, library=None):
+        """Return the likeliest category of each sample."""
+        return [self.categories[k] for k in block.argmax(axis=1)]
+
+    def faults(self, library):
+        yield from super().faults(library)
+        declared = self.categories if self.type.declared is None else self.type.declared
+        for values in (self.categories, declared):
+            are_known = isinstance(values, list) and all(_is_category(value, self.type.dtype) for value in values)
+            if not (are_known and 0 < len(values) == len(set(values))):
+                yield "categories", f"of a column are {shortened(values)}, not strings or numbers, each there once"
+        if not set(self.categories) <= set(declared):
+            yield "categories", "of a column are not among those that its dtype declares"
+
+
+# Kinds by their likelihood, in the order of the columns of numbers.
+KINDS = {
+    "gaussian": ContinuousColumn,
+    "bernoulli": BinaryColumn,
+    "poisson": CountColumn,
+    "negative_binomial": CountColumn,
+    "categorical": CategoryColumn,
+}
+
+
+def fit_column(name, likelihood, column, library, dtype=None):
+    """Learn what is to be known of a column of training samples.
+
+    Parameters
+    ----------
+    name : object
+    likelihood : str
+        A name of `KINDS`, or "auto".
+    column : ndarray or Series
+    library : Arrays, Pandas or Polars
+    dtype : dtype, default=None
+        That an array had before its numbers were made floats.
+
+    Returns
+    -------
+    Column
+    """
+    column_type, values = library.describe(column, dtype), _observed(library.values(column))
+    if not values:
+        raise ValueError(
+            f"In column {name!r} of X every value is missing, and nothing can be learnt from that. Drop such columns "
+            "before fitting."
+        )
+    if column_type.family is None:
+        raise ValueError(
+            f"Column {name!r} of X is of dtype {column_type.dtype}, and has {_odd_one(values)!r}: no likelihood is for "
+            "such values, or for several types in one column. Make numbers, bools, categories or strings of all, or "
+            "drop it."
+        )
+    if likelihood == "auto":
+        chosen = {"float": "gaussian", "boolean": "bernoulli", "category": "categorical"}.get(column_type.family)
+        likelihood = chosen or _of_integers(library.numbers(column))
+        if chosen == "categorical":
+            _refuse_identifier(name, values)
+    return KINDS[likelihood].fit(name, likelihood, column_type, column, library)
+
+
+def column_from_state(state, library, fault):
+    """Return the column of a `Column.to_state` that may have been changed; ``fault`` says what is wrong."""
+    try:
+        column = KINDS[state["likelihood"]](**state | {"type": ColumnType(**state["type"])})
+        wrong = next(column.faults(library), None)
+    except Exception as error:  # whatever things of other types raise
+        wrong = "a column of the table", f"is not what it should be ({error!r})"
+    if wrong is not None:
+        raise fault(*wrong)
+    return column
+
+
+def _numbers(name, likelihood, column, library, family="float"):
+    """A column as floats, nan where missing, that the likelihood is defined on."""
+    try:
+        x = library.numbers(column)
+    except Exception as error:  # libraries differ in what they raise
+        values = _observed(library.values(column))
+        texts = (value for value in values if not isinstance(value, int | float))
+        raise _misfit(name, likelihood, next(texts, values[0]), ["categorical"]) from error
+    outside = KINDS[likelihood].outside(x)
+    if outside.any():
+        suitable = [kind for kind, other in KINDS.items() if not other.outside(x[~np.isnan(x)]).any()]
+        suitable += ["categorical"] * (family != "float")
+        raise _misfit(name, likelihood, x[outside.argmax()].item(), suitable)
+    return x
+
+
+def _misfit(name, likelihood, value, suitable):
+    way_out = f"Use {' or '.join(map(repr, suitable))} for it." if suitable else "Drop or replace such values."
+    return ValueError(
+        f"likelihood {likelihood!r} of column {name!r} needs {KINDS[likelihood].needs}, but the column has {value!r}. "
+        f"{way_out}"
+    )
+
+
+def _refuse_identifier(name, values):
+    n_categories = len(set(values))
+    if n_categories > max(_MOST_OF_IDENTIFIERS, len(values) / 2):
+        raise ValueError(
+            f"Column {name!r} of X has {n_categories} categories in {len(values)} rows, such as {values[0]!r}. It is "
+            "an identifier, or text, from which nothing can be learnt: drop it, merge categories, or insist by "
+            f"likelihood={{{name!r}: 'categorical'}}."
+        )
+
+
+def _of_integers(x):
+    """Counts, unless integers vary less than counts do, as years or grades, and as 0 and 1 where a 1 is not rare; or
+    so little beside their size that they may as well be normal, as times.
+    """
+    x = x[~np.isnan(x)]
+    mean, deviation = x.mean(), x.std()
+    enough = (1 - _ERRORS * np.sqrt(2 / len(x))) * mean
+    if (x >= 0).all() and deviation**2 >= enough and deviation >= _LEAST_DEVIATION * mean:
+        return "negative_binomial"
+    return "bernoulli" if np.array_equal(np.unique(x), [0, 1]) else "gaussian"
+
+
+def _observed(values):
+    return [value for value in values if value is not None]
+
+
+def _odd_one(values):
+    """A value of the rarest type; of two types as rare, of the one that is no number."""
+    counts = Counter(map(type, values))
+    return min(values, key=lambda value: (counts[type(value)], isinstance(value, Real)))
+
+
+def _sorted(values):
+    try:
+        return sorted(values)
+    except TypeError:  # of several types
+        return sorted(values, key=repr)
+
+
+def _is_category(value, dtype):
+    """Whether this is a string, a number or, of a dtype of intervals, the two ends of one."""
+    ends = value if dtype.startswith("interval") and len(value) == 2 else (value,)
+    return all(isinstance(end, str | Real) for end in ends)

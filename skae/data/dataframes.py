@@ -1,0 +1,251 @@
+"""Tables of NumPy, pandas and polars: what the types of their columns mean, their values, and such columns anew.
+
+Each library is an object that answers for its tables, so that what follows does not ask which one it is.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from importlib import import_module
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+
+# Strings of Arrow have, as pandas writes it, the name of another dtype.
+_ARROW_STRING = "ArrowDtype(string)"
+# Families of columns of objects, by what pandas takes their values for.
+_FAMILIES_OF_OBJECTS = {"boolean": "boolean", "integer": "integer", "string": "category"}
+_FAMILIES_OF_OBJECTS |= dict.fromkeys(("floating", "mixed-integer-float"), "float")
+
+
+class ColumnType(NamedTuple):
+    """The type of a column.
+
+    Attributes
+    ----------
+    family : "float", "integer", "boolean", "category" or None
+        None is of values that no likelihood is for.
+    dtype : str
+        As its library writes it; of a categorical one of pandas that of its categories.
+    declared : list or None
+        The categories of a categorical dtype; intervals as pairs of their ends.
+    ordered : bool
+        Whether these have an order.
+    """
+
+    family: str | None
+    dtype: str
+    declared: list | None = None
+    ordered: bool = False
+
+
+class Arrays:
+    """Arrays of numbers, which are no DataFrames."""
+
+    name = None
+    # What the dtype of a column may be in a file.
+    dtypes = re.compile(".*", re.DOTALL)
+
+    def names(self, X):
+        """Return the names of the columns of a table, as a list."""
+        return list(range(X.shape[1]))
+
+    def columns(self, X):
+        """Return the columns of a table, as a list."""
+        return list(np.asarray(X, dtype=getattr(X, "dtype", object)).T)
+
+    def dates(self, X):
+        """Return for each column of dates or durations what it is called and its dtype, as a list of pairs."""
+        return [("X", X.dtype)] if isinstance(X, np.ndarray) and X.dtype.kind in "mM" else []
+
+    def describe(self, column, dtype=None):
+        """Return the type of a column, which had the ``dtype`` before an array's numbers were made floats."""
+        kinds = {"i": "integer", "u": "integer", "b": "boolean"}
+        return ColumnType(kinds.get(np.dtype(dtype or float).kind, "float"), "float64")
+
+    def numbers(self, column):
+        """Return a column as an array of float64, nan where missing; raises where there is text."""
+        return np.asarray(column, dtype=np.float64)
+
+    def values(self, column):
+        """Return a column as a list of plain values, None where missing; intervals as pairs of their ends."""
+        return [None if value is None or value != value else value for value in column.astype(object).tolist()]
+
+    def column(self, values, column_type, precision):
+        """Return a column of this type, or of an array of this precision, that holds a list of values."""
+        return np.asarray(values, dtype=precision)
+
+    def table(self, columns, names, like=None):
+        """Return the table of these columns, with the index of ``like`` where it has one."""
+        return np.column_stack(columns)
+
+
+class DataFrames(Arrays):
+    """What DataFrames of all libraries have in common."""
+
+    def names(self, X):
+        return list(X.columns)
+
+    def dates(self, X):
+        dtypes = zip(X.columns, X.dtypes, strict=True)
+        return [(f"Column {name!r} of X", dtype) for name, dtype in dtypes if self.is_date(dtype)]
+
+
+class Pandas(DataFrames):
+    """DataFrames of pandas."""
+
+    name = "pandas"
+
+    def columns(self, X):
+        return [X.iloc[:, j] for j in range(X.shape[1])]  # names may repeat
+
+    def is_date(self, dtype):
+        return dtype.kind in "mM"
+
+    def describe(self, column, dtype=None):
+        types, dtype = import_module("pandas").api.types, column.dtype
+        if hasattr(dtype, "categories"):
+            return self._describe_categories(dtype)
+        if types.is_object_dtype(dtype):
+            return ColumnType(_FAMILIES_OF_OBJECTS.get(types.infer_dtype(column, skipna=True)), "object")
+        tests = {"boolean": types.is_bool_dtype, "integer": types.is_integer_dtype, "float": types.is_float_dtype}
+        tests["category"] = types.is_string_dtype
+        return ColumnType(next((family for family, test in tests.items() if test(dtype)), None), _dtype_name(dtype))
+
+    def _describe_categories(self, dtype):
+        declared, of = [_ends(value) for value in dtype.categories.tolist()], _dtype_name(dtype.categories.dtype)
+        are_pairs = hasattr(dtype.categories, "closed")
+        ends = [end for value in declared for end in (value if are_pairs else [value])]
+        if not all(isinstance(end, str | Real) for end in ends):
+            return ColumnType(None, f"category of {of}")
+        return ColumnType("category", of, declared, bool(dtype.ordered))
+
+    def numbers(self, column):
+        return column.astype(object).to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def values(self, column):
+        values = column.astype(object)
+        return [None if gone else _ends(value) for value, gone in zip(values.tolist(), values.isna(), strict=True)]
+
+    def column(self, values, column_type, precision):
+        pandas, (family, name, declared, ordered) = import_module("pandas"), column_type
+        dtype = pandas.ArrowDtype(import_module("pyarrow").string()) if name == _ARROW_STRING else name
+        if declared is None:
+            return pandas.Series(values, dtype=None if family == "float" else dtype).astype(dtype)
+        if name.startswith("interval"):
+            closed = name[:-1].split(", ")[1]
+            categories = pandas.IntervalIndex.from_tuples(declared, closed=closed, dtype=name)
+        else:
+            categories = pandas.Index(declared, dtype=dtype)
+        places = {value: k for k, value in enumerate(declared)}
+        codes = [places[value] for value in values]
+        return pandas.Series(pandas.Categorical.from_codes(codes, categories, ordered=ordered))
+
+    def table(self, columns, names, like=None):
+        pandas = import_module("pandas")
+        made = pandas.concat([pandas.Series(column) for column in columns], axis=1)
+        made.columns = names
+        return made.set_index(like.index) if library_of(like) is self else made
+
+
+class Polars(DataFrames):
+    """DataFrames of polars."""
+
+    name = "polars"
+    dtypes = re.compile(r"U?Int\d+|Float\d+|Boolean|String|Categorical|Enum")
+
+    def columns(self, X):
+        return X.get_columns()
+
+    def is_date(self, dtype):
+        return dtype.is_temporal()
+
+    def describe(self, column, dtype=None):
+        polars, dtype = import_module("polars"), column.dtype
+        name = dtype.base_type().__name__
+        if dtype in (polars.Categorical, polars.Enum, polars.String):
+            return ColumnType("category", name, list(dtype.categories) if name == "Enum" else None)
+        tests = {"boolean": dtype == polars.Boolean, "integer": dtype.is_integer(), "float": dtype.is_float()}
+        return ColumnType(next((family for family, is_it in tests.items() if is_it), None), name)
+
+    def numbers(self, column):
+        return column.cast(import_module("polars").Float64).to_numpy().astype(np.float64)
+
+    def values(self, column):
+        return [None if value != value else value for value in column.to_list()]
+
+    def column(self, values, column_type, precision):
+        polars, (family, name, declared, _) = import_module("polars"), column_type
+        dtype = getattr(polars, name) if declared is None else polars.Enum(declared)
+        return polars.Series(values).cast(dtype) if family == "float" else polars.Series(values, dtype=dtype)
+
+    def table(self, columns, names, like=None):
+        polars = import_module("polars")
+        return polars.DataFrame([polars.Series(name, column) for name, column in zip(names, columns, strict=True)])
+
+
+LIBRARIES = {library.name: library for library in (Arrays(), Pandas(), Polars())}
+
+
+def library_of(X):
+    """Return the library of a table; of what is no DataFrame that of arrays, whose name is None."""
+    modules = [cls.__module__.split(".")[0] for cls in type(X).__mro__] if hasattr(X, "columns") else []
+    return LIBRARIES[next((name for name in modules if name in LIBRARIES), None)]
+
+
+def first_text(X):
+    """Return the name and the value of the first entry of a DataFrame that no number can be made of, or None."""
+    library = library_of(X)
+    for name, column in zip(library.names(X), library.columns(X), strict=True) if library.name else ():
+        if library.describe(column).family in ("category", None):
+            texts = (value for value in library.values(column) if value is not None and not _is_number(value))
+            if (text := next(texts, None)) is not None:
+                return name, text
+    return None
+
+
+@contextmanager
+def numbers_asked(X, asked, way_out="Pass the columns of numbers."):
+    """Where a check of X fails and X holds text, let the error say so, what is ``asked`` and a way out."""
+    try:
+        yield
+    except ValueError as error:
+        if (text := first_text(X)) is None:
+            raise
+        raise ValueError(f"{asked}, but column {text[0]!r} of X has {text[1]!r}. {way_out}") from error
+
+
+def unmasked(X):
+    """Return X, nan where an array is masked; refuse dates and durations, which NumPy would take for numbers."""
+    for name, dtype in library_of(X).dates(X):
+        raise ValueError(
+            f"{name} is of dtype {dtype}. Make numbers of dates and durations, such as days since the first one, with "
+            "nan where they are missing."
+        )
+    if isinstance(X, np.ma.MaskedArray) and X.dtype.kind != "c":  # which are refused as such
+        return X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan)
+    return X
+
+
+def _is_number(value):
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _ends(value):
+    """Of an interval its ends, as Python writes numbers; else the value."""
+    if not hasattr(value, "closed_left"):
+        return value
+    return tuple(getattr(end, "item", lambda end=end: end)() for end in (value.left, value.right))
+
+
+def _dtype_name(dtype):
+    """A string that pandas, or `Pandas.column`, makes that dtype of."""
+    if hasattr(dtype, "pyarrow_dtype"):
+        return _ARROW_STRING if str(dtype) == "string[pyarrow]" else str(dtype)
+    return f"string[{dtype.storage}]" if hasattr(dtype, "storage") and str(dtype) != "str" else str(dtype)

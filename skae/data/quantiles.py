@@ -1,0 +1,67 @@
+"""The monotone map that makes a column normal: linear between quantiles, which become those of a normal.
+
+A map is two arrays. Its *knots*, of shape (2, n_knots), are values and their scores; its *steps*, of shape
+(2, n_steps), are scores and their values: the way back, which is flat where a value is frequent.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtri
+
+# The most pieces of a map, and samples that tell one.
+_MOST_PIECES, _SAMPLES_A_PIECE = 32, 20
+# A value of this share of the samples, and so many of them, comes back as itself.
+_FREQUENT_SHARE, _FREQUENT_SAMPLES = 0.02, 5
+# Knots nearer to each other than this, over the range, are one.
+_SAME = 1e-12
+# Ranges, halved, whose pieces and their slopes are numbers.
+_LEAST_SPAN, _MOST_SPAN = 1e-280, np.finfo(np.float64).max / 2
+# Rounding of scores in float32: at a knot the piece to its right counts.
+_ROUNDING = 1e-6
+
+
+def can_be_divided(low, high):
+    """Return whether the pieces of this range have a slope in floating point."""
+    return low == high or _LEAST_SPAN < high / 2 - low / 2 < _MOST_SPAN  # halves, which overflow for no two numbers
+
+
+def fit_quantiles(x):
+    """Compute knots and steps of the map whose scores of these values, (n_samples,), have mean 0 and variance 1."""
+    unique, counts = np.unique(x, return_counts=True)
+    if len(unique) == 1:
+        return np.array([unique, [0.0]]), np.array([[0.0], unique])
+    through = counts.cumsum() / len(x)
+    middle, before = through - counts / (2 * len(x)), through - counts / len(x)
+    frequent = counts >= max(_FREQUENT_SAMPLES, _FREQUENT_SHARE * len(x))
+    levels = np.linspace(0, 1, int(np.clip(len(x) // _SAMPLES_A_PIECE, 2, _MOST_PIECES)) + 1)[1:-1]
+    at_levels = np.minimum(np.searchsorted(middle, levels), len(unique) - 1)
+    kept = np.unique(np.concatenate([[0, len(unique) - 1], at_levels, np.flatnonzero(frequent)]))
+    apart = np.diff(unique[kept], prepend=-np.inf) > _SAME * (unique[-1] - unique[0])
+    kept = kept[apart] if apart.sum() > 1 else kept[[0, -1]]
+    values, scores = unique[kept], ndtri(middle[kept])
+    ends = np.where(frequent[kept], [ndtri(np.maximum(before[kept], 0)), ndtri(np.minimum(through[kept], 1))], scores)
+    ends, back = ends.T.ravel(), np.repeat(values, 2)
+    of_samples = to_scores(x, (values, scores))
+    centre, unit = of_samples.mean(), of_samples.std()
+    finite = np.isfinite(ends)
+    steps = np.array([np.maximum.accumulate((ends[finite] - centre) / unit), back[finite]])
+    return np.array([values, (scores - centre) / unit]), steps
+
+
+def to_scores(x, knots):
+    """Return scores of values, nan where missing: linear between knots, and beyond the outer ones as next to them."""
+    values, scores = knots
+    if len(values) < 2:
+        return np.where(np.isnan(x), np.nan, 0.0)
+    piece = np.clip(np.searchsorted(values, x, side="right") - 1, 0, len(values) - 2)
+    return scores[piece] + (np.diff(scores) / np.diff(values))[piece] * (x - values[piece])
+
+
+def log_slope(scores, knots):
+    """Return the logarithm of the map's slope at these scores; 0 where missing."""
+    x, y = knots
+    if len(x) < 2:
+        return np.zeros(scores.shape)
+    piece = np.clip(np.searchsorted(y, scores + _ROUNDING, side="right") - 1, 0, len(y) - 2)
+    return np.where(np.isnan(scores), 0, np.log(np.diff(y) / np.diff(x))[piece])

@@ -1,0 +1,238 @@
+"""Sources of samples: an array, a sparse matrix or a file, which answer alike to whoever reads them in blocks."""
+
+from __future__ import annotations
+
+import copy
+import mmap
+from functools import cached_property
+
+import numpy as np
+from sklearn.utils import gen_batches
+from sklearn.utils.random import sample_without_replacement
+
+from skae.data.statistics import has_missing
+
+# Numbers of X in a file from which on it is streamed: a smaller one is loaded.
+STREAMED_FROM = 2**25
+# Numbers of a file that are held at once: samples that are shuffled together, and those a closed form is computed from.
+_HELD = 2**23
+# The most numbers that a closed form is computed from where samples are sparse: 256 MB.
+_HELD_DENSE = 2**25
+# Blocks of neighbouring samples that are shuffled together.
+_SHUFFLED_BLOCKS = 128
+# Numbers of a block that is read for something else.
+_READ = 2**18
+# Samples here and there that are read before their pages are given back.
+_FAR_APART = 64
+# Samples up to which some are drawn by a permutation of all.
+_MOST_PERMUTED = 2**24
+
+
+class RowSource:
+    """Samples that are made dense, and go through functions, when they are asked for.
+
+    ``rows[index]`` is an array: of a slice or an array of ints (n, n_features), of an int (n_features,).
+
+    Parameters
+    ----------
+    source : object with a shape (n_samples, n_features) and a dtype
+
+    Attributes
+    ----------
+    has_missing : bool
+        Whether an entry is nan.
+    """
+
+    has_missing = False
+
+    def __init__(self, source):
+        self.source = source
+        self.dtype = source.dtype
+        self.functions = ()
+
+    def __len__(self):
+        return self.source.shape[0]
+
+    @property
+    def n_features(self):
+        return self.source.shape[1]
+
+    @property
+    def shape(self):
+        return len(self), self.n_features
+
+    @property
+    def size(self):
+        return len(self) * self.n_features
+
+    def __getitem__(self, index):
+        if np.isscalar(index):
+            return self[[index]][0]
+        rows = self._read(index)
+        for function in self.functions:
+            rows = function(rows)
+        return rows
+
+    def map(self, function):
+        """Return the same samples, which go through this function as well: (n, n_features) -> (n, n_features)."""
+        other = copy.copy(self)
+        other.functions = (*self.functions, function)
+        return other
+
+    def blocks(self):
+        """Return slices of samples to work on at once, in order."""
+        return gen_batches(len(self), max(1, _READ // self.n_features))
+
+    def sums(self):
+        """Return the sum of each sample in float64, missing values left out."""
+        return np.concatenate([np.nansum(self[rows], axis=1, dtype=np.float64) for rows in self.blocks()])
+
+    def sample(self, n, random_state):
+        """Return the indices of n samples at random, or of all; no array of all where these are many."""
+        if len(self) <= _MOST_PERMUTED:
+            return random_state.permutation(len(self))[:n]
+        return sample_without_replacement(len(self), min(n, len(self)), random_state=random_state)
+
+    def most_at_once(self, minimum=1):
+        """Return how many samples are held dense at once."""
+        return max(minimum, _HELD_DENSE // self.n_features)
+
+    def dense(self, minimum, random_state):
+        """Return samples as an array for a closed form: all of an array, else as many at random as are held at once."""
+        return self[self.sample(self.most_at_once(minimum), random_state)]
+
+
+class ArrayRows(RowSource):
+    """Samples in an array, which functions are applied to at once.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n_samples, n_features)
+    """
+
+    @property
+    def array(self):
+        return self.source
+
+    @cached_property
+    def has_missing(self):
+        return has_missing(self.source)
+
+    def __getitem__(self, index):
+        return self.source[index]
+
+    def map(self, function):
+        return ArrayRows(function(self.source))
+
+    def blocks(self):
+        return gen_batches(len(self), max(1, len(self)))
+
+    def most_at_once(self, minimum=1):
+        return len(self)
+
+    def dense(self, minimum, random_state):
+        return self.source
+
+
+class SparseRows(RowSource):
+    """Samples of a CSR matrix."""
+
+    def _read(self, index):
+        return self.source[index].toarray()
+
+    def sums(self):
+        """Return the sum of each sample as it is stored, in float64."""
+        return np.asarray(self.source.sum(axis=1), dtype=np.float64).ravel()
+
+
+class FileRows(RowSource):
+    """Samples of an array in a file (`numpy.memmap`).
+
+    What is read is a copy, and the pages it was read from are given back: neither private nor resident memory grows
+    with the file.
+
+    Parameters
+    ----------
+    source : memmap of shape (n_samples, n_features), or a view of one
+        Of any real dtype; samples are float32 where it is, else float64.
+
+    Attributes
+    ----------
+    has_missing : bool
+        Whether an entry is nan: whoever checks the samples sets it.
+    """
+
+    def __init__(self, source):
+        super().__init__(np.asarray(source))
+        self.dtype = np.dtype(np.float32 if source.dtype == np.float32 else np.float64)
+        self._owner = _memmap(source)
+        self._left_out = np.empty(0, dtype=np.int64)
+        self._kept = range(len(source))
+
+    def __len__(self):
+        return len(self._kept)
+
+    def without(self, indices):
+        """Return all samples but these, whose indices are sorted."""
+        other = copy.copy(self)
+        other._left_out = indices - np.arange(len(indices))  # as indices of what is left, where the jumps are
+        other._kept = range(len(self) - len(indices))
+        return other
+
+    def part(self, rows):
+        """Return the samples of a slice."""
+        other = copy.copy(self)
+        other._kept = self._kept[rows]
+        return other
+
+    def most_at_once(self, minimum=1):
+        return max(minimum, _HELD // self.n_features)
+
+    def shuffled_blocks(self, permutation):
+        """Yield lists of blocks to read and shuffle together: slices, of which each sample is in one.
+
+        Parameters
+        ----------
+        permutation : callable
+            n -> the ints below n in random order.
+        """
+        n_lists = -(-len(self) // self.most_at_once())
+        n_blocks = min(len(self), n_lists * _SHUFFLED_BLOCKS)
+        order = permutation(n_blocks)
+        for i in range(n_lists):
+            numbers = order[i * n_blocks // n_lists : (i + 1) * n_blocks // n_lists]
+            yield [slice(b * len(self) // n_blocks, (b + 1) * len(self) // n_blocks) for b in numbers]
+
+    def _read(self, index):
+        is_slice = isinstance(index, slice)
+        together = is_slice and index.step in (None, 1)
+        n_at_once = max(1, len(self)) if is_slice else _FAR_APART  # a system may map megabytes around each
+        index = np.arange(*index.indices(len(self))) if is_slice else np.asarray(index)
+        found = np.empty((len(index), self.n_features), dtype=self.dtype)
+        for part in gen_batches(len(index), n_at_once):
+            places = self._kept.start + index[part]
+            places = places + np.searchsorted(self._left_out, places, side="right")
+            if together and len(places) and np.ptp(places) < len(places):  # neighbours are copied faster
+                places = slice(places[0], places[-1] + 1)
+            found[part] = self.source[places]
+            self._give_back()
+        return found
+
+    def _give_back(self):
+        # Pages of a private mapping, mode "c", may have been written to and are in no file.
+        if hasattr(mmap, "MADV_DONTNEED") and self._owner.mode != "c":
+            self._owner._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def is_streamed(X):
+    """Return whether X is a large array in a file: a memmap, or a view of one that no longer says so."""
+    return isinstance(X, np.ndarray) and X.ndim == 2 and X.size > STREAMED_FROM and _memmap(X) is not None
+
+
+def _memmap(X):
+    """The memmap that an array is, or is a view of; None if there is none."""
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap) and X._mmap is not None:
+            return X
+        X = X.base
+    return None

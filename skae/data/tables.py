@@ -1,0 +1,328 @@
+"""Tables as numbers for a net, and back: arrays, which are numbers already, and columns of several kinds.
+
+Both tables have one interface: `open` checks samples and returns them as a `RowSource` of the columns that the net
+sees, `decode` makes a table of such rows again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager, nullcontext
+from reprlib import repr as shortened
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from skae.data.checks import FLOATS, check_missing, listed
+from skae.data.columns import KINDS, column_from_state, fit_column
+from skae.data.dataframes import LIBRARIES, library_of, numbers_asked, unmasked
+from skae.data.rows import ArrayRows, FileRows, SparseRows, is_streamed
+from skae.data.statistics import has_missing
+
+
+class ArrayTable:
+    """Arrays of numbers, or DataFrames of such, which a net sees as they are.
+
+    Parameters
+    ----------
+    parameter : "loss" or "likelihood"
+        What decides which numbers are taken, for messages.
+    value : str
+        Its value.
+    support : Support
+        The numbers that are taken.
+    accepts_sparse : bool, default=False
+        Whether X may be a sparse matrix.
+    streams : bool, default=True
+        Whether samples in a large file are left there.
+    refusal : tuple of (str, str), default=None
+        What asks for numbers, and a way out, for who fits a DataFrame that has text.
+
+    Attributes
+    ----------
+    library : Arrays, Pandas or Polars
+        That of the fitted table.
+    names : list or None
+        Those of the columns of a DataFrame.
+    n_columns, width : int
+        How many columns the table has, and the net sees.
+    links, parts : None
+        Columns have no likelihoods of their own.
+    order : slice
+        The columns that the net sees, in the order of the table.
+    """
+
+    kind = "array"
+    links = parts = None
+    order = slice(None)
+
+    def __init__(self, parameter, value, support, *, accepts_sparse=False, streams=True, refusal=None):
+        self.parameter = parameter
+        self.value = value
+        self.support = support
+        self.accepts_sparse = accepts_sparse
+        self.streams = streams
+        self.refusal = refusal
+
+    def prepare(self, X):
+        """Return samples, an array or a CSR matrix, as they are to be taken: a subclass may change them here.
+
+        They are numbers that are finite or nan. Whether the loss or likelihood takes them is checked afterwards.
+        """
+        return X
+
+    def open(self, estimator, X, *, reset=False, ensure_min_samples=1):
+        """Check samples, and learn what the table is like if ``reset``.
+
+        Parameters
+        ----------
+        estimator : BaseEstimator
+            Has the number and the names of columns, or gets them with ``reset``.
+        X : array-like, CSR matrix, memmap or DataFrame of shape (n_samples, n_features)
+            nan where a value is missing.
+        reset : bool, default=False
+            Whether these are the first samples, and not ones that must be like them.
+        ensure_min_samples : int, default=1
+
+        Returns
+        -------
+        RowSource
+        """
+        library, table, X = library_of(X), X, unmasked(X)
+        options = {"dtype": FLOATS, "ensure_min_samples": ensure_min_samples, "ensure_all_finite": "allow-nan"}
+        if self.streams and is_streamed(X):
+            rows = self._open_file(estimator, X, reset, options)
+        else:
+            with numbers_asked(table, *self.refusal) if reset and self.refusal else nullcontext():
+                X = validate_data(estimator, X, reset=reset, accept_sparse=self.accepts_sparse and "csr", **options)
+            rows = self._open_sparse(X) if issparse(X) else self._open_array(estimator, X, reset)
+        if reset:
+            self.library, self.n_columns, self.width = library, rows.n_features, rows.n_features
+            self.names = library.names(table) if library.name else None
+        return rows
+
+    def _open_array(self, estimator, X, reset):
+        rows = ArrayRows(self.prepare(X))
+        if reset and rows.has_missing:
+            check_missing(rows, getattr(estimator, "feature_names_in_", None))
+        self.support.check(rows.array, self.parameter, self.value)
+        return rows
+
+    def _open_sparse(self, X):
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        X = self.prepare(X)
+        self.support.check_sparse(X, self.parameter, self.value)
+        return SparseRows(X)
+
+    def _open_file(self, estimator, X, reset, options):
+        """Check a block at a time: a check of all at once would copy the file, or a mask of it."""
+        validate_data(estimator, X[: options["ensure_min_samples"]], reset=reset, **options)
+        options = options | {"ensure_min_samples": 1}  # of a block
+        rows = FileRows(X)
+        for part in rows.blocks():
+            block = self.prepare(check_array(rows[part], input_name="X", estimator=estimator, **options))
+            rows.has_missing = rows.has_missing or has_missing(block)
+            self.support.check(block, self.parameter, self.value)
+        if reset and rows.has_missing:
+            check_missing(rows, getattr(estimator, "feature_names_in_", None))
+        return rows.map(self.prepare)
+
+    def decode(self, rows, like=None):
+        """Return rows as what was fitted: an array, or a DataFrame with the index of ``like``."""
+        return rows if self.names is None else self.library.table(list(rows.T), self.names, like)
+
+    def log_slopes(self, rows):
+        """Return what log-densities of rows gain by each column in units of the table: nothing."""
+        return np.zeros(rows.shape)
+
+    def to_state(self):
+        """Return what was learnt as a dict of plain values."""
+        return {"kind": self.kind, "library": self.library.name, "names": self.names, "width": self.width}
+
+    def restore(self, state, fault):
+        """Take over what a `to_state` says that may have been changed.
+
+        Parameters
+        ----------
+        state : dict
+        fault : callable
+            (name, what) -> the exception that says so of a file.
+
+        Returns
+        -------
+        self : object
+        """
+        names, width = _checked(self, state, fault, "names", "width")
+        if type(width) is not int or width < 1:
+            raise fault("width", f"is {shortened(width)}, not a positive integer")
+        if names is not None and not (state["library"] and isinstance(names, list) and len(names) == width):
+            raise fault("names", f"are {shortened(names)}, not those of {width} columns of a DataFrame")
+        self.library, self.names, self.n_columns, self.width = LIBRARIES[state["library"]], names, width, width
+        return self
+
+
+class TableEncoder:
+    """Tables of columns of several kinds, which are encoded as one matrix.
+
+    Floats become normal scores by a monotone map, bools 0 and 1, counts stay as they are, and categories become a
+    column each; what is missing is nan in all columns of its block. Columns of one likelihood stand together, in the
+    order of `KINDS`.
+
+    Parameters
+    ----------
+    likelihood : str or mapping of columns to str
+        One for all columns, or of these columns, the others then being "auto".
+    handle_unknown : "error" or "ignore", default="error"
+        What to do with a category that no training sample has: refuse it or take it as missing.
+
+    Attributes
+    ----------
+    library : Arrays, Pandas or Polars
+        That of the fitted table.
+    columns : list of Column
+    places : list of slice
+        Of each column of the table, the columns that encode it.
+    n_columns, width : int
+        How many columns the table has, and the net sees.
+    parts : list of (str, list of int)
+        The likelihoods of the encoded columns from left to right, each with the widths of its columns.
+    links : tuple of str
+        The link of each encoded column.
+    order : ndarray of int
+        The encoded columns in the order of the table's.
+    names : ndarray of object
+        Of each encoded column the name of the table's.
+    """
+
+    kind = "encoder"
+
+    def __init__(self, likelihood="auto", handle_unknown="error"):
+        self.likelihood = likelihood
+        self.handle_unknown = handle_unknown
+
+    def open(self, estimator, X, *, reset=False, ensure_min_samples=1):
+        """Check and encode samples, and learn the columns if ``reset``; see `ArrayTable.open`."""
+        X, dtype, is_enough = unmasked(X), np.float64, {"ensure_min_samples": ensure_min_samples}
+        given, library = X, library_of(X)
+        if library.name:
+            check_array(np.broadcast_to(0.0, X.shape), estimator=estimator, **is_enough)
+            validate_data(estimator, X, reset=reset, skip_check_array=True)
+        elif reset or self.library is library:
+            with _strings_named():
+                options = {"dtype": FLOATS, "ensure_all_finite": "allow-nan"} | is_enough
+                X = validate_data(estimator, X, reset=reset, **options)
+            dtype = X.dtype
+        else:
+            X = check_array(X, dtype=object, ensure_all_finite=False, estimator=estimator, **is_enough)
+            validate_data(estimator, X, reset=reset, skip_check_array=True)
+        if reset:
+            self.fit(X, None if library.name else np.asarray(given).dtype)
+        rows = ArrayRows(self.encode(X, dtype))
+        if reset and rows.has_missing:
+            check_missing(rows, self.names)
+        return rows
+
+    def fit(self, X, dtype=None):
+        """Learn the columns of a table.
+
+        Parameters
+        ----------
+        X : DataFrame of pandas or polars, or ndarray of numbers
+        dtype : dtype, default=None
+            That an array had before its numbers were made floats.
+
+        Returns
+        -------
+        self : object
+        """
+        library = library_of(X)
+        names = library.names(X)
+        chosen = [self.likelihood] * len(names)
+        if isinstance(self.likelihood, Mapping):
+            if unknown := [name for name in self.likelihood if name not in names]:
+                raise ValueError(
+                    f"likelihood names {unknown[0]!r}, which is no column of X. Its columns are {listed(names)}."
+                )
+            chosen = [self.likelihood.get(name, "auto") for name in names]
+        each = zip(names, chosen, library.columns(X), strict=True)
+        return self._set_columns(library, [fit_column(*of_column, library, dtype) for of_column in each])
+
+    def _set_columns(self, library, columns):
+        self.library, self.columns, self.n_columns = library, columns, len(columns)
+        by_kind = sorted(range(len(columns)), key=lambda j: list(KINDS).index(columns[j].likelihood))
+        ends = dict(zip(by_kind, np.cumsum([columns[j].width for j in by_kind]).tolist(), strict=True))
+        self.places = [slice(ends[j] - column.width, ends[j]) for j, column in enumerate(columns)]
+        self.order = np.concatenate([np.arange(place.start, place.stop) for place in self.places])
+        self.width = len(self.order)
+        widths = {kind: [column.width for column in columns if column.likelihood == kind] for kind in KINDS}
+        self.parts = [(kind, of_kind) for kind, of_kind in widths.items() if of_kind]
+        self.links = tuple(KINDS[kind].link for kind, of_kind in self.parts for _ in range(sum(of_kind)))
+        self.names = np.empty(self.width, dtype=object)
+        for column, place in zip(columns, self.places, strict=True):
+            self.names[place] = [column.name] * column.width
+        return self
+
+    def encode(self, X, dtype=np.float64):
+        """Return a table as an array of numbers: (n_samples, width)."""
+        library, rows = library_of(X), np.empty((len(X), self.width), dtype=dtype)
+        for column, place, series in zip(self.columns, self.places, library.columns(X), strict=True):
+            rows[:, place] = column.encode(series, library, self.handle_unknown)
+        return rows
+
+    def decode(self, rows, like=None):
+        """Return the table that rows of numbers stand for, with the numbers of ``like`` that are not missing there."""
+        library = library_of(like)
+        given = [None] * self.n_columns if like is None else library.columns(unmasked(like))
+        made = [
+            self.library.column(column.decode(rows[:, place], series, library), column.type, rows.dtype)
+            for column, place, series in zip(self.columns, self.places, given, strict=True)
+        ]
+        return self.library.table(made, [column.name for column in self.columns], like)
+
+    def log_slopes(self, rows):
+        """Return what log-densities of encoded rows gain by each column in units of the table."""
+        gains = np.zeros(rows.shape)
+        for column, place in zip(self.columns, self.places, strict=True):
+            gains[:, place] = column.log_slope(rows[:, place])
+        return gains
+
+    def to_state(self):
+        """Return what was learnt as a dict of plain values and arrays."""
+        columns = [column.to_state() for column in self.columns]
+        return {"kind": self.kind, "library": self.library.name, "columns": columns}
+
+    def restore(self, state, fault):
+        """Take over what a `to_state` says that may have been changed; see `ArrayTable.restore`."""
+        (columns,) = _checked(self, state, fault, "columns")
+        if not isinstance(columns, list) or not columns:
+            raise fault("columns", f"of the table are {shortened(columns)}, no list of columns")
+        library = LIBRARIES[state["library"]]
+        return self._set_columns(library, [column_from_state(column, library, fault) for column in columns])
+
+
+def _checked(table, state, fault, *names):
+    """What a state has under these names, beside the kind of this table and a library, which are checked."""
+    if not isinstance(state, dict) or set(state) != {"kind", "library", *names}:
+        raise fault("the table", f"must have a kind, a library, {' and '.join(names)}")
+    for name, options in (("kind", [table.kind]), ("library", LIBRARIES)):
+        if not any(type(state[name]) is type(option) and state[name] == option for option in options):
+            known = " or ".join(map(repr, options))
+            raise fault(name, f"of the table is {shortened(state[name])}, not {known}")
+    return [state[name] for name in names]
+
+
+@contextmanager
+def _strings_named():
+    """Let an error about strings in an array say where they belong."""
+    try:
+        yield
+    except ValueError as error:
+        if "convert string" not in str(error):
+            raise
+        raise ValueError(
+            f"{error}. An array is taken for numbers: pass strings and categories as a DataFrame."
+        ) from error
