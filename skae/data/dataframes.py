@@ -123,7 +123,7 @@ class Pandas(DataFrames):
         return ColumnType("category", of, declared, bool(dtype.ordered))
 
     def numbers(self, column):
-        return column.astype(object).to_numpy(dtype=np.float64, na_value=np.nan)
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
     def values(self, column):
         values = column.astype(object)
