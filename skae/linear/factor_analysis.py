@@ -1,0 +1,109 @@
+"""Factor analysis, and the choice between it and probabilistic PCA."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.random import RandomState
+from scipy.special import expit
+from sklearn.decomposition import FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import KFold
+
+from skae.linear.gaussian import LinearGaussian, embed_columns
+from skae.linear.pca import probabilistic_pca
+
+# The least noise variance over the column's variance: otherwise it may vanish (a Heywood case) and the density with it.
+_SMALLEST_NOISE = 1e-6
+# Columns up to which EM costs little beside training, and where it ends, in nats a sample.
+MAX_FACTORED = 200
+_TOLERANCE = 1e-6
+# Samples up to which factor analysis is compared with probabilistic PCA, the folds, and where EM ends there.
+_MAX_COMPARED = 1000
+_FOLDS = 5
+_ROUGH_TOLERANCE = 1e-5
+
+
+def factor_analysis(X: np.ndarray, scale: np.ndarray, n_components: int, random_state: RandomState) -> LinearGaussian:
+    """Fit factor analysis by scikit-learn's EM, run to convergence; probabilistic PCA where EM is no choice.
+
+    EM would take long on many columns, and with no more samples than columns it overfits.
+
+    EM depends on the covariance of the samples only, so it is run on 2 n_features samples that have it; and it climbs
+    to a local optimum, so it starts twice, from equal noise variances of X and from those of ``X * scale``.
+
+    Parameters
+    ----------
+    X, scale, n_components, random_state
+        As for `probabilistic_pca`; the columns of X have variance 1, or 0.
+
+    Returns
+    -------
+    LinearGaussian
+    """
+    if not _can_be_factored(X):
+        return probabilistic_pca(X, scale, n_components, random_state)
+    return _factor_analysis(X, (np.ones(X.shape[1]), 1 / scale**2), n_components, _TOLERANCE)
+
+
+def likelier_start(X: np.ndarray, scale: np.ndarray, n_components: int, random_state: RandomState) -> LinearGaussian:
+    """Fit factor analysis, or probabilistic PCA if that has the higher density on held-out samples.
+
+    Factor analysis has a noise variance more for each column, and overfits them to few samples. The two are compared
+    by five-fold cross-validation, on tables of at most 1,000 samples; each held-out sample has one vote, divided
+    between them by their densities, so that no single sample decides.
+
+    Parameters
+    ----------
+    X, scale, n_components, random_state
+        As for `factor_analysis`.
+
+    Returns
+    -------
+    LinearGaussian
+    """
+    fewest = len(X) - -(-len(X) // _FOLDS)  # samples that a fold is fitted to
+    if _FOLDS <= len(X) <= _MAX_COMPARED and n_components + 1 < fewest and _can_be_factored(X):
+        votes = []
+        for train, test in KFold(_FOLDS, shuffle=True, random_state=random_state).split(X):
+            mean = X[train].mean(axis=0)
+            rows, held_out = X[train] - mean, X[test] - mean
+            rows[:, np.ptp(X[train], axis=0) == 0] = 0
+            if not rows.any():  # all samples that vary are held out
+                continue
+            factors = _factor_analysis(rows, [np.ones(X.shape[1])], n_components, _ROUGH_TOLERANCE)
+            pca = probabilistic_pca(rows, scale, n_components, random_state)
+            votes.append(expit(factors.log_density(held_out) - pca.log_density(held_out)))
+        if np.concatenate(votes).mean() < 0.5:
+            return probabilistic_pca(X, scale, n_components, random_state)
+    return factor_analysis(X, scale, n_components, random_state)
+
+
+def _can_be_factored(X):
+    return 0 < int(X.any(axis=0).sum()) <= min(MAX_FACTORED, len(X) - 1)
+
+
+def _factor_analysis(X, noises, n_components, tolerance):
+    """The likeliest of the fits that start at these noise variances; ``tolerance`` in nats a sample."""
+    varying = X.any(axis=0)
+    rows = _same_covariance(X[:, varying].astype(np.float64))
+    fits = []
+    for noise in noises:
+        start, n = np.maximum(noise[varying], _SMALLEST_NOISE), min(n_components, rows.shape[1])
+        model = FactorAnalysis(n, svd_method="lapack", noise_variance_init=start, tol=tolerance * len(rows))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not be the optimum
+            fits.append(model.fit(rows))
+    best = max(fits, key=lambda fit: fit.loglike_[-1])
+    return embed_columns(best.components_.T, np.maximum(best.noise_variance_, _SMALLEST_NOISE), varying, n_components)
+
+
+def _same_covariance(X):
+    """At most 2 n_features samples with mean zero and the covariance of the centred samples X."""
+    n_samples, n_features = X.shape
+    if n_samples <= 2 * n_features:
+        return X
+    values, vectors = np.linalg.eigh(X.T @ X / n_samples)
+    half = (vectors * np.sqrt(np.maximum(values, 0) * n_features)).T
+    return np.vstack([half, -half])

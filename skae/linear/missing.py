@@ -1,0 +1,194 @@
+"""Linear Gaussian models of samples with missing values, fitted by EM."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.random import RandomState
+from scipy.linalg import eigh
+
+from skae.data.statistics import column_moments
+from skae.linear.factor_analysis import MAX_FACTORED
+from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian
+from skae.linear.pca import probabilistic_pca
+
+# Components: the fewest of EM over codes, of EM over missing values unless the net has more, and the most of all.
+_FEWEST_COMPONENTS, _MORE_COMPONENTS, _MAX_COMPONENTS = 10, 20, 32
+# EM over codes: the mean change of log-noise at which it ends, and its most rounds and numbers.
+_NOISE_TOLERANCE, _MAX_ROUNDS, _MAX_NUMBERS = 1e-3, 200, 2**20
+# EM over missing values: its most numbers, the least noise variance, the weight of the prior of loadings, the root
+# mean square change of imputed values and the mean change of log-noise at which it ends, and its most rounds.
+_MAX_NUMBERS_MORE, _LEAST_NOISE_MORE, _PRIOR = 2**19, 1e-5, 0.1
+_VALUE_TOLERANCE, _NOISE_TOLERANCE_MORE, _MAX_ROUNDS_MORE = 1e-3, 1e-2, 100
+# Bounds of the share of entries that are hidden to compare models.
+_HIDDEN = 0.05, 0.5
+
+
+def mean_imputation(location: np.ndarray) -> LinearGaussian:
+    """Return the model that imputes this location (n_features,)."""
+    n_features = len(location)
+    return LinearGaussian(location, np.zeros((n_features, 1)), np.ones(n_features))
+
+
+def pca_imputation(X: np.ndarray, n_components: int, random_state: RandomState | None) -> LinearGaussian:
+    """Fit probabilistic PCA to complete samples, as a model that imputes others; their means if 0 components."""
+    location = X.mean(axis=0, dtype=np.float64)
+    if not n_components:
+        return mean_imputation(location)
+    model = probabilistic_pca(X - location, np.ones(len(location)), n_components, random_state)
+    return model.as_imputation_model()._replace(location=location)
+
+
+def n_imputation_components(n_components: int, n_features: int) -> int:
+    """Return the most components of the model that imputes for a net with this latent dimension."""
+    return max(1, min(max(n_components, _MORE_COMPONENTS), n_features - 1, _MAX_COMPONENTS))
+
+
+def hide_entries(X: np.ndarray, random_state: RandomState) -> np.ndarray:
+    """Choose observed entries to hide, so that models that impute can be compared on them.
+
+    As large a share as is missing is hidden, within bounds, and never all of a column.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples, n_features)
+    """
+    missing = np.isnan(X)
+    hidden = ~missing & (random_state.uniform(size=X.shape) < np.clip(missing.mean(), *_HIDDEN))
+    return hidden & ~(hidden | missing).all(axis=0)
+
+
+def fit_normal(X: np.ndarray, n_components: int, random_state: RandomState) -> LinearGaussian:
+    """Fit the Gaussian model of samples with missing values that imputes hidden entries best.
+
+    It has few components, or more if they have the smaller error. It is fitted to samples of at most 2^20 numbers,
+    drawn at random; the comparison and the fit of more components use the first of 2^19.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        nan where a value is missing.
+    n_components : int
+        Latent dimension of the net that values are imputed for.
+    random_state : RandomState
+
+    Returns
+    -------
+    LinearGaussian
+    """
+    n_features, more = X.shape[1], n_imputation_components(n_components, X.shape[1])
+    few = min(more, max(n_components, _FEWEST_COMPONENTS))
+    most = _MAX_NUMBERS // max(n_features, (few + 1) ** 2)
+    X = _without_empty_columns(X[random_state.permutation(len(X))[: max(1, most)]])
+    centre, unit, _ = column_moments(X)
+    unit = np.where(unit > 0, unit, 1)
+    X = (X - centre) / unit
+    fit = fit_few = partial(_em_over_codes, n_components=few)
+    if n_features <= MAX_FACTORED:
+        fit_more = partial(_em_over_missing, n_components=more)
+        compared = _without_empty_columns(X[: max(1, _MAX_NUMBERS_MORE // (more + 1) ** 2)].copy())
+        hidden = hide_entries(compared, random_state)
+        seen = np.where(hidden, np.nan, compared)
+        errors = [np.square((each(seen).expected(seen) - compared)[hidden]).sum() for each in (fit_few, fit_more)]
+        if errors[1] < errors[0]:
+            fit, X = fit_more, compared
+    model = fit(X)
+    return LinearGaussian(centre + model.location * unit, model.loadings * unit[:, None], model.noise * unit**2)
+
+
+def _without_empty_columns(rows):
+    """These samples, with one value in columns that are missing entirely."""
+    rows[0, np.isnan(rows).all(axis=0)] = 0
+    return rows
+
+
+def _em_over_codes(X, n_components):
+    r"""EM over codes, in time linear in columns (Rubin and Thayer 1982; Ilin and Raiko 2010).
+
+    Each component's loadings have a normal prior of their own size (Bishop 1999, "Bayesian PCA"): those that few
+    entries support vanish.
+    """
+    n_features, observed = X.shape[1], ~np.isnan(X)
+    entries, n_observed = np.where(observed, X, 0), observed.sum(axis=0)
+    squares = np.square(entries).sum(axis=0)
+    _, lengths, directions = np.linalg.svd(entries, full_matrices=False)
+    n_components = min(n_components, len(lengths))
+    loadings = directions[:n_components].T * lengths[:n_components] / np.sqrt(len(X))
+    model = LinearGaussian(np.zeros(n_features), loadings, np.maximum(1 - np.square(loadings).sum(axis=1), 0.05))
+    prior = np.zeros(n_components)
+    for _ in range(_MAX_ROUNDS):
+        # The moments of (z, 1) of each sample, and the normal equations of each column's regression on (z, 1).
+        mean, covariance = model.codes(X)
+        z = np.hstack([mean, np.ones((len(X), 1))])
+        moments = np.einsum("ik,il->ikl", z, z)
+        moments[:, :n_components, :n_components] += covariance
+        gram = (observed.T @ moments.reshape(len(X), -1)).reshape(n_features, n_components + 1, n_components + 1)
+        product = entries.T @ z
+        ridge = np.diag(np.append(prior, 0)) * model.noise[:, None, None]
+        weights = np.linalg.solve(gram + ridge + 1e-9 * np.eye(n_components + 1), product[:, :, None])[:, :, 0]
+        rest = squares - 2 * np.einsum("jk,jk->j", weights, product)
+        rest += np.einsum("jk,jkl,jl->j", weights, gram, weights)
+        before, noise = model.noise, np.maximum(rest / n_observed, LEAST_IMPUTATION_NOISE)
+        # Codes are to have variance one (parameter-expanded EM, Liu et al. 1998).
+        loadings = weights[:, :n_components] @ np.linalg.cholesky(moments[:, :-1, :-1].mean(axis=0))
+        prior = n_features / np.maximum(np.square(loadings).sum(axis=0), 1e-8)
+        model = LinearGaussian(weights[:, n_components], loadings, noise)
+        if np.abs(np.log(noise / before)).mean() < _NOISE_TOLERANCE:
+            break
+    return model
+
+
+def _em_over_missing(X, n_components):
+    """EM over missing values, which is fast if columns nearly repeat each other; slow if there are many.
+
+    Each round takes two steps of maximum likelihood factor analysis on the expected covariance of the samples: the
+    loadings given the noise, and the noise given the loadings.
+    """
+    missing, n_samples = np.isnan(X), len(X)
+    n_missing, weight = missing.sum(axis=0), _PRIOR * X.shape[1] / ((~missing).mean() * n_samples)
+    model = mean_imputation(np.zeros(X.shape[1]))._replace(noise=np.full(X.shape[1], 0.5))
+    filled, noise = np.inf, np.ones(X.shape[1])
+    for _ in range(_MAX_ROUNDS_MORE):
+        before, (mean, spread) = filled, model.codes(X)
+        filled = np.where(missing, model.location + mean @ model.loadings.T, X)
+        moved, changed = np.square(filled - before).sum(), np.abs(np.log(model.noise / noise)).mean()
+        if moved <= _VALUE_TOLERANCE**2 * n_missing.sum() and changed < _NOISE_TOLERANCE_MORE:
+            break
+        location = filled.mean(axis=0)
+        factor = (model.loadings @ np.linalg.cholesky(spread) * missing[:, :, None]).transpose(1, 0, 2)
+        factor = np.hstack([(filled - location).T, factor.reshape(len(model.noise), -1)])
+        covariance = (factor @ factor.T + np.diag(n_missing * model.noise)) / n_samples
+        noise = of_two = model.noise
+        for _ in range(2):
+            loadings, of_two = _factors(covariance, of_two, n_components, weight)
+        model = LinearGaussian(location, loadings, of_two)
+    return model
+
+
+def _factors(covariance, noise, n_components, weight):
+    r"""The likeliest loadings of factor analysis, given the noise, and then the likeliest noise.
+
+    Over the noise a component has squared length u along an eigenvector of the covariance, of value v. A normal prior
+    of its own size on each costs w log u, w being ``weight``. The minimum of
+
+    .. math:: \log(1 + u) + v / (1 + u) + w \log u
+
+    other than that at 0 is a root of a quadratic equation; where there is none, the component vanishes.
+    """
+    n_features, unit = len(noise), np.sqrt(noise)
+    largest = [max(0, n_features - n_components), n_features - 1]
+    values, vectors = eigh(covariance / np.outer(unit, unit), subset_by_index=largest)
+    half = (values - 1) / 2 - weight
+    root = half**2 - (1 + weight) * weight
+    kept = (half > 0) & (root > 0)
+    length = (half + np.sqrt(np.where(kept, root, 0)))[kept] / (1 + weight)
+    loadings = vectors[:, kept] * np.sqrt(length) * unit[:, None]
+    if not kept.any():
+        return np.zeros((n_features, 1)), np.maximum(np.diag(covariance), _LEAST_NOISE_MORE)
+    to_codes = loadings / noise[:, None] / (1 + length)
+    product = covariance @ to_codes
+    moments = np.diag(1 / (1 + length)) + to_codes.T @ product
+    rest = np.diag(covariance) - 2 * np.einsum("jk,jk->j", loadings, product)
+    rest += np.einsum("jk,kl,jl->j", loadings, moments, loadings)
+    return loadings, np.maximum(rest, _LEAST_NOISE_MORE)

@@ -1,0 +1,171 @@
+"""PCA as a pair of linear maps, and as a linear Gaussian model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import RandomState
+from sklearn.decomposition import PCA
+from sklearn.utils import gen_batches
+
+from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian, embed_columns
+
+# Codes are scaled to unit variance, but never by more than this against the leading one.
+_SMALLEST_CODE = 1e-4
+# The least noise variance of probabilistic PCA, which is exact down to rounding.
+_SMALLEST_NOISE = 1e-12
+# Samples whose residuals are held at once: bounds memory.
+_BLOCK = 1024
+
+
+class PCAStart(NamedTuple):
+    """An encoder ``z = encoder @ x`` with codes of unit variance, and a decoder ``x = decoder @ z``.
+
+    Attributes
+    ----------
+    encoder : ndarray of shape (n_components, n_features)
+    decoder : ndarray of shape (n_features, n_components)
+    code_scale : ndarray of shape (n_components,)
+        Brings codes back to the scale of the principal components.
+    residual : ndarray of shape (n_features,)
+        Root mean square of what PCA leaves of each column.
+    code_range : ndarray of shape (2, n_components)
+        The least and the largest codes.
+    """
+
+    encoder: np.ndarray
+    decoder: np.ndarray
+    code_scale: np.ndarray
+    residual: np.ndarray
+    code_range: np.ndarray
+
+    def as_imputation_model(self, spread: np.ndarray) -> LinearGaussian:
+        """Return the Gaussian model that imputes columns of these standard deviations (n_features,)."""
+        noise = np.maximum(np.square(self.residual), LEAST_IMPUTATION_NOISE * np.square(spread))
+        return LinearGaussian(np.zeros(len(noise)), self.decoder, np.where(spread > 0, noise, 1.0))
+
+
+def pca_start(X: np.ndarray, n_components: int, random_state: RandomState) -> PCAStart:
+    """Fit PCA to centred samples and scale its codes to unit variance.
+
+    Components beyond the number that samples and columns allow (an over-complete code) get random encoder rows and
+    zero decoder columns: they change no reconstruction until training makes use of them.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Centred samples.
+    n_components : int
+    random_state : RandomState
+
+    Returns
+    -------
+    PCAStart
+    """
+    pca = _fit_pca(X, n_components, random_state)
+    deviation = np.sqrt(pca.explained_variance_).astype(np.float64)
+    deviation = np.maximum(deviation, _SMALLEST_CODE * deviation[0])
+    if deviation[0] == 0:
+        deviation[:] = 1
+
+    n_extra = n_components - len(deviation)
+    extra = random_state.normal(size=(n_extra, X.shape[1])) / np.sqrt(X.shape[1])
+    encoder = np.vstack([pca.components_ / deviation[:, None], extra])
+    codes = X @ encoder.T.astype(X.dtype)
+    return PCAStart(
+        encoder=encoder,
+        decoder=np.hstack([pca.components_.T * deviation, np.zeros((X.shape[1], n_extra))]),
+        code_scale=np.concatenate([deviation, np.ones(n_extra)]),
+        residual=_residual(X, pca.components_),
+        code_range=np.stack([codes.min(axis=0), codes.max(axis=0)]),
+    )
+
+
+def leading(start: PCAStart, X: np.ndarray, n_components: int) -> PCAStart:
+    """Cut PCA of the samples X to its first components."""
+    directions = (start.decoder / start.code_scale)[:, :n_components].T.astype(X.dtype)
+    residual, k = _residual(X, directions), slice(n_components)
+    return PCAStart(start.encoder[k], start.decoder[:, k], start.code_scale[k], residual, start.code_range[:, k])
+
+
+def n_components_for(X: np.ndarray, share: float) -> int:
+    """Return the fewest principal components that explain more than this share of the variance of centred samples."""
+    explained = np.cumsum(_fit_pca(X, min(X.shape), None).explained_variance_ratio_)
+    return min(int(np.searchsorted(explained, share, side="right")) + 1, len(explained))
+
+
+def probabilistic_pca(X: np.ndarray, scale: np.ndarray, n_components: int, random_state: RandomState) -> LinearGaussian:
+    """Fit probabilistic PCA (Tipping and Bishop 1999) to ``X * scale`` and scale the model back to X.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Centred samples.
+    scale : ndarray of shape (n_features,)
+        Factors that give all columns the same noise.
+    n_components : int
+    random_state : RandomState
+
+    Returns
+    -------
+    LinearGaussian
+    """
+    varying = X.any(axis=0)
+    if not varying.any():
+        return embed_columns(np.zeros((0, 0)), np.ones(0), varying, n_components)
+    unit = scale[varying] / scale[varying].max(initial=1e-300)
+    pca = _fit_pca(X[:, varying] * unit.astype(X.dtype), n_components, random_state)
+    noise = float(pca.noise_variance_)
+    lengths = np.sqrt(np.maximum(pca.explained_variance_ - noise, 0))
+    loadings = pca.components_.T * lengths / unit[:, None]
+    return embed_columns(loadings, np.maximum(noise / unit**2, _SMALLEST_NOISE), varying, n_components)
+
+
+def ordered_probabilistic_pca(
+    X: np.ndarray, n_components: int, least_noise: float, random_state: RandomState
+) -> LinearGaussian:
+    """Fit probabilistic PCA to standardised samples, leaving each column some noise.
+
+    Components beyond those that leave a direction to noise get no loadings, and noise is at least ``least_noise``:
+    otherwise sizes that are cut from the model would depend on the right noise of a model that explains everything.
+    """
+    most = min(rank_of(X), len(X) - 1) - 1
+    model = probabilistic_pca(X, np.ones(X.shape[1]), max(1, min(n_components, most)), random_state)
+    varying = X.any(axis=0)
+    if varying.any():
+        model = model.noisier(max(1.0, least_noise / model.noise[varying][0]))
+    n_extra = n_components - model.loadings.shape[1]
+    return model._replace(loadings=np.pad(model.loadings, ((0, 0), (0, n_extra))))
+
+
+def rank_of(X: np.ndarray) -> int:
+    """Return the number of directions that PCA finds in samples: of samples or of varying columns, the fewer."""
+    return min(len(X), np.count_nonzero(X.any(axis=0)))
+
+
+def _fit_pca(X, n_components, random_state):
+    """PCA with as many of these components as X allows, by an exact solver wherever one takes seconds."""
+    rank = min(n_components, *X.shape)
+    with np.errstate(invalid="ignore"):  # shares of a variance that is zero
+        return PCA(rank, svd_solver=_solver(*X.shape, rank), random_state=random_state).fit(X)
+
+
+def _residual(X, directions):
+    """Root mean square (n_features,) of X outside of these orthonormal directions (n_components, n_features)."""
+    total = np.zeros(X.shape[1])
+    for rows in gen_batches(len(X), _BLOCK):
+        rest = X[rows] - X[rows] @ directions.T @ directions
+        total += np.einsum("ij,ij->j", rest, rest, dtype=np.float64)
+    return np.sqrt(total / len(X))
+
+
+def _solver(n_samples, n_features, n_components):
+    """An exact solver wherever one takes seconds at most; PCA's own choice is a random one much earlier."""
+    cost = n_samples * n_features * min(n_samples, n_features)
+    if cost <= 1e9:
+        return "full"
+    if n_features <= min(n_samples, 2000):
+        return "covariance_eigh"
+    few = 5 * n_components < min(n_samples, n_features)  # otherwise "randomized" is neither faster nor close
+    return "randomized" if cost > 5e9 and few else "full"
