@@ -1,4 +1,4 @@
-"""PCA and its rivals side by side on the same folds: the numbers, the table, the verdicts."""
+"""Cross-validated comparison of PCA and its alternatives on the same folds: results, table and verdicts."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import check_array, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from skae._columns import numbers_asked, unmasked
 from skae._generator import VAEGenerator
 from skae._transformer import AutoencoderTransformer
 from skae._validation import FLOATS, check_flag, check_integer, check_sizes
-from skae.inspection.metrics import reconstruction_error
+from skae.inspection.metrics import numeric_array, reconstruction_error, split_pipeline
+from skae.inspection.report import html_table, plot_curves, write_report
 
-# An error above this share of PCA's is no reason to leave PCA.
-_WORTH_IT = 0.98
-# A numeric target with more values than this is predicted, not classified.
+# An error above this share of PCA's is no reason to replace PCA.
+_LARGEST_GAINFUL_SHARE = 0.98
+# Numeric targets with more distinct values are predicted by regression.
 _MOST_CLASSES = 20
-# Rows of the first fold kept as examples of reconstructions and samples.
+# Samples of the first fold kept as examples of reconstructions, and half the number of generated ones.
 _N_EXAMPLES = 10
-# A lead in log-density that is worth a word, in nats a row: what is printed as less is rounding.
-_LEAST_NATS = 0.005
-# What the defaults are called in a sentence.
+# Smaller differences in log-density, in nats per sample, are rounding in what is printed.
+_SMALLEST_GAIN = 0.005
+# Names of the default estimators within a sentence.
 _SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
 
 
 def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ordered=False, n_jobs=None, verbose=0):
-    """Cross-validate ways to reduce dimensions on the same folds.
+    """Cross-validate dimensionality reductions on the same folds.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        Rows, in the units that errors should have. Scale columns of different units before.
+        Samples, in the units that errors should have. Scale columns of different units beforehand.
         Columns that are constant in a training fold are left out and named in the summary.
     y : array-like of shape (n_samples,), default=None
-        Labels (or numbers) to predict from the codes, by logistic (linear) regression.
+        Classes or values to predict from the codes, by logistic or linear regression.
     n_components : sequence of int, default=(2, 4, 8, 16)
-        Sizes to compare. Sizes that do not reduce, or that a fold has too few rows for, are left out and named in the
-        summary.
+        Sizes to compare. Sizes that are not less than the number of columns, or exceed the samples of a training fold,
+        are left out and named in the summary.
     cv : int, default=5
         Number of folds: shuffled with seed 0, stratified where y has classes.
     estimators : dict of str to transformer, default=None
-        What to compare; each has a parameter ``n_components``, in a Pipeline too. The one named "PCA", else the first,
-        is what verdicts compare with. None is PCA, FactorAnalysis, and `AutoencoderTransformer` and `VAEGenerator`
-        with their defaults and seed 0. An autoencoder whose components are in order is fitted once a fold, at the
-        largest size, and cut to the others; its seconds are shared among them.
+        Estimators to compare; each has a parameter ``n_components``, possibly in a step of a Pipeline. Verdicts compare
+        with the one named "PCA", else with the first. None is PCA, FactorAnalysis, and `AutoencoderTransformer` and
+        `VAEGenerator` with their defaults and seed 0. An autoencoder with ordered components is fitted once a fold, at
+        the largest size, and truncated to the others, which share its fit time equally.
     ordered : bool, default=False
-        Whether the autoencoder of the default ``estimators`` is one with its components in order.
+        Whether the autoencoder of the default ``estimators`` has ordered components.
     n_jobs : int, default=None
-        Fits to run at once, as in `sklearn.model_selection.GridSearchCV`.
+        Fits to run in parallel, as in `sklearn.model_selection.GridSearchCV`.
     verbose : int, default=0
-        Say on stderr what is being fitted if not 0.
+        If not 0, print each fit to stderr.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     Raises
     ------
     ValueError
-        If no size is left, or X has fewer rows than folds.
+        If no size is left, or X has fewer samples than folds.
 
     Examples
     --------
@@ -84,14 +84,39 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     >>> len(comparison.results["error"])
     10
     """
-    X = unmasked(X)
-    with numbers_asked(X, "What is compared are models of numbers"):
-        X = check_array(X, dtype=FLOATS, ensure_min_samples=2)
-    cv = check_integer("cv", cv, 2)
-    if len(X) < cv:
-        raise ValueError(f"cv={cv} is more than the {len(X)} rows of X. Use fewer folds.")
+    X = numeric_array(X, "The models compared take numbers", dtype=FLOATS, ensure_min_samples=2)
+    estimators = _check_estimators(estimators, ordered)
+    folds, y, predictor = _folds(X, y, check_integer("cv", cv, 2))
+    varying = np.all([np.ptp(X[train], axis=0) > 0 for train, _ in folds], axis=0)
+    if not varying.any():
+        raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
+    X = X[:, varying]
+    sizes, skipped = _usable_sizes(n_components, X.shape[1], min(len(train) for train, _ in folds))
+
+    fits = [(*fit, fold) for fit in _fits(estimators, sizes) for fold in range(len(folds))]
+    measured = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_measure)(clone(estimator), served, X, *folds[fold], y, predictor)
+        for _, estimator, served, fold in fits
+    )
+    results, examples = defaultdict(list), {}
+    for done, ((name, _, served, fold), measures) in enumerate(zip(fits, measured, strict=True), start=1):
+        if verbose:
+            at = " ".join(map(str, served))
+            print(f"[{done}/{len(fits)}] {name}, {at} components, fold {fold + 1}", file=sys.stderr, flush=True)
+        for size, (row, example) in zip(served, measures, strict=True):
+            if fold == 0:
+                examples[name, size] = example
+            for key, value in ({"estimator": name, "n_components": size, "fold": fold} | row).items():
+                results[key].append(value)
+    test = folds[0][1]
+    drawn = {"rows": X[test[:_N_EXAMPLES]], "target": None if y is None else y[test], "models": examples}
+    target_label = "accuracy" if hasattr(predictor, "predict_proba") else "target R^2"
+    return Comparison(dict(results), skipped, target_label, drawn, np.flatnonzero(~varying).tolist())
+
+
+def _check_estimators(estimators, ordered):
     if estimators is None:
-        estimators = {
+        return {
             "PCA": PCA(random_state=0),
             "FactorAnalysis": FactorAnalysis(random_state=0),
             "AutoencoderTransformer": AutoencoderTransformer(ordered=check_flag("ordered", ordered), random_state=0),
@@ -99,173 +124,143 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
         }
     if not isinstance(estimators, dict) or not estimators or not all(isinstance(name, str) for name in estimators):
         raise TypeError(f"estimators={estimators!r} must be a dict of names (str) to transformers, with one at least.")
-    folds, y, predictor = _plan(X, y, cv)
-    varying = np.all([np.ptp(X[train], axis=0) > 0 for train, _ in folds], axis=0)
-    X, constant = X[:, varying], np.flatnonzero(~varying).tolist()
-    if not varying.any():
-        raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
-    sizes, skipped = _usable_sizes(n_components, X.shape[1], min(len(train) for train, _ in folds))
-
-    fits = [(name, served, fold) for name, served in _served(estimators, sizes) for fold in range(cv)]
-    sized = {
-        (name, size): clone(estimator).set_params(**{_size_parameter(name, estimator): size})
-        for size in sizes
-        for name, estimator in estimators.items()
-    }
-    measured = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_measure)(clone(sized[name, served[-1]]), served, X, *folds[fold], y, predictor)
-        for name, served, fold in fits
-    )
-    results, examples = defaultdict(list), {}
-    for done, ((name, served, fold), found) in enumerate(zip(fits, measured, strict=True), start=1):
-        if verbose:
-            at = " ".join(map(str, served))
-            print(f"[{done}/{len(fits)}] {name}, {at} components, fold {fold + 1}", file=sys.stderr, flush=True)
-        for size, (row, example) in zip(served, found, strict=True):
-            if fold == 0:
-                examples[name, size] = example
-            for key, value in ({"estimator": name, "n_components": size, "fold": fold} | row).items():
-                results[key].append(value)
-    test = folds[0][1]
-    rows = {"rows": X[test[:_N_EXAMPLES]], "target": None if y is None else y[test], "models": examples}
-    target_label = "accuracy" if isinstance(predictor, LogisticRegression) else "target R^2"
-    return Comparison(dict(results), skipped, target_label, rows, constant)
+    return estimators
 
 
-def _plan(X, y, cv):
-    """Folds, checked y, and the model that predicts y from codes (None without y)."""
+def _folds(X, y, cv):
+    """Return the folds, y as an array, and the model that predicts y from codes, None without y."""
+    if len(X) < cv:
+        raise ValueError(f"cv={cv} is more than the {len(X)} samples of X. Use fewer folds.")
     shuffled = {"n_splits": cv, "shuffle": True, "random_state": 0}
     if y is None:
         return list(KFold(**shuffled).split(X)), None, None
     y = column_or_1d(y)
     check_consistent_length(X, y)
-    if type_of_target(y).startswith("continuous") or (
-        np.issubdtype(y.dtype, np.number) and len(np.unique(y)) > _MOST_CLASSES
-    ):
+    is_numeric = np.issubdtype(y.dtype, np.number)
+    if type_of_target(y).startswith("continuous") or (is_numeric and len(np.unique(y)) > _MOST_CLASSES):
         return list(KFold(**shuffled).split(X)), y, LinearRegression()
     classes, counts = np.unique(y, return_counts=True)
     splitter = StratifiedKFold if counts.min() >= cv else KFold
     folds = list(splitter(**shuffled).split(X, y))
     if any(len(np.unique(y[train])) < 2 for train, _ in folds):
-        rest = ", ".join(f"{label!s} ({count})" for label, count in list(zip(classes, counts, strict=True))[:5])
+        listed = ", ".join(f"{label!s} ({count})" for label, count in list(zip(classes, counts, strict=True))[:5])
         raise ValueError(
-            f"A fold has one class of y only; classes and their rows: {rest}. Leave y out, or merge classes."
+            f"A training fold has one class of y only; classes and their counts: {listed}. Leave y out, or merge "
+            "classes."
         )
     return folds, y, LogisticRegression(max_iter=1000)
 
 
-def _usable_sizes(n_components, n_features, n_rows):
-    """The sizes that reduce and that every fold has rows for, and the others."""
+def _usable_sizes(n_components, n_features, n_samples):
+    """Return the sizes less than n_features that n_samples allow, and the others."""
     sizes = check_sizes("n_components", n_components)
-    usable = [size for size in sizes if size < n_features and size <= n_rows]
+    usable = [size for size in sizes if size < n_features and size <= n_samples]
     if not usable:
         raise ValueError(
             f"None of the sizes {sizes} is left: a size must be less than the {n_features} columns of X and at most "
-            f"the {n_rows} rows of the smallest training fold."
+            f"the {n_samples} samples of the smallest training fold."
         )
     return usable, [size for size in sizes if size not in usable]
 
 
-def _served(estimators, sizes):
-    """Names of estimators and the sizes that a fit serves: all if components are in order, else one."""
-    in_order = [
-        name
-        for name, estimator in estimators.items()
-        if isinstance(estimator, AutoencoderTransformer) and estimator.ordered
-    ]
-    each = [(name, [size]) for size in sizes for name in estimators if name not in in_order]
-    return [(name, sizes) for name in in_order] + each
+def _fits(estimators, sizes):
+    """Return the name, the estimator and the sizes of each fit; one fit has all sizes if components are ordered."""
+    with_all = {
+        name for name, model in estimators.items() if isinstance(model, AutoencoderTransformer) and model.ordered
+    }
+    fits = [(name, sizes) for name in estimators if name in with_all]
+    fits += [(name, [size]) for size in sizes for name in estimators if name not in with_all]
+    return [(name, _with_size(name, estimators[name], served[-1]), served) for name, served in fits]
 
 
-def _size_parameter(name, estimator):
-    """The name of the parameter that sets the number of components, in a Pipeline the last one."""
+def _with_size(name, estimator, size):
+    """Clone an estimator and set its n_components; of a Pipeline, those of the last step that has the parameter."""
     found = [key for key in estimator.get_params() if key == "n_components" or key.endswith("__n_components")]
     if not found:
         raise ValueError(f"estimators[{name!r}]={estimator!r} has no parameter n_components to compare sizes by.")
-    return min(found, key=lambda key: (key.count("__"), -list(estimator.get_params()).index(key)))
+    parameter = min(found, key=lambda key: (key.count("__"), -found.index(key)))
+    return clone(estimator).set_params(**{parameter: size})
 
 
 def _measure(estimator, sizes, X, train, test, y, predictor):
-    """One fit on the training rows, judged on the test rows at each size that it serves."""
+    """Fit to the training samples; return the measures on the test samples at each size."""
     with warnings.catch_warnings():
-        # What did not converge shows in the numbers.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a bad fit shows in its errors
         began = time.perf_counter()
         estimator.fit(X[train])
         seconds = (time.perf_counter() - began) / len(sizes)
         fits = [estimator] if len(sizes) == 1 else [estimator.truncate(size) for size in sizes]
-        return [_judge(fit, seconds, X, train, test, y, predictor) for fit in fits]
+        return [_measure_fit(fit, seconds, X, train, test, y, predictor) for fit in fits]
 
 
-def _judge(estimator, seconds, X, train, test, y, predictor):
-    """The numbers of a fit on the test rows, and examples of what it makes of them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        began = time.perf_counter()
-        codes = np.asarray(estimator.transform(X[test]))
-        transformed = time.perf_counter() - began
-        row = {"error": np.nan, "r2": np.nan, "log_likelihood": _log_likelihood(estimator, X[test])}
-        example = {"codes": codes}
-        if hasattr(estimator, "inverse_transform"):
-            row["error"] = reconstruction_error(estimator, X[test])
-            total = np.square(X[test] - X[train].mean(axis=0)).mean()
-            row["r2"] = 1 - row["error"] / total if total > 0 else float(row["error"] == 0)
-            example["reconstructions"] = np.asarray(estimator.inverse_transform(codes[:_N_EXAMPLES]))
-        if isinstance(estimator, VAEGenerator):
-            example["samples"] = np.asarray(estimator.sample(2 * _N_EXAMPLES, random_state=0))
-        if predictor is not None:
-            model = make_pipeline(StandardScaler(), clone(predictor))
-            model.fit(np.asarray(estimator.transform(X[train])), y[train])
-            row["target_score"] = model.score(codes, y[test])
-    return row | {"fit_seconds": seconds, "transform_seconds": transformed}, example
+def _measure_fit(estimator, seconds, X, train, test, y, predictor):
+    """Return measures of a fit on the test samples, and examples of its codes, reconstructions and samples."""
+    began = time.perf_counter()
+    codes = np.asarray(estimator.transform(X[test]))
+    transform_seconds = time.perf_counter() - began
+    row = {"error": np.nan, "r2": np.nan, "log_likelihood": _log_likelihood(estimator, X[test])}
+    example = {"codes": codes}
+    if hasattr(estimator, "inverse_transform"):
+        row["error"] = reconstruction_error(estimator, X[test])
+        total = np.square(X[test] - X[train].mean(axis=0)).mean()
+        row["r2"] = 1 - row["error"] / total if total > 0 else float(row["error"] == 0)
+        example["reconstructions"] = np.asarray(estimator.inverse_transform(codes[:_N_EXAMPLES]))
+    if isinstance(estimator, VAEGenerator):
+        example["samples"] = np.asarray(estimator.sample(2 * _N_EXAMPLES, random_state=0))
+    if predictor is not None:
+        model = make_pipeline(StandardScaler(), clone(predictor))
+        model.fit(np.asarray(estimator.transform(X[train])), y[train])
+        row["target_score"] = model.score(codes, y[test])
+    return row | {"fit_seconds": seconds, "transform_seconds": transform_seconds}, example
 
 
 def _log_likelihood(estimator, X):
-    """Mean log-density of the rows, in nats, in units of X; nan where the model has none that is finite.
+    """Return the mean log-density of samples in nats, in units of X; nan where the model has none that is finite.
 
-    A Pipeline's is in the units of its last step, so it counts as none.
+    A Pipeline has none, since its last step's would be in units of scaled X.
 
-    PCA and FactorAnalysis whose noise is at its floor have found a direction without any, as with duplicated columns:
-    their density is as high as the floor is low. It is inf here, for densities of such rows have no bound.
+    If the noise variance of PCA or FactorAnalysis is at its numerical floor, as with duplicated columns, the density
+    only depends on the floor. It is inf then, since the likelihood of such samples is unbounded.
     """
-    dense = isinstance(estimator, PCA | FactorAnalysis) or get_tags(estimator).estimator_type == "density_estimator"
-    if not dense or isinstance(estimator, Pipeline) or not hasattr(estimator, "score_samples"):
+    is_linear = isinstance(estimator, PCA | FactorAnalysis)
+    has_density = is_linear or get_tags(estimator).estimator_type == "density_estimator"
+    if not has_density or split_pipeline(estimator)[1] is not estimator or not hasattr(estimator, "score_samples"):
         return np.nan
-    if isinstance(estimator, PCA | FactorAnalysis) and np.min(estimator.noise_variance_ / X.var(axis=0).max()) < 1e-11:
+    if is_linear and np.min(estimator.noise_variance_ / X.var(axis=0).max()) < 1e-11:
         return np.inf
     try:
         with np.errstate(all="ignore"):
             density = float(np.mean(estimator.score_samples(X)))
-    except (np.linalg.LinAlgError, ValueError):  # a covariance that has no inverse
+    except (np.linalg.LinAlgError, ValueError):  # a singular covariance
         return np.nan
     return density if np.isfinite(density) else np.nan
 
 
 class Comparison:
-    """What `compare` measured.
+    """Results of `compare`.
 
     Parameters
     ----------
     results : dict of str to list
-        One entry a fit: "estimator", "n_components", "fold", "error" (held-out mean squared error, in units of X
-        squared), "r2" (against the mean of the training rows), "log_likelihood" (held-out, in nats a row; of a VAE its
-        lower bound; inf where noise is at its floor), "target_score" (only with y),
-        "fit_seconds", "transform_seconds"; nan where a model has no such number. A DataFrame's constructor takes it as
-        it is.
+        One entry for each fit and size: "estimator", "n_components", "fold", "error" (held-out mean squared error, in
+        units of X squared), "r2" (relative to the mean of the training samples), "log_likelihood" (held-out, in nats
+        per sample; a lower bound for a VAE; inf where the noise variance is at its floor), "target_score" (only with
+        y), "fit_seconds", "transform_seconds"; nan where a model has no such measure. It can be passed to the
+        constructor of a DataFrame.
     skipped : sequence of int, default=()
         Sizes left out.
     target_label : str, default="accuracy"
-        What "target_score" is.
+        Name of "target_score".
     examples : dict or None, default=None
-        Of the first fold: ten "rows", the "target" of all, and for each of "models" its codes, reconstructions and
-        samples; for the pictures of a report.
+        Examples of the first fold, for the figures of the report: ten "rows" of X, the "target" of all held-out
+        samples, and under "models" the codes, reconstructions and generated samples of each model and size.
     constant : sequence of int, default=()
-        Columns left out.
+        Indices of the columns left out.
 
     Attributes
     ----------
     results, skipped, target_label, examples, constant
-        As given.
+        The parameters.
     """
 
     def __init__(self, results, skipped=(), target_label="accuracy", examples=None, constant=()):
@@ -276,23 +271,22 @@ class Comparison:
         self.constant = constant
 
     def summary(self):
-        """The table, a verdict for each model and size, and the answer.
+        """Return the table, a verdict for each model and size, and the answer as text.
 
         Returns
         -------
         str
         """
-        widths = [max(map(len, column)) for column in zip(*self.table(), strict=True)]
+        table = self.table()
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         header, *body = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in self.table()
+            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in table
         ]
-        return "\n".join(
-            [header, "-" * (sum(widths) + 2 * len(widths) - 2), *body, "", *self.verdicts(), "", self.answer()]
-        )
+        rule = "-" * (sum(widths) + 2 * len(widths) - 2)
+        return "\n".join([header, rule, *body, "", *self.verdicts(), "", self.answer()])
 
     def table(self):
-        """The numbers as text, means over folds with their standard deviations; seconds are medians.
+        """Return the results as text: means over folds with their standard deviations; seconds are medians.
 
         Returns
         -------
@@ -300,22 +294,23 @@ class Comparison:
             The header first.
         """
         columns = {
-            "held-out error": lambda name, size: self._spread("error", name, size, ".4g"),
-            "R^2": lambda name, size: self._mean("r2", name, size, ".3f"),
-            "log-likelihood": lambda name, size: self._spread("log_likelihood", name, size, ".2f"),
-            self.target_label: lambda name, size: self._mean("target_score", name, size, ".3f"),
-            "fit s": lambda name, size: f"{np.median(self.folds('fit_seconds', name, size)):.3g}",
-            "transform s": lambda name, size: f"{np.median(self.folds('transform_seconds', name, size)):.2g}",
+            "held-out error": ("error", _spread, ".4g"),
+            "R^2": ("r2", _mean, ".3f"),
+            "log-likelihood": ("log_likelihood", _spread, ".2f"),
+            self.target_label: ("target_score", _mean, ".3f"),
+            "fit s": ("fit_seconds", _median, ".3g"),
+            "transform s": ("transform_seconds", _median, ".2g"),
         }
-        if "target_score" not in self.results:
-            del columns[self.target_label]
-        rows = [["components", "estimator", *columns]]
-        for size in self.sizes:
-            rows += [[str(size), name, *(cell(name, size) for cell in columns.values())] for name in self.names]
-        return rows
+        columns = {label: column for label, column in columns.items() if column[0] in self.results}
+        rows = [
+            [str(size), name, *(form(self.folds(key, name, size), spec) for key, form, spec in columns.values())]
+            for size in self.sizes
+            for name in self.names
+        ]
+        return [["components", "estimator", *columns], *rows]
 
     def verdicts(self):
-        """A sentence for each model that reconstructs, or has a density, at each size.
+        """Return a sentence for each model at each size, on errors and on densities.
 
         Returns
         -------
@@ -324,21 +319,11 @@ class Comparison:
         sentences = []
         for size in self.sizes:
             at = f"At {size} component{'s' if size > 1 else ''}"
-            for name in self.names:
-                if (share := self._share(name, size)) is not None:
-                    stay = "" if _is_gain(share) else f": stay with {self.reference}"
-                    sentences.append(
-                        f"{at} the error of {_spoken(name)} is {100 * share.mean():.0f} % +- "
-                        f"{100 * share.std():.0f} % of {self.reference}'s{stay}."
-                    )
-            densities = {name: values for (name, n), values in self._densities().items() if n == size}
-            if len(densities) > 1:
-                best, second = sorted(densities, key=lambda name: -densities[name].mean())[:2]
-                sentences.append(f"{at} {_lead(best, second, densities[best] - densities[second])}.")
+            sentences += [f"{at} {verdict}" for verdict in (*self._error_verdicts(size), *self._density_verdicts(size))]
         return sentences
 
     def answer(self):
-        """What to do: by error, with what it costs in time, and by density.
+        """Return which model to use: by error, with its cost in time, and by density.
 
         Returns
         -------
@@ -360,30 +345,28 @@ class Comparison:
         return "\n".join(sentences)
 
     def plot(self, axes=None):
-        """Held-out error, and log-likelihood where a model has one, against the number of components.
+        """Draw held-out error, and log-likelihood where a model has one, against the number of components.
 
         Parameters
         ----------
         axes : pair of matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Axes to draw in; None makes a new figure.
 
         Returns
         -------
         matplotlib.figure.Figure
         """
-        from skae.inspection.report import plot_curves
-
         return plot_curves(self, axes)
 
     def to_html(self, path, *, feature_shape=None, notes=()):
-        """Write a report: one file that needs no network.
+        """Write a report as a single, self-contained HTML file.
 
         Parameters
         ----------
         path : str or path-like
             The file, which is replaced if it exists.
         feature_shape : tuple of two int, default=None
-            Height and width, if rows are flattened images. Columns left out are blank in them.
+            Height and width, if samples are flattened images. Columns left out are blank in them.
         notes : sequence of str, default=()
             Sentences about the data.
 
@@ -394,19 +377,15 @@ class Comparison:
         Raises
         ------
         ImportError
-            If there is no matplotlib.
+            If matplotlib is not installed.
         OSError
             If the file cannot be written.
         ValueError
-            If ``feature_shape`` is not that of rows.
+            If ``feature_shape`` does not fit the samples.
         """
-        from skae.inspection.report import write_report
-
         write_report(self, path, feature_shape, notes)
 
     def _repr_html_(self):
-        from skae.inspection.report import html_table
-
         return html_table(self)
 
     def __str__(self):
@@ -419,17 +398,17 @@ class Comparison:
 
     @property
     def names(self):
-        """Names of the models, in the order given."""
+        """Names of the models, in the order of their fits."""
         return list(dict.fromkeys(self.results["estimator"]))
 
     @property
     def reference(self):
-        """The model that verdicts compare with: "PCA" if there is one, else the first that reconstructs."""
+        """Name of the model that verdicts compare with: "PCA" if there is one, else the first that reconstructs."""
         with_error = [name for name in self.names if np.isfinite(self.folds("error", name, self.sizes[0])).all()]
         return "PCA" if "PCA" in self.names else (with_error or self.names)[0]
 
     def folds(self, column, name, size):
-        """A column's values over the folds of one model at one size.
+        """Return a measure of one model at one size, over the folds.
 
         Parameters
         ----------
@@ -445,93 +424,95 @@ class Comparison:
         keys = zip(self.results["estimator"], self.results["n_components"], self.results[column], strict=True)
         return np.array([value for estimator, n, value in keys if (estimator, n) == (name, size)])
 
-    def _mean(self, column, name, size, form):
-        mean = self.folds(column, name, size).mean()
-        return format(mean, form) if np.isfinite(mean) else "-"
+    def _relative_errors(self, size):
+        """Return for each other model with an error that error over the reference's, of shape (n_folds,)."""
+        reference = self.folds("error", self.reference, size)
+        is_exact = (self.folds("r2", self.reference, size) > 1 - 1e-12).any()
+        if is_exact or not (reference > 0).all():
+            return {}
+        errors = {name: self.folds("error", name, size) for name in self.names if name != self.reference}
+        return {name: error / reference for name, error in errors.items() if np.isfinite(error).all()}
 
-    def _spread(self, column, name, size, form):
-        values = self.folds(column, name, size)
-        return f"{values.mean():{form}} +- {values.std():.2g}" if np.isfinite(values).all() else "-"
-
-    def _share(self, name, size):
-        """Error over the reference's, fold by fold; None for the reference and where one of the two has none."""
-        base, error = self.folds("error", self.reference, size), self.folds("error", name, size)
-        exact = self.folds("r2", self.reference, size) > 1 - 1e-12
-        if name == self.reference or not np.isfinite(error).all() or not (base > 0).all() or exact.any():
-            return None
-        return error / base
-
-    def _densities(self):
-        """Log-likelihoods over folds of each model and size that has them, of sizes where they have a bound."""
-        cells = {
-            (name, size): self.folds("log_likelihood", name, size)
-            for size in self.sizes
-            if size not in self._unbounded()
-            for name in self.names
-        }
-        return {cell: values for cell, values in cells.items() if np.isfinite(values).all()}
+    def _densities(self, size):
+        """Return the log-likelihoods over folds of each model that has them; none at sizes where they are unbounded."""
+        densities = {name: self.folds("log_likelihood", name, size) for name in self.names}
+        is_bounded = size not in self._unbounded()
+        return {name: values for name, values in densities.items() if is_bounded and np.isfinite(values).all()}
 
     def _unbounded(self):
-        """Sizes at which a model has found a direction without noise, so that densities tell floors, not models."""
+        """Return the sizes at which a model has found a direction without noise."""
         densities = zip(self.results["n_components"], self.results["log_likelihood"], strict=True)
         return sorted({size for size, value in densities if np.isposinf(value)})
 
+    def _error_verdicts(self, size):
+        for name, relative in self._relative_errors(size).items():
+            percent = f"{100 * relative.mean():.0f} % +- {100 * relative.std():.0f} %"
+            stay = "" if _is_gain(relative) else f": stay with {self.reference}"
+            yield f"the error of {_spoken(name)} is {percent} of {self.reference}'s{stay}."
+
+    def _density_verdicts(self, size):
+        densities = self._densities(size)
+        if len(densities) > 1:
+            best, second = sorted(densities, key=lambda name: -densities[name].mean())[:2]
+            gain = densities[best] - densities[second]
+            nats = f"{gain.mean():.2f} +- {gain.std():.2f} nats a row above {_spoken(second)}'s"
+            yield f"the highest log-likelihood is that of {_spoken(best)}, {nats}."
+
     def _answer_by_error(self):
-        shares = {
-            (name, size): share
-            for size in self.sizes
-            for name in self.names
-            if (share := self._share(name, size)) is not None
-        }
-        if not shares:
-            return []
-        gains = {key: share.mean() for key, share in shares.items() if _is_gain(share)}
-        if not gains:
-            return [
+        relative = {(name, n): error for n in self.sizes for name, error in self._relative_errors(n).items()}
+        gains = {cell: error.mean() for cell, error in relative.items() if _is_gain(error)}
+        if gains:
+            name, size = min(gains, key=gains.get)
+            seconds = [np.median(self.folds("fit_seconds", which, size)) for which in (name, self.reference)]
+            yield (
+                f"For reconstruction: {_spoken(name)}, which at {size} components errs by {100 * gains[name, size]:.0f}"
+                f" % of {self.reference}, for a fit of {seconds[0]:.2g} s in place of {seconds[1]:.2g} s."
+            )
+            yield from self._fewer_components(name)
+        elif relative:
+            yield (
                 f"For reconstruction: stay with {self.reference}. Nothing here beats it beyond the spread of the folds."
-            ]
-        name, size = min(gains, key=gains.get)
-        seconds = [np.median(self.folds("fit_seconds", which, size)) for which in (name, self.reference)]
-        sentence = (
-            f"For reconstruction: {_spoken(name)}, which at {size} components errs by {100 * gains[name, size]:.0f} % "
-            f"of {self.reference}, for a fit of {seconds[0]:.2g} s in place of {seconds[1]:.2g} s."
-        )
-        return [sentence, *self._fewer_components(name)]
+            )
 
     def _fewer_components(self, name):
-        """How many components less do what the reference's most do."""
-        most = self.sizes[-1]
-        bar = self.folds("error", self.reference, most).mean()
-        enough = [size for size in self.sizes if self.folds("error", name, size).mean() <= bar]
-        if enough and enough[0] < most:
-            yield f"It needs {enough[0]} components for the error of {self.reference} with {most}."
+        """Say with how many components a model reaches the reference's error at the largest size."""
+        largest = self.sizes[-1]
+        target = self.folds("error", self.reference, largest).mean()
+        enough = [size for size in self.sizes if self.folds("error", name, size).mean() <= target]
+        if enough and enough[0] < largest:
+            yield f"It needs {enough[0]} components for the error of {self.reference} with {largest}."
 
     def _answer_by_density(self):
-        """The best model over all sizes beside the best of the others; nothing where only one has a density."""
-        densities = self._densities()
-        best = max(densities, key=lambda cell: densities[cell].mean(), default=None)
-        others = [cell for cell in densities if best and cell[0] != best[0]]
-        if not others:
+        """Compare the best model over all sizes with the best other one, if two have a density."""
+        densities = {(name, size): values for size in self.sizes for name, values in self._densities(size).items()}
+        ranked = sorted(densities, key=lambda cell: -densities[cell].mean())
+        second = next((cell for cell in ranked if cell[0] != ranked[0][0]), None)
+        if second is None:
             return
-        second = max(others, key=lambda cell: densities[cell].mean())
-        gain = densities[best] - densities[second]
-        ahead, behind = (f"{_spoken(name)} with {size}" for name, size in (best, second))
-        if gain.mean() > max(gain.std(), _LEAST_NATS):
+        gain = densities[ranked[0]] - densities[second]
+        ahead, behind = (f"{_spoken(name)} with {size}" for name, size in (ranked[0], second))
+        if gain.mean() > max(gain.std(), _SMALLEST_GAIN):
             yield f"For densities and new rows: {ahead} components, {gain.mean():.2f} nats a row above {behind}."
         else:
             yield f"For densities: {ahead} components and {behind} are within the spread; take the simpler one."
 
 
-def _is_gain(share):
-    """Whether errors are below the reference's by enough to matter and beyond their spread."""
-    return share.mean() <= _WORTH_IT and share.mean() + share.std() <= 1
-
-
-def _lead(best, second, gain):
-    """How far the best density is ahead of the second."""
-    nats = f"{gain.mean():.2f} +- {gain.std():.2f} nats a row above {_spoken(second)}'s"
-    return f"the highest log-likelihood is that of {_spoken(best)}, {nats}"
+def _is_gain(relative):
+    """Return whether errors are below the reference's by enough to matter and by more than their spread."""
+    return relative.mean() <= _LARGEST_GAINFUL_SHARE and relative.mean() + relative.std() <= 1
 
 
 def _spoken(name):
     return _SPOKEN.get(name, name)
+
+
+def _mean(values, spec):
+    return format(values.mean(), spec) if np.isfinite(values.mean()) else "-"
+
+
+def _spread(values, spec):
+    return f"{values.mean():{spec}} +- {values.std():.2g}" if np.isfinite(values).all() else "-"
+
+
+def _median(values, spec):
+    return format(np.median(values), spec)

@@ -1,27 +1,31 @@
-"""Reconstruction error of anything that transforms and inverts, as a number and as a scorer."""
+"""Reconstruction error of any estimator that transforms and inverts, as a number and as a scorer."""
 
 from __future__ import annotations
 
 import numpy as np
 from sklearn.decomposition import PCA
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
 
 from skae._columns import numbers_asked, unmasked
 
 
 def reconstruction_error(estimator, X):
-    """Mean squared error of ``inverse_transform(transform(X))``, of the entries of X that are not missing.
+    """Mean squared error of ``inverse_transform(transform(X))``, over the observed entries of X.
 
     Parameters
     ----------
     estimator : object
-        Fitted, with ``transform`` and ``inverse_transform``: a PCA, an autoencoder, a Pipeline of such.
+        Fitted, with ``transform`` and ``inverse_transform``: for example a PCA, an autoencoder, or a Pipeline of such.
     X : array-like of shape (n_samples, n_features)
+        Samples, nan where missing.
 
     Returns
     -------
     float
-        Mean over entries, in units of X squared.
+        Mean over the entries that are not missing, in units of X squared.
 
     Raises
     ------
@@ -37,26 +41,18 @@ def reconstruction_error(estimator, X):
     >>> round(reconstruction_error(PCA(2).fit(X), X), 4)
     0.0253
     """
-    missing = [name for name in ("transform", "inverse_transform") if not hasattr(estimator, name)]
-    if missing:
-        raise TypeError(
-            f"{type(estimator).__name__} has no {' and no '.join(missing)}, so it has no reconstruction error. "
-            "Each step of a Pipeline needs both methods."
-        )
-    unmasked_X = unmasked(X)
-    with numbers_asked(X, "A squared error is one of numbers"):
-        numbers = check_array(unmasked_X, ensure_all_finite="allow-nan")
-    X_hat = np.asarray(estimator.inverse_transform(estimator.transform(X)))
-    return squared_error(numbers, X_hat)
+    _check_has(estimator, ("transform", "inverse_transform"), "Each step of a Pipeline needs both methods.")
+    observed = numeric_array(X, "The reconstruction error takes numbers", ensure_all_finite="allow-nan")
+    return squared_error(observed, np.asarray(estimator.inverse_transform(estimator.transform(X))))
 
 
 def squared_error(X, X_hat):
-    """Mean over the entries of X that are not missing."""
+    """Return the mean squared error over the entries of X that are not missing."""
     return float(np.nanmean(np.square(np.subtract(X, X_hat, dtype=np.float64))))
 
 
 def reconstruction_scorer(estimator, X, y=None):
-    """Minus the reconstruction error, for ``scoring=``: higher is better.
+    """Negative reconstruction error, for ``scoring=``: higher is better.
 
     Parameters
     ----------
@@ -85,17 +81,45 @@ def reconstruction_scorer(estimator, X, y=None):
 
 
 def pca_errors_by_size(n_components, X_train, X):
-    """PCA's errors on X with one component, two and so on: one fit to X_train, cut; nan if entries are missing."""
-    X_train, X = (check_array(rows, ensure_all_finite="allow-nan") for rows in (X_train, X))
+    """Return PCA's errors on X with 1, 2, ... components, of one fit to X_train; nan if any value is missing."""
+    X_train, X = (check_array(samples, ensure_all_finite="allow-nan") for samples in (X_train, X))
     n_components = min(n_components, *X_train.shape)
     if np.isnan(X_train).any() or np.isnan(X).any():
         return np.full(n_components, np.nan)
     pca = PCA(n_components, svd_solver="full").set_output(transform="default")
-    with np.errstate(invalid="ignore"):  # shares of a variance that is zero
+    with np.errstate(invalid="ignore"):  # explained variance ratios of constant samples
         pca.fit(X_train)
-    codes, left = pca.transform(X), X - pca.mean_
+    codes, residuals = pca.transform(X), X - pca.mean_
     errors = []
     for code, direction in zip(codes.T, pca.components_, strict=True):
-        left = left - np.outer(code, direction)
-        errors.append(np.square(left, dtype=np.float64).mean())
+        residuals = residuals - np.outer(code, direction)
+        errors.append(np.square(residuals, dtype=np.float64).mean())
     return np.array(errors)
+
+
+def check_fitted(
+    estimator, *names, advice="Use an AutoencoderTransformer, a VAEGenerator, or a Pipeline that ends in one."
+):
+    """Check that an estimator is fitted, and raise TypeError if it lacks one of these methods or attributes."""
+    check_is_fitted(estimator)
+    _check_has(estimator, names, advice)
+
+
+def _check_has(estimator, names, advice):
+    if missing := [name for name in names if not hasattr(estimator, name)]:
+        raise TypeError(f"{type(estimator).__name__} has no {' and no '.join(missing)}. {advice}")
+
+
+def numeric_array(X, purpose, **options):
+    """Check X with `check_array`; errors about text in a DataFrame begin with the purpose and name the column."""
+    X = unmasked(X)
+    with numbers_asked(X, purpose):
+        return check_array(X, **options)
+
+
+def split_pipeline(estimator):
+    """Return what comes before the last step of a Pipeline, and that step; of others the identity and the estimator."""
+    identity = FunctionTransformer().set_output(transform="default")
+    if not isinstance(estimator, Pipeline):
+        return identity, estimator
+    return estimator[:-1] if len(estimator) > 1 else identity, estimator[-1]

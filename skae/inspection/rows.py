@@ -1,4 +1,4 @@
-"""Rows as figures: reconstructions, new ones, and walks along components."""
+"""Displays of samples: reconstructions, generated samples, and traversals of latent components."""
 
 from __future__ import annotations
 
@@ -6,58 +6,67 @@ import math
 
 import numpy as np
 from sklearn.decomposition import PCA
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import check_is_fitted
 
 from skae._columns import first_text, unmasked
 from skae._validation import check_integer
-from skae.inspection.drawing import check_image_shape, draw_lines, plain
+from skae.inspection.drawing import Display, check_image_shape, draw_grid, escape_math
+from skae.inspection.metrics import check_fitted, split_pipeline
 
-# Samples beside each other.
-_SAMPLES_A_LINE = 8
-# Components that a traversal shows unless told otherwise, and the quantiles of codes at which it begins and ends.
-_COMPONENTS, _ENDS = 4, (0.05, 0.95)
+# Panels in a line of generated samples.
+_MOST_COLUMNS = 8
+# Components that a traversal shows by default, and the quantiles of their codes at its ends.
+_N_COMPONENTS, _QUANTILES = 4, (0.05, 0.95)
 
 
-class ReconstructionDisplay:
-    """Rows, and below each what its code gives back, with the error; beside PCA's if that is asked for.
+class _GridDisplay(Display):
+    """Base of displays that draw a grid of samples."""
 
-    Made by `from_estimator`, or by `from_predictions` of rows and their reconstructions. A row is drawn as an image, as
-    bars (30 columns at most) or as a line, all on one scale, which is that of the originals.
+    def _draw(self, ax):
+        samples, reference, labels, titles = self._grid()
+        limits = np.nanmin(reference), np.nanmax(reference)
+        ax, self.axes_, self.artists_ = draw_grid(ax, samples, self.image_shape, limits, labels, titles)
+        return ax
+
+
+class ReconstructionDisplay(_GridDisplay):
+    """Samples above their reconstructions and the errors of these, optionally beside PCA's.
+
+    Made by `from_estimator`, or by `from_predictions` from samples and their reconstructions. Samples are drawn as
+    images, as bars (30 columns at most) or as lines, on one scale, which is that of the originals.
 
     Parameters
     ----------
     X : array-like of shape (n_rows, n_features)
-        Rows; nan is left blank.
+        Samples; missing values (nan) stay blank.
     X_reconstructed : array-like of shape (n_rows, n_features)
         Their reconstructions.
     X_pca : array-like of shape (n_rows, n_features), default=None
         PCA's reconstructions; None draws none.
     image_shape : tuple of int, default=None
-        (height, width), or (channels, height, width) with 1 or 3 channels, of rows that are flattened images; None
+        (height, width), or (channels, height, width) with 1 or 3 channels, of samples that are flattened images; None
         draws bars or lines.
 
     Attributes
     ----------
     X, X_reconstructed, X_pca : ndarray or None
-        As given.
+        The parameters as arrays.
     image_shape : tuple of int or None
-        As given.
+        The parameter.
     errors, pca_errors : ndarray of shape (n_rows,) or None
-        Mean squared error of each row's reconstruction, in units of X squared, of the entries that are not missing.
+        Mean squared error of each reconstruction over the observed entries, in units of X squared.
     ax_ : matplotlib.axes.Axes
-        What `plot` has divided last.
+        The axes that `plot` last divided.
     axes_ : ndarray of shape (2 or 3, n_rows)
-        The axes: a line of originals, one of reconstructions, one of PCA's.
+        The panels: a line of originals, one of reconstructions, and one of PCA's.
     figure_ : matplotlib.figure.Figure
         The figure of ``ax_``.
     artists_ : ndarray of shape (2 or 3, n_rows)
-        What is drawn in each: an image, a line, or a container of bars.
+        The artist in each panel: an image, a line, or a container of bars.
 
     See Also
     --------
-    reconstruction_error : The error of all rows, as a number.
+    reconstruction_error : The mean error of all samples.
 
     Examples
     --------
@@ -73,39 +82,31 @@ class ReconstructionDisplay:
     """
 
     def __init__(self, *, X, X_reconstructed, X_pca=None, image_shape=None):
-        self.X = _numbers(X)
-        self.X_reconstructed = _numbers(X_reconstructed)
-        self.X_pca = None if X_pca is None else _numbers(X_pca)
+        self.X = _numeric(X)
+        self.X_reconstructed = self._reconstructions("X_reconstructed", X_reconstructed)
+        self.X_pca = self._reconstructions("X_pca", X_pca)
         self.image_shape = check_image_shape(image_shape, self.X.shape[1])
-        for name in ("X_reconstructed", "X_pca"):
-            rows = getattr(self, name)
-            if rows is not None and rows.shape != self.X.shape:
-                raise ValueError(
-                    f"{name} has shape {rows.shape} and X {self.X.shape}: each row needs its reconstruction. Pass "
-                    "inverse_transform(transform(X))."
-                )
-        self.errors = self._errors_of(self.X_reconstructed)
-        self.pca_errors = None if X_pca is None else self._errors_of(self.X_pca)
+        self.errors, self.pca_errors = self._errors(self.X_reconstructed), self._errors(self.X_pca)
 
     @classmethod
     def from_estimator(cls, estimator, X, *, n_rows=8, X_train=None, image_shape=None, ax=None):
-        """Draw rows and their reconstructions.
+        """Draw samples and their reconstructions.
 
         Parameters
         ----------
         estimator : object
             Fitted, with ``transform`` and ``inverse_transform``: an autoencoder, a VAE, a Pipeline that ends in one.
         X : array-like of shape (n_samples, n_features)
-            Rows, best such that it was not fitted to; the first ``n_rows`` are drawn.
+            Samples, preferably held out from the fit; the first ``n_rows`` are drawn.
         n_rows : int, default=8
-            How many.
+            Number of samples to draw.
         X_train : array-like of shape (n_train_samples, n_features), default=None
-            The rows that it was fitted to: to these a PCA of as many components is fitted, in a Pipeline in place of
-            the last step. None draws no PCA.
+            The training samples, to which a PCA with the same n_components is fitted for comparison; in a Pipeline it
+            replaces the last step. None draws no PCA.
         image_shape : tuple of int, default=None
             As in the constructor; None is the estimator's ``feature_shape``, if it has one.
         ax : matplotlib.axes.Axes, default=None
-            What to divide; None makes a figure.
+            Axes to divide; None makes a new figure.
 
         Returns
         -------
@@ -116,44 +117,40 @@ class ReconstructionDisplay:
         TypeError
             If the estimator lacks one of the two methods.
         ValueError
-            If ``n_rows`` or ``image_shape`` does not fit, or X has columns that are no numbers.
+            If ``n_rows`` or ``image_shape`` does not fit, or X has columns that are not numeric.
         """
-        _check_has(estimator, "transform", "inverse_transform")
+        check_fitted(estimator, "transform", "inverse_transform")
         X = X[: check_integer("n_rows", n_rows, 1)]
-        codes = estimator.transform(X)
-        rows, X_pca = _numbers(X), None
+        codes, X_pca = estimator.transform(X), None
         if X_train is not None:
-            before, _ = _parted(estimator)
+            preprocessing, _ = split_pipeline(estimator)
             pca = PCA(min(np.shape(codes)[1], *np.shape(X_train))).set_output(transform="default")
-            pca.fit(X_train if before is None else before.transform(X_train))
-            X_pca = pca.inverse_transform(pca.transform(X if before is None else before.transform(X)))
-            X_pca = X_pca if before is None else before.inverse_transform(X_pca)
-        display = cls(
-            X=rows,
-            X_reconstructed=estimator.inverse_transform(codes),
-            X_pca=X_pca,
-            image_shape=_shape_for(estimator, image_shape, rows.shape[1]),
-        )
-        return display.plot(ax)
+            pca.fit(preprocessing.transform(X_train))
+            X_pca = pca.inverse_transform(pca.transform(preprocessing.transform(X)))
+            X_pca = preprocessing.inverse_transform(X_pca)
+        samples = _numeric(X)
+        image_shape = _image_shape_for(estimator, image_shape, samples.shape[1])
+        X_reconstructed = estimator.inverse_transform(codes)
+        return cls(X=samples, X_reconstructed=X_reconstructed, X_pca=X_pca, image_shape=image_shape).plot(ax)
 
     @classmethod
     def from_predictions(cls, X, X_reconstructed, *, X_pca=None, n_rows=8, image_shape=None, ax=None):
-        """Draw rows and the reconstructions given.
+        """Draw samples and given reconstructions.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows; the first ``n_rows`` are drawn.
+            Samples; the first ``n_rows`` are drawn.
         X_reconstructed : array-like of shape (n_samples, n_features)
             Their reconstructions.
         X_pca : array-like of shape (n_samples, n_features), default=None
             PCA's reconstructions; None draws none.
         n_rows : int, default=8
-            How many.
+            Number of samples to draw.
         image_shape : tuple of int, default=None
             As in the constructor.
         ax : matplotlib.axes.Axes, default=None
-            What to divide; None makes a figure.
+            Axes to divide; None makes a new figure.
 
         Returns
         -------
@@ -165,71 +162,62 @@ class ReconstructionDisplay:
         display = cls(X=X[:n_rows], X_reconstructed=X_reconstructed[:n_rows], X_pca=X_pca, image_shape=image_shape)
         return display.plot(ax)
 
-    def plot(self, ax=None):
-        """Draw originals above reconstructions.
+    def _reconstructions(self, name, reconstructions):
+        if reconstructions is None:
+            return None
+        reconstructions = _numeric(reconstructions)
+        if reconstructions.shape != self.X.shape:
+            raise ValueError(
+                f"{name} has shape {reconstructions.shape} and X {self.X.shape}, but each sample needs its "
+                "reconstruction. Pass inverse_transform(transform(X))."
+            )
+        return reconstructions
 
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            What to divide; None makes a figure.
-
-        Returns
-        -------
-        ReconstructionDisplay
-            This one, which now has the artists as attributes.
-
-        Raises
-        ------
-        ImportError
-            If there is no matplotlib.
-        """
-        kinds = {"original": self.X, "reconstruction": self.X_reconstructed}
-        if self.X_pca is not None:
-            kinds["PCA's"] = self.X_pca
-        lines = np.stack(list(kinds.values()))
-        errors = [*self.errors, *([] if self.X_pca is None else self.pca_errors)]
-        titles = [""] * len(self.X) + [f"{error:.3g}" for error in errors]
-        self.ax_, self.axes_, self.artists_ = draw_lines(
-            ax, lines, self.image_shape, _limits(self.X), list(kinds), titles
-        )
-        self.figure_ = self.ax_.figure
-        return self
-
-    def _errors_of(self, rows):
+    def _errors(self, reconstructions):
+        if reconstructions is None:
+            return None
         observed = ~np.isnan(self.X)
-        squares = np.square(np.where(observed, self.X - rows, 0))
+        squares = np.square(np.where(observed, self.X - reconstructions, 0))
         return squares.sum(axis=1) / observed.sum(axis=1).clip(1)
 
+    def _grid(self):
+        kinds = {"original": self.X, "reconstruction": self.X_reconstructed}
+        errors = self.errors
+        if self.X_pca is not None:
+            kinds["PCA's"], errors = self.X_pca, np.append(errors, self.pca_errors)
+        titles = [""] * len(self.X) + [f"{error:.3g}" for error in errors]
+        return np.stack(list(kinds.values())), self.X, list(kinds), titles
 
-class SampleDisplay:
-    """New rows, as images, bars or lines.
 
-    Made by `from_estimator`, or by `from_predictions` of rows that are drawn already.
+class SampleDisplay(_GridDisplay):
+    """Generated samples as images, bars or lines.
+
+    Made by `from_estimator`, or by `from_predictions` from samples that are already generated.
 
     Parameters
     ----------
     samples : array-like of shape (n_samples, n_features)
-        New rows.
+        Generated samples.
     y : array-like of shape (n_samples,), default=None
-        The class of each, its title; None gives no titles.
+        The class of each sample, its title; None draws no titles.
     image_shape : tuple of int, default=None
-        (height, width), or (channels, height, width) with 1 or 3 channels, of rows that are flattened images; None
+        (height, width), or (channels, height, width) with 1 or 3 channels, of samples that are flattened images; None
         draws bars (30 columns at most) or lines.
 
     Attributes
     ----------
     samples, y : ndarray or None
-        As given.
+        The parameters as arrays.
     image_shape : tuple of int or None
-        As given.
+        The parameter.
     ax_ : matplotlib.axes.Axes
-        What `plot` has divided last.
+        The axes that `plot` last divided.
     axes_ : ndarray of shape (n_lines, n_columns)
-        The axes, line by line, eight at most beside each other; those that are left over are invisible.
+        The panels, line by line, with eight columns at most; unused ones are invisible.
     figure_ : matplotlib.figure.Figure
         The figure of ``ax_``.
     artists_ : ndarray of shape (n_lines, n_columns)
-        What is drawn in each: an image, a line, or a container of bars; None where nothing is.
+        The artist in each panel: an image, a line, or a container of bars; None in unused ones.
 
     Examples
     --------
@@ -243,11 +231,11 @@ class SampleDisplay:
     """
 
     def __init__(self, *, samples, y=None, image_shape=None):
-        self.samples = _numbers(samples)
+        self.samples = _numeric(samples)
         self.y = None if y is None else np.asarray(y)
         if y is not None and self.y.shape != self.samples.shape[:1]:
             raise ValueError(
-                f"y has shape {self.y.shape} and there are {len(self.samples)} samples. Give the class of each."
+                f"y has shape {self.y.shape} and there are {len(self.samples)} samples. Pass the class of each sample."
             )
         self.image_shape = check_image_shape(image_shape, self.samples.shape[1])
 
@@ -255,24 +243,24 @@ class SampleDisplay:
     def from_estimator(
         cls, estimator, n_samples=16, *, y=None, noise=True, random_state=None, image_shape=None, ax=None
     ):
-        """Draw rows from a model, and draw them.
+        """Generate samples from a model and draw them.
 
         Parameters
         ----------
         estimator : object
             Fitted, with ``sample``: a VAE, an autoencoder, a Pipeline that ends in one.
         n_samples : int, default=16
-            How many.
+            Number of samples.
         y : label or array-like of shape (n_samples,), default=None
-            The class of all, or of each, of a `VAEGenerator` that is conditional on it.
+            The class of all samples, or of each, for a `VAEGenerator` that is conditional on it.
         noise : bool, default=True
-            False takes the decoder's means of a `VAEGenerator`; the autoencoder has no noise to leave out.
+            False draws the means of a `VAEGenerator`'s decoder; other estimators take no such argument.
         random_state : int, RandomState instance or None, default=None
-            An int gives the same rows each time.
+            Pass an int for reproducible samples.
         image_shape : tuple of int, default=None
             As in the constructor; None is the estimator's ``feature_shape``, if it has one.
         ax : matplotlib.axes.Axes, default=None
-            What to divide; None makes a figure.
+            Axes to divide; None makes a new figure.
 
         Returns
         -------
@@ -281,36 +269,34 @@ class SampleDisplay:
         Raises
         ------
         TypeError
-            If the estimator has no ``sample``, or one that takes no such argument.
+            If the estimator has no ``sample``, or one that does not take such an argument.
         ValueError
-            If ``image_shape`` does not fit, or new rows have columns that are no numbers.
+            If ``image_shape`` does not fit, or generated samples have columns that are not numeric.
         """
-        before, last = _parted(estimator)
-        _check_has(last, "sample")
-        options = {} if y is None else {"y": y}
-        if not noise:
-            options["noise"] = False
-        rows = last.sample(n_samples, random_state=random_state, **options)
-        rows = _numbers(rows if before is None else before.inverse_transform(rows))
+        preprocessing, model = split_pipeline(estimator)
+        check_fitted(model, "sample")
+        options = ({} if y is None else {"y": y}) | ({} if noise else {"noise": False})
+        samples = model.sample(n_samples, random_state=random_state, **options)
+        samples = _numeric(preprocessing.inverse_transform(samples))
         if y is not None:
             y = np.broadcast_to(np.asarray(y), n_samples)
-        shape = _shape_for(estimator, image_shape, rows.shape[1])
-        return cls(samples=rows, y=y, image_shape=shape).plot(ax)
+        image_shape = _image_shape_for(estimator, image_shape, samples.shape[1])
+        return cls(samples=samples, y=y, image_shape=image_shape).plot(ax)
 
     @classmethod
     def from_predictions(cls, samples, y=None, *, image_shape=None, ax=None):
-        """Draw the rows given.
+        """Draw given samples.
 
         Parameters
         ----------
         samples : array-like of shape (n_samples, n_features)
-            New rows, all of which are drawn.
+            Generated samples, all of which are drawn.
         y : array-like of shape (n_samples,), default=None
-            The class of each, its title.
+            The class of each sample, its title.
         image_shape : tuple of int, default=None
             As in the constructor.
         ax : matplotlib.axes.Axes, default=None
-            What to divide; None makes a figure.
+            Axes to divide; None makes a new figure.
 
         Returns
         -------
@@ -318,68 +304,47 @@ class SampleDisplay:
         """
         return cls(samples=samples, y=y, image_shape=image_shape).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw the rows, line by line.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            What to divide; None makes a figure.
-
-        Returns
-        -------
-        SampleDisplay
-            This one, which now has the artists as attributes.
-
-        Raises
-        ------
-        ImportError
-            If there is no matplotlib.
-        """
-        n, width = self.samples.shape
-        n_columns = min(n, _SAMPLES_A_LINE)
-        lines = np.full((math.ceil(n / n_columns) * n_columns, width), np.nan)
-        lines[:n] = self.samples
-        lines = lines.reshape(-1, n_columns, width)
-        titles = None if self.y is None else [plain(str(label)) for label in self.y]
-        limits = _limits(self.samples)
-        self.ax_, self.axes_, self.artists_ = draw_lines(ax, lines, self.image_shape, limits, titles=titles)
-        self.figure_ = self.ax_.figure
-        return self
+    def _grid(self):
+        n, n_features = self.samples.shape
+        n_columns = min(n, _MOST_COLUMNS)
+        panels = np.full((math.ceil(n / n_columns) * n_columns, n_features), np.nan)
+        panels[:n] = self.samples
+        titles = None if self.y is None else [escape_math(label) for label in self.y]
+        return panels.reshape(-1, n_columns, n_features), self.samples, None, titles
 
 
-class LatentTraversalDisplay:
-    """What components mean: rows decoded along one, the others at their median.
+class LatentTraversalDisplay(_GridDisplay):
+    """Samples decoded along single latent components, the other components at their median.
 
-    Made by `from_estimator`. Each line is a component, from the 5 % to the 95 % quantile of its codes in equal shares
-    of rows; the titles are codes.
+    Made by `from_estimator`. Each line varies one component over equally spaced quantiles of its codes, from 5 % to
+    95 %; the titles are codes.
 
     Parameters
     ----------
     rows : array-like of shape (n_shown, n_steps, n_features)
-        The decoded rows.
+        The decoded samples.
     codes : array-like of shape (n_shown, n_steps)
-        The codes of the component walked along.
+        The codes of the component that varies.
     components : array-like of int of shape (n_shown,)
-        Which components these are, from 0.
+        Indices of these components, from 0.
     image_shape : tuple of int, default=None
-        (height, width), or (channels, height, width) with 1 or 3 channels, of rows that are flattened images; None
+        (height, width), or (channels, height, width) with 1 or 3 channels, of samples that are flattened images; None
         draws bars (30 columns at most) or lines.
 
     Attributes
     ----------
     rows, codes, components : ndarray
-        As given.
+        The parameters as arrays.
     image_shape : tuple of int or None
-        As given.
+        The parameter.
     ax_ : matplotlib.axes.Axes
-        What `plot` has divided last.
+        The axes that `plot` last divided.
     axes_ : ndarray of shape (n_shown, n_steps)
-        The axes, a line for each component.
+        The panels, a line for each component.
     figure_ : matplotlib.figure.Figure
         The figure of ``ax_``.
     artists_ : ndarray of shape (n_shown, n_steps)
-        What is drawn in each: an image, a line, or a container of bars.
+        The artist in each panel: an image, a line, or a container of bars.
 
     Examples
     --------
@@ -400,22 +365,22 @@ class LatentTraversalDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, *, components=None, n_steps=8, image_shape=None, ax=None):
-        """Walk along components and draw what is met there.
+        """Decode codes along single components and draw the samples.
 
         Parameters
         ----------
         estimator : object
             Fitted, with ``transform`` and ``inverse_transform``: an autoencoder, a VAE, a Pipeline that ends in one.
         X : array-like of shape (n_samples, n_features)
-            Rows whose codes say how far to go, and what the median is.
+            Samples whose codes determine the quantiles and the median.
         components : int or sequence of int, default=None
-            Which, from 0; None takes the first four.
+            Indices of components, from 0; None takes the first four.
         n_steps : int, default=8
-            Rows decoded for each.
+            Number of samples decoded for each component.
         image_shape : tuple of int, default=None
             As in the constructor; None is the estimator's ``feature_shape``, if it has one.
         ax : matplotlib.axes.Axes, default=None
-            What to divide; None makes a figure.
+            Axes to divide; None makes a new figure.
 
         Returns
         -------
@@ -426,102 +391,58 @@ class LatentTraversalDisplay:
         TypeError
             If the estimator lacks one of the two methods.
         ValueError
-            If there is no such component, or ``n_steps`` or ``image_shape`` does not fit, or decoded rows have columns
-            that are no numbers.
+            If there is no such component, or ``n_steps`` or ``image_shape`` does not fit, or decoded samples have
+            columns that are not numeric.
         """
-        _check_has(estimator, "transform", "inverse_transform")
+        check_fitted(estimator, "transform", "inverse_transform")
         check_integer("n_steps", n_steps, 2)
         Z = np.asarray(estimator.transform(X))
-        components = _components(components, Z.shape[1])
-        codes = np.quantile(Z[:, components], np.linspace(*_ENDS, n_steps), axis=0).T.astype(Z.dtype)
-        walks = np.tile(np.median(Z, axis=0), (len(components), n_steps, 1))
-        for walk, component, values in zip(walks, components, codes, strict=True):
-            walk[:, component] = values
-        rows = _numbers(estimator.inverse_transform(walks.reshape(-1, Z.shape[1])))
-        shape = _shape_for(estimator, image_shape, rows.shape[1])
+        components = _component_indices(components, Z.shape[1])
+        codes = np.quantile(Z[:, components], np.linspace(*_QUANTILES, n_steps), axis=0).T.astype(Z.dtype)
+        traversals = np.tile(np.median(Z, axis=0), (len(components), n_steps, 1))
+        for traversal, component, values in zip(traversals, components, codes, strict=True):
+            traversal[:, component] = values
+        rows = _numeric(estimator.inverse_transform(traversals.reshape(-1, Z.shape[1])))
+        image_shape = _image_shape_for(estimator, image_shape, rows.shape[1])
         rows = rows.reshape(len(components), n_steps, -1)
-        return cls(rows=rows, codes=codes, components=components, image_shape=shape).plot(ax)
+        return cls(rows=rows, codes=codes, components=components, image_shape=image_shape).plot(ax)
 
-    def plot(self, ax=None):
-        """Draw a line of rows for each component.
-
-        Parameters
-        ----------
-        ax : matplotlib.axes.Axes, default=None
-            What to divide; None makes a figure.
-
-        Returns
-        -------
-        LatentTraversalDisplay
-            This one, which now has the artists as attributes.
-
-        Raises
-        ------
-        ImportError
-            If there is no matplotlib.
-        """
+    def _grid(self):
         labels = [f"component {component + 1}" for component in self.components]
-        titles = [f"{code:.3g}" for code in self.codes.flat]
-        self.ax_, self.axes_, self.artists_ = draw_lines(
-            ax, self.rows, self.image_shape, _limits(self.rows), labels, titles
-        )
-        self.figure_ = self.ax_.figure
-        return self
+        return self.rows, self.rows, labels, [f"{code:.3g}" for code in self.codes.flat]
 
 
-def _parted(estimator):
-    """The steps of a Pipeline before its last, None without any, and the last."""
-    if isinstance(estimator, Pipeline):
-        return (estimator[:-1] if len(estimator) > 1 else None), estimator[-1]
-    return None, estimator
-
-
-def _check_has(estimator, *methods):
-    if missing := [name for name in methods if not hasattr(estimator, name)]:
-        raise TypeError(
-            f"{type(estimator).__name__} has no {' and no '.join(missing)}, which this display asks for. Use an "
-            "AutoencoderTransformer, a VAEGenerator, or a Pipeline that ends in one."
-        )
-    check_is_fitted(estimator)
-
-
-def _numbers(rows):
-    """Rows as an array of floats, nan where missing."""
+def _numeric(samples):
+    """Return samples as an array of float64, nan where missing."""
     try:
-        return check_array(unmasked(rows), dtype=np.float64, ensure_all_finite="allow-nan", input_name="X")
+        return check_array(unmasked(samples), dtype=np.float64, ensure_all_finite="allow-nan", input_name="X")
     except ValueError as error:
-        if text := first_text(rows):
-            raise ValueError(
-                f"Columns that are no numbers cannot be drawn, as {text[0]!r}, which has {text[1]!r}. Draw the others "
-                "by from_predictions."
-            ) from error
-        if "could not convert" in str(error):
-            raise ValueError(f"Columns that are no numbers cannot be drawn ({error}).") from error
-        raise
+        text = first_text(samples)
+        if text is None and "could not convert" not in str(error):
+            raise
+        reason = f"column {text[0]!r} has {text[1]!r}" if text else error
+        raise ValueError(
+            f"Only numeric columns can be drawn: {reason}. Pass the others to from_predictions."
+        ) from error
 
 
-def _limits(rows):
-    """The scale of all pictures."""
-    return np.nanmin(rows), np.nanmax(rows)
-
-
-def _shape_for(estimator, image_shape, n_columns):
-    """The shape given, else the estimator's own where rows leave a Pipeline as they leave the estimator."""
-    own = getattr(_parted(estimator)[1], "feature_shape", None)
-    if image_shape is None and own is not None and math.prod(own) == n_columns and own[0] in (1, 3):
+def _image_shape_for(estimator, image_shape, n_features):
+    """Return the image shape or, if None, the ``feature_shape`` of the last step where samples still have that size."""
+    own = getattr(split_pipeline(estimator)[1], "feature_shape", None)
+    if image_shape is None and own is not None and math.prod(own) == n_features and own[0] in (1, 3):
         return own
     return image_shape
 
 
-def _components(components, n_components):
-    """Indices of components as an array."""
+def _component_indices(components, n_components):
+    """Check indices of components and return them as an array."""
     if components is None:
-        return np.arange(min(n_components, _COMPONENTS))
-    found = np.atleast_1d(np.asarray(components))
-    whole = found.ndim == 1 and len(found) and np.issubdtype(found.dtype, np.integer)
-    if not whole or found.min() < 0 or found.max() >= n_components:
+        return np.arange(min(n_components, _N_COMPONENTS))
+    indices = np.atleast_1d(np.asarray(components))
+    are_integers = indices.ndim == 1 and len(indices) and np.issubdtype(indices.dtype, np.integer)
+    if not are_integers or indices.min() < 0 or indices.max() >= n_components:
         raise ValueError(
-            f"components={components!r} must be an integer or several, from 0 to {n_components - 1}: codes have "
-            f"{n_components} components."
+            f"components={components!r} must be an integer or a sequence of integers from 0 to {n_components - 1}, as "
+            f"codes have {n_components} components."
         )
-    return found
+    return indices

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare, reconstruction_error
 from skae.__main__ import main, read_table
-from skae.inspection.report import _codes_figure, _example_figures
+from skae.inspection.report import codes_figure, example_figures
 
 mpl.use("agg")
 
@@ -178,7 +178,7 @@ def test_a_difference_of_rounding_is_no_lead():
 
 
 def test_columns_of_text_are_named():
-    with pytest.raises(ValueError, match=r"models of numbers, but column 'city' of X has 'Oslo'"):
+    with pytest.raises(ValueError, match=r"The models compared take numbers, but column 'city' of X has 'Oslo'"):
         compare(pd.DataFrame({"x": [1.0, 2], "city": ["Oslo", "Rome"], "n": [1, 2]}))
 
 
@@ -223,8 +223,8 @@ def test_pipelines_and_transformers_without_an_inverse_have_their_row():
         ({"n_components": [0]}, "n_components=0"),
         ({"X": np.ones((20, 5))}, "No column of X varies"),
         ({"cv": 1}, "cv=1 must be an integer of at least 2"),
-        ({"cv": 1000}, "cv=1000 is more than the 150 rows"),
-        ({"y": np.zeros(150)}, r"one class of y only; classes and their rows: 0.0 \(150\)"),
+        ({"cv": 1000}, "cv=1000 is more than the 150 samples"),
+        ({"y": np.zeros(150)}, r"one class of y only; classes and their counts: 0.0 \(150\)"),
         ({"y": np.arange(150) == 0, "n_components": [2]}, r"one class of y only.*False \(149\), True \(1\)"),
         ({"y": np.zeros(149)}, "inconsistent numbers of samples"),
         ({"estimators": {"scale": StandardScaler()}}, r"estimators\['scale'\]=StandardScaler\(\) has no parameter"),
@@ -278,13 +278,13 @@ def test_images_are_drawn_as_images(tmp_path, digits):
     comparison = compare(digits[:60], n_components=[2], cv=2, estimators={"PCA": PCA()})
     assert comparison.constant  # which is blank
     comparison.to_html(tmp_path / "report.html", feature_shape=(8, 8))
-    figure = next(_example_figures(comparison, (8, 8)))[1]
+    figure = next(example_figures(comparison, (8, 8)))[1]
     image = figure.axes[0].child_axes[0].images[0].get_array()
     row = comparison.examples["rows"][0]
     expected = np.full(64, np.nan)
     expected[[i for i in range(64) if i not in comparison.constant]] = row
     np.testing.assert_array_equal(np.ma.filled(image, np.nan), expected.reshape(8, 8))
-    with pytest.raises(ValueError, match=r"feature_shape=\(8, 9\) is of 72 numbers, but rows have 64 columns"):
+    with pytest.raises(ValueError, match=r"feature_shape=\(8, 9\) has 72 values, but samples have 64"):
         comparison.to_html(tmp_path / "report.html", feature_shape=(8, 9))
 
 
@@ -292,7 +292,7 @@ def test_codes_of_too_many_names_are_drawn_without_them(tmp_path):
     X = np.tile(IRIS[0], (2, 1))
     names = np.array([f"row {i % 50}" for i in range(len(X))])
     comparison = compare(X, names, n_components=[2], cv=2, estimators={"PCA": PCA()})
-    *_, (_, figure) = _example_figures(comparison, None)
+    *_, (_, figure) = example_figures(comparison, None)
     assert len(figure.axes[0].collections) == 1
 
 
@@ -314,7 +314,7 @@ def test_the_curves_legends_cover_nothing(comparison):
 def test_codes_have_a_look_for_each_class_and_one_legend_inside_the_figure(n_classes, n_names):
     X = np.random.RandomState(0).normal(size=(240, 4))
     y = np.array([f"class {i % n_classes}" for i in range(240)])
-    figure = _codes_figure(compare(X, y, n_components=[2], cv=2, estimators={"a": PCA(), "b": PCA()}))
+    figure = codes_figure(compare(X, y, n_components=[2], cv=2, estimators={"a": PCA(), "b": PCA()}))
     figure.draw_without_rendering()
     assert [len(axis.collections) for axis in figure.axes] == 2 * [n_names or 1]
     looks = {
@@ -333,7 +333,7 @@ def test_codes_have_a_look_for_each_class_and_one_legend_inside_the_figure(n_cla
 
 def test_codes_of_values_have_one_scale_of_colours():
     X = np.random.RandomState(0).normal(size=(60, 4))
-    figure = _codes_figure(compare(X, X[:, 0], n_components=[2], cv=2, estimators={"a": PCA(), "b": PCA()}))
+    figure = codes_figure(compare(X, X[:, 0], n_components=[2], cv=2, estimators={"a": PCA(), "b": PCA()}))
     assert len(figure.axes) == 3
 
 
@@ -449,7 +449,7 @@ def test_a_report_that_cannot_be_written_leaves_the_table(csv, tmp_path):
 def test_a_report_in_no_folder_is_refused_before_anything_is_fitted(csv, tmp_path):
     done = run("compare", csv, "--report", tmp_path / "no" / "report.html")
     assert done.returncode == 2
-    assert "is in no folder that exists" in done.stderr
+    assert "is in a folder that does not exist" in done.stderr
     assert not done.stdout
 
 

@@ -503,14 +503,14 @@ def test_each_says_what_to_install(draw, autoencoder, rows, monkeypatch):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SampleDisplay(samples=np.ones((2, 6)), image_shape=(2, 4)), r"is of 8 numbers, but rows have 6"),
+        (lambda: SampleDisplay(samples=np.ones((2, 6)), image_shape=(2, 4)), r"has 8 values, but samples have 6"),
         (lambda: SampleDisplay(samples=np.ones((2, 6)), image_shape=6), r"image_shape=6 must be a tuple of integers"),
         (
             lambda: SampleDisplay(samples=np.ones((2, 8)), image_shape=(2, 2, 2)),
-            r"no shape of an image.*1 channel or 3",
+            r"is not the shape of an image.*1 or 3 channels",
         ),
         (lambda: SampleDisplay(samples=np.ones((2, 6)), y=[1]), r"y has shape \(1,\) and there are 2 samples"),
-        (lambda: SampleDisplay(samples=[["Oslo", 1]]), r"no numbers cannot be drawn.*Oslo"),
+        (lambda: SampleDisplay(samples=[["Oslo", 1]]), r"Only numeric columns can be drawn.*Oslo"),
         (lambda: ReconstructionDisplay(X=np.ones((2, 6)), X_reconstructed=np.ones((2, 5))), r"shape \(2, 5\) and X"),
         (lambda: LatentSpaceDisplay(codes=np.ones((2, 2)), y=[1, 2, 3]), "inconsistent numbers of samples"),
     ],
