@@ -18,38 +18,31 @@ _EXAMPLES = """examples:
   python -m skae compare data.csv --components 2 4 8 --target label
       your own table, with a column to predict from the codes
   python -m skae compare data.csv --ordered --components 1 2 4 8 16
-      one fit of the autoencoder a fold, its components in order, in place of one for each size
+      one fit of an autoencoder with ordered components in each fold, instead of one for each size
   python -m skae compare data.parquet --raw --report none
       columns in their own units, and no report
 
 exit codes: 0 done, 1 the table cannot be used, 2 wrong usage
 """
-# A column with more than this share of values missing is left out, rather than every row it touches.
+# Columns with a larger share of missing values are left out, since otherwise most rows would be.
 _MOST_MISSING = 0.5
 
 
 def main(arguments=None):
-    """Run the command; returns its exit code: 0 done, 1 the table cannot be used, 2 wrong usage (by argparse)."""
+    """Run the command and return its exit code: 0 done, 1 the table cannot be used, 2 wrong usage (by argparse)."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.data is None and options.target is not None:
         parser.error("--target needs a table")
     if options.report != "none" and not Path(options.report).resolve().parent.is_dir():
-        parser.error(f"--report {options.report} is in no folder that exists")
+        parser.error(f"--report {options.report} is in a folder that does not exist")
     shape = (8, 8) if options.data is None else None
     try:
         X, y, notes = _digits() if options.data is None else read_table(options.data, options.target, raw=options.raw)
         notes.append(f"{len(X)} rows, {X.shape[1]} columns, {options.cv}-fold cross-validation.")
         print(*notes, sep="\n", end="\n\n", flush=True)
-        comparison = compare(
-            X,
-            y,
-            n_components=options.components,
-            cv=options.cv,
-            ordered=options.ordered,
-            n_jobs=options.jobs,
-            verbose=1,
-        )
+        arguments = {"n_components": options.components, "cv": options.cv, "ordered": options.ordered}
+        comparison = compare(X, y, **arguments, n_jobs=options.jobs, verbose=1)
         print(comparison.summary())
         if options.report != "none":
             _report(comparison, options.report, shape, notes)
@@ -60,7 +53,7 @@ def main(arguments=None):
 
 
 def _report(comparison, path, shape, notes):
-    """Write the report, or say what is missing for it: the table has been printed and stands."""
+    """Write the report; an error is only printed, since the table is complete without it."""
     try:
         comparison.to_html(path, feature_shape=shape, notes=notes)
     except (ImportError, OSError) as error:
@@ -76,28 +69,20 @@ def _parser():
         "compare",
         help="should an autoencoder replace PCA on my data, and with how many components?",
         description="Cross-validate PCA, factor analysis, AutoencoderTransformer and VAEGenerator. The table goes to "
-        "stdout, progress to stderr, pictures to a report.",
+        "stdout, progress to stderr, figures to a report.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument(
-        "data",
-        nargs="?",
-        help="a table: CSV with a header line (comma, semicolon or tab) or Parquet; without it, scikit-learn's digits",
-    )
-    command.add_argument(
-        "--components", type=int, nargs="+", default=[2, 4, 8, 16], metavar="N", help="sizes to compare"
-    )
-    command.add_argument("--target", help="column to predict from the codes; it is not reduced itself")
-    command.add_argument("--cv", type=int, default=5, help="folds (default 5)")
-    command.add_argument("--jobs", type=int, default=-1, help="fits at once, each on its share of cores (default: all)")
-    command.add_argument(
-        "--report", default="report.html", metavar="FILE", help="the report (default report.html); none for none"
-    )
-    command.add_argument(
-        "--ordered", action="store_true", help="one fit of the autoencoder, its components in order, for all sizes"
-    )
-    command.add_argument("--raw", action="store_true", help="leave columns in their own units (default: standardised)")
+    data = "a table: CSV with a header line (comma, semicolon or tab) or Parquet; without it, scikit-learn's digits"
+    add = command.add_argument
+    add("data", nargs="?", help=data)
+    add("--components", type=int, nargs="+", default=[2, 4, 8, 16], metavar="N", help="sizes to compare")
+    add("--target", help="column to predict from the codes; it is not reduced itself")
+    add("--cv", type=int, default=5, help="number of folds (default 5)")
+    add("--jobs", type=int, default=-1, help="parallel fits, which share the cores (default: all cores)")
+    add("--report", default="report.html", metavar="FILE", help="the report (default report.html); none for none")
+    add("--ordered", action="store_true", help="fit one autoencoder with ordered components for all sizes")
+    add("--raw", action="store_true", help="keep the units of the columns (default: standardise them)")
     return parser
 
 
@@ -114,7 +99,7 @@ def _digits():
 
 
 def _read(path):
-    """The file as a DataFrame."""
+    """Return the file as a DataFrame."""
     try:
         import pandas as pd
     except ImportError as error:
@@ -130,14 +115,14 @@ def _read(path):
         table = pd.read_csv(path, sep=separator, encoding="utf-8-sig")
         if not row.rstrip("\n").endswith(separator) or not table.iloc[:, -1].isna().all():
             return table
-        # All rows end in a separator, so that they have a value more than the header, but no names in front.
+        # Every line ends in a separator, so pandas has taken the first column for an index.
         return pd.read_csv(path, sep=separator, encoding="utf-8-sig", index_col=False)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as a table: {error}.") from error
 
 
 def read_table(path, target=None, raw=False):
-    """Numeric columns of a CSV or Parquet file, complete rows only, and what was left out.
+    """Read the numeric columns of a CSV or Parquet file, complete rows only, and report what was left out.
 
     Parameters
     ----------
@@ -157,50 +142,24 @@ def read_table(path, target=None, raw=False):
     Raises
     ------
     ValueError
-        If the target is no column, or no numeric column or too few rows are left.
+        If the target is not a column, or no numeric column or too few rows are left.
     """
     table = _read(path)
     if target is not None and target not in table:
         raise ValueError(
             f"--target {target} is no column of {path}. Its columns: {', '.join(map(str, table.columns))}."
         )
-    features = table.drop(columns=[] if target is None else [target])
-    numeric = (
-        features.select_dtypes(["number", "bool"], exclude=["timedelta"])
-        .astype(np.float64)
-        .replace([np.inf, -np.inf], np.nan)
-    )
-    notes = []
-    if left := [str(column) for column in features if column not in numeric]:
-        notes.append(f"Left out, not numeric: {', '.join(left)}.")
-    missing = numeric.isna().mean()
-    if left := [str(column) for column in numeric if missing[column] > _MOST_MISSING]:
-        notes.append(f"Left out, more than half missing: {', '.join(left)}.")
-        numeric = numeric[[column for column in numeric if missing[column] <= _MOST_MISSING]]
-    if numeric.shape[1] == 0:
+    labels = table[[] if target is None else [target]]
+    features, notes = _numeric_columns(table.drop(columns=labels.columns))
+    if features.shape[1] == 0:
         raise ValueError(" ".join([f"{path} has no numeric column to reduce.", *notes]))
-
-    complete = numeric.notna().all(axis=1)
-    if target is not None:
-        complete &= table[target].notna()
-    if not complete.all():
-        counts = numeric.isna().sum()
-        where = [f"{column} ({counts[column]})" for column in numeric if counts[column]]
-        if target is not None and (n_unlabelled := int(table[target].isna().sum())):
-            where.append(f"{target} ({n_unlabelled})")
-        notes.append(
-            f"Left out, {int((~complete).sum())} of {len(table)} rows with missing values in: {', '.join(where)}."
-        )
-    numeric = numeric[complete]
-    left = [str(column) for column in numeric if numeric[column].nunique() < 2]
-    if left and len(numeric) > 1:
-        notes.append(f"Left out, constant: {', '.join(left)}.")
-        numeric = numeric[[column for column in numeric if numeric[column].nunique() > 1]]
-    X = numeric.to_numpy(dtype=np.float64)
-    if len(X) < 2:
-        raise ValueError(" ".join([f"{path} has too few complete rows, {len(X)}, to compare anything.", *notes]))
-    if X.shape[1] == 0:
+    features, complete = _complete_rows(features, labels, notes)
+    if len(features) < 2:
+        raise ValueError(" ".join([f"{path} has too few complete rows, {len(features)}, to compare anything.", *notes]))
+    features = _without(features, features.nunique() < 2, "constant", notes)
+    if features.shape[1] == 0:
         raise ValueError(" ".join([f"{path} has no numeric column that varies.", *notes]))
+    X = features.to_numpy(dtype=np.float64)
     if not raw:
         X = StandardScaler().fit_transform(X)
         notes.append(
@@ -211,6 +170,33 @@ def read_table(path, target=None, raw=False):
         return X, None, notes
     y = table.loc[complete, target].infer_objects()
     return X, y.to_numpy() if np.issubdtype(y.to_numpy().dtype, np.number) else y.astype(str).to_numpy(), notes
+
+
+def _numeric_columns(features):
+    """Return the numeric columns with few missing values as floats, infinite values as missing, and notes."""
+    notes, names = [], features.select_dtypes(["number", "bool"], exclude=["timedelta"]).columns
+    numeric = _without(features, ~features.columns.isin(names), "not numeric", notes)
+    numeric = numeric.astype(np.float64).replace([np.inf, -np.inf], np.nan)
+    return _without(numeric, numeric.isna().mean() > _MOST_MISSING, "more than half missing", notes), notes
+
+
+def _without(features, is_left_out, reason, notes):
+    """Return the other columns; note the names of those left out."""
+    is_left_out = np.asarray(is_left_out)
+    if is_left_out.any():
+        notes.append(f"Left out, {reason}: {', '.join(map(str, features.columns[is_left_out]))}.")
+    return features.loc[:, ~is_left_out]
+
+
+def _complete_rows(features, labels, notes):
+    """Return the features of rows without missing values or labels, and a mask of these rows; note the others."""
+    table = features.join(labels)
+    complete = table.notna().all(axis=1)
+    if not complete.all():
+        counts = table.isna().sum()
+        where = ", ".join(f"{column} ({count})" for column, count in counts.items() if count)
+        notes.append(f"Left out, {(~complete).sum()} of {len(table)} rows with missing values in: {where}.")
+    return features[complete], complete
 
 
 if __name__ == "__main__":

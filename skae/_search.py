@@ -1,4 +1,4 @@
-"""The autoencoder that chooses its number of components by cross-validation, one ordered fit a fold."""
+"""The autoencoder whose n_components is chosen by cross-validation, with one ordered fit for each fold."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from skae.inspection.metrics import pca_errors_by_size, squared_error
 
 
 class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""An `AutoencoderTransformer` whose number of components cross-validation chooses, at the price of a fit a fold.
+    r"""An `AutoencoderTransformer` whose n_components is chosen by cross-validation, with one fit for each fold.
 
-    In each fold one fit with its components in order serves all sizes; the size that is chosen is then fitted to all
-    rows, for itself.
+    In each fold an autoencoder with ordered components is fitted once, at the largest size, and truncated to the
+    others. An autoencoder of the chosen size is then fitted to all samples.
 
     Parameters
     ----------
     n_components : sequence of int, default=(2, 4, 8, 16)
-        Sizes to choose from. Those above the rows that a fold trains on are left out.
+        Sizes to choose from. Sizes above the number of training samples of a fold are left out.
 
     cv : int, splitter or iterable, default=5
         As in scikit-learn: an int is the number of unshuffled folds.
 
     scoring : callable or None, default=None
-        (estimator, X, y=None) -> score, higher is better, of a fitted `AutoencoderTransformer`; None is minus the
-        reconstruction error. Error hardly ever grows with size, so that None chooses the largest size or one near it,
+        (estimator, X, y=None) -> score, higher is better, of a fitted `AutoencoderTransformer`; None is the negative
+        reconstruction error. Since the error rarely grows with size, None chooses the largest size or one near it,
         unless ``one_standard_error`` is set.
 
     one_standard_error : bool, default=False
-        Whether to take the smallest size whose mean score is within one standard error, over folds, of the best.
+        Whether to choose the smallest size whose mean score is within one standard error (over folds) of the best.
 
     n_jobs : int or None, default=None
-        Folds side by side, as in `sklearn.model_selection.GridSearchCV`.
+        Folds to fit in parallel, as in `sklearn.model_selection.GridSearchCV`.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         As of `AutoencoderTransformer`.
@@ -52,7 +52,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         As of `AutoencoderTransformer`.
 
     start : {"pca", "random"}, default="pca"
-        As of `AutoencoderTransformer`; "random" has no order and is refused.
+        As of `AutoencoderTransformer`, but "random" raises an error, since its components have no order.
 
     noise : float, default=0.0
         As of `AutoencoderTransformer`.
@@ -103,20 +103,20 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         As of `AutoencoderTransformer`.
 
     random_state : int, RandomState instance or None, default=None
-        As of `AutoencoderTransformer`; all fits have the same seed, drawn from it.
+        As of `AutoencoderTransformer`; one seed is drawn from it and used for all fits.
 
     Attributes
     ----------
     n_components_ : int
-        The size chosen.
+        The chosen size.
 
     best_estimator_ : AutoencoderTransformer
-        Of that size, fitted to all rows. Its fitted attributes are this one's, too: ``components_``, ``loss_curve_``
-        and so on.
+        The autoencoder of that size, fitted to all samples. Its fitted attributes, such as ``components_`` and
+        ``loss_curve_``, are also available on the search.
 
     cv_results_ : dict of ndarray of shape (n_sizes,)
         "n_components"; "split0_test_score" and so on, "mean_test_score", "std_test_score", "rank_test_score";
-        "mean_test_error", "std_test_error" and "mean_pca_error", reconstruction errors of the same fits and of PCA, in
+        "mean_test_error", "std_test_error" and "mean_pca_error", the reconstruction errors of these fits and of PCA, in
         units of X squared.
 
     n_splits_ : int
@@ -124,8 +124,8 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     See Also
     --------
-    AutoencoderTransformer : With a share or "auto" it chooses by one fit and its own held-out rows.
-    LatentSizeDisplay : The errors as a figure.
+    AutoencoderTransformer : With a share or "auto" it chooses n_components by a single validation set.
+    LatentSizeDisplay : Draws the errors.
 
     Examples
     --------
@@ -197,16 +197,16 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         self.random_state = random_state
 
     def fit(self, X, y=None, *, groups=None):
-        """Choose the size, and fit an autoencoder of that size to all rows.
+        """Choose the size, and fit an autoencoder of that size to all samples.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training rows.
+            Training samples.
         y : array-like of shape (n_samples,), default=None
-            For a splitter or a ``scoring`` that asks for it; no fit sees it.
+            Passed to the splitter and to ``scoring``; the fits do not use it.
         groups : array-like of shape (n_samples,), default=None
-            For a splitter that keeps rows of a group together, such as `GroupKFold`.
+            Passed to a splitter that keeps the samples of a group together, such as `GroupKFold`.
 
         Returns
         -------
@@ -214,30 +214,26 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             The fitted estimator.
         """
         for name in [name for name in vars(self) if name.endswith("_")]:
-            delattr(self, name)  # a fit that fails leaves an estimator that is not fitted
+            delattr(self, name)  # so that after an error the estimator is not fitted
         sizes = check.check_sizes("n_components", self.n_components)
         check.check_flag("one_standard_error", self.one_standard_error)
         if not (self.scoring is None or callable(self.scoring)):
             raise ValueError(f"scoring={self.scoring!r} must be None or a callable (estimator, X, y=None) -> score.")
         X = unmasked(X)
         with numbers_asked(X, "AutoencoderTransformerCV takes numbers"):
-            rows = validate_data(self, X, dtype=check.FLOATS, ensure_min_samples=2, ensure_all_finite="allow-nan")
-        X = X if hasattr(X, "columns") else rows
+            X, rows = self._validated(X, ensure_min_samples=2)
         rows, y = indexable(rows, y)
         everything = np.arange(len(rows))
         folds = [(everything[train], everything[test]) for train, test in check_cv(self.cv).split(rows, y, groups)]
-        if not folds:
-            raise ValueError(f"cv={self.cv!r} makes no fold.")
-        sizes = self._sizes_for(sizes, min(len(train) for train, _ in folds))
+        sizes = self._allowed_sizes(sizes, folds)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         work = (
             delayed(_measure)(self._autoencoder(sizes[-1], seed, ordered=True), sizes, self.scoring, X, y, rows, *fold)
             for fold in folds
         )
-        measured = Parallel(n_jobs=self.n_jobs)(work)
-        scores, errors, pca_errors = (np.array(part) for part in zip(*measured, strict=True))
+        scores, errors, pca_errors = map(np.array, zip(*Parallel(n_jobs=self.n_jobs)(work), strict=True))
         self.n_components_ = self._choice(sizes, scores)
-        self._set_results(sizes, scores, errors, pca_errors)
+        self.n_splits_, self.cv_results_ = len(folds), _results(sizes, scores, errors, pca_errors)
         self.best_estimator_ = self._autoencoder(self.n_components_, seed).fit(X)
         return self
 
@@ -250,8 +246,8 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         if (best := state.get("best_estimator_")) is not None:
             if type(best) is not AutoencoderTransformer or not best.__sklearn_is_fitted__():
                 raise stored.fault("best_estimator_", f"is no fitted AutoencoderTransformer, but {type(best).__name__}")
-            stored.check_one_of(state, "n_components_", [best.n_components_])
-            stored.check_one_of(state, "n_features_in_", [best.n_features_in_])
+            for name in ("n_components_", "n_features_in_"):
+                stored.check_one_of(state, name, [getattr(best, name)])
             if not isinstance(stored.get(state, "cv_results_"), dict):
                 raise stored.fault("cv_results_", "is no dict")
         super().__setstate__(state)
@@ -260,7 +256,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         return "best_estimator_" in vars(self)
 
     def transform(self, X):
-        """The codes of rows, as `AutoencoderTransformer.transform` gives them.
+        """Encode samples, as `AutoencoderTransformer.transform` does.
 
         Parameters
         ----------
@@ -270,11 +266,10 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         -------
         ndarray of shape (n_samples, n_components_)
         """
-        X = self._checked(X)
-        return self.best_estimator_.transform(X)
+        return self._fitted().transform(self._checked(X))
 
     def inverse_transform(self, X):
-        """The rows that codes stand for.
+        """Transform codes back to the original space.
 
         Parameters
         ----------
@@ -284,11 +279,10 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         -------
         ndarray of shape (n_samples, n_features_in_)
         """
-        check_is_fitted(self)
-        return self.best_estimator_.inverse_transform(X)
+        return self._fitted().inverse_transform(X)
 
     def score(self, X, y=None):
-        """R^2 of the reconstruction, as `AutoencoderTransformer.score` gives it, whatever ``scoring``.
+        """Return R^2 of the reconstruction, as `AutoencoderTransformer.score` does, independent of ``scoring``.
 
         Parameters
         ----------
@@ -300,11 +294,10 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         -------
         float
         """
-        X = self._checked(X)
-        return self.best_estimator_.score(X)
+        return self._fitted().score(self._checked(X))
 
     def score_samples(self, X):
-        """Minus the mean squared error of each row's reconstruction.
+        """Return the negative mean squared reconstruction error of each sample.
 
         Parameters
         ----------
@@ -314,11 +307,10 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         -------
         ndarray of shape (n_samples,)
         """
-        X = self._checked(X)
-        return self.best_estimator_.score_samples(X)
+        return self._fitted().score_samples(self._checked(X))
 
     def sample(self, n_samples=1, *, random_state=None):
-        """New rows, as `AutoencoderTransformer.sample` draws them.
+        """Generate samples, as `AutoencoderTransformer.sample` does.
 
         Parameters
         ----------
@@ -329,26 +321,24 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
         """
-        check_is_fitted(self)
-        return self.best_estimator_.sample(n_samples, random_state=random_state)
+        return self._fitted().sample(n_samples, random_state=random_state)
 
     def impute(self, X):
-        """Rows with their gaps filled by the reconstruction, as `AutoencoderTransformer.impute` fills them.
+        """Fill missing values by the reconstruction, as `AutoencoderTransformer.impute` does.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows, nan where missing.
+            Samples, nan where missing.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features), or DataFrame
         """
-        X = self._checked(X)
-        return self.best_estimator_.impute(X)
+        return self._fitted().impute(self._checked(X))
 
     def __getattr__(self, name):
-        """Fitted attributes of the autoencoder that was chosen."""
+        """Return fitted attributes of the best estimator."""
         if name.endswith("_") and not name.startswith("_") and "best_estimator_" in vars(self):
             return getattr(self.best_estimator_, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -364,58 +354,68 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
     def _n_features_out(self):
         return self.n_components_
 
-    def _checked(self, X):
-        """X, if it has the columns that were fitted: a DataFrame as it is, else an array."""
+    def _fitted(self):
         check_is_fitted(self)
-        X = unmasked(X)
-        rows = validate_data(self, X, dtype=check.FLOATS, reset=False, ensure_all_finite="allow-nan")
-        return X if hasattr(X, "columns") else rows
+        return self.best_estimator_
+
+    def _checked(self, X):
+        return self._validated(unmasked(X), reset=False)[0]
+
+    def _validated(self, X, **options):
+        """Validate X; return a DataFrame as it is, which keeps names and dtypes, and X as an array."""
+        rows = validate_data(self, X, dtype=check.FLOATS, ensure_all_finite="allow-nan", **options)
+        return X if hasattr(X, "columns") else rows, rows
 
     def _autoencoder(self, n_components, seed, ordered=False):
         own = ("n_components", "cv", "scoring", "one_standard_error", "n_jobs", "random_state")
-        names = AutoencoderTransformerCV._get_param_names()  # of which a subclass may set some by itself
+        names = AutoencoderTransformerCV._get_param_names()  # a subclass may set some of these itself
         parameters = {name: getattr(self, name) for name in names if name not in own}
         return AutoencoderTransformer(n_components, ordered=ordered, random_state=seed, **parameters)
 
-    def _sizes_for(self, sizes, n_samples):
-        """The sizes that so many rows allow."""
+    def _allowed_sizes(self, sizes, folds):
+        """Return the sizes that do not exceed the training samples of any fold."""
+        if not folds:
+            raise ValueError(f"cv={self.cv!r} makes no fold.")
+        n_samples = min(len(train) for train, _ in folds)
         allowed = [size for size in sizes if size <= n_samples]
         if not allowed:
             raise ValueError(
-                f"n_components={self.n_components!r} are all more than the n_samples={n_samples} rows that a fold "
-                "trains on. Use smaller ones, or fewer folds."
+                f"n_components={self.n_components!r} are all more than the n_samples={n_samples} training samples of "
+                "a fold. Use smaller ones, or fewer folds."
             )
         return allowed
-
-    def _set_results(self, sizes, scores, errors, pca_errors):
-        self.n_splits_ = len(scores)
-        splits = {f"split{i}_test_score": fold for i, fold in enumerate(scores)}
-        mean = scores.mean(axis=0)
-        self.cv_results_ = {"n_components": np.array(sizes), **splits}
-        self.cv_results_ |= {"mean_test_score": mean, "std_test_score": scores.std(axis=0)}
-        self.cv_results_["rank_test_score"] = rankdata(-mean, method="min").astype(int)
-        self.cv_results_ |= {"mean_test_error": errors.mean(axis=0), "std_test_error": errors.std(axis=0)}
-        self.cv_results_["mean_pca_error"] = pca_errors.mean(axis=0)
 
     def _choice(self, sizes, scores):
         mean = scores.mean(axis=0)
         if np.isnan(mean).any():
-            raise ValueError(
-                f"scoring gave nan for n_components={[k for k, m in zip(sizes, mean, strict=True) if np.isnan(m)]}."
-            )
-        best = int(mean.argmax())
-        slack = 0.0
+            raise ValueError(f"scoring gave nan for n_components={np.array(sizes)[np.isnan(mean)].tolist()}.")
+        best, slack = int(mean.argmax()), 0.0
         if self.one_standard_error and len(scores) > 1:
             slack = scores[:, best].std(ddof=1) / np.sqrt(len(scores))
         return sizes[int((mean >= mean[best] - slack).argmax())]
 
 
+def _results(sizes, scores, errors, pca_errors):
+    """Return ``cv_results_`` from arrays of shape (n_folds, n_sizes)."""
+    mean = scores.mean(axis=0)
+    return {
+        "n_components": np.array(sizes),
+        **{f"split{i}_test_score": fold for i, fold in enumerate(scores)},
+        "mean_test_score": mean,
+        "std_test_score": scores.std(axis=0),
+        "rank_test_score": rankdata(-mean, method="min").astype(int),
+        "mean_test_error": errors.mean(axis=0),
+        "std_test_error": errors.std(axis=0),
+        "mean_pca_error": pca_errors.mean(axis=0),
+    }
+
+
 def _measure(ordered, sizes, scoring, X, y, rows, train, test):
-    """Of a fold, at each size: the score and the error of the ordered fit, and PCA's error."""
+    """Return scores and errors of one ordered fit truncated to each size, and PCA's errors at these sizes."""
     ordered.fit(_safe_indexing(X, train))
     X_test = _safe_indexing(X, test)
     fits = [ordered.truncate(size) for size in sizes]
-    codes = np.asarray(ordered.transform(X_test))  # of which each of these has the first
+    codes = np.asarray(ordered.transform(X_test))  # those of a truncated fit are its first columns
     decoded = (fit.inverse_transform(codes[:, :size]) for fit, size in zip(fits, sizes, strict=True))
     errors = [squared_error(rows[test], X_hat) for X_hat in decoded]
     if scoring is None:
@@ -424,5 +424,5 @@ def _measure(ordered, sizes, scoring, X, y, rows, train, test):
         y_test = [] if y is None else [_safe_indexing(y, test)]
         scores = [scoring(fit, X_test, *y_test) for fit in fits]
     pca_errors = pca_errors_by_size(sizes[-1], rows[train], rows[test])
-    pca_errors = [pca_errors[min(size, len(pca_errors)) - 1] for size in sizes]  # PCA has no more than columns
+    pca_errors = [pca_errors[min(size, len(pca_errors)) - 1] for size in sizes]  # PCA has at most n_features components
     return scores, errors, pca_errors

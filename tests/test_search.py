@@ -125,7 +125,7 @@ def test_sizes_beyond_the_rows_of_a_fold_are_left_out():
     X = np.random.RandomState(0).normal(size=(12, 3))
     model = search((1, 2, 16), max_iter=0).fit(X)
     np.testing.assert_array_equal(model.cv_results_["n_components"], [1, 2])
-    with pytest.raises(ValueError, match="more than the n_samples=8 rows"):
+    with pytest.raises(ValueError, match="more than the n_samples=8 training samples"):
         search((16,)).fit(X)
 
 
