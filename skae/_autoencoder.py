@@ -506,7 +506,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         check.check_real("sparsity", self.sparsity)
 
     def _new_table(self):
-        loss = LOSSES[self.loss]
+        loss = check.known(self.loss, LOSSES)
         refusal = (
             "AutoencoderTransformer takes numbers",
             "Encode such columns, for example with sklearn.preprocessing.OneHotEncoder, or use "

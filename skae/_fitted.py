@@ -72,6 +72,7 @@ class Built:
             doubling_levels(n) if self.is_ordered else (n,),
             self.parameters["hidden_layer_sizes"],
             **{name: self.parameters[name] for name in names},
+            is_ordered=self.is_ordered,
             is_random=self.is_random,
             has_missing=self.has_missing,
             seed=self.seed,
@@ -250,8 +251,8 @@ class Fitted:
         """Take over what `to_state` gave, after checking it, given the estimator's state."""
 
     def check_exportable(self, name):
-        """Raise ValueError if a graph of samples or codes alone cannot hold this network of an estimator's class."""
-        self.table.check_exportable(name)
+        """Raise ValueError if a graph of samples or codes alone cannot hold the network of an estimator's class."""
+        self.table.check_exportable(name, self.built.parameters.get("likelihood"))
         self.context.check_exportable(name)
 
 
@@ -262,13 +263,12 @@ def check_codes(estimator, Z):
     return Z
 
 
-def check_fitted(kept, table):
+def check_fitted(kept):
     """Check the plain values of `Fitted.to_state`, as far as they need no network."""
     built = stored.get(kept, "built")
     expected = {"parameters", "n_features", "n_context", "n_components", "has_missing", "seed", "is_truncated"}
     if not isinstance(built, dict) or built.keys() != expected or not isinstance(built["parameters"], dict):
         raise stored.fault("what the net was built from", f"must have {', '.join(sorted(expected))}")
-    stored.check_integer(built, "n_features", table.width, table.width)
     stored.check_integer(built, "n_context")
     stored.check_integer(built, "n_components", 1)
     stored.check_integer(built, "seed", 0, 2**32 - 1)

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skae._fitted import Built, check_attributes, check_codes, check_fitted
+from skae._fitted import Built, check_attributes, check_codes, check_context, check_fitted
 from skae._torch import (
     evaluation_batch_size,
     resolve_device,
@@ -28,7 +28,6 @@ from skae._torch import (
 )
 from skae.data import parameters as check
 from skae.data.context import ClassContext, NoContext
-from skae.data.tables import table_from_state
 from skae.linear.missing import fit_normal, n_imputation_components
 from skae.linear.pca import n_components_for
 from skae.networks.export import exported
@@ -577,7 +576,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         n_columns : int
         """
         check_is_fitted(self)
-        self._fitted.check_exportable(type(self).__name__, self)
+        self._fitted.check_exportable(type(self).__name__)
         return exported(part, self.net_.inference_module(torch.float32), self.n_components_)
 
     # What a pickle holds.
@@ -601,19 +600,21 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
 
     def _restored(self, state):
         """Return the state of a fitted estimator with objects in place of their states, all checked."""
-        table = table_from_state(stored.get(state, "_table"), stored.fault)
+        kept = check_fitted(stored.get(state, "_fitted"))
+        built = Built(**kept["built"])
+        table = self._restored_table(built, state)
         check_attributes(state, table)
-        kept = check_fitted(stored.get(state, "_fitted"), state, table)
-        built = self._check_built(kept, state, table)
+        stored.check_integer(kept["built"], "n_features", table.width, table.width)
+        check_context(state, built.n_context)
         context = ClassContext(state["classes_"], state["class_prior_"]) if built.n_context else NoContext()
+        super().__setstate__({name: state[name] for name in stored.parameter_names(type(self)) if name in state})
         net = self._restored_net(built, table, stored.get(state, "net_"))
         fitted = self._fitted_class(net, built, table, context, state["n_components_"])
         fitted.restore(kept, state)
         return state | {"_table": table, "net_": net, "_fitted": fitted}
 
-    def _check_built(self, kept, state, table):
-        """Return what the network was built from, checked as `fit` checks its parameters."""
-        built = Built(**kept["built"])
+    def _restored_table(self, built, state):
+        """Return the table, after checking what the network was built from as `fit` checks its parameters."""
         probe = type(self).__new__(type(self))
         parameters = {name: stored.get(state, name) for name in stored.parameter_names(type(self))}
         own = {name: value for name, value in built.parameters.items() if name in parameters}
@@ -625,9 +626,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         expected = probe._parameters_of_network()
         if built.parameters.keys() != expected.keys() or built.parameters != expected:
             raise stored.fault("what the net was built from", "is not what its own values make of it")
-        if probe._new_table().kind != table.kind:
-            raise stored.fault("_table", "does not go with the likelihood")
-        return built
+        return probe._new_table().restore(stored.get(state, "_table"), stored.fault)
 
     def _restored_net(self, built, table, weights):
         if not (built.parameters["encoder"] and built.parameters["decoder"]):
@@ -644,7 +643,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         except ValueError:  # fitted on a device that this machine lacks
             device = torch.device("cpu")
         net = self._new_net(module, built, 1, device).set_state(weights)
-        module.check_restored()
+        if not module.check_finite():
+            raise stored.fault("the net", "makes numbers that are not finite of a typical row")
         return net
 
 

@@ -18,6 +18,7 @@ _EVALUATED_SAMPLES = 4096
 # Held by whoever has the global generators seeded: two fits in two threads wait for each other.
 _GLOBAL_GENERATORS = threading.RLock()
 _IS_COMPLETE = ContextVar("is_complete", default=False)
+_IS_ASSUMED_MISSING = ContextVar("is_assumed_missing", default=False)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -90,9 +91,19 @@ def known_complete(is_complete: bool) -> Iterator[None]:
         _IS_COMPLETE.reset(token)
 
 
+@contextmanager
+def assume_missing() -> Iterator[None]:
+    """Assume inside the block, without a search, that values are missing: a traced module has no values yet."""
+    token = _IS_ASSUMED_MISSING.set(True)
+    try:
+        yield
+    finally:
+        _IS_ASSUMED_MISSING.reset(token)
+
+
 def has_missing(x: Tensor) -> bool:
     """Return whether any entry is nan."""
-    return not _IS_COMPLETE.get() and bool(x.sum().isnan())
+    return _IS_ASSUMED_MISSING.get() or (not _IS_COMPLETE.get() and bool(x.sum().isnan()))
 
 
 def torch_dtype(array: np.ndarray) -> torch.dtype:

@@ -14,12 +14,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skae._fitted import MAX_SIZED, Fitted, check_codes, check_context
+from skae._fitted import MAX_SIZED, Fitted, check_codes
 from skae._newbase import BaseNetTransformer
 from skae._torch import evaluation_batch_size, tensor_of
 from skae.data import parameters as check
 from skae.data.checks import SUPPORTS
-from skae.data.tables import KINDS, ArrayTable, TableEncoder
+from skae.data.columns import KINDS
+from skae.data.tables import ArrayTable, TableEncoder
 from skae.linear.mixture import MAX_CODES
 from skae.linear.starts import VAE_STARTS
 from skae.networks.refinement import fixed_draws
@@ -282,7 +283,6 @@ class FittedVAE(Fitted):
     def restore(self, kept, state):
         width = self.built.n_components
         n = stored.check_integer(state, "n_components_", 1, width)
-        check_context(state, self.built.n_context)
         stored.check_one_of(kept, "prior", list(PRIORS))
         self.prior = PRIORS[kept["prior"]].restore(stored.get(state, "prior_"))
         stored.check_mixture(self.prior.density, n)
@@ -828,12 +828,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _takes_tables(self):
         """Whether columns have a likelihood each."""
         name = self.likelihood
-        return isinstance(name, Mapping) or name == "auto" or LIKELIHOODS[name].needs_table
+        return isinstance(name, Mapping) or check.is_auto(name) or check.known(name, LIKELIHOODS).needs_table
 
     def _new_table(self):
         if self._takes_tables():
             return TableEncoder(self.likelihood, self.handle_unknown)
-        likelihood = LIKELIHOODS[self.likelihood]
+        likelihood = check.known(self.likelihood, LIKELIHOODS)
         refusal = (
             f"likelihood={self.likelihood!r} takes numbers",
             "Use likelihood='auto', which gives each column of a DataFrame its own.",

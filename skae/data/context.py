@@ -28,10 +28,6 @@ class NoContext:
         """Return the context of training samples, (n_samples, width)."""
         return np.zeros((n_samples, 0))
 
-    def less_means(self, X, context):
-        """Subtract from samples the mean of their context; return the samples and the means (width, n_features)."""
-        return X, np.zeros((0, X.shape[1]))
-
     def groups(self, y, n_samples):
         """Return pairs of an index of samples and the value of their context, or None if it is unknown."""
         return
@@ -43,6 +39,9 @@ class NoContext:
     def expected(self, function, log_density=None):
         """Average a function of the value, by the posterior of each sample's context or by the prior."""
         return function(self.values[0])
+
+    def check_exportable(self, name):
+        """Raise ValueError if a graph of samples or codes alone could not take the context of a ``name``."""
 
     def draw(self, y, n_samples, random_state):
         """Return the context of new samples, (n_samples, width): that of labels y, or a draw."""
@@ -79,10 +78,6 @@ class ClassContext(NoContext):
     def encode(self, y, n_samples):
         return self.values[check_labels(y, self.classes, n_samples)]
 
-    def less_means(self, X, context):
-        means = (context.T @ X) / context.sum(axis=0)[:, None]
-        return (X - context @ means).astype(X.dtype), means
-
     def groups(self, y, n_samples):
         if y is None:
             return None
@@ -107,6 +102,12 @@ class ClassContext(NoContext):
             weights = softmax(joint, axis=0)[:, :, None]
         found = [function(value) for value in self.values]
         return sum(weight.astype(part.dtype) * part for weight, part in zip(weights, found, strict=True))
+
+    def check_exportable(self, name):
+        raise ValueError(
+            f"This {name} is conditional on classes, which a graph of rows or codes alone cannot take. Fit one with "
+            "conditional=False to export it."
+        )
 
     def draw(self, y, n_samples, random_state):
         if y is None:

@@ -59,6 +59,11 @@ def check_choice(name, value, options):
     return value
 
 
+def known(name, registry):
+    """Return what a registry has under a name, or its first entry: tags are asked for before parameters are checked."""
+    return registry[name if isinstance(name, str) and name in registry else next(iter(registry))]
+
+
 def check_flag(name, value):
     """Return True or False."""
     if not isinstance(value, _FLAGS):

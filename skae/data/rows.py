@@ -7,9 +7,12 @@ import mmap
 from functools import cached_property
 
 import numpy as np
+import torch
 from sklearn.utils import gen_batches
 from sklearn.utils.random import sample_without_replacement
 
+from skae._torch import tensor_of
+from skae.data.datasets import InMemorySamples, ReadSamples, StreamedSamples
 from skae.data.statistics import has_missing
 
 # Numbers of X in a file from which on it is streamed: a smaller one is loaded.
@@ -98,8 +101,53 @@ class RowSource:
         return max(minimum, _HELD_DENSE // self.n_features)
 
     def dense(self, minimum, random_state):
-        """Return samples as an array for a closed form: all of an array, else as many at random as are held at once."""
-        return self[self.sample(self.most_at_once(minimum), random_state)]
+        """Return samples as an array for a closed form: all of an array, else as many at random as are held at once.
+
+        Columns that are missing from all of them are zero in one.
+        """
+        rows = self[self.sample(self.most_at_once(minimum), random_state)]
+        if self.has_missing:
+            rows[0, np.isnan(rows).all(axis=0)] = 0
+        return rows
+
+    def searchable(self, random_state):
+        """Return the sorted indices of samples to choose from: of all in an array, else of as many as are held."""
+        return np.sort(self.sample(self.most_at_once(), random_state))
+
+    def with_columns(self, columns):
+        """Return the same samples with further columns (n_samples, n), of which only an array takes any."""
+        assert columns.shape[1] == 0
+        return self
+
+    def is_empty(self):
+        """Return whether all values are missing, as far as that costs little."""
+        return False
+
+    def check_imputable(self):
+        """Raise TypeError if no value can be missing."""
+
+    # How checkpoints describe where samples are.
+    origin = ""
+
+    def fingerprint_parts(self):
+        """Return arrays, or sources of them, that hold all values."""
+        return (self,)
+
+    # What training reads.
+
+    def samples(self, inputs, device, is_identity):
+        """Return the dataset of network inputs, a source of rows, and of these samples as targets.
+
+        If ``is_identity``, the network's output is compared to its input.
+        """
+        return self._dataset(inputs, inputs if is_identity else self, device)
+
+    _dataset = ReadSamples
+
+    def split_samples(self, inputs, held_out, device, is_identity):
+        """Return the datasets of training samples and of the samples with these indices."""
+        dataset = self.samples(inputs, device, is_identity)
+        return dataset.subset(np.delete(np.arange(len(self)), held_out)), dataset.subset(held_out)
 
 
 class ArrayRows(RowSource):
@@ -133,12 +181,33 @@ class ArrayRows(RowSource):
     def dense(self, minimum, random_state):
         return self.source
 
+    def searchable(self, random_state):
+        return np.arange(len(self))
+
+    def with_columns(self, columns):
+        return ArrayRows(np.hstack([self.source, columns.astype(self.dtype)])) if columns.shape[1] else self
+
+    def is_empty(self):
+        return bool(np.isnan(self.source).all())
+
+    def samples(self, inputs, device, is_identity):
+        x = tensor_of(inputs.array).to(device, torch.float32)
+        if not is_identity:
+            return InMemorySamples(x, torch.tensor(self.array, dtype=torch.float32, device=device))
+        return InMemorySamples(x, x if x.shape[1] == self.n_features else x[:, : self.n_features])
+
 
 class SparseRows(RowSource):
     """Samples of a CSR matrix."""
 
     def _read(self, index):
         return self.source[index].toarray()
+
+    def check_imputable(self):
+        raise TypeError("In sparse rows no value is missing: there is nothing to impute. Pass a dense array.")
+
+    def fingerprint_parts(self):
+        return self.source.data, self.source.indices, self.source.indptr
 
     def sums(self):
         """Return the sum of each sample as it is stored, in float64."""
@@ -187,6 +256,14 @@ class FileRows(RowSource):
 
     def most_at_once(self, minimum=1):
         return max(minimum, _HELD // self.n_features)
+
+    origin = " in a file"
+    _dataset = StreamedSamples
+
+    def split_samples(self, inputs, held_out, device, is_identity):
+        held_out = np.sort(held_out)
+        training = self.without(held_out).samples(inputs.without(held_out), device, is_identity)
+        return training, self.samples(inputs, device, is_identity).subset(held_out)
 
     def shuffled_blocks(self, permutation):
         """Yield lists of blocks to read and shuffle together: slices, of which each sample is in one.

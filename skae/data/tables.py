@@ -15,7 +15,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from skae.data.checks import FLOATS, check_missing, listed
+from skae.data.checks import FLOATS, SUPPORTS, check_missing, listed
 from skae.data.columns import KINDS, column_from_state, fit_column
 from skae.data.dataframes import LIBRARIES, library_of, numbers_asked, unmasked
 from skae.data.rows import ArrayRows, FileRows, SparseRows, is_streamed
@@ -37,6 +37,8 @@ class ArrayTable:
         Whether X may be a sparse matrix.
     streams : bool, default=True
         Whether samples in a large file are left there.
+    link : str, default="identity"
+        From the mean of a column to what the net sees.
     refusal : tuple of (str, str), default=None
         What asks for numbers, and a way out, for who fits a DataFrame that has text.
 
@@ -48,20 +50,23 @@ class ArrayTable:
         Those of the columns of a DataFrame.
     n_columns, width : int
         How many columns the table has, and the net sees.
-    links, parts : None
+    links : str
+        The link of all columns.
+    parts : None
         Columns have no likelihoods of their own.
     order : slice
         The columns that the net sees, in the order of the table.
     """
 
     kind = "array"
-    links = parts = None
+    parts = None
     order = slice(None)
 
-    def __init__(self, parameter, value, support, *, accepts_sparse=False, streams=True, refusal=None):
+    def __init__(self, parameter, value, support, *, link="identity", accepts_sparse=False, streams=True, refusal=None):
         self.parameter = parameter
         self.value = value
         self.support = support
+        self.links = link
         self.accepts_sparse = accepts_sparse
         self.streams = streams
         self.refusal = refusal
@@ -135,9 +140,19 @@ class ArrayTable:
         """Return rows as what was fitted: an array, or a DataFrame with the index of ``like``."""
         return rows if self.names is None else self.library.table(list(rows.T), self.names, like)
 
+    # Codes are decoded to arrays, as PCA does it, whatever was fitted.
+    decode_codes = staticmethod(lambda rows: rows)
+
     def log_slopes(self, rows):
         """Return what log-densities of rows gain by each column in units of the table: nothing."""
         return np.zeros(rows.shape)
+
+    def mean_log_slope(self, samples):
+        """Return the mean gain of the log-density of a dataset's samples."""
+        return 0.0
+
+    def check_exportable(self, name, likelihood):
+        """Raise ValueError if a graph could not take the columns as they are."""
 
     def to_state(self):
         """Return what was learnt as a dict of plain values."""
@@ -199,6 +214,8 @@ class TableEncoder:
     """
 
     kind = "encoder"
+    accepts_sparse = False
+    support = SUPPORTS["real"]
 
     def __init__(self, likelihood="auto", handle_unknown="error"):
         self.likelihood = likelihood
@@ -282,6 +299,19 @@ class TableEncoder:
             for column, place, series in zip(self.columns, self.places, given, strict=True)
         ]
         return self.library.table(made, [column.name for column in self.columns], like)
+
+    decode_codes = decode
+
+    def mean_log_slope(self, samples):
+        """Return the mean gain of the log-density of a dataset's samples."""
+        return float(self.log_slopes(samples[:][1].numpy(force=True)).mean(axis=0).sum())
+
+    def check_exportable(self, name, likelihood):
+        """Raise ValueError: a graph could not take the columns as they are."""
+        raise ValueError(
+            f"This {name} was fitted to columns of several kinds (likelihood={likelihood!r}), which a graph cannot "
+            "take as they are. Fit one to rows of numbers, with one likelihood for all columns, to export it."
+        )
 
     def log_slopes(self, rows):
         """Return what log-densities of encoded rows gain by each column in units of the table."""

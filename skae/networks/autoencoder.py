@@ -44,6 +44,8 @@ class Autoencoder(Model):
         Standard deviation of the noise on the inputs in training, relative to each column's.
     sparsity : float, default=0.0
         As for `ReconstructionObjective`.
+    is_ordered : bool, default=False
+        Whether the components are in order, and errors relative to PCA's.
     encoder, decoder, levels, scaler, imputer, n_refinements
         As for `Model`.
 
@@ -76,9 +78,10 @@ class Autoencoder(Model):
         n_refinements: int = 0,
         noise: float = 0.0,
         sparsity: float = 0.0,
+        is_ordered: bool = False,
     ) -> None:
         super().__init__(encoder, decoder, levels, scaler, imputer, n_refinements)
-        self.loss, self.noise, self.sparsity = loss, noise, sparsity
+        self.loss, self.noise, self.sparsity, self.is_ordered = loss, noise, sparsity, is_ordered
         self.register_buffer("size_weights", torch.ones(levels[-1]))
         self.register_buffer("decoded", torch.arange(1, levels[-1] + 1))
         self.register_buffer("n_seen", torch.zeros((), dtype=torch.long))  # samples, in training
@@ -106,7 +109,8 @@ class Autoencoder(Model):
         imputer = Imputer(n_features, n_imputation_components(n, n_features), spec.is_masked)
         decoder = spec.build_decoder(n_features, generator, own)
         n_refinements = _PROJECTIONS if refined else 0
-        return cls(encoder, decoder, spec.levels, scaler, imputer, loss, n_refinements, noise, sparsity)
+        parts = encoder, decoder, spec.levels, scaler, imputer
+        return cls(*parts, loss, n_refinements, noise, sparsity, spec.is_ordered)
 
     def encode(self, x: Tensor) -> Tensor:
         """Encode scaled samples to codes of all components."""
@@ -144,7 +148,7 @@ class Autoencoder(Model):
     def forward(self, x: Tensor) -> ReconstructionOutput:
         z = self.encode(x)
         sizes = self._next_sizes(len(z)) if self.training else self.sizes(z.device)
-        weight = self.size_weights[sizes - 1].unsqueeze(-1) if len(self.levels) > 1 else None
+        weight = self.size_weights[sizes - 1].unsqueeze(-1) if self.is_ordered else None
         return ReconstructionOutput(z, self.outputs(z, sizes), weight)
 
     def _next_sizes(self, n_samples: int) -> Tensor:
@@ -168,8 +172,8 @@ class Autoencoder(Model):
         return ReconstructionObjective(self.loss, self.sparsity, varies)
 
     def loss_in_units(self, loss: float, observed: Any) -> float:
-        """Return a loss of scaled samples in units of X; with several levels it is relative to PCA's, without units."""
-        return loss if len(self.levels) > 1 else float(self.scaler.scale) ** self.loss.degree * loss
+        """Return a loss of scaled samples in units of X; of components in order it is relative to PCA's, without units."""
+        return loss if self.is_ordered else float(self.scaler.scale) ** self.loss.degree * loss
 
     @torch.no_grad()
     def start(self, fit: Any, rows: Any, X: Any, random_state: Any, *, trains: bool) -> LinearGaussian:
@@ -203,6 +207,7 @@ class Autoencoder(Model):
         if len(self.levels) > 1:
             kept = torch.arange(self.n_components) < torch.tensor(self.levels)[:, None]
             weight = kept[:, None] * weight
+        if self.is_ordered:
             self.size_weights.copy_(self._weights_of_sizes(start, torch.from_numpy(X)))
         self._start_encoder(torch.from_numpy(X), torch.from_numpy(start.encoder), None, spread, code)
         input_range = torch.from_numpy(start.code_range)

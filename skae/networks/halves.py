@@ -36,6 +36,8 @@ class NetworkSpec:
         Channels, height and width, if samples are images.
     encoder, decoder : callable (n_in, n_out) -> nn.Module, or None
         The user's own halves.
+    is_ordered : bool
+        Whether the components are in order.
     is_random : bool
         Whether the network starts at random and not at a linear model.
     has_missing : bool
@@ -53,6 +55,7 @@ class NetworkSpec:
     feature_shape: tuple[int, int, int] | None
     encoder: Factory | None
     decoder: Factory | None
+    is_ordered: bool
     is_random: bool
     has_missing: bool
     seed: int
