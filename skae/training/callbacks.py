@@ -1,0 +1,287 @@
+"""What training does between its passes over the samples, each concern by itself."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from contextlib import contextmanager
+
+import torch
+from joblib.parallel import get_active_backend
+from skorch.callbacks import LRScheduler
+
+# Epochs that the running average of the weights looks back over, and the most of these in a budget.
+_LOOK_BACK = 10 / 3
+_SHARE_OF_EPOCHS = 1 / 6
+# How often training that diverged goes back to the best weights, and what part of the step it then takes.
+_RETURNS = 3
+_SMALLER = 1 / 10
+
+
+class BestWeights:
+    """The best weights so far, and for how many epochs nothing better came.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without an improvement of more than ``tol`` after which training is ``over``.
+    tol : float
+        Relative to the best loss.
+    """
+
+    def __init__(self, patience, tol):
+        self.patience = patience
+        self.tol = tol
+
+    def begin(self, loss, weights):
+        """Take the start as the best so far."""
+        self.loss = self.start_loss = self._bar = loss if math.isfinite(loss) else math.inf
+        self.weights = weights
+        self._waited = 0
+
+    def offer(self, loss, module):
+        """Keep these weights if their loss is the lowest yet."""
+        if loss < self.loss:
+            self.loss = loss
+            self.weights = weights_of(module)
+        if loss < self._bar - self.tol * abs(self._bar) or math.isinf(self._bar):
+            self._bar = loss
+            self._waited = 0
+        else:
+            self._waited += 1
+
+    def again(self):
+        """Return the best weights, to go on from with the whole patience."""
+        self._waited = 0
+        return self.weights
+
+    @property
+    def over(self):
+        return self._waited >= self.patience
+
+
+class WeightAverage:
+    """The running average of parameters, which is validated in their place.
+
+    At the rates of a one-cycle schedule weights wander around what they have learnt, and their average is nearer to it
+    (Polyak and Juditsky 1992).
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        At their start, which the average begins with; if there are none, nothing is averaged.
+    n_epochs : int
+        The more, the further back the average looks, up to a limit.
+    """
+
+    def __init__(self, parameters, n_epochs):
+        self.parameters = list(parameters)
+        self.share = 1 / max(1, min(_LOOK_BACK, _SHARE_OF_EPOCHS * n_epochs))
+        self.restart()
+
+    def restart(self):
+        """Let the average begin with the parameters as they are."""
+        self.means = [p.detach().clone() for p in self.parameters]
+
+    @contextmanager
+    def in_place(self):
+        """Move the average towards the parameters, and put it in their place inside the block."""
+        newest = [p.detach().clone() for p in self.parameters]
+        with torch.no_grad():
+            for mean, p in zip(self.means, self.parameters, strict=True):
+                p.copy_(mean.lerp_(p, self.share))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for p, last in zip(self.parameters, newest, strict=True):
+                    p.copy_(last)
+
+    def state_dict(self):
+        return self.means
+
+    def load_state_dict(self, means):
+        for mean, kept in zip(self.means, means, strict=True):
+            mean.copy_(kept)
+
+
+class Divergence:
+    """The return to the best weights, with a smaller step, from a loss or weights that are not finite.
+
+    Parameters
+    ----------
+    net : Net
+        Its ``returns_`` counts them.
+    best : BestWeights
+    average : WeightAverage
+    n_epochs : int
+    """
+
+    def __init__(self, net, best, average, n_epochs):
+        self.net, self.best, self.average, self.n_epochs = net, best, average, n_epochs
+
+    def has_come(self, loss):
+        """Return whether training has diverged."""
+        return not (math.isfinite(loss) and are_finite(self.net.module_.parameters()))
+
+    def go_back(self, n_done):
+        """Go back, if after so many epochs any are left, and not too often; return whether training goes on."""
+        if self.net.returns_ == _RETURNS or n_done == self.n_epochs:
+            return False
+        self.net.returns_ += 1
+        self.net.module_.load_state_dict(self.best.again())
+        self.average.restart()
+        self.net.optimizer_.restart(_SMALLER)
+        return True
+
+
+class Checkpointing:
+    """The state of training, kept in a folder before the first epoch, whenever that is due, and at the end.
+
+    Parameters
+    ----------
+    net : Net
+    best : BestWeights
+    checkpoint : Checkpoint or None
+        None keeps nothing.
+    """
+
+    def __init__(self, net, best, checkpoint):
+        self.net, self.best = net, best
+        self._kept = None if checkpoint is None else checkpoint.take()
+        self._checkpoint = checkpoint if net.processes.rank == 0 else None  # the one that writes
+        if self._kept is not None:
+            net.history_.extend(self._kept["history"])  # which callbacks look at when they begin
+
+    def has_ended(self):
+        """Take over the fit in the folder if it had come to its end; return whether it had."""
+        if self._kept is None or not self._kept["outcome"]:
+            return False
+        self._take_weights()
+        self.net.outcome_ = self._kept["outcome"]
+        return True
+
+    def begin(self, average):
+        """Go on from what the folder holds, now that callbacks have begun; return how many epochs are done."""
+        n_done = 0
+        self._parts = {
+            "optimizer": self.net.optimizer_,
+            "schedules": Schedules(self.net),
+            "generators": self.net.generators_,
+            "average": average,
+        }
+        if self._kept is not None:
+            self._take_weights()
+            for name, part in self._parts.items():
+                part.load_state_dict(self._kept[name])
+            self._kept, n_done = None, len(self.net.history)
+        self._save(first=True)
+        return n_done
+
+    def end_epoch(self):
+        if self._checkpoint is not None and self._checkpoint.is_due():
+            self._save()
+
+    def end(self):
+        """Keep the end of a training that was not interrupted."""
+        if self.net.outcome_ != "interrupted":
+            self._save()
+
+    def _save(self, first=False):
+        if self._checkpoint is None:
+            return
+        net = self.net
+        state = {
+            "weights": net.module_.state_dict(),
+            "best": vars(self.best),
+            "gradient_scale": net.gradient_scale_,
+            "history": net.history.to_list(),
+            "outcome": None if net.outcome_ == "interrupted" else net.outcome_,
+            "returns": net.returns_,
+        }
+        self._checkpoint.save(state | {name: part.state_dict() for name, part in self._parts.items()}, first=first)
+
+    def _take_weights(self):
+        kept, module = self._kept, self.net.module_
+        vars(self.best).update(kept["best"])
+        for weights in (self.best.weights, kept["weights"]):
+            try:
+                module.load_state_dict(weights)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"The checkpoint is of another net than the one that is built now ({error}). Bring back the "
+                    "encoder and the decoder that it began with, or name another folder for a new fit."
+                ) from error
+            if kept["outcome"] != "diverged" and not are_finite(module.parameters()):
+                raise ValueError("The checkpoint has weights that are not finite. Name another folder for a new fit.")
+        self.net.gradient_scale_, self.net.returns_ = kept["gradient_scale"], kept["returns"]
+
+
+class Schedules:
+    """torch's schedules of the learning rate: the one cycle, or those of callbacks."""
+
+    def __init__(self, net):
+        self.schedules = [net.schedule_] if net.schedule_ else [part.lr_scheduler_ for part in schedulers(net)]
+
+    def state_dict(self):
+        return [_numbers(schedule.state_dict()) for schedule in self.schedules]
+
+    def load_state_dict(self, states):
+        for schedule, numbers in zip(self.schedules, states, strict=True):
+            schedule.load_state_dict(numbers)
+
+
+def schedulers(net):
+    """Return the callbacks that set the learning rate."""
+    return [callback for _, callback in net.callbacks_ if isinstance(callback, LRScheduler)]
+
+
+def weights_of(module):
+    """Copy what a module has learnt and counted, in less time than it takes to copy a state_dict deeply."""
+    return {
+        name: value.clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
+        for name, value in module.state_dict().items()
+    }
+
+
+def are_finite(parameters):
+    """Return whether all weights are finite; the device is waited for once."""
+    return bool(torch.stack([torch.isfinite(p).all() for p in parameters]).all())
+
+
+def record_bests(history):
+    """Record whether an epoch's losses are the lowest yet, under the names that skorch's callbacks look for."""
+    for name in ("train_loss", "valid_loss"):
+        curve = [row[name] for row in history if name in row]
+        if curve:
+            finite = filter(math.isfinite, curve)
+            history.record(name + "_best", curve[-1] <= min(finite, default=-math.inf))
+
+
+@contextmanager
+def progress_bar(title, n_epochs, best, n_done=0):
+    """Show a bar on stderr with the best loss over the start's; yield the function that moves it.
+
+    In a worker of joblib there is none: bars of fits side by side write over each other.
+    """
+    if title is None or get_active_backend()[0].nesting_level:
+        yield lambda: None
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a notebook without ipywidgets gets the terminal's bar, and no warning
+        from tqdm.auto import tqdm  # comes with skorch
+
+    with tqdm(total=n_epochs, initial=n_done, desc=title, unit="epoch") as bar:
+
+        def tick():
+            if 0 < best.start_loss < math.inf:
+                bar.set_postfix_str(f"loss {best.loss / best.start_loss:.3f} of the start's", refresh=False)
+            bar.update()
+
+        yield tick
+
+
+def _numbers(state):
+    """Return what changes of a schedule of torch; the rest its constructor sets."""
+    return {name: value for name, value in state.items() if isinstance(value, int | float) or name == "_last_lr"}

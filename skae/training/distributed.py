@@ -1,0 +1,288 @@
+"""Processes that train one network together, each on its share of the samples, as a launcher started them.
+
+Accelerate says which processes there are and on which device each computes. Of its own loops nothing is used: its
+loaders and wrapped modules are for loops that have loaders, and here batches are cut off tensors.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+from contextlib import contextmanager
+
+import torch
+from joblib.parallel import get_active_backend
+from torch import distributed
+
+from skae._torch import resolve_device
+
+# Steps after which processes ask each other whether to stop, as they do at the end of every pass over the samples.
+_LISTENED_AFTER = 32
+
+
+class SingleProcess:
+    """One process, which agrees with itself."""
+
+    rank, size = 0, 1
+
+    def sums(self, *numbers):
+        """Return each number, summed over the processes."""
+        return numbers
+
+    def of_first(self, function):
+        """Return what the function returns, or raises, in the first process, which is the only one that calls it."""
+        return function()
+
+    def all(self, value):
+        """Return the values of all processes, in their order."""
+        return [value]
+
+    def copy_first(self, module):
+        """Set parameters and buffers of all processes to those of the first."""
+
+    def average_gradients(self, module, n_samples):
+        """Set gradients to their mean over the processes, weighted by the samples that each has."""
+
+    def average_buffers(self, module):
+        """Set what modules have counted, such as the statistics of batch normalisation, to its mean."""
+
+    def n_batches(self, n_samples, batch_size):
+        """Return how many batches an epoch has in each process, which has so many of the samples."""
+        return max(1, math.ceil(n_samples / batch_size))
+
+    def stop(self):
+        """End training in all processes, for a callback."""
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def stopping_together(self, net):
+        """Let a Ctrl-C, or a callback, of one process end the training of a net in one place in all processes."""
+        yield
+
+
+class _Stopped(KeyboardInterrupt):
+    """What ends training in all processes."""
+
+
+class Processes(SingleProcess):
+    """The processes of torch's process group.
+
+    Parameters
+    ----------
+    device : torch.device
+        Of this process.
+    """
+
+    def __init__(self, device):
+        self.device = device
+        self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
+        self._asked = [0.0, 0.0]  # to stop, by a signal and by a callback
+        self._n_averaged = 0
+
+    def sums(self, *numbers):
+        total = torch.tensor([*map(float, numbers), *self._asked], dtype=torch.float64, device=self.device)
+        with _in_touch():
+            distributed.all_reduce(total)
+        *sums, by_signal, by_callback = total.tolist()
+        if by_signal or by_callback:
+            self._asked = [0.0, 0.0]
+            raise _Stopped("callback" if by_callback else "interrupted")
+        return sums
+
+    def of_first(self, function):
+        result = [None, None]
+        if self.rank == 0:
+            try:
+                result[0] = function()
+            except Exception as error:  # which the others would wait for
+                result[1] = error
+        with _in_touch():
+            distributed.broadcast_object_list(result, device=self.device)
+        if result[1] is not None:
+            raise result[1]
+        return result[0]
+
+    def all(self, value):
+        found = [None] * self.size
+        with _in_touch():
+            distributed.all_gather_object(found, value)
+        return found
+
+    def copy_first(self, module):
+        for tensor in (*module.parameters(), *module.buffers()):
+            values = tensor.detach().clone(memory_format=torch.contiguous_format)
+            with _in_touch():
+                distributed.broadcast(values, 0)
+            with torch.no_grad():
+                tensor.copy_(values)
+
+    def average_gradients(self, module, n_samples):
+        self._average([p.grad for p in module.parameters() if p.grad is not None], n_samples)
+
+    def average_buffers(self, module):
+        # Those in float64 are exact, and training leaves them as they are.
+        if buffers := [buffer for buffer in module.buffers() if buffer.dtype != torch.float64]:
+            means = [buffer.double() for buffer in buffers]  # in which the mean of equal numbers is exact
+            self._average(means)
+            for buffer, mean in zip(buffers, means, strict=True):
+                buffer.copy_(mean)
+
+    def _average(self, tensors, n_samples=1):
+        flat = torch.cat([*(tensor.flatten() for tensor in tensors), tensors[0].new_ones(1)]) * n_samples
+        with _in_touch():
+            distributed.all_reduce(flat)
+        means = (flat[:-1] / flat[-1]).split([tensor.numel() for tensor in tensors])
+        for tensor, mean in zip(tensors, means, strict=True):
+            tensor.copy_(mean.view_as(tensor))
+        self._n_averaged += 1
+        if self._n_averaged % _LISTENED_AFTER == 0:
+            self.sums()
+
+    def n_batches(self, n_samples, batch_size):
+        """Count those of all samples: of each batch every process takes its share."""
+        (n_all,) = self.sums(n_samples)
+        return max(1, min(math.ceil(n_all / batch_size), int(n_all) // self.size))
+
+    def stop(self):
+        """Ask for it: all processes stop where they next add something up, which is the same place for all."""
+        self._asked[1] = 1.0
+
+    @contextmanager
+    def stopping_together(self, net):
+        def ask(*_):
+            self._asked[0] = 1.0
+
+        is_main = threading.current_thread() is threading.main_thread()  # the only one that signals reach
+        before = signal.signal(signal.SIGINT, ask) if is_main else None
+        try:
+            yield
+        except _Stopped as stopped:
+            net.outcome_ = str(stopped)
+            raise
+        finally:
+            if is_main:
+                signal.signal(signal.SIGINT, before)
+            self._asked = [0.0, 0.0]
+
+
+class Generators:
+    """The random generators that training draws from.
+
+    Parameters
+    ----------
+    common : torch.Generator
+        In one state in all processes.
+    device : torch.device
+    processes : SingleProcess or Processes
+    uses_globals : bool
+        Whether the module draws from torch's global generators.
+
+    Attributes
+    ----------
+    own : torch.Generator
+        Source of the order and the noise, of which each process has its own; of one process it is ``common``.
+    """
+
+    def __init__(self, common, device, processes, uses_globals):
+        self.common, self.processes, self._globals = common, processes, []
+        self.own = common if processes.size == 1 else torch.Generator(common.device)
+        if uses_globals:
+            self._globals.append(torch.default_generator)
+            if (device := torch.device(device)).type == "cuda":
+                index = torch.cuda.current_device() if device.index is None else device.index
+                self._globals.append(torch.cuda.default_generators[index])
+
+    def part_ways(self):
+        """Seed what each process draws from, from what all of them have: before training, and at every epoch."""
+        if self.processes.size == 1:
+            return
+        seed = torch.randint(2**31 - 1, (), generator=self.common, device=self.common.device).item()
+        for generator in (self.own, *self._globals):
+            generator.manual_seed(seed + self.processes.rank)
+
+    def state_dict(self):
+        return [generator.get_state() for generator in (self.common, *self._globals)]
+
+    def load_state_dict(self, states):
+        for generator, state in zip((self.common, *self._globals), states, strict=True):
+            generator.set_state(state)
+
+
+@contextmanager
+def _in_touch():
+    """Say what it means that another process does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeError(
+            "Another process of this fit has ended, failed, or given no answer for as long as the process group waits: "
+            "its own output says why. Start all of them anew; with checkpoint='folder' the fit then goes on. "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+
+
+SINGLE_PROCESS = SingleProcess()
+
+
+def join_processes(device):
+    """Return the processes that share a fit on this device: those of a launcher, if the device is "accelerate".
+
+    Raises
+    ------
+    ImportError
+        If Accelerate is not installed.
+    ValueError
+        If it takes this process for the only one, and the launcher does not, or if fits run side by side.
+    """
+    if not is_shared(device):
+        return SINGLE_PROCESS
+    state, n_launched = _state(), _n_launched()
+    if state.num_processes == 1 < n_launched:
+        raise ValueError(
+            f"WORLD_SIZE={n_launched} says how many processes there are, but Accelerate was set up for this one alone, "
+            "before the fit. Without GPUs make it Accelerator(cpu=True), or leave it to the fit."
+        )
+    return SINGLE_PROCESS if state.num_processes == 1 else Processes(state.device)
+
+
+def is_shared(device):
+    """Return whether the device is left to Accelerate."""
+    return isinstance(device, str) and device == "accelerate"
+
+
+def device_for(device):
+    """Return the torch device that ``device`` names: "accelerate" is the one that Accelerate gives this process.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device on this machine.
+    ImportError
+        If it is left to Accelerate, which is not installed.
+    """
+    return torch.device(_state().device) if is_shared(device) else resolve_device(device)
+
+
+def _n_launched():
+    """Return how many processes the launcher says there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _state():
+    try:
+        from accelerate import PartialState
+    except ImportError as error:
+        raise ImportError(
+            "device='accelerate' needs the package accelerate, which is not installed. Install skae[distributed], or "
+            "use device='auto'."
+        ) from error
+    if (n_launched := _n_launched()) > 1 and get_active_backend()[0].nesting_level:
+        raise ValueError(
+            f"Fits side by side cannot each be shared by all {n_launched} processes, which would wait for each other "
+            "in different places. Search with n_jobs=1, or use device='auto'."
+        )
+    # Without a GPU it would see no processes, unless told that these are on the CPU.
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return PartialState(cpu=on_cpu or not torch.cuda.is_available())

@@ -1,0 +1,485 @@
+"""The training of a network: a skorch net whose batches are cut from datasets in memory or in files.
+
+Of skae only this folder imports skorch. It knows torch modules and tensors, no estimator and no unit.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.utils import is_dataset
+
+from skae._torch import evaluation_batch_size, known_complete, to_arrays, to_tensors
+from skae.data.datasets import InMemorySamples
+from skae.persistence import state as stored
+from skae.training.batches import Batches
+from skae.training.callbacks import (
+    BestWeights,
+    Checkpointing,
+    Divergence,
+    WeightAverage,
+    progress_bar,
+    record_bests,
+    schedulers,
+    weights_of,
+)
+from skae.training.distributed import SINGLE_PROCESS, Generators
+from skae.training.optim import build_optimizer, one_cycle, split_parameters
+from skae.training.step import Step, tensors_of
+
+_LARGEST_WEIGHT = np.finfo(np.float32).max
+
+
+class Net(NeuralNet):
+    """A skorch net for data in memory.
+
+    It differs from `skorch.NeuralNet` in what costs time there: batches are slices, losses stay on the device until
+    the epoch ends, and per-batch events fire only if there is a callback to hear them. ``history`` has
+    ``train_loss``, ``valid_loss`` and ``dur`` of each epoch. The module rests in float64, so that a closed-form start
+    stays exact, and trains in float32.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In float64, at its start, as `Step` takes it.
+    criterion : nn.Module
+        (module output, target) -> scalar.
+    width : int
+        Numbers of a sample, times draws, times copies that refinements hold: what decides how many samples an
+        evaluation takes at once.
+    alpha : float, default=0.0
+        L2 penalty on the weights of the nonlinear part.
+    relative : bool, default=False
+        Whether gradients are those of the loss over its value at the start, for losses that have a unit.
+    averaged : bool, default=False
+        Whether a running average of the weights, from the start on, is validated and kept.
+    clipped : bool, default=False
+        Whether gradients whose norm is above four times its running mean are clipped to that (Pascanu, Mikolov and
+        Bengio 2013, arXiv:1211.5063), for nets that now and then meet some that would throw them far.
+    progress : str or None, default=None
+        Title of a progress bar on stderr.
+    uses_globals : bool, default=False
+        Whether the module draws from torch's global generators, which the caller then seeds.
+    draws : Tensor of shape (n_draws, 1, n_components) or None, default=None
+        As `Step` takes them.
+    **kwargs
+        Parameters of `skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    outcome_ : "untrained", "budget", "patience", "callback", "interrupted" or "diverged"
+        Why training ended: epochs used up, no improvement, a callback, Ctrl-C, a loss that is not finite.
+    returns_ : int
+        How often a loss that is not finite made training go back to the best weights, with a smaller step.
+    step_ : Step
+    gradient_scale_ : float
+        Factor of the loss whose gradients are taken.
+    """
+
+    processes = SINGLE_PROCESS  # that train this net: whoever trains it with others says so
+    _default_callbacks = []
+    prefixes_ = [*NeuralNet.prefixes_, "optimizer"]  # known to skorch, though built only when training asks
+
+    def __init__(
+        self,
+        module,
+        criterion,
+        *,
+        width,
+        alpha=0.0,
+        relative=False,
+        averaged=False,
+        clipped=False,
+        progress=None,
+        uses_globals=False,
+        draws=None,
+        **kwargs,
+    ):
+        self.width = width
+        self.alpha = alpha
+        self.relative = relative
+        self.averaged = averaged
+        self.clipped = clipped
+        self.progress = progress
+        self.uses_globals = uses_globals
+        self.draws = draws
+        super().__init__(
+            module,
+            criterion,
+            iterator_train=Batches,
+            iterator_train__reuse_memory=not kwargs.get("callbacks"),  # a callback may keep a batch
+            iterator_valid=Batches,
+            iterator_valid__batch_size=evaluation_batch_size(width),
+            train_split=None,
+            verbose=0,
+            **kwargs,
+        )
+
+    # What estimators call.
+
+    def train(self, samples, validation, epochs, best, checkpoint=None):
+        """Train on a one-cycle schedule and end with the best weights.
+
+        Parameters
+        ----------
+        samples : Samples
+        validation : Samples or None
+            Without it the last weights stay, unless training diverged.
+        epochs : int
+        best : BestWeights
+            Offered the start first, then every epoch.
+        checkpoint : Checkpoint or None, default=None
+            What to go on from, and where to keep how far training came.
+        """
+        samples, validation = self._agree(samples, validation)
+        start = weights_of(self.module_)
+        with self._in_float32(start):
+            # The loss of a random start without a validation set is not needed, and it costs a pass.
+            is_needed = validation is not None or self.averaged or not epochs
+            best.begin(self._start_loss(samples, validation) if is_needed else math.inf, start)
+            self._set_gradient_scale(best.start_loss)
+            if epochs and self._is_trainable():
+                self._build_optimizer()
+                if not schedulers(self):
+                    n_steps = epochs * len(self._training_batches(samples))
+                    self.schedule_ = one_cycle(self.optimizer_, self.lr, n_steps)
+                checkpointing = Checkpointing(self, best, checkpoint)
+                if not checkpointing.has_ended():
+                    self.partial_fit(samples, epochs=epochs, validation=validation, checkpointing=checkpointing)
+                    checkpointing.end()
+            best_is_kept = validation is not None or self.outcome_ in ("diverged", "untrained")
+            if math.isinf(best.loss):  # no epoch ended in a finite loss
+                if best_is_kept:
+                    self.module_.load_state_dict(start)
+                best.begin(self._start_loss(samples, validation), start)
+        if best_is_kept:
+            self.module_.load_state_dict(best.weights)
+        self.optimizer_ = self.schedule_ = None
+
+    def prepare_pass(self, seed, batch_size):
+        """Seed the order of the samples, and the noise, of the next pass, and set its batches."""
+        self.iterator_train__generator.manual_seed(seed)
+        self.batch_size = batch_size
+
+    def train_once(self, samples):
+        """Train one pass at a constant learning rate; the optimiser goes on where the last pass left it."""
+        samples, _ = self._agree(samples, None)
+        before = weights_of(self.module_)
+        if not self._is_trainable():
+            return
+        with self._in_float32(before):
+            if self.optimizer_ is None:
+                if self.relative:
+                    self._set_gradient_scale(self._start_loss(samples, None))
+                self._build_optimizer()
+            for group in self.optimizer_.param_groups:
+                group["lr"] = self.lr
+            best = BestWeights(patience=1, tol=0.0)
+            best.begin(math.inf, before)
+            self.partial_fit(samples, epochs=1, checkpointing=Checkpointing(self, best, None))
+        if self.outcome_ == "diverged":
+            self.module_.load_state_dict(before)
+            self.optimizer_ = None  # its averages are not finite
+
+    def inference_module(self, dtype):
+        """Return the module in eval mode, with weights of this dtype."""
+        if dtype not in self._casts:
+            self._casts[dtype] = copy.deepcopy(self.module_).to(dtype).requires_grad_(False)
+        return self._casts[dtype].eval()
+
+    def get_state(self):
+        """Return weights, optimiser and history as arrays and plain Python."""
+        return {
+            "weights": to_arrays(self.module_.state_dict()),
+            "optimizer": None if self.optimizer_ is None else to_arrays(self.optimizer_.state_dict()),
+            "gradient_scale": self.gradient_scale_,
+            "history": self.history.to_list(),
+        }
+
+    def set_state(self, state):
+        """Take over what `get_state` returned, of a net of these weights."""
+        self.module_.load_state_dict(to_tensors(state["weights"]))
+        self.gradient_scale_ = state["gradient_scale"]
+        if (averages := to_tensors(state["optimizer"])) is not None:
+            self.module_.float()  # what the optimiser's averages are in
+            self._build_optimizer()
+            del averages["param_groups"]  # its rate and the like are as it was just built
+            self.optimizer_.load_state_dict(self.optimizer_.state_dict() | averages)
+            self.module_.double()
+        self.history_.extend(state["history"])
+        return self
+
+    # skorch's hooks.
+
+    def initialize(self):
+        self._casts, self.schedule_ = {}, None
+        self.outcome_, self.returns_, self.gradient_scale_ = "untrained", 0, 1.0
+        super().initialize()
+        self.step_ = Step(self.module_, self.criterion_, self.draws, self.iterator_train__generator)
+        return self
+
+    def initialize_module(self):
+        super().initialize_module()
+        self.module_.double().eval()
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        """Wait until training asks: a net that never trains should not pay for torch's optimisers."""
+        self.optimizer_ = None
+        return self
+
+    def notify(self, method_name, **cb_kwargs):
+        """Tell the callbacks; a KeyboardInterrupt out of one of them is its way to end training."""
+        try:
+            with known_complete(False):  # they may compute with other samples
+                super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            self.outcome_ = "callback"
+            self.processes.stop()
+
+    def fit_loop(self, X, y=None, epochs=None, *, checkpointing, validation=None, **fit_params):
+        """Train epochs on the samples X until the budget or the patience is spent."""
+        is_averaged = self.averaged and validation is not None
+        average = WeightAverage(self.module_.parameters() if is_averaged else (), epochs)
+        best = checkpointing.best
+        divergence = Divergence(self, best, average, epochs)
+        batches = self._training_batches(X)
+        validation_batches = None if validation is None else self.get_iterator(validation)
+        self.outcome_ = "interrupted"
+        n_done = checkpointing.begin(average)
+        title = self.progress if self.processes.rank == 0 else None
+        with self.processes.stopping_together(self), progress_bar(title, epochs, best, n_done) as tick:
+            for epoch in range(n_done, epochs):
+                has_diverged = self._train_epoch(batches, validation_batches, best, average, divergence)
+                tick()
+                if has_diverged and not divergence.go_back(epoch + 1):
+                    self.outcome_ = "diverged"
+                    return self
+                if not has_diverged and best.over:
+                    self.outcome_ = "patience"
+                    return self
+                checkpointing.end_epoch()
+        self.outcome_ = "budget"
+        return self
+
+    def _train_epoch(self, batches, validation_batches, best, average, divergence):
+        """Train on all samples once and validate; return whether training has diverged."""
+        datasets = {
+            "dataset_train": batches.samples,
+            "dataset_valid": None if validation_batches is None else validation_batches.samples,
+        }
+        self.generators_.part_ways()
+        self.notify("on_epoch_begin", **datasets)
+        began = time.perf_counter()
+        self.run_single_epoch(batches, True, "train", self.train_step)
+        self.processes.average_buffers(self.module_)
+        with average.in_place():
+            self.run_single_epoch(validation_batches, False, "valid", self.validation_step)
+            loss = self.history[-1, "train_loss" if validation_batches is None else "valid_loss"]
+            has_diverged = divergence.has_come(loss)
+            record_bests(self.history)
+            self.history.record("dur", time.perf_counter() - began)
+            if not has_diverged:
+                best.offer(loss, self.module_)
+            self.notify("on_epoch_end", **datasets)
+            self.processes.sums()  # one of them may want to stop
+        return has_diverged
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """One pass over the batches; their mean loss, weighted by samples, is recorded as ``<prefix>_loss``."""
+        if iterator is None:
+            return
+        self._set_training(training)
+        total = 0.0
+        with known_complete(iterator.samples.is_complete):
+            for batch in iterator:
+                if self.callbacks_:
+                    self.notify("on_batch_begin", batch=batch, training=training)
+                step = step_fn(batch)
+                total = total + step["loss"] * len(batch[0])
+                if self.callbacks_:
+                    self.history.record_batch(prefix + "_loss", step["loss"].item())
+                    self.history.record_batch(prefix + "_batch_size", len(batch[0]))
+                    self.notify("on_batch_end", batch=batch, training=training, **step)
+        self.history.record(prefix + "_batch_count", len(iterator))
+        self.history.record(prefix + "_loss", self._mean(total, len(iterator.samples)))
+
+    def train_step(self, batch, **fit_params):
+        self.optimizer_.zero_grad(set_to_none=True)
+        loss, output = self.step_.training_loss(*batch)
+        (loss if self.gradient_scale_ == 1 else loss * self.gradient_scale_).backward()
+        self.processes.average_gradients(self.module_, len(batch[0]))
+        if self.clipped:
+            self.optimizer_.clip_gradients()
+        if self.callbacks_:
+            parameters = list(self.get_all_learnable_params())
+            self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
+        self.optimizer_.step()
+        if self.schedule_ is not None:
+            self.schedule_.step()
+        return {"loss": loss.detach(), "y_pred": tensors_of(output)}
+
+    def validation_step(self, batch, **fit_params):
+        with torch.no_grad():
+            loss, output = self.step_.validation_loss(*batch)
+        return {"loss": loss, "y_pred": tensors_of(output)}
+
+    def get_dataset(self, X, y=None):
+        """Return samples as a dataset, for skorch's own ``forward`` and ``predict``, and callbacks that use them."""
+        if is_dataset(X):
+            return X
+        inputs = torch.as_tensor(np.asarray(X), dtype=torch.float32, device=self.device)
+        return InMemorySamples(inputs, inputs)
+
+    def evaluation_step(self, batch, training=False):
+        self._set_training(training)
+        x = batch[0].to(next(self.module_.parameters()).dtype)
+        with torch.set_grad_enabled(training):
+            return tensors_of(self.step_.training_output(x) if training else self.step_.output(x))
+
+    # Steps of the above.
+
+    def _agree(self, samples, validation):
+        """Let all processes begin with the same weights; return the samples that this one has its share of."""
+        if len(samples) < self.processes.size:
+            raise ValueError(
+                f"{len(samples)} rows cannot be shared by {self.processes.size} processes. Start at most as many "
+                "processes as there are rows."
+            )
+        self.processes.copy_first(self.module_)
+        self.generators_ = Generators(self.iterator_train__generator, self.device, self.processes, self.uses_globals)
+        self.generators_.part_ways()
+        self.step_.generator = self.generators_.own
+        share = self.processes.rank, self.processes.size
+        return samples.share(*share), None if validation is None else validation.share(*share)
+
+    @contextmanager
+    def _in_float32(self, weights):
+        """Train in float32, rest in float64; these weights come back if anything is raised."""
+        self.module_.float()
+        try:
+            with torch.enable_grad():
+                yield
+        except BaseException:
+            self.module_.double().load_state_dict(weights)
+            raise
+        finally:
+            self.module_.double().eval()
+            self._casts = {}
+
+    def _is_trainable(self):
+        return any(p.requires_grad for p in self.module_.parameters())
+
+    def _build_optimizer(self):
+        self.optimizer_ = build_optimizer(self.module_, self.lr, self.alpha * self.gradient_scale_)
+
+    def _set_gradient_scale(self, start_loss):
+        """Let Adam, whose epsilon has a unit, see losses relative to the start's, if these are sizes.
+
+        Samples have unit spread, and what a start leaves of them below float32's rounding is no size: over it, the
+        squares of gradients would overflow.
+        """
+        if self.relative and 0 < start_loss < math.inf:
+            self.gradient_scale_ = 1 / max(start_loss, torch.finfo(torch.float32).eps ** 2)
+
+    def _start_loss(self, samples, validation):
+        """Return the loss before the first step: of the validation set, or of training samples as training has it."""
+        self._set_training(False)
+        if validation is not None:
+            return self._evaluate(self.get_iterator(validation))
+        is_noisy = self.iterator_train__noise is not None
+        with self.step_.unrefined():
+            return self._evaluate(self._training_batches(samples) if is_noisy else self.get_iterator(samples))
+
+    def _evaluate(self, batches):
+        with known_complete(batches.samples.is_complete):
+            total = sum(self.validation_step(batch)["loss"].item() * len(batch[0]) for batch in batches)
+        return self._mean(total, len(batches.samples))
+
+    def _training_batches(self, samples):
+        """Return batches of this process's samples, as many as all processes have."""
+        batches = self.get_iterator(samples, training=True)
+        batches.generator = self.generators_.own
+        batches.n_batches = self.processes.n_batches(len(samples), batches.batch_size)
+        return batches
+
+    def _mean(self, total, n_samples):
+        """Return the mean over the samples of all processes of what is summed over this one's."""
+        total, n_samples = self.processes.sums(total, n_samples)
+        return float(total) / n_samples
+
+
+def check_net_state(state, module):
+    """Check what `Net.get_state` returned and a file kept, for the net of this module.
+
+    A module with bounds on its values, or values that training leaves in float64, checks these by itself.
+
+    Raises
+    ------
+    ValueError
+        If names, shapes or dtypes are not this module's, or numbers are not finite.
+    """
+    if not isinstance(state, dict):
+        raise stored.fault("net_", "is no dict")
+    _check_weights(stored.get(state, "weights"), module)
+    _check_history(stored.get(state, "history"))
+    stored.check_number(state, "gradient_scale", low=0)
+    if stored.get(state, "optimizer") is not None:
+        # In the order of the optimiser's groups, of which there may be one or two.
+        _check_optimizer(state["optimizer"], [tuple(p.shape) for part in split_parameters(module) for p in part])
+
+
+def _check_weights(weights, module):
+    expected = to_arrays(module.state_dict())
+    if not isinstance(weights, dict) or weights.keys() != expected.keys():
+        found = set(weights) if isinstance(weights, dict) else set()
+        wrong = sorted(map(str, found ^ set(expected)))
+        raise stored.fault("the net", f"has not the weights that its parameters ask for (as to {', '.join(wrong[:3])})")
+    trained = copy.deepcopy(module).float().state_dict()
+    for name, array in expected.items():
+        if not isinstance(array, np.ndarray):
+            stored.check_integer(weights, name)
+        elif trained[name].dtype == torch.float64:
+            stored.check_array(weights, name, array.shape, array.dtype, allow="nan")
+        else:
+            _check_trained(weights, name, array)
+
+
+def _check_trained(weights, name, array):
+    """Check an array that has been trained in float32, and is cast to it."""
+    is_range = name.endswith((".low", ".high"))  # unbounded ones are infinite
+    stored.check_array(weights, name, array.shape, array.dtype, allow="infinite" if is_range else "finite")
+    if not is_range and array.dtype.kind == "f" and np.abs(weights[name]).max(initial=0) > _LARGEST_WEIGHT:
+        raise stored.fault(name, f"has numbers beyond {_LARGEST_WEIGHT:.0e}")
+
+
+def _check_history(history):
+    if not isinstance(history, list) or not all(
+        isinstance(row, dict) and all(isinstance(name, str) for name in row) and isinstance(row.get("batches"), list)
+        for row in history
+    ):
+        raise stored.fault("the history", "is no list of an epoch's records by name")
+
+
+def _check_optimizer(state, shapes):
+    """Check the averages of Adam, for parameters of these shapes."""
+    moments = stored.get(state, "state") if isinstance(state, dict) else None
+    if not isinstance(moments, dict) or not moments.keys() <= set(range(len(shapes))):
+        raise stored.fault("the optimiser's state", f"is not told for {len(shapes)} parameters by their numbers")
+    for index, averages in moments.items():
+        if not isinstance(averages, dict) or averages.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+            raise stored.fault(f"the optimiser's state of parameter {index}", "must have a step and two averages")
+        for name, shape, low in (
+            ("step", (), 0),
+            ("exp_avg", shapes[index], -np.inf),
+            ("exp_avg_sq", shapes[index], 0),
+        ):
+            stored.check_array(averages, name, shape, np.float32, low=low)
+    if stored.get(state, "mean_norm") is not None:
+        stored.check_array(state, "mean_norm", (), np.float32, low=0)

@@ -1,0 +1,93 @@
+"""Adam with gradient clipping, the groups of parameters it steps, and the schedule of its learning rate."""
+
+from __future__ import annotations
+
+from inspect import unwrap
+
+import torch
+from torch.optim.lr_scheduler import OneCycleLR
+
+# Where gradients are clipped, the largest norm over its running mean, and how far one step moves that mean.
+_LARGEST_NORM, _NORM_SHARE = 4, 1 / 20
+
+
+class Adam(torch.optim.Adam):
+    """torch's Adam without the wrappers that turn torch's compiler off inside it.
+
+    Nothing here is compiled, and the first call of such a wrapper imports the compiler: one to two seconds and 70 MB,
+    more than a fit of a small table.
+
+    Attributes
+    ----------
+    mean_norm : Tensor of shape () or None
+        Running mean of the norm of all gradients together, from the first call of `clip_gradients` on.
+    """
+
+    mean_norm = None
+    add_param_group = unwrap(torch.optim.Adam.add_param_group)
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
+
+    def state_dict(self):
+        return unwrap(torch.optim.Adam.state_dict)(self) | {"mean_norm": self.mean_norm}
+
+    def load_state_dict(self, state):
+        unwrap(torch.optim.Adam.load_state_dict)(self, state)
+        mean = state["mean_norm"]
+        self.mean_norm = None if mean is None else mean.to(self.param_groups[0]["params"][0])
+
+    def zero_grad(self, set_to_none=True):  # which is what it does
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    @torch.no_grad()
+    def clip_gradients(self):
+        """Clip gradients whose norm is far above its running mean; nothing here waits for the device."""
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        mean = norm if self.mean_norm is None else self.mean_norm
+        mean = torch.where(mean > 0, mean, norm)  # after none at all, or one that was not finite
+        clipped = norm.minimum(_LARGEST_NORM * mean)
+        factor = torch.where(clipped < norm, clipped / norm, 1)
+        for gradient in gradients:
+            gradient.mul_(factor)
+        self.mean_norm = mean.lerp(clipped, _NORM_SHARE)
+
+    def restart(self, factor):
+        """Forget all earlier steps, and multiply the learning rate, now and in a schedule, by a factor."""
+        self.state.clear()
+        self.mean_norm = None
+        for group in self.param_groups:  # the last two are what a one-cycle schedule goes between
+            for rate in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
+                group[rate] *= factor
+
+
+def split_parameters(module):
+    """Return the trainable parameters in two lists: those an L2 penalty is on, and the others.
+
+    The penalty is on weights: parameters of more than one dimension. A module exempts some of its own by a method
+    ``unpenalised()`` that returns them: the linear part of a corrected linear map, biases and gates of several levels.
+    """
+    exempt = {id(p) for m in module.modules() if hasattr(m, "unpenalised") for p in m.unpenalised()}
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    penalised = [p for p in trainable if p.ndim > 1 and id(p) not in exempt]
+    kept = {id(p) for p in penalised}
+    return penalised, [p for p in trainable if id(p) not in kept]
+
+
+def build_optimizer(module, lr, penalty):
+    """Return Adam for the trainable parameters of a module, with an L2 penalty on its weights."""
+    penalised, others = split_parameters(module)
+    groups = [{"params": penalised + others}]  # one call a step
+    if penalty:
+        groups = [{"params": penalised, "weight_decay": penalty}, {"params": others}]
+    optimizer = Adam([group for group in groups if group["params"]], lr=lr, fused=True)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = lr  # a scheduler that goes on in partial_fit asks for it
+    return optimizer
+
+
+def one_cycle(optimizer, lr, n_steps):
+    """Return the schedule of one rise and fall of the learning rate over this many steps, ``lr`` at its peak."""
+    # A rise over 10 of 100 steps; torch cannot have one that ends after the first step.
+    return OneCycleLR(optimizer, max_lr=lr, total_steps=n_steps, pct_start=0.1 if n_steps > 10 else 0.3)

@@ -1,0 +1,121 @@
+"""Adam, the clipping of gradients and what the penalty is on."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skae.training.net import Net
+from skae.training.optim import Adam, build_optimizer, one_cycle, split_parameters
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_takes_torchs_steps(decay, seed):
+    def walk(optimizer):
+        torch.manual_seed(seed)
+        layer = nn.Linear(3, 2)
+        optimizer = optimizer(layer.parameters(), lr=0.1, weight_decay=decay, fused=True)
+        for _ in range(5):
+            optimizer.zero_grad()
+            layer(torch.ones(4, 3)).square().sum().backward()
+            optimizer.step()
+        return layer.weight, optimizer.state_dict()
+
+    (ours, state), (theirs, _) = walk(Adam), walk(torch.optim.Adam)
+    assert torch.equal(ours, theirs)
+    again = Adam(nn.Linear(3, 2).parameters(), fused=True)
+    again.load_state_dict(state)
+    assert again.param_groups[0]["lr"] == 0.1
+
+
+class Weighed(nn.Module):
+    """Two weights, whose gradients are .6 and .8 times the mean of a batch."""
+
+    n_refinements = 0
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.ParameterList([torch.zeros(1), torch.zeros(1)])
+
+    def forward(self, x):
+        return ((0.6 * self.weights[0] + 0.8 * self.weights[1]) * x,)
+
+
+class Mean(nn.Module):
+    def forward(self, output, target):
+        return output[0].mean()
+
+
+@pytest.mark.parametrize(
+    ("clipped", "norms", "expected"),
+    [
+        (False, [4, -6, 100, 100, 4], [4, -6, 100, 100, 4]),
+        (True, [4, -6, 100, 100, 4], [4, -6, 16.4, 18.86, 4]),
+        (True, [0, 3, 100], [0, 3, 12]),
+        (True, [2, np.nan, 9, 100], [2, np.nan, 9, 36]),
+    ],
+)
+def test_gradients_are_clipped_to_four_times_the_running_mean_of_their_norm(clipped, norms, expected):
+    net = Net(Weighed(), Mean(), width=1, clipped=clipped, lr=0.1, batch_size=1)
+    net.set_params(iterator_train__generator=torch.Generator()).initialize()
+    net.module_.float()
+    net.optimizer_ = build_optimizer(net.module_, 0.1, 0)
+    for norm, left in zip(norms, expected, strict=True):
+        net.train_step((torch.full((1, 1), float(norm)), None))
+        gradients = [weight.grad.item() for weight in net.module_.weights]
+        assert gradients == pytest.approx([0.6 * left, 0.8 * left], nan_ok=True)
+    assert (net.optimizer_.mean_norm is not None) == clipped
+
+
+class Exempting(nn.Linear):
+    def unpenalised(self):
+        return [self.weight]
+
+
+def test_the_penalty_is_on_trainable_weights_that_no_module_exempts():
+    net = nn.Sequential(nn.Linear(3, 4), Exempting(4, 4), nn.Linear(4, 2).requires_grad_(False), nn.Conv2d(1, 1, 3))
+    penalised, others = split_parameters(net)
+    names = {id(p): name for name, p in net.named_parameters()}
+    assert [names[id(p)] for p in penalised] == ["0.weight", "3.weight"]
+    assert [names[id(p)] for p in others] == ["0.bias", "1.weight", "1.bias", "3.bias"]
+    groups = build_optimizer(net, 0.1, 0.5).param_groups
+    assert [group["weight_decay"] for group in groups] == [0.5, 0]
+    assert [p for group in groups for p in group["params"]] == penalised + others
+    (group,) = build_optimizer(net, 0.1, 0).param_groups
+    assert group["params"] == penalised + others
+
+
+def test_a_restart_forgets_steps_and_lowers_all_rates():
+    layer = nn.Linear(3, 2)
+    optimizer = build_optimizer(layer, 0.1, 0)
+    schedule = one_cycle(optimizer, 0.1, 100)
+    layer(torch.ones(1, 3)).sum().backward()
+    optimizer.clip_gradients()
+    optimizer.step()
+    before = dict(optimizer.param_groups[0])
+    optimizer.restart(0.1)
+    assert not optimizer.state
+    assert optimizer.mean_norm is None
+    for rate in ("lr", "initial_lr", "max_lr", "min_lr"):
+        assert optimizer.param_groups[0][rate] == pytest.approx(before[rate] / 10)
+    rates = []
+    for _ in range(99):
+        optimizer.step()
+        schedule.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert max(rates) == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 10, 11, 100])
+def test_one_cycle_peaks_at_the_rate_and_ends_near_zero(n_steps):
+    optimizer = build_optimizer(nn.Linear(3, 2), 0.1, 0)
+    schedule, rates = one_cycle(optimizer, 0.1, n_steps), []
+    for _ in range(n_steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if len(rates) < n_steps:
+            schedule.step()
+    assert max(rates) <= 0.1
+    if n_steps >= 10:
+        assert max(rates) == pytest.approx(0.1, rel=0.15)
+        assert rates[-1] < 1e-5
