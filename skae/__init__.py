@@ -1,16 +1,16 @@
 """Autoencoders that start at PCA and stand where PCA stands: scikit-learn estimators over PyTorch nets."""
 
-from skae._generator import VAEGenerator
-from skae._onnx import to_onnx
+from skae._autoencoder import AutoencoderTransformer
 from skae._search import AutoencoderTransformerCV
-from skae._state import TRUSTED_TYPES
-from skae._transformer import AutoencoderTransformer
+from skae._vae import VAEGenerator
 from skae._version import __version__
 from skae.inspection.codes import LatentSpaceDisplay
 from skae.inspection.comparison import Comparison, compare
 from skae.inspection.curves import LatentSizeDisplay, LossCurveDisplay
 from skae.inspection.metrics import reconstruction_error, reconstruction_scorer
 from skae.inspection.rows import LatentTraversalDisplay, ReconstructionDisplay, SampleDisplay
+from skae.persistence.onnx import to_onnx
+from skae.persistence.state import TRUSTED_TYPES
 
 __all__ = [
     "TRUSTED_TYPES",

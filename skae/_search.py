@@ -10,11 +10,12 @@ from sklearn.utils import _safe_indexing, check_random_state, indexable
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skae import _state as stored
-from skae import _validation as check
-from skae._columns import numbers_asked, unmasked
-from skae._transformer import AutoencoderTransformer
+from skae._autoencoder import AutoencoderTransformer
+from skae.data import parameters as check
+from skae.data.checks import FLOATS
+from skae.data.dataframes import numbers_asked, unmasked
 from skae.inspection.metrics import pca_errors_by_size, squared_error
+from skae.persistence import state as stored
 
 
 class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -363,7 +364,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     def _validated(self, X, **options):
         """Validate X; return a DataFrame as it is, which keeps names and dtypes, and X as an array."""
-        rows = validate_data(self, X, dtype=check.FLOATS, ensure_all_finite="allow-nan", **options)
+        rows = validate_data(self, X, dtype=FLOATS, ensure_all_finite="allow-nan", **options)
         return X if hasattr(X, "columns") else rows, rows
 
     def _autoencoder(self, n_components, seed, ordered=False):

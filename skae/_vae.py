@@ -14,8 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skae._base import BaseNetTransformer
 from skae._fitted import MAX_SIZED, Fitted, check_codes
-from skae._newbase import BaseNetTransformer
 from skae._torch import evaluation_batch_size, tensor_of
 from skae.data import parameters as check
 from skae.data.checks import SUPPORTS

@@ -12,20 +12,18 @@ import pytest
 import sklearn
 import torch
 from sklearn.base import clone
-from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skae import (
     AutoencoderTransformer,
     AutoencoderTransformerCV,
     VAEGenerator,
-    reconstruction_error,
     reconstruction_scorer,
 )
 
@@ -172,23 +170,6 @@ def test_a_grid_without_a_classifier_scores_by_reconstruction(digits):
     assert search.best_score_ < 0
     assert search.best_params_["reduce__n_components"] == 8
     assert isinstance(search.best_estimator_["reduce"], AutoencoderTransformer)
-
-
-def test_reconstruction_error_is_one_number_for_all(digits):
-    X = digits[:200]
-    pca = PCA(3).fit(X)
-    assert reconstruction_error(pca, X) == pytest.approx(reconstruction_error(quick(3, max_iter=0).fit(X), X))
-    pipeline = make_pipeline(StandardScaler(), PCA(64)).fit(X)
-    assert reconstruction_error(pipeline, X) == pytest.approx(0, abs=1e-20)
-    assert reconstruction_scorer(pca, X) == -reconstruction_error(pca, X)
-    frame = pd.DataFrame(X)
-    assert reconstruction_error(PCA(3).set_output(transform="pandas").fit(X), frame) == pytest.approx(
-        reconstruction_error(pca, X)
-    )
-    unsigned = FunctionTransformer(inverse_func=lambda X: X + np.uint8(1)).fit(X)
-    assert reconstruction_error(unsigned, X.astype(np.uint8)) == 1
-    with pytest.raises(TypeError, match="Pipeline has no inverse_transform"):
-        reconstruction_error(make_pipeline(PCA(3), KMeans(2, n_init=1)).fit(X), X)
 
 
 def test_cross_val_score_of_a_pipeline_with_string_labels(digits):

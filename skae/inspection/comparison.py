@@ -20,9 +20,10 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from skae._generator import VAEGenerator
-from skae._transformer import AutoencoderTransformer
-from skae._validation import FLOATS, check_flag, check_integer, check_sizes
+from skae._autoencoder import AutoencoderTransformer
+from skae._vae import VAEGenerator
+from skae.data.checks import FLOATS
+from skae.data.parameters import check_flag, check_integer, check_sizes
 from skae.inspection.metrics import numeric_array, reconstruction_error, split_pipeline
 from skae.inspection.report import html_table, plot_curves, write_report
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from skae._validation import check_integer
+from skae.data.parameters import check_integer
 
 # Okabe and Ito's colours, which remain distinct under colour blindness, and markers that need no colour.
 COLOURS = ["#000000", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"]

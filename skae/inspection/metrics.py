@@ -9,7 +9,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skae._columns import numbers_asked, unmasked
+from skae.data.dataframes import numbers_asked, unmasked
 
 
 def reconstruction_error(estimator, X):

@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_consistent_length
 
-from skae._columns import first_text, unmasked
-from skae._validation import check_integer
+from skae.data.dataframes import first_text, unmasked
+from skae.data.parameters import check_integer
 from skae.inspection.drawing import Display, check_image_shape, draw_grid, escape_math
 from skae.inspection.metrics import check_fitted, split_pipeline
 

@@ -1,0 +1,457 @@
+"""Fitted networks as ONNX graphs, which other runtimes compute.
+
+torch's own exporter follows no gradient inside a module. So `make_fx` writes out what a module does, gradients
+included, and each of its operations is translated here.
+"""
+
+from __future__ import annotations
+
+import operator
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+from torch._subclasses import FakeTensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+from skae._torch import assume_missing, no_gradients
+from skae._version import __version__
+
+# Names of a graph's input and output.
+_ENDS = {"encoder": ("rows", "codes"), "decoder": ("codes", "rows"), "autoencoder": ("rows", "reconstruction")}
+_OPSET, _IR = 18, 8
+
+# Operations that ONNX has by another name, all of whose inputs have one dtype.
+_ELEMENTWISE = {
+    "abs": "Abs",
+    "add": "Add",
+    "bitwise_and": "And",
+    "bitwise_not": "Not",
+    "bitwise_or": "Or",
+    "cos": "Cos",
+    "div": "Div",
+    "eq": "Equal",
+    "erf": "Erf",
+    "exp": "Exp",
+    "ge": "GreaterOrEqual",
+    "gt": "Greater",
+    "isnan": "IsNaN",
+    "le": "LessOrEqual",
+    "log": "Log",
+    "logical_and": "And",
+    "logical_not": "Not",
+    "logical_or": "Or",
+    "lt": "Less",
+    "maximum": "Max",
+    "minimum": "Min",
+    "mul": "Mul",
+    "neg": "Neg",
+    "pow": "Pow",
+    "reciprocal": "Reciprocal",
+    "relu": "Relu",
+    "sigmoid": "Sigmoid",
+    "sign": "Sign",
+    "sin": "Sin",
+    "sqrt": "Sqrt",
+    "sub": "Sub",
+    "tanh": "Tanh",
+}
+_LOGIC = ("And", "Not", "Or")
+_REDUCTIONS = {"sum": "ReduceSum", "mean": "ReduceMean", "amax": "ReduceMax"}
+_UNCHANGED = ("alias", "clone", "contiguous", "detach", "lift_fresh_copy")
+# What torch writes in simpler operations, beside what it does by itself.
+_DECOMPOSED = (
+    "_log_softmax",
+    "_softmax",
+    "elu",
+    "gelu",
+    "hardtanh",
+    "leaky_relu",
+    "nan_to_num",
+)
+
+
+def to_onnx(estimator, path, part="encoder"):
+    """Write a fitted network as an ONNX file, scaling included, for runtimes without Python or torch.
+
+    Parameters
+    ----------
+    estimator : AutoencoderTransformer, VAEGenerator or AutoencoderTransformerCV
+        Fitted, to an array of numbers: a graph could not take the columns of a mixed table.
+    path : str or path-like
+        Of the file, which is overwritten.
+    part : {"encoder", "decoder", "autoencoder"}, default="encoder"
+        "encoder" is `transform`, "decoder" `inverse_transform`, "autoencoder" the one after the other.
+
+    Raises
+    ------
+    ImportError
+        Without the package onnx, which ``pip install 'skae[onnx]'`` installs.
+    TypeError
+        If the estimator is none of these.
+    ValueError
+        If there is no such part, columns have a likelihood each, the model is conditional, or an own module does what
+        cannot be exported.
+
+    Notes
+    -----
+    The graph has one input and one output, of float64 and of any number of samples, ``(n, n_features_in_)`` or
+    ``(n, n_components_)``: "rows" to "codes", "codes" to "rows", and "rows" to "reconstruction". Samples are in X's
+    units, codes in those of `transform`. They are centred and scaled in float64, so that a large offset costs nothing;
+    the network between computes in float32. Steps that refine codes, with their gradients, are part of the graph;
+    missing values (nan) are imputed as `transform` imputes them. The graph does not check what samples have to be, such
+    as counts.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skae import AutoencoderTransformer, to_onnx
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> autoencoder = AutoencoderTransformer(2, max_iter=0).fit(X)
+    >>> to_onnx(autoencoder, "encoder.onnx")  # doctest: +SKIP
+    """
+    name = type(estimator).__name__
+    if part not in tuple(_ENDS):
+        raise ValueError(f"part={part!r} is not known. Use one of {', '.join(map(repr, _ENDS))}.")
+    if not hasattr(estimator, "exported_part"):
+        raise TypeError(
+            f"{name} is no estimator of skae. Of a Pipeline or a search pass the estimator inside, such as "
+            "pipeline[-1], and export other steps by a package that knows them."
+        )
+    module, n_columns = estimator.exported_part(part)
+    try:
+        import onnx  # noqa: F401  (what writes the graph imports it again)
+    except ImportError as error:
+        raise ImportError("to_onnx needs the package onnx. Run pip install 'skae[onnx]'.") from error
+    try:
+        export_module(module, n_columns, path, *_ENDS[part], f"{part} of a {name}, by skae {__version__}")
+    except OSError:
+        raise
+    except Exception as error:  # whatever tracing a user's module may raise
+        own = [half for half in ("encoder", "decoder") if getattr(estimator, half, None) is not None]
+        if not own:
+            raise
+        raise ValueError(
+            f"The {part} cannot be exported: {error}. Its {' and '.join(own)} must be made of layers that ONNX has, "
+            "and must not depend on values, or on the number of rows, other than by operations on tensors."
+        ) from error
+
+
+def export_module(module, n_columns, path, input_name, output_name, description):
+    """Write a module from float64 to float64, (n, n_columns) -> (n, n_out), as an ONNX file.
+
+    Raises
+    ------
+    NotImplementedError
+        If the module does what is not translated; other errors are torch's, of a module that cannot be traced.
+    """
+    import onnx
+
+    traced = _trace(module.eval(), n_columns)
+    graph = _Graph()
+    for node in traced.graph.nodes:
+        match node.op:
+            case "placeholder":
+                graph.values[node] = input_name
+            case "get_attr":
+                graph.values[node] = getattr(traced, node.target).detach()
+            case "call_function":
+                graph.values[node] = graph.value_of(node)
+            case "output":
+                (result,) = node.args
+    graph.nodes.append(onnx.helper.make_node("Identity", [graph.name(result)], [output_name]))
+    ends = (
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, ["n", int(width)])]
+        for name, width in ((input_name, n_columns), (output_name, result.meta["val"].shape[1]))
+    )
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(graph.nodes, "skae", *ends, graph.initializers, doc_string=description),
+        opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
+        producer_name="skae",
+        ir_version=_IR,
+    )
+    onnx.checker.check_model(model)
+    onnx.save(model, path, format="protobuf")  # whatever the path ends in
+
+
+def _trace(module, n_columns):
+    """Return a graph of the operations of a module, for any number of samples, none of which changes a tensor."""
+    from torch._decomp import core_aten_decompositions, get_decompositions
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    aten = torch.ops.aten
+    rules = dict(core_aten_decompositions().items()) | get_decompositions([getattr(aten, op) for op in _DECOMPOSED])
+    for op in (aten.lerp.Tensor, aten.lerp.Scalar):
+        del rules[op]
+    rules |= {
+        aten.convolution_backward.default: _convolution_backward,
+        aten.linalg_cholesky_ex.default: _cholesky,
+        aten.cholesky_solve.default: _cholesky_solve,
+        aten._linalg_check_errors.default: lambda info, name, *, is_matrix: None,
+    }
+    samples = torch.zeros((3, n_columns), dtype=torch.float64)
+
+    def trace(function):
+        traced = make_fx(function, rules, tracing_mode="symbolic", _allow_non_fake_inputs=True)(samples)
+        traced.graph.eliminate_dead_code()
+        return traced
+
+    def computed(x):
+        with _Constants():
+            return module(x)
+
+    with no_gradients(), assume_missing():
+        traced = trace(computed)
+        if any(getattr(node.target, "_schema", None) and node.target._schema.is_mutable for node in traced.graph.nodes):
+            traced = trace(torch.func.functionalize(traced))
+        return traced
+
+
+class _Constants(TorchDispatchMode):
+    """Computes at once what does not depend on the samples, so that a module may ask for values of its buffers."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if any(isinstance(leaf, FakeTensor | torch.SymInt) for leaf in tree_leaves((args, kwargs))):
+            return func(*args, **kwargs)
+        with _disable_current_modes():
+            return func(*args, **kwargs)
+
+
+def _convolution_backward(
+    grad, x, weight, bias_sizes, stride, padding, dilation, transposed, output_padding, groups, output_mask
+):
+    """Return the derivative by the input, for strides of 1; that by weights, which are constants, is not needed."""
+    if transposed or any(s != 1 for s in stride):
+        raise NotImplementedError("the gradient of a convolution with a stride")
+    return torch.ops.aten.convolution(grad, weight, None, stride, padding, dilation, True, [0, 0], groups), None, None
+
+
+def _cholesky(matrix, *, upper=False, check_errors=False):
+    """Return the lower factors of positive definite matrices (n, k, k), column by column: ONNX has no such operator."""
+    columns, below = [], torch.ones(matrix.shape[-2:]).tril().to(matrix)
+    for i in range(matrix.shape[-1]):
+        column = below[:, i : i + 1] * matrix[:, :, i : i + 1] / matrix[:, i : i + 1, i : i + 1].sqrt()
+        matrix = matrix - column @ column.mT
+        columns.append(column)
+    return torch.cat(columns, dim=2), torch.zeros_like(matrix[:, 0, 0], dtype=torch.int32)
+
+
+def _cholesky_solve(right, factor, upper=False):
+    """Solve factor @ factor.mT @ x = right, (n, k, k) and (n, k, m), for lower triangular factors."""
+    k = factor.shape[-1]
+    for steps, triangle in ((range(k), factor), (range(k - 1, -1, -1), factor.mT)):
+        solved = {}
+        for i in steps:
+            solved[i] = right[:, i : i + 1] / triangle[:, i : i + 1, i : i + 1]
+            right = right - triangle[:, :, i : i + 1] * solved[i]
+        right = torch.cat([solved[i] for i in range(k)], dim=1)
+    return right
+
+
+class _Graph:
+    """Nodes and constants of an ONNX graph, each only once.
+
+    Attributes
+    ----------
+    nodes, initializers : list
+    values : dict
+        From nodes of a traced graph to names in this one, or to tensors where all that they depend on is constant.
+    """
+
+    def __init__(self):
+        self.nodes, self.initializers, self.values, self._known = [], [], {}, {}
+
+    def value_of(self, node):
+        """Translate an operation whose arguments have been; return its value."""
+        if node.target is operator.getitem:
+            return self.values[node.args[0]][node.args[1]]
+        inputs = [self.values[argument] for argument in node.all_input_nodes]
+        if all(isinstance(value, Tensor) for value in inputs):
+            return node.target(*torch.fx.node.map_arg(node.args, self.values.get), **node.kwargs)
+        kind = node.target.__name__.split(".")[0]
+        found = node.meta["val"]
+        if kind in _UNCHANGED:
+            return self.values[node.args[0]]
+        if kind in _ELEMENTWISE and not node.kwargs:
+            return self._elementwise(_ELEMENTWISE[kind], found, node.args)
+        if kind in _REDUCTIONS:
+            return self._reduce(_REDUCTIONS[kind], found, *node.args)
+        rule = getattr(self, f"_{kind.strip('_')}", None)
+        if rule is None:
+            raise NotImplementedError(f"{node.target} has no translation to ONNX")
+        return rule(found, *node.args)
+
+    # Names.
+
+    def op(self, kind, *inputs, **attributes):
+        """Return the name of an operation's result."""
+        import onnx
+
+        key = (kind, inputs, repr(sorted(attributes.items())))
+        if key not in self._known:
+            self._known[key] = f"{kind}_{len(self.nodes)}"
+            self.nodes.append(onnx.helper.make_node(kind, inputs, [self._known[key]], **attributes))
+        return self._known[key]
+
+    def name(self, part, dtype=None):
+        """Return the name of a node, a tensor or a number, in this dtype if one is asked for."""
+        value = self.values.get(part, part)
+        if not isinstance(value, str):
+            return self._constant(torch.as_tensor(value, dtype=dtype))
+        return value if dtype in (None, _dtype_of(part)) else self.op("Cast", value, to=_onnx_type(dtype))
+
+    def _constant(self, tensor):
+        import onnx
+
+        array = tensor.contiguous().numpy()
+        key = (tensor.dtype, tensor.shape, array.tobytes())
+        if key not in self._known:
+            self._known[key] = f"constant_{len(self.initializers)}"
+            self.initializers.append(onnx.numpy_helper.from_array(array, self._known[key]))
+        return self._known[key]
+
+    def sizes(self, sizes):
+        """Return the name of a shape, of which some sizes may be nodes."""
+        if not any(size in self.values for size in sizes):
+            return self.name(torch.tensor(sizes, dtype=torch.int64))
+        return self.op("Concat", *(self.name(n if n in self.values else torch.tensor([n])) for n in sizes), axis=0)
+
+    # Rules: the result as traced, then the operation's arguments.
+
+    def _elementwise(self, kind, found, parts):
+        dtype = _dtype_of(found)
+        if kind in _LOGIC:
+            dtype = torch.bool
+        elif not dtype.is_floating_point:
+            dtype = _promoted(*parts)
+        return self.op(kind, *(self.name(part, dtype) for part in parts))
+
+    def _reduce(self, kind, found, x, dims=None, keepdim=False):
+        return self.op(kind, self.name(x, found.dtype), *([self.sizes(dims)] if dims else []), keepdims=int(keepdim))
+
+    def _sym_size(self, found, x, dim):
+        return self.op("Shape", self.name(x), start=dim, end=dim + 1)
+
+    def _view(self, found, x, sizes):
+        # With no samples, a 0 among the sizes, a -1 would be unknown: known sizes replace it.
+        known = [n if size == -1 and isinstance(n, int) else size for size, n in zip(sizes, found.shape, strict=True)]
+        return self.op("Reshape", self.name(x), self.sizes(known), allowzero=1)
+
+    _unsafe_view = _reshape = _view
+
+    def _expand(self, found, x, sizes):
+        return self.op("Expand", self.name(x), self.sizes([1 if size == -1 else size for size in sizes]))
+
+    def _full(self, found, sizes, value):
+        return self.op("Expand", self.name(value, found.dtype), self.sizes(sizes))
+
+    def _full_like(self, found, x, value):
+        return self.op("Expand", self.name(value, found.dtype), self.op("Shape", self.name(x)))
+
+    def _unsqueeze(self, found, x, dim):
+        return self.op("Unsqueeze", self.name(x), self.sizes([dim]))
+
+    def _squeeze(self, found, x, dims):
+        return self.op("Squeeze", self.name(x), self.sizes(dims))
+
+    def _permute(self, found, x, dims):
+        return self.op("Transpose", self.name(x), perm=[dim % len(dims) for dim in dims])
+
+    def _slice(self, found, x, dim=0, start=0, end=2**63 - 1, step=1):
+        return self.op("Slice", self.name(x), *(self.sizes([value]) for value in (start, end, dim, step)))
+
+    def _split_with_sizes(self, found, x, sizes, dim=0):
+        ends = accumulate(sizes)
+        return [self._slice(part, x, dim, end - n, end) for part, n, end in zip(found, sizes, ends, strict=True)]
+
+    def _select(self, found, x, dim, index):
+        return self.op("Gather", self.name(x), self.name(torch.tensor(index)), axis=dim)
+
+    def _cat(self, found, parts, dim=0):
+        return self.op("Concat", *(self.name(part, found.dtype) for part in parts), axis=dim)
+
+    def _constant_pad_nd(self, found, x, pads, value=0):
+        kept = [0] * (found.ndim - len(pads) // 2)
+        ends = kept + pads[::2][::-1] + kept + pads[1::2][::-1]
+        return self.op("Pad", self.name(x), self.sizes(ends), self.name(value, found.dtype))
+
+    def _to_copy(self, found, x):
+        return self.name(x, found.dtype)
+
+    def _copy(self, found, x, source):
+        return self.op("Expand", self.name(source, found.dtype), self.op("Shape", self.name(x)))
+
+    def _where(self, found, condition, x, other):
+        return self.op("Where", self.name(condition), self.name(x, found.dtype), self.name(other, found.dtype))
+
+    def _clamp(self, found, x, low=None, high=None):
+        result = self.name(x, found.dtype)
+        for kind, bound in (("Max", low), ("Min", high)):
+            result = result if bound is None else self.op(kind, result, self.name(bound, found.dtype))
+        return result
+
+    def _lerp(self, found, x, end, share):
+        x, end, share = (self.name(part, found.dtype) for part in (x, end, share))
+        return self.op("Add", x, self.op("Mul", share, self.op("Sub", end, x)))
+
+    def _log1p(self, found, x):
+        return self.op("Log", self.op("Add", self.name(x), self.name(1.0, found.dtype)))
+
+    def _rsqrt(self, found, x):
+        return self.op("Reciprocal", self.op("Sqrt", self.name(x)))
+
+    def _expm1(self, found, x):
+        return self.op("Sub", self.op("Exp", self.name(x)), self.name(1.0, found.dtype))
+
+    def _mm(self, found, x, other):
+        return self.op("MatMul", self.name(x), self.name(other))
+
+    _bmm = _mm
+
+    def _addmm(self, found, bias, x, weight):
+        return self.op("Gemm", self.name(x), self.name(weight), self.name(bias))
+
+    def _convolution(self, found, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
+        shape = {"strides": stride, "pads": [*padding, *padding], "dilations": dilation, "group": groups}
+        if transposed:
+            shape["output_padding"] = output_padding
+        inputs = [self.name(part) for part in (x, weight, bias) if part is not None]
+        return self.op("ConvTranspose" if transposed else "Conv", *inputs, **shape)
+
+    def _max_pool2d_with_indices(self, found, x, kernel, stride=None, padding=(0, 0), dilation=(1, 1), ceil=False):
+        shape = {"pads": [*padding, *padding], "dilations": [*dilation], "ceil_mode": int(ceil)}
+        return [self.op("MaxPool", self.name(x), kernel_shape=kernel, strides=stride or kernel, **shape)]
+
+    def _native_batch_norm_legit_no_training(self, found, x, weight, bias, mean, variance, momentum, epsilon):
+        inputs = [self.name(part) for part in (x, weight, bias, mean, variance)]
+        return [self.op("BatchNormalization", *inputs, epsilon=epsilon)]
+
+    def _native_layer_norm(self, found, x, shape, weight, bias, epsilon):
+        inputs = [self.name(part) for part in (x, weight, bias)]
+        return [self.op("LayerNormalization", *inputs, axis=-len(shape), epsilon=epsilon)]
+
+
+def _dtype_of(part):
+    """Return the dtype of a node or of a result, that of sizes for all else."""
+    value = part.meta["val"] if isinstance(part, torch.fx.Node) else part
+    return getattr(value, "dtype", torch.int64)
+
+
+def _promoted(*parts):
+    """Return the dtype in which torch compares these nodes and numbers."""
+    first, last = (part.meta["val"] if isinstance(part, torch.fx.Node) else part for part in (parts[0], parts[-1]))
+    sized = not (isinstance(first, Tensor) or isinstance(last, Tensor))
+    return torch.int64 if sized else torch.result_type(first, last)
+
+
+def _onnx_type(dtype):
+    import onnx
+
+    return {
+        torch.float32: onnx.TensorProto.FLOAT,
+        torch.float64: onnx.TensorProto.DOUBLE,
+        torch.bool: onnx.TensorProto.BOOL,
+        torch.int64: onnx.TensorProto.INT64,
+    }[dtype]

@@ -1,0 +1,183 @@
+"""Checks of a saved estimator's state: names, types, shapes and ranges, before a network takes over any of it.
+
+They know no estimator, which passes what it expects. An error names what is wrong in the file.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from itertools import pairwise
+from numbers import Integral, Real
+from reprlib import repr as shortened
+
+import numpy as np
+from sklearn import exceptions
+from sklearn.mixture import GaussianMixture
+
+from skae._version import __version__
+
+# What a file of skae's estimators may name beside plain Python, NumPy and scikit-learn.
+TRUSTED_TYPES = [
+    "skae._autoencoder.AutoencoderTransformer",
+    "skae._search.AutoencoderTransformerCV",
+    "skae._vae.VAEGenerator",
+    "skae.inspection.metrics.reconstruction_scorer",
+]
+
+VERSION = "_skae_version"
+
+
+class InconsistentVersionWarning(exceptions.InconsistentVersionWarning):
+    """A file of another version of skae; filters for scikit-learn's warning of this name match it too."""
+
+    def __str__(self):
+        return (
+            f"This {self.estimator_name} was saved by skae {self.original_sklearn_version} and is loaded by skae "
+            f"{self.current_sklearn_version}, which may take it differently. Load it with the version that saved it, "
+            "or fit it again."
+        )
+
+
+def with_version(state):
+    """Return the state and the version of skae that it is of."""
+    return state | {VERSION: __version__}
+
+
+def without_version(state, cls):
+    """Return the state that `with_version` took, as a new dict, and warn if it is of another version."""
+    if not (isinstance(state, dict) and all(isinstance(name, str) for name in state)):
+        raise fault("the state", "is no dict with names as keys")
+    version = str(state.get(VERSION, "of unknown version"))
+    if version != __version__:
+        warnings.warn(
+            InconsistentVersionWarning(
+                estimator_name=cls.__name__,
+                current_sklearn_version=__version__,
+                original_sklearn_version=version,
+            ),
+            stacklevel=3,
+        )
+    return {name: value for name, value in state.items() if name != VERSION}
+
+
+def fault(name, what):
+    """Return the error for something in a file that is not what it should be."""
+    return ValueError(
+        f"The saved estimator is damaged or was changed: {name} {what}. Save it again, or fit it again and save that."
+    )
+
+
+def parameter_names(cls):
+    """Return the parameters of a class and of skae's class that it derives from: it may set some of these by itself."""
+    package = __name__.split(".")[0]
+    own = next(base for base in cls.__mro__ if base.__module__.split(".")[0] == package)
+    return list(dict.fromkeys([*own._get_param_names(), *cls._get_param_names()]))
+
+
+def check_names(state, cls):
+    """Check that all parameters are in the state, and nothing that would hide a method."""
+    parameters = parameter_names(cls)
+    if missing := [name for name in cls._get_param_names() if name not in state]:
+        raise fault(", ".join(missing), "is missing")
+    for name in state:
+        hidden = getattr(cls, name, None)
+        if name not in parameters and (callable(hidden) or hasattr(hidden, "__get__")):
+            raise fault(name, f"is the name of a method or property of {cls.__name__}")
+
+
+def get(state, name):
+    """Return the value of this name."""
+    if not isinstance(state, dict) or name not in state:
+        raise fault(name, "is missing")
+    return state[name]
+
+
+def check_integer(state, name, low=0, high=2**63):
+    """Check and return an integer within bounds."""
+    value = get(state, name)
+    if not (_is_number(value, Integral) and low <= value <= high):
+        raise fault(name, f"is {shortened(value)}, not an integer from {low} to {high}")
+    return int(value)
+
+
+def check_number(state, name, *, low=-math.inf, optional=False):
+    """Check a number of at least ``low`` that is not nan, or None if ``optional``."""
+    value = get(state, name)
+    if not (value is None and optional) and not (_is_number(value, Real) and value >= low):
+        raise fault(name, f"is {shortened(value)}, not a number{f' of at least {low:g}' if low > -math.inf else ''}")
+
+
+def check_numbers(state, name, *, optional=False):
+    """Check a list of numbers, or None if ``optional``."""
+    values = get(state, name)
+    if not (values is None and optional) and not (type(values) is list and all(_is_number(v, Real) for v in values)):
+        raise fault(name, f"is {shortened(values)}, not a list of numbers")
+
+
+def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, high=math.inf, allow="finite"):
+    """Check an array of this shape and dtype, with values from ``low`` to ``high``.
+
+    ``allow`` is "finite", "infinite" for infinite values too, or "nan" for any.
+    """
+    value = get(state, name)
+    if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != tuple(shape):
+        found = f"of {value.dtype} and shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise fault(name, f"is {found}, not an array of {np.dtype(dtype)} and shape {tuple(shape)}")
+    if value.dtype.kind != "f" or allow == "nan":
+        return
+    if np.isnan(value).any() if allow == "infinite" else not np.isfinite(value).all():
+        raise fault(name, "has numbers that are not finite")
+    if value.size and value.min() < low:
+        raise fault(name, f"has {value.min():g}, less than {low:g}")
+    if value.size and value.max() > high:
+        raise fault(name, f"has {value.max():g}, more than {high:g}")
+
+
+def length_of(state, name, axis):
+    """Return the length of an array along an axis, or -1, which no array has, if there is no such array."""
+    shape = getattr(get(state, name), "shape", ())
+    return shape[axis] if isinstance(shape, tuple) and len(shape) > axis else -1
+
+
+def check_one_of(state, name, options):
+    """Check a value that equals one of these, and has its type."""
+    value = get(state, name)
+    if not any(type(value) is type(option) and value == option for option in options):
+        raise fault(name, f"is {shortened(value)}, not one of {', '.join(map(repr, options))}")
+
+
+def n_weights(net_state):
+    """Return how many numbers the weights of a net's state hold, 0 if it has none."""
+    weights = net_state.get("weights") if isinstance(net_state, dict) else None
+    return sum(map(np.size, weights.values())) if isinstance(weights, dict) else 0
+
+
+def check_widths(name, widths, n_weights):
+    """Check that the weights of layers of these widths could be among so many: a net that is too large is not built."""
+    for n_in, n_out in pairwise(widths):
+        if n_in * n_out > n_weights:
+            raise fault(name, f"asks for a layer from {n_in} to {n_out} numbers, but all weights are {n_weights}")
+
+
+def check_mixture(mixture, n_components):
+    """Check a `GaussianMixture` of codes with so many components, or None."""
+    if mixture is None:
+        return
+    if type(mixture) is not GaussianMixture:
+        raise fault("the density of codes", f"is {type(mixture).__name__}, not GaussianMixture or None")
+    state = vars(mixture)
+    for name in mixture._get_param_names():
+        get(state, name)
+    check_one_of(state, "covariance_type", ["full"])
+    n = check_integer(state, "n_components", 1)
+    check_array(state, "weights_", (n,), low=0)
+    check_array(state, "means_", (n, n_components))
+    for name in ("covariances_", "precisions_cholesky_"):
+        check_array(state, name, (n, n_components, n_components))
+    if not math.isclose(mixture.weights_.sum(), 1, rel_tol=1e-6):
+        raise fault("weights_", f"of the density of codes sum to {mixture.weights_.sum():g}, not 1")
+
+
+def _is_number(value, kind):
+    return isinstance(value, kind) and not isinstance(value, bool)
