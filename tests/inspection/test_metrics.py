@@ -1,0 +1,58 @@
+"""Reconstruction error, as a number and as a scorer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from skae import AutoencoderTransformer, reconstruction_error, reconstruction_scorer
+from skae.inspection.metrics import pca_errors_by_size
+
+
+def test_reconstruction_error_is_one_number_for_all(digits):
+    X = digits[:200]
+    pca = PCA(3).fit(X)
+    assert reconstruction_error(pca, X) == pytest.approx(
+        reconstruction_error(AutoencoderTransformer(3, max_iter=0).fit(X), X)
+    )
+    pipeline = make_pipeline(StandardScaler(), PCA(64)).fit(X)
+    assert reconstruction_error(pipeline, X) == pytest.approx(0, abs=1e-20)
+    assert reconstruction_scorer(pca, X) == -reconstruction_error(pca, X)
+    frame = pd.DataFrame(X)
+    assert reconstruction_error(PCA(3).set_output(transform="pandas").fit(X), frame) == pytest.approx(
+        reconstruction_error(pca, X)
+    )
+    unsigned = FunctionTransformer(inverse_func=lambda X: X + np.uint8(1)).fit(X)
+    assert reconstruction_error(unsigned, X.astype(np.uint8)) == 1
+    with pytest.raises(TypeError, match="Pipeline has no inverse_transform"):
+        reconstruction_error(make_pipeline(PCA(3), KMeans(2, n_init=1)).fit(X), X)
+
+
+def test_entries_that_are_missing_have_no_error(curve):
+    hidden = np.random.RandomState(0).uniform(size=curve.shape) < 0.2
+    constant = FunctionTransformer(inverse_func=lambda Z: np.ones(Z.shape)).fit(curve)
+    error = reconstruction_error(constant, np.where(hidden, np.nan, curve))
+    assert error == pytest.approx(np.mean((curve[~hidden] - 1) ** 2))
+
+
+def test_pcas_errors_are_those_of_a_fit_of_each_size(curve):
+    train, test = curve[:200], curve[200:]
+    expected = [reconstruction_error(PCA(size, svd_solver="full").fit(train), test) for size in range(1, 6)]
+    np.testing.assert_allclose(pca_errors_by_size(9, train, test), expected, atol=1e-12)
+    assert len(pca_errors_by_size(3, train, test)) == 3
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_pca_has_no_errors_where_a_value_is_missing(curve, where):
+    split = [curve[:200].copy(), curve[200:].copy()]
+    split[where][3, 2] = np.nan
+    assert np.isnan(pca_errors_by_size(2, *split)).all()
+
+
+def test_text_is_refused_by_the_name_of_its_column():
+    X = pd.DataFrame({"x": [1.0, 2], "city": ["Oslo", "Rome"]})
+    with pytest.raises(ValueError, match=r"takes numbers, but column 'city' of X has 'Oslo'"):
+        reconstruction_error(StandardScaler(), X)
