@@ -35,6 +35,7 @@ class Imputer(nn.Module):
     location: Tensor
     loadings: Tensor
     noise: Tensor
+    value_kinds = {"noise": "positive"}
 
     def __init__(self, n_features: int, n_components: int, masked: bool = False) -> None:
         super().__init__()

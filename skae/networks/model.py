@@ -55,6 +55,7 @@ class Model(nn.Module):
     """
 
     imputation_share: Tensor
+    value_kinds = {"imputation_share": "share"}
     # Whether the loss has a unit, which gradients are then divided by.
     has_unit = False
     # The share of max_iter that several levels are trained for: their epochs cost more.

@@ -94,6 +94,7 @@ class Scaler(ExactModule):
     scale: Tensor
     spread: Tensor
     constant: Tensor
+    value_kinds = {"scale": "positive", "spread": "size"}
 
     def __init__(
         self,
@@ -114,7 +115,7 @@ class Scaler(ExactModule):
         self.register_buffer("constant", torch.zeros(n_features, dtype=torch.bool))
 
     def fit(self, rows: Any, *, with_spread: bool = True) -> Scaler:
-        """Learn location and scale from a source of rows; ``with_spread=False`` leaves the spread of raw ones nan.
+        """Learn location and scale from a source of rows; ``with_spread=False`` leaves the spread of raw ones zero.
 
         Raises
         ------
@@ -122,7 +123,7 @@ class Scaler(ExactModule):
             If the spread is so large or so small that its square is no floating-point number.
         """
         if self.is_raw and not with_spread:
-            self._set(mean=column_means(rows), spread=torch.full_like(self.spread, torch.nan))
+            self._set(mean=column_means(rows))
             return self
         moments = column_moments(rows)
         self._set(mean=moments.mean)
@@ -235,6 +236,7 @@ class CodeScaler(ExactModule):
     """
 
     scale: Tensor
+    value_kinds = {"scale": "size"}
 
     def __init__(self, n_components: int) -> None:
         super().__init__()

@@ -76,6 +76,7 @@ class DefensiveMixture(nn.Module):
 
     n_components: int
     share: Tensor
+    value_kinds = {"share": "share"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,6 +117,7 @@ class LinearModels(DefensiveMixture):
     shift: Tensor
     noise: Tensor
     varies: Tensor
+    value_kinds = DefensiveMixture.value_kinds | {"noise": "positive"}
 
     def __init__(self, n_models: int, n_features: int, n_components: int, n_context: int = 0) -> None:
         super().__init__()

@@ -34,6 +34,12 @@ from skae.training.optim import build_optimizer, one_cycle, split_parameters
 from skae.training.step import Step, tensors_of
 
 _LARGEST_WEIGHT = np.finfo(np.float32).max
+# What values of a kind are, and what is wrong with others.
+_KINDS = {
+    "positive": (lambda value: value > 0, "has numbers that are not positive"),
+    "share": (lambda value: (value >= 0) & (value <= 1), "is no share from 0 to 1"),
+    "size": (lambda value: value >= 0, "has negative numbers"),
+}
 
 
 class Net(NeuralNet):
@@ -418,12 +424,12 @@ class Net(NeuralNet):
 def check_net_state(state, module):
     """Check what `Net.get_state` returned and a file kept, for the net of this module.
 
-    A module with bounds on its values, or values that training leaves in float64, checks these by itself.
+    A module names the kind of some of its values by an attribute ``value_kinds``: {"noise": "positive"}.
 
     Raises
     ------
     ValueError
-        If names, shapes or dtypes are not this module's, or numbers are not finite.
+        If names, shapes or dtypes are not this module's, or numbers are not finite or not of their kind.
     """
     if not isinstance(state, dict):
         raise stored.fault("net_", "is no dict")
@@ -446,9 +452,15 @@ def _check_weights(weights, module):
         if not isinstance(array, np.ndarray):
             stored.check_integer(weights, name)
         elif trained[name].dtype == torch.float64:
-            stored.check_array(weights, name, array.shape, array.dtype, allow="nan")
+            stored.check_array(weights, name, array.shape, array.dtype)
         else:
             _check_trained(weights, name, array)
+    for prefix, part in module.named_modules():
+        for name, kind in getattr(part, "value_kinds", {}).items():
+            name = f"{prefix}.{name}".lstrip(".")
+            fits, what = _KINDS[kind]
+            if not fits(weights[name]).all():
+                raise stored.fault(name, what)
 
 
 def _check_trained(weights, name, array):
