@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skae._base import BaseNetTransformer
+from skae._fit import chooses_size
 from skae._fitted import MAX_SIZED, Fitted
 from skae._torch import evaluation_batch_size, no_gradients, tensor_of
 from skae.data import parameters as check
@@ -517,7 +518,7 @@ class AutoencoderTransformer(BaseNetTransformer):
     def _warn(self, net, no_gain=False):
         super()._warn(net, no_gain, stacklevel=6)
         explained = getattr(self, "explained_variance_ratio_", np.ones(1)).sum()
-        if self.n_components != "auto" and self._chooses_size() and explained < self.n_components:
+        if self.n_components != "auto" and chooses_size(self) and explained < self.n_components:
             warnings.warn(
                 f"{self.n_components_} components explain {explained:.3f} of the variance of held-out rows, less than "
                 f"n_components={self.n_components}: the net has no more. Set an integer, or give more rows.",

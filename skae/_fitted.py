@@ -16,7 +16,6 @@ from skae.data.statistics import column_moments
 from skae.linear.missing import hide_entries
 from skae.networks.halves import NetworkSpec
 from skae.networks.model import doubling_levels
-from skae.persistence import state as stored
 
 # Numbers of the samples that have entries hidden to learn how to impute; the fewest and the most samples.
 _HIDDEN_NUMBERS, _HIDDEN_SAMPLES = 2**15, (50, 500)
@@ -261,46 +260,3 @@ def check_codes(estimator, Z):
     Z = check_array(Z, dtype=FLOATS, input_name="X", estimator=estimator)
     check_code_width(estimator, Z.shape[1], estimator.n_components_)
     return Z
-
-
-def check_fitted(kept):
-    """Check the plain values of `Fitted.to_state`, as far as they need no network."""
-    built = stored.get(kept, "built")
-    expected = {"parameters", "n_features", "n_context", "n_components", "has_missing", "seed", "is_truncated"}
-    if not isinstance(built, dict) or built.keys() != expected or not isinstance(built["parameters"], dict):
-        raise stored.fault("what the net was built from", f"must have {', '.join(sorted(expected))}")
-    stored.check_integer(built, "n_context")
-    stored.check_integer(built, "n_components", 1)
-    stored.check_integer(built, "seed", 0, 2**32 - 1)
-    for name in ("has_missing", "is_truncated"):
-        stored.check_one_of(built, name, [True, False])
-    return kept
-
-
-def check_attributes(state, table):
-    """Check the fitted attributes that all estimators have."""
-    n = table.width
-    n_components = stored.check_integer(state, "n_components_", 1)
-    stored.check_integer(state, "n_iter_")
-    stored.check_array(state, "mean_", (n,))
-    if "components_" in state:
-        stored.check_array(state, "components_", (n_components, n))
-    for name in ("best_loss_", "linear_loss_"):
-        stored.check_number(state, name, optional=True)
-    stored.check_numbers(state, "loss_curve_")
-    stored.check_numbers(state, "validation_loss_curve_", optional=True)
-    stored.check_one_of(state, "n_features_in_", [table.n_columns])
-    if "feature_names_in_" in state:
-        stored.check_array(state, "feature_names_in_", (table.n_columns,), object)
-
-
-def check_context(state, n_context):
-    """Check the classes of a conditional estimator and their shares."""
-    if n_context == 0:
-        return
-    stored.check_array(state, "class_prior_", (n_context,), low=0)
-    classes = stored.get(state, "classes_")
-    if stored.length_of(state, "classes_", 0) != n_context or not np.array_equal(np.unique(classes), classes):
-        raise stored.fault("classes_", "is no array of classes, sorted, each once")
-    if not np.isclose(state["class_prior_"].sum(), 1, rtol=1e-6):
-        raise stored.fault("class_prior_", f"sums to {state['class_prior_'].sum():g}, not 1")

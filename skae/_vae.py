@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skae._base import BaseNetTransformer
+from skae._fit import is_ordered
 from skae._fitted import MAX_SIZED, Fitted, check_codes
 from skae._torch import evaluation_batch_size, tensor_of
 from skae.data import parameters as check
@@ -819,7 +820,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         check.check_real("beta", self.beta)
         check.check_choice("prior", self.prior, PRIORS)
         check.check_flag("conditional", self.conditional)
-        if self.conditional and (self._is_ordered() or self.feature_shape is not None):
+        if self.conditional and (is_ordered(self) or self.feature_shape is not None):
             raise ValueError(
                 f"conditional=True takes ordered=False, an integer n_components and feature_shape=None, got "
                 f"ordered={self.ordered}, n_components={self.n_components!r} and feature_shape={self.feature_shape!r}."

@@ -172,7 +172,7 @@ class Autoencoder(Model):
         return ReconstructionObjective(self.loss, self.sparsity, varies)
 
     def loss_in_units(self, loss: float, observed: Any) -> float:
-        """Return a loss of scaled samples in units of X; with components in order it is relative to PCA's, and has none."""
+        """Return a loss of scaled samples in units of X; that of components in order is relative, and has none."""
         return loss if self.is_ordered else float(self.scaler.scale) ** self.loss.degree * loss
 
     @torch.no_grad()

@@ -1,0 +1,375 @@
+"""One fit: from an estimator's parameters and samples to a trained network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import cached_property, partial
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.utils import check_random_state, gen_batches
+
+from skae._fitted import Built
+from skae._torch import evaluation_batch_size, seeded_globals, tensor_of
+from skae.data import parameters as check
+from skae.linear.missing import fit_normal, n_imputation_components
+from skae.linear.pca import n_components_for
+from skae.networks.layers import ACTIVATIONS
+from skae.persistence import state as stored
+from skae.training.callbacks import BestWeights
+from skae.training.checkpoint import Checkpoint, differences, fingerprint, glimpse, plain
+from skae.training.distributed import device_for, join_processes
+from skae.training.net import Net
+
+# Share of the samples behind validation_fraction="auto", and the most: more would hardly make a better choice.
+_AUTO_FRACTION, _MAX_VALIDATION = 0.1, 1000
+# Encoder widths behind hidden_layer_sizes="auto": of samples, and of images, which get few features from a convolution.
+_AUTO_WIDTHS, _AUTO_IMAGE_WIDTHS = (256, 128), (128, 256)
+# How much faster an ordered network trains, whose epochs are fewer.
+_ORDERED_RATE = 2
+# n_components="auto": the principal components that a network begins with explain this share, and are so many at most.
+_AUTO_SHARE, _MAX_AUTO = 0.99, 64
+# Parameters that decide how a network is trained and used, and not what it is.
+_OF_TRAINING = {
+    "batch_size", "callbacks", "checkpoint", "device", "early_stopping", "handle_unknown", "learning_rate_init",
+    "max_iter", "n_iter_no_change", "prior", "random_state", "tol", "validation_fraction", "verbose",
+}  # fmt: skip
+# Copies of a sample in the graph that a refinement differentiates.
+_COPIES = 8
+
+
+def check_parameters(estimator):
+    """Check the parameters that all estimators share."""
+    check.check_widths("hidden_layer_sizes", estimator.hidden_layer_sizes)
+    check.check_choice("activation", estimator.activation, ACTIVATIONS)
+    check.check_choice("start", estimator.start, estimator._starts)
+    check.check_flag("ordered", estimator.ordered)
+    check.check_real("alpha", estimator.alpha)
+    check.check_factory("encoder", estimator.encoder)
+    check.check_factory("decoder", estimator.decoder)
+    check.check_feature_shape(estimator.feature_shape)
+    if not check.is_auto(estimator.batch_size):
+        check.check_integer("batch_size", estimator.batch_size, 1, extra=", or 'auto'")
+    check.check_real("learning_rate_init", estimator.learning_rate_init, open_low=True)
+    check.check_integer("max_iter", estimator.max_iter, 0)
+    check.check_flag("early_stopping", estimator.early_stopping)
+    if not check.is_auto(fraction := estimator.validation_fraction):
+        check.check_real("validation_fraction", fraction, high=1.0, open_low=True, extra=", or 'auto'")
+    check.check_integer("n_iter_no_change", estimator.n_iter_no_change, 1)
+    check.check_real("tol", estimator.tol)
+    check.check_folder("checkpoint", estimator.checkpoint)
+    check.check_callbacks(estimator.callbacks)
+    device_for(estimator.device)
+    if estimator.start == "random" and is_ordered(estimator):
+        raise ValueError(
+            f"ordered={estimator.ordered} with n_components={estimator.n_components!r} asks for components in order, "
+            f"which a start at random has not. Use start={next(iter(estimator._starts))!r}, or ordered=False and an "
+            "integer."
+        )
+
+
+def network_parameters(estimator):
+    """Return the parameters that decide what network is built and what it minimises."""
+    names = [name for name in stored.parameter_names(type(estimator)) if name not in _OF_TRAINING]
+    parameters = {name: getattr(estimator, name) for name in names} | {"ordered": is_ordered(estimator)}
+    parameters = {name: dict(v) if isinstance(v, Mapping) else v for name, v in parameters.items()}
+    parameters["feature_shape"] = check.check_feature_shape(estimator.feature_shape)
+    widths = check.check_widths("hidden_layer_sizes", estimator.hidden_layer_sizes)
+    if widths == "auto":
+        widths = _AUTO_WIDTHS if estimator.feature_shape is None else _AUTO_IMAGE_WIDTHS
+    return parameters | {"hidden_layer_sizes": widths}
+
+
+def chooses_size(estimator):
+    """Return whether the number of components is left to `fit`."""
+    return not isinstance(estimator.n_components, Integral)
+
+
+def is_ordered(estimator):
+    """Return whether the components are to be in order."""
+    return bool(estimator.ordered or chooses_size(estimator))
+
+
+class Fit:
+    """One fit of an estimator: its samples, and the steps from a start to a trained network.
+
+    Parameters
+    ----------
+    estimator : BaseNetTransformer
+        Whose parameters are checked.
+    table : ArrayTable or TableEncoder
+    rows : RowSource
+        Training samples.
+    context : NoContext or ClassContext
+    labels : array-like of shape (n_samples,) or None
+        Of the context.
+    validation : RowSource or None, default=None
+
+    Attributes
+    ----------
+    net : Net
+    built : Built
+    training, held_out : Samples
+        The latter is None if no samples are held out.
+    best : BestWeights or None
+        None if training was one pass.
+    """
+
+    held_out = best = None
+
+    def __init__(self, estimator, table, rows, context, labels=None, validation=None):
+        self.estimator, self.table, self.rows = estimator, table, rows
+        self.context, self.validation = context, validation
+        self.given = context.encode(labels, len(rows))
+        self.processes = join_processes(estimator.device)
+        drawn = int(check_random_state(estimator.random_state).randint(2**31 - 1))
+        self.seed = self.processes.of_first(lambda: drawn)
+
+    @cached_property
+    def device(self):
+        return device_for(self.estimator.device)
+
+    # What makes a fit the same fit: for checkpoints and processes.
+
+    @contextmanager
+    def checkpointed(self):
+        """Yield the checkpoint that the fit resumes from and saves its state to, or None."""
+        self.check_processes()
+        if self.estimator.checkpoint is None:
+            yield None
+            return
+        identity = partial(self._identity, fingerprint)
+        with self.processes.of_first(
+            lambda: Checkpoint(self.estimator.checkpoint, identity(), self.seed)
+        ) as checkpoint:
+            self.seed = checkpoint.seed
+            yield checkpoint
+
+    def check_processes(self):
+        """Check that all processes of the fit are about to do the same."""
+        if self.processes.size == 1:
+            return
+        identities = self.processes.all(self._identity(glimpse) | {"random_state": None})
+        for rank, identity in enumerate(identities):
+            if different := differences(identities[0], identity):
+                raise ValueError(
+                    f"Process {rank} of this fit was given another one than process 0: {different}. Give all the same "
+                    "rows, of which each takes its share by itself, and the same parameters."
+                )
+
+    def _identity(self, describe):
+        """Describe the parameters that decide the fit, and its data."""
+        estimator, seed = self.estimator, self.estimator.random_state
+        names = stored.parameter_names(type(estimator))
+        parameters = {name: getattr(estimator, name) for name in names if name not in ("checkpoint", "verbose")}
+        if not (seed is None or isinstance(seed, Integral)):
+            parameters["random_state"] = f"generator whose draw was {self.seed}"
+        parameters["device"] = self.device.type
+        identity = {"estimator": type(estimator).__name__} | {name: plain(value) for name, value in parameters.items()}
+        given = self.given if self.context.width else None
+        return identity | {"X": describe(self.rows), "y": describe(given), "X_val": describe(self.validation)}
+
+    # Steps.
+
+    def start(self):
+        """Build the network at its start."""
+        estimator, rows = self.estimator, self.rows
+        least = self._check_shape()
+        parameters = network_parameters(estimator)
+        has_missing = rows.has_missing or (self.validation is not None and self.validation.has_missing)
+        built = Built(parameters, rows.n_features, self.context.width, 0, has_missing, self.seed)
+        scaler = estimator._model_class.scaler_of(rows.n_features, self.table.links, built.is_raw)
+        scaler.fit(rows, with_spread=bool(parameters.get("noise", True)))
+        self.inputs = rows.map(partial(_scaled, scaler)).with_columns(self.given)
+        complete, normal = self._complete(built, least)
+        self.built = built = replace(built, n_components=self._n_components(complete))
+        model = estimator._model_class.build(built.spec, parameters, scaler, self.table).double()
+        start = estimator._starts[estimator.start]
+        of_start = model.start(start, rows, complete, built.random_state(), trains=estimator.max_iter > 0)
+        n_columns = built.n_features + built.n_context
+        imputing = (normal or of_start).fold_into_noise(n_imputation_components(built.n_components, n_columns))
+        model.imputer.start_at(imputing)
+        self.net = new_net(estimator, model, built, len(rows), self.device)
+
+    def _check_shape(self):
+        """Check that there are samples and columns enough; return the least number of components."""
+        least = 1 if chooses_size(self.estimator) else self.estimator.n_components
+        if least > len(self.rows):
+            raise ValueError(
+                f"n_components={least} is more than the {len(self.rows)} rows of X. Use at most as many components as "
+                "rows."
+            )
+        if (shape := check.check_feature_shape(self.estimator.feature_shape)) is not None:
+            check.check_fits_columns(shape, self.rows.n_features)
+        return least
+
+    def _complete(self, built, n_components):
+        """Return samples for closed forms, dense and complete, and the model that their missing values came from."""
+        complete = self.inputs.dense(max(2 * n_components, 2), built.random_state())
+        if not self.inputs.has_missing:
+            return complete, None
+        random_state = built.random_state()
+        normal = fit_normal(complete, n_components, random_state)
+        return normal.draw(complete, random_state), normal
+
+    def _n_components(self, complete):
+        """Return the number of components that the network has, from complete scaled samples."""
+        asked = self.estimator.n_components
+        if not chooses_size(self.estimator):
+            return int(asked)
+        if asked == "auto":
+            n_components = min(n_components_for(complete, _AUTO_SHARE), _MAX_AUTO)
+            return self.estimator._model_class.at_most(n_components, complete.shape)
+        return n_components_for(complete, (1 + asked) / 2)
+
+    def split(self):
+        """Make datasets of training samples and of the validation set."""
+        model, rows, estimator = self.net.module_, self.rows, self.estimator
+        is_identity, device = model.scaler.is_identity, self.net.device
+        if self.validation is None and estimator.early_stopping:
+            n_held_out = _n_held_out(estimator.validation_fraction, len(rows))
+            index = _held_out(model, self.inputs, n_held_out, self.built.random_state(), device)
+            self.training, self.held_out = rows.split_samples(self.inputs, index, device, is_identity)
+        else:
+            self.training = rows.samples(self.inputs, device, is_identity)
+        if self.validation is not None:
+            scaled = self.validation.map(partial(_scaled, model.scaler))
+            self.held_out = self.validation.samples(scaled, device, is_identity)
+        if self.held_out is None:
+            return
+        if estimator.max_iter:
+            model.hold_out(len(self.held_out))
+        if model.input_noise is not None:  # validation and training loss are to mean the same
+            generator = _generator(self.seed, torch.device(device))
+            self.held_out = self.held_out.with_noise(model.input_noise, generator)
+
+    def train(self, checkpoint=None):
+        """Train to the weights with the lowest validation loss."""
+        estimator, epochs, patience = self.estimator, int(self.estimator.max_iter), self.estimator.n_iter_no_change
+        if is_ordered(estimator):
+            epochs = math.ceil(self.net.module_.ordered_share * epochs)
+            patience = max(patience, epochs // 2)
+        self.best = BestWeights(patience, estimator.tol)
+        self.net.processes = self.processes
+        with self._seeded():
+            self.net.train(self.training, self.held_out, epochs, self.best, checkpoint)
+
+    def resume(self, fitted):
+        """Go on with a fitted network."""
+        self.net, self.built = fitted.net, fitted.built
+        self.inputs = self.rows.map(partial(_scaled, self.net.module_.scaler))
+        n_done = len([row for row in self.net.history if "dur" in row])
+        self.net.prepare_pass(self.built.seed + n_done, _batch_size(self.estimator.batch_size, len(self.rows)))
+
+    def train_once(self):
+        """Make one pass over the samples."""
+        net = self.net
+        net.processes, net.lr = self.processes, self.estimator.learning_rate_init
+        self.training = self.rows.samples(self.inputs, net.device, net.module_.scaler.is_identity)
+        with self._seeded():
+            net.train_once(self.training)
+
+    def _seeded(self):
+        """Seed torch's global generators, which users' own modules draw dropout from, and restore them after."""
+        if self.estimator.encoder is None and self.estimator.decoder is None:
+            return nullcontext()
+        return seeded_globals(self.built.seed + len(self.net.history), torch.device(self.net.device))
+
+    @property
+    def has_no_gain(self):
+        """Whether no epoch had a lower validation loss than the start."""
+        return self.held_out is not None and self.best.loss == self.best.start_loss
+
+    def curves(self, fitted):
+        """Return the fitted attributes that describe the training, by name."""
+        early_stopping = self.estimator.early_stopping
+        epochs = [row for row in self.net.history if "dur" in row]  # one that was cut short has none
+        in_units = fitted.units_of(self.training)
+        losses = [in_units(row["train_loss"]) for row in epochs]
+        validated = best = linear = None
+        if self.best is not None:
+            if early_stopping:
+                in_units = fitted.units_of(self.held_out)
+                validated = [in_units(row["valid_loss"]) for row in epochs]
+            finite = [loss for loss in losses if np.isfinite(loss)]
+            best = in_units(self.best.loss) if early_stopping or not finite else min(finite)
+            linear = None if self.built.is_random else in_units(self.best.start_loss)
+        return {
+            "n_iter_": len(epochs),
+            "loss_curve_": losses,
+            "validation_loss_curve_": validated,
+            "best_loss_": best,
+            "linear_loss_": linear,
+        }
+
+
+def new_net(estimator, model, built, n_samples, device):
+    """Return the skorch net that trains a model, with an estimator's parameters."""
+    parameters, noise, draws = built.parameters, model.input_noise, model.evaluation_draws
+    return Net(
+        model,
+        model.objective(),
+        width=built.n_features * model.n_evaluated * (_COPIES if model.n_refinements else 1),
+        draws=None if draws is None else draws.to(device),
+        alpha=parameters["alpha"],
+        relative=model.has_unit and not built.is_random,
+        averaged=not built.is_random,
+        clipped=parameters["feature_shape"] is not None and not built.is_ordered,
+        lr=float(estimator.learning_rate_init) * (_ORDERED_RATE if built.is_ordered else 1),
+        batch_size=_batch_size(estimator.batch_size, n_samples),
+        iterator_train__generator=_generator(built.seed, device),
+        iterator_train__noise=None if noise is None else noise.to(device, torch.float32),
+        callbacks=None if estimator.callbacks is None else clone(list(estimator.callbacks), safe=False),
+        progress=type(estimator).__name__ if estimator.verbose else None,
+        uses_globals=bool(parameters["encoder"] or parameters["decoder"]),
+        device=device,
+    ).initialize()
+
+
+def _scaled(scaler, block):
+    """Scale a block of samples, as an array."""
+    with torch.no_grad():
+        return scaler(tensor_of(block)).numpy()
+
+
+def _generator(seed, device):
+    return torch.Generator(device).manual_seed(seed)
+
+
+def _batch_size(batch_size, n_samples):
+    """Return the samples of a step: by default a twelfth of all, from 32 to 128, as a power of two."""
+    if isinstance(batch_size, str):
+        return int(2 ** np.clip(round(np.log2(n_samples / 12)), 5, 7))
+    return int(batch_size)
+
+
+def _n_held_out(fraction, n_samples):
+    """Return how many samples to hold out: at least one, and not all."""
+    if isinstance(fraction, str):
+        n = min(round(_AUTO_FRACTION * n_samples), _MAX_VALIDATION)
+    else:
+        n = round(fraction * n_samples)
+    return min(max(1, n), n_samples - 1)
+
+
+def _held_out(model, inputs, n_held_out, random_state, device):
+    """Return the indices of the validation set: any samples or, stratified, one of each group of similar misfit.
+
+    The worst samples decide a mean log-density, and a validation set without its share of them would be a bad one.
+    """
+    if not model.is_stratified or n_held_out > inputs.most_at_once():
+        return inputs.sample(n_held_out, random_state)
+    index = inputs.searchable(random_state)
+    candidates, misfit = inputs[index], np.empty(len(index))
+    for block in gen_batches(len(index), evaluation_batch_size(inputs.n_features)):
+        with torch.no_grad():
+            x = tensor_of(candidates[block]).to(device, torch.float64)
+            misfit[block] = model.misfit(x).numpy(force=True)
+    order = random_state.permutation(len(misfit))  # chance decides among equals
+    order = order[np.argsort(misfit[order], kind="stable")]
+    return index[[random_state.choice(group) for group in np.array_split(order, n_held_out)]]

@@ -1,0 +1,118 @@
+"""The state of a fitted estimator in files: arrays and plain Python, checked when it is read."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from skae._fit import network_parameters, new_net
+from skae._fitted import Built
+from skae._torch import resolve_device
+from skae.data.context import ClassContext, NoContext
+from skae.persistence import state as stored
+from skae.training.distributed import is_shared
+from skae.training.net import check_net_state
+
+_BUILT = {"parameters", "n_features", "n_context", "n_components", "has_missing", "seed", "is_truncated"}
+
+
+def to_state(state):
+    """Return the state of an estimator with arrays and plain Python in place of objects."""
+    if "net_" not in state:
+        return state
+    return state | {"net_": state["net_"].get_state()} | {k: state[k].to_state() for k in ("_fitted", "_table")}
+
+
+def restored(cls, state):
+    """Return what `to_state` gave of a fitted estimator with objects in place of their states, all checked."""
+    kept = stored.get(state, "_fitted")
+    built = _restored_built(kept)
+    estimator = _probe(cls, state, built)
+    table = estimator._new_table().restore(stored.get(state, "_table"), stored.fault)
+    stored.check_integer(kept["built"], "n_features", table.width, table.width)
+    _check_attributes(state, table)
+    context = _restored_context(state, built.n_context)
+    vars(estimator).update({name: state[name] for name in stored.parameter_names(cls) if name in state})
+    net = _restored_net(estimator, built, table, stored.get(state, "net_"))
+    fitted = cls._fitted_class(net, built, table, context, state["n_components_"])
+    fitted.restore(kept, state)
+    return state | {"_table": table, "net_": net, "_fitted": fitted}
+
+
+def _restored_built(kept):
+    built = stored.get(kept, "built")
+    if not isinstance(built, dict) or built.keys() != _BUILT or not isinstance(built["parameters"], dict):
+        raise stored.fault("what the net was built from", f"must have {', '.join(sorted(_BUILT))}")
+    stored.check_integer(built, "n_context")
+    stored.check_integer(built, "n_components", 1)
+    stored.check_integer(built, "seed", 0, 2**32 - 1)
+    for name in ("has_missing", "is_truncated"):
+        stored.check_one_of(built, name, [True, False])
+    return Built(**built)
+
+
+def _probe(cls, state, built):
+    """Return an estimator with the parameters that its network was built from, checked as `fit` checks them."""
+    estimator = cls.__new__(cls)
+    parameters = {name: stored.get(state, name) for name in stored.parameter_names(cls)}
+    own = {name: value for name, value in built.parameters.items() if name in parameters}
+    vars(estimator).update(parameters | own | {"device": "cpu"})
+    try:
+        estimator._check_parameters()
+    except (ValueError, TypeError) as error:
+        raise stored.fault("a parameter", f"is not one that fit takes ({error})") from error
+    expected = network_parameters(estimator)
+    if built.parameters.keys() != expected.keys() or built.parameters != expected:
+        raise stored.fault("what the net was built from", "is not what its own values make of it")
+    return estimator
+
+
+def _restored_net(estimator, built, table, weights):
+    model_class = estimator._model_class
+    if not (built.parameters["encoder"] and built.parameters["decoder"]):
+        widths = [built.n_features, *built.parameters["hidden_layer_sizes"], built.n_components]
+        stored.check_widths("hidden_layer_sizes", widths, stored.n_weights(weights))
+    try:
+        scaler = model_class.scaler_of(built.n_features, table.links, built.is_raw)
+        module = model_class.build(built.spec, built.parameters, scaler, table).double()
+    except Exception as error:  # of an encoder or a decoder that is something else now
+        raise stored.fault("the net", f"cannot be built: {error}") from error
+    check_net_state(weights, module)
+    try:
+        device = resolve_device("auto" if is_shared(estimator.device) else estimator.device)
+    except ValueError:  # fitted on a device that this machine lacks
+        device = torch.device("cpu")
+    net = new_net(estimator, module, built, 1, device).set_state(weights)
+    if not module.check_finite():
+        raise stored.fault("the net", "makes numbers that are not finite of a typical row")
+    return net
+
+
+def _check_attributes(state, table):
+    """Check the fitted attributes that all estimators have."""
+    n = table.width
+    n_components = stored.check_integer(state, "n_components_", 1)
+    stored.check_integer(state, "n_iter_")
+    stored.check_array(state, "mean_", (n,))
+    if "components_" in state:
+        stored.check_array(state, "components_", (n_components, n))
+    for name in ("best_loss_", "linear_loss_"):
+        stored.check_number(state, name, optional=True)
+    stored.check_numbers(state, "loss_curve_")
+    stored.check_numbers(state, "validation_loss_curve_", optional=True)
+    stored.check_one_of(state, "n_features_in_", [table.n_columns])
+    if "feature_names_in_" in state:
+        stored.check_array(state, "feature_names_in_", (table.n_columns,), object)
+
+
+def _restored_context(state, n_context):
+    """Return the context, after checking the classes of a conditional estimator and their shares."""
+    if n_context == 0:
+        return NoContext()
+    stored.check_array(state, "class_prior_", (n_context,), low=0)
+    classes = stored.get(state, "classes_")
+    if stored.length_of(state, "classes_", 0) != n_context or not np.array_equal(np.unique(classes), classes):
+        raise stored.fault("classes_", "is no array of classes, sorted, each once")
+    if not np.isclose(state["class_prior_"].sum(), 1, rtol=1e-6):
+        raise stored.fault("class_prior_", f"sums to {state['class_prior_'].sum():g}, not 1")
+    return ClassContext(classes, state["class_prior_"])
