@@ -83,7 +83,7 @@ def modules_in_circles():
     for module in MODULES:
         targets = imported_modules(module)
         packages = {target.rsplit(".", i)[0] for target in targets for i in range(1, target.count(".") + 1)}
-        reached[module] = targets | {package for package in packages if not module.startswith(f"{package}.")}
+        reached[module] = targets | {package for package in packages if not f"{module}.".startswith(f"{package}.")}
     for middle in MODULES:
         for targets in reached.values():
             if middle in targets:
