@@ -13,9 +13,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, to_onnx
-from skae.likelihoods import LIKELIHOODS
-from skae.losses import LOSSES
-from skae.nn import ACTIVATIONS
+from skae.networks.layers import ACTIVATIONS
+from skae.objectives.likelihoods.registry import LIKELIHOODS
+from skae.objectives.losses import LOSSES
 
 pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -63,7 +63,7 @@ def test_every_part_of_an_autoencoder_agrees(part, tmp_path):
 def test_the_refined_codes_of_a_vae_agree(tmp_path):
     model = fit(VAEGenerator(3, **QUICK), WINE)
     agree(model, "encoder", WINE, tmp_path)
-    first = model.net_.inference_module(torch.float64).guess(torch.from_numpy(model._frame.to_net(WINE)))
+    first = model.net_.inference_module(torch.float64).guess(model.net_.module_.inputs(torch.from_numpy(WINE)))
     assert np.abs(first.mean.numpy() - model.transform(WINE)).max() > 1e-3  # what was refined
 
 
