@@ -222,16 +222,14 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
             raise ValueError(f"scoring={self.scoring!r} must be None or a callable (estimator, X, y=None) -> score.")
         X = unmasked(X)
         with numbers_asked(X, "AutoencoderTransformerCV takes numbers"):
-            X, rows = self._validated(X, ensure_min_samples=2)
-        rows, y = indexable(rows, y)
-        everything = np.arange(len(rows))
-        folds = [(everything[train], everything[test]) for train, test in check_cv(self.cv).split(rows, y, groups)]
+            X, samples = self._validated(X, ensure_min_samples=2)
+        samples, y = indexable(samples, y)
+        everything = np.arange(len(samples))
+        folds = [(everything[train], everything[test]) for train, test in check_cv(self.cv).split(samples, y, groups)]
         sizes = self._allowed_sizes(sizes, folds)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        work = (
-            delayed(_measure)(self._autoencoder(sizes[-1], seed, ordered=True), sizes, self.scoring, X, y, rows, *fold)
-            for fold in folds
-        )
+        data = sizes, self.scoring, X, y, samples
+        work = [delayed(_measure)(self._autoencoder(sizes[-1], seed, ordered=True), *data, *fold) for fold in folds]
         scores, errors, pca_errors = map(np.array, zip(*Parallel(n_jobs=self.n_jobs)(work), strict=True))
         self.n_components_ = self._choice(sizes, scores)
         self.n_splits_, self.cv_results_ = len(folds), _results(sizes, scores, errors, pca_errors)
@@ -338,6 +336,21 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
         """
         return self._fitted().impute(self._checked(X))
 
+    def exported_part(self, part):
+        """Return the module that `to_onnx` writes, and the columns of its input, of the best estimator.
+
+        Parameters
+        ----------
+        part : {"encoder", "decoder", "autoencoder"}
+
+        Returns
+        -------
+        module : torch.nn.Module
+            (n, n_columns) -> (n, n_out), both in float64.
+        n_columns : int
+        """
+        return self._fitted().exported_part(part)
+
     def __getattr__(self, name):
         """Return fitted attributes of the best estimator."""
         if name.endswith("_") and not name.startswith("_") and "best_estimator_" in vars(self):
@@ -364,8 +377,8 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
     def _validated(self, X, **options):
         """Validate X; return a DataFrame as it is, which keeps names and dtypes, and X as an array."""
-        rows = validate_data(self, X, dtype=FLOATS, ensure_all_finite="allow-nan", **options)
-        return X if hasattr(X, "columns") else rows, rows
+        samples = validate_data(self, X, dtype=FLOATS, ensure_all_finite="allow-nan", **options)
+        return X if hasattr(X, "columns") else samples, samples
 
     def _autoencoder(self, n_components, seed, ordered=False):
         own = ("n_components", "cv", "scoring", "one_standard_error", "n_jobs", "random_state")
@@ -411,19 +424,19 @@ def _results(sizes, scores, errors, pca_errors):
     }
 
 
-def _measure(ordered, sizes, scoring, X, y, rows, train, test):
+def _measure(ordered, sizes, scoring, X, y, samples, train, test):
     """Return scores and errors of one ordered fit truncated to each size, and PCA's errors at these sizes."""
     ordered.fit(_safe_indexing(X, train))
     X_test = _safe_indexing(X, test)
     fits = [ordered.truncate(size) for size in sizes]
     codes = np.asarray(ordered.transform(X_test))  # those of a truncated fit are its first columns
     decoded = (fit.inverse_transform(codes[:, :size]) for fit, size in zip(fits, sizes, strict=True))
-    errors = [squared_error(rows[test], X_hat) for X_hat in decoded]
+    errors = [squared_error(samples[test], X_hat) for X_hat in decoded]
     if scoring is None:
         scores = [-error for error in errors]
     else:
         y_test = [] if y is None else [_safe_indexing(y, test)]
         scores = [scoring(fit, X_test, *y_test) for fit in fits]
-    pca_errors = pca_errors_by_size(sizes[-1], rows[train], rows[test])
+    pca_errors = pca_errors_by_size(sizes[-1], samples[train], samples[test])
     pca_errors = [pca_errors[min(size, len(pca_errors)) - 1] for size in sizes]  # PCA has at most n_features components
     return scores, errors, pca_errors

@@ -37,8 +37,8 @@ def posterior_given_observed(x: Tensor, loadings: Tensor, noise: Tensor) -> tupl
     observed, dtype = ~x.isnan(), x.dtype
     x, noise = x.double(), noise.double()  # P has ones beside inverses of little noise
     precision, shift = _information(torch.where(observed, x, 0), observed.to(x), loadings, noise)
-    precision.diagonal(dim1=1, dim2=2).add_(1)
-    factor = torch.linalg.cholesky(precision)
+    identity = torch.eye(loadings.shape[1], dtype=x.dtype, device=x.device)
+    factor = torch.linalg.cholesky(precision + identity)
     mean = torch.cholesky_solve(shift[:, :, None], factor)[:, :, 0]
     return mean.to(dtype), factor.to(dtype)
 
