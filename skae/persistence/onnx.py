@@ -6,6 +6,7 @@ included, and each of its operations is translated here.
 
 from __future__ import annotations
 
+import copy
 import operator
 from itertools import accumulate
 
@@ -148,7 +149,7 @@ def export_module(module, n_columns, path, input_name, output_name, description)
     """
     import onnx
 
-    traced = _trace(module.eval(), n_columns)
+    traced = _trace(copy.deepcopy(module).cpu().eval().requires_grad_(False), n_columns)
     graph = _Graph()
     for node in traced.graph.nodes:
         match node.op:
@@ -190,7 +191,8 @@ def _trace(module, n_columns):
         aten.cholesky_solve.default: _cholesky_solve,
         aten._linalg_check_errors.default: lambda info, name, *, is_matrix: None,
     }
-    samples = torch.zeros((3, n_columns), dtype=torch.float64)
+    # Sizes that are equal in the trace stay so in the graph: the number of samples must be like no other.
+    samples = torch.zeros((131 if n_columns == 127 else 127, n_columns), dtype=torch.float64)
 
     def trace(function):
         traced = make_fx(function, rules, tracing_mode="symbolic", _allow_non_fake_inputs=True)(samples)
