@@ -516,7 +516,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         return ArrayTable("loss", self.loss, SUPPORTS[loss.support], link=loss.link, refusal=refusal)
 
     def _warn(self, net, no_gain=False):
-        super()._warn(net, no_gain, stacklevel=6)
+        super()._warn(net, no_gain)
         explained = getattr(self, "explained_variance_ratio_", np.ones(1)).sum()
         if self.n_components != "auto" and chooses_size(self) and explained < self.n_components:
             warnings.warn(

@@ -231,8 +231,8 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         vars(self).update(context.attributes | fit.curves(fitted) | fitted.attributes())
         self._fitted, self.net_ = fitted, fit.net
 
-    def _warn(self, net, no_gain=False, stacklevel=5):
-        """Warn at most once about how training ended; above are `fit`, its decorators, and the caller."""
+    def _warn(self, net, no_gain=False):
+        """Warn at most once about how training ended; above are a subclass, `fit`, its decorator, and the caller."""
         name = type(self).__name__
         if net.outcome_ == "diverged":
             smaller = f", nor with steps made smaller {net.returns_} times" if net.returns_ else ""
@@ -240,21 +240,21 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"The loss was no longer finite after {len(net.history)} epochs{smaller}, so {name} went back to the "
                 f"best weights before. Lower learning_rate_init={self.learning_rate_init!r} or scale X.",
                 ConvergenceWarning,
-                stacklevel=stacklevel,
+                stacklevel=5,
             )
         elif net.outcome_ == "interrupted":
             warnings.warn(
                 f"Training was interrupted in epoch {len(net.history)}; the estimator is fitted with "
                 f"{'the best' if self.early_stopping else 'the last'} weights so far.",
                 UserWarning,
-                stacklevel=stacklevel,
+                stacklevel=5,
             )
         elif no_gain and self.n_iter_ > 0 and self.start != "random":
             warnings.warn(
                 f"No epoch beat the linear start on the held-out rows, so this {name} is its linear start. More rows "
                 "may help, or a lower learning_rate_init; or the data are linear and need no net.",
                 ConvergenceWarning,
-                stacklevel=stacklevel,
+                stacklevel=5,
             )
 
     # Samples through the fitted network.
@@ -288,6 +288,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ndarray of shape (n_samples, n_features_in_)
             Samples in units of X; in float32 for float32 codes, else in float64.
         """
+        check_is_fitted(self)
         return self._fitted.decode(check_codes(self, X))
 
     def exported_part(self, part):

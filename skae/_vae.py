@@ -856,7 +856,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     def _warn(self, net, no_gain=False):
         if self.best_loss_ is None or self.active_components_.any() or net.outcome_ in ("diverged", "interrupted"):
-            super()._warn(net, no_gain, stacklevel=6)
+            super()._warn(net, no_gain)
             return
         if self.beta > 1:
             remedy = f"Lower beta={self.beta!r}"
