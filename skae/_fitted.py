@@ -218,7 +218,7 @@ class Fitted:
 
     def learn_imputation(self, rows, processes):
         """Learn the Gaussian model's share in imputed values, for each size of codes; of some sizes it is measured."""
-        if not (rows.has_missing and self.model.scaler.is_identity):
+        if not (rows.has_missing and self.table.links == "identity"):
             return
         shares = np.zeros(self.built.n_components)
         for size in [level for level in self.model.levels if level < self.n_components] + [self.n_components]:
