@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skae._torch import tensor_of
 from skae.data.statistics import column_means, column_moments
 
 # How far samples are shrunk inside their range before a link with infinite ends: 0 and 1 become +-2.9 under logit.
@@ -134,7 +135,7 @@ class Scaler(ExactModule):
         self._set(constant=constant, location=moments.mean)
         deviation = torch.from_numpy(moments.deviation)
         if not self.is_identity:
-            linked = column_moments(rows, lambda block: self.linked(torch.from_numpy(block)).numpy())
+            linked = column_moments(rows, lambda block: self.linked(tensor_of(block)).numpy())
             self._set(location=linked.mean)
             deviation = torch.where(constant, 0.0, torch.from_numpy(linked.deviation))
         self._set_scale(deviation)

@@ -114,7 +114,7 @@ class MixturePrior(Prior):
         def standard_normal(held_out: Any) -> float:
             return StandardNormal().log_prob(torch.from_numpy(held_out)).mean().item()
 
-        density = fit_mixture(codes.numpy(force=True), seed, standard_normal)  # type: ignore[no-untyped-call]
+        density = fit_mixture(codes.numpy(force=True), seed, standard_normal)
         return StandardNormal() if density is None else MixturePrior(density)
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class MixturePrior(Prior):
         return torch.from_numpy(log_prob).reshape(z.shape[:-1]).to(z.device)
 
     def sample(self, n_samples: int, n_components: int, generator: torch.Generator, random_state: Any) -> Tensor:
-        return torch.from_numpy(draw_codes(self.density, n_samples, random_state))  # type: ignore[no-untyped-call]
+        return torch.from_numpy(draw_codes(self.density, n_samples, random_state))
 
 
 PRIORS: dict[str, type[Prior]] = {"normal": StandardNormal, "mixture": MixturePrior}

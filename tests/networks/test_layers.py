@@ -1,0 +1,92 @@
+"""Layers: their initial weights, gates and heads, and how levels share what they are made of."""
+
+import pytest
+import torch
+from network_cases import LEVELS, fill_at_random, normal
+
+from skae.networks.images import ImageDecoder, ImageEncoder
+from skae.networks.layers import ACTIVATIONS, MLP, Gated, Headed, StackedLinear, linear, linear_at_levels
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in"),
+    [
+        (lambda g: linear(100, 60, g), 100),
+        (lambda g: linear(100, 60, g, 4), 4),
+        (lambda g: ImageEncoder((3, 8, 8), [1], "gelu", g).features[2], 3 * 16 * 9),
+        (lambda g: ImageDecoder((3, 8, 8), [1], 1, "gelu", g).convolutions[1], 32 * 9),
+        (lambda g: ImageDecoder((3, 8, 8), [1], 2, "gelu", g).convolutions[3], 32),
+    ],
+)
+def test_weights_start_uniform_within_the_inverse_root_of_the_inputs(layer, fan_in, generator):
+    for parameter in layer(generator).parameters():
+        scaled, reached = parameter * fan_in**0.5, 0.9 if len(parameter) > 50 else 0.5
+        assert -1 <= scaled.min() < -reached
+        assert reached < scaled.max() <= 1
+
+
+def test_layers_of_levels_start_by_the_inputs_of_each(generator):
+    net = MLP([64, 64, 3], "gelu", generator, levels=(1, 4, 64))
+    for layer, seen in ((net[0], (1, 4, 64)), (net[2], (64, 64, 64))):
+        largest = layer.weight.detach().abs().amax((1, 2)) * torch.tensor(seen) ** 0.5
+        assert (largest > 0.9).all()
+        assert (largest <= 1).all()
+
+
+def test_one_fan_in_is_a_plain_layer_and_several_are_one_for_each_level(generator):
+    assert type(linear_at_levels([3], 3, 2, generator)) is torch.nn.Linear
+    layer = linear_at_levels(LEVELS, 4, 5, generator)
+    assert type(layer) is StackedLinear
+    assert (layer.in_features, layer.out_features, len(layer.weight)) == (4, 5, 3)
+
+
+def test_a_single_level_is_a_level(generator):
+    layer, x = StackedLinear([linear(3, 2, generator)]), torch.ones(1, 4, 3)
+    torch.testing.assert_close(layer(x)[0], layer.at(0)(x[0]))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_dense_network_has_an_activation_between_any_two_layers(activation, generator):
+    net, x = MLP([5, 7, 6, 2], activation, generator).double(), normal(generator, 9, 5)
+    first, second, third = (layer for layer in net if isinstance(layer, torch.nn.Linear))
+    function = ACTIVATIONS[activation]()
+    torch.testing.assert_close(net(x), third(function(second(function(first(x))))))
+    net.silence()
+    assert not net(x).any()
+    assert all(layer.weight.all() for layer in (first, second))
+
+
+def test_a_closed_gate_passes_nothing_and_a_gradient(generator):
+    gated = Gated(linear(3, 2, generator), 2)
+    assert gated.gate.shape == (2,)
+    out = gated(torch.ones(4, 3))
+    assert not out.any()
+    out.sum().backward()
+    assert gated.gate.grad.abs().min() > 0
+
+
+def test_gates_weigh_outputs_and_are_closed_by_silence(generator):
+    gated, x = fill_at_random(Gated(linear(3, 2, generator), 2), generator), torch.ones(4, 3)
+    torch.testing.assert_close(gated(x), gated.gate * gated.module(x))
+    gated.silence()
+    assert not gated(x).any()
+    assert gated.module(x).any()
+
+
+def test_a_head_is_a_layer_on_a_module_of_any_width(generator):
+    features, head = linear(3, 6, generator), linear(6, 2, generator)
+    headed, x = Headed(features, head), torch.ones(4, 3)
+    torch.testing.assert_close(headed(x), head(features(x)))
+    headed.silence()
+    assert not headed(x).any()
+    assert features(x).any()
+
+
+def test_building_layers_leaves_the_global_generator_alone(generator):
+    before = torch.random.get_rng_state()
+    MLP([5, 7, 2], "gelu", generator)
+    linear_at_levels(LEVELS, 4, 5, generator).at(1)
+    Gated(linear(3, 2, generator), 2, 3).at(1)
+    ImageEncoder((2, 5, 7), [6, 3], "gelu", generator)
+    ImageDecoder((2, 5, 9), [3, 6], 2, "gelu", generator, LEVELS).at(1)
+    assert torch.equal(before, torch.random.get_rng_state())
