@@ -115,13 +115,17 @@ def test_the_posterior_of_a_smaller_model_follows_from_that_of_the_larger(seed):
     assert ratio[3] == 1
 
 
-def test_leading_components_are_probabilistic_pca_with_fewer(seed):
-    X = np.random.RandomState(seed).normal(size=(50, 6)) * [5, 4, 3, 2, 1, 0.5]
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_leading_components_are_probabilistic_pca_with_fewer(size, seed):
+    rng = np.random.RandomState(seed)
+    X, units = rng.normal(size=(200, 4)) @ rng.normal(size=(4, 7)) + rng.normal(size=(200, 7)), rng.uniform(0.5, 2, 7)
+    X[:, 3] = 0
     X -= X.mean(axis=0)
-    most, few = (probabilistic_pca(X, np.ones(6), k, None) for k in (4, 2))
-    for part, expected in zip(most.leading(2, 6), few, strict=True):
-        np.testing.assert_allclose(part, expected, atol=1e-9)
-    for part, expected in zip(few.leading(2, 2), few, strict=True):
+    most, few = (probabilistic_pca(X, units, k, None) for k in (5, size))
+    leading = most.leading(size, 6)
+    np.testing.assert_allclose(leading.loadings, few.loadings, atol=1e-9)
+    np.testing.assert_allclose(leading.noise[X.any(axis=0)], few.noise[X.any(axis=0)])
+    for part, expected in zip(few.leading(size, size), few, strict=True):
         np.testing.assert_allclose(part, expected)
 
 

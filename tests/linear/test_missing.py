@@ -153,6 +153,15 @@ def test_em_over_missing_values_finds_the_normal_that_samples_are_drawn_from(see
     np.testing.assert_allclose(model.noise, 0.25, atol=0.15)
 
 
+def test_em_finds_the_normal_of_columns_in_their_own_units(seed):
+    rng = np.random.RandomState(seed)
+    X = rng.normal(size=(600, 2)) @ rng.normal(size=(2, 6)) + 0.3 * rng.normal(size=(600, 6))
+    X /= X.std(axis=0)
+    model = fit_normal(np.where(rng.uniform(size=X.shape) < 0.3, np.nan, X), 3, np.random.RandomState(0))
+    np.testing.assert_allclose(model.location, X.mean(axis=0), atol=0.1)
+    np.testing.assert_allclose(covariance_of(model), np.cov(X.T), atol=0.15)
+
+
 def test_columns_that_nearly_repeat_each_other_are_imputed_by_more_components(seed):
     rng = np.random.RandomState(seed)
     wavelengths = np.linspace(0, 1, 40)

@@ -1,4 +1,4 @@
-"""Rows with gaps: what is missing counts for nothing, and is filled by what the rest of the row says."""
+"""Missing values: they count for nothing, and are imputed by what the rest of the row says."""
 
 import pickle
 import warnings
@@ -12,18 +12,15 @@ from sklearn.decomposition import PCA
 from sklearn.utils import get_tags
 
 from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, reconstruction_error
-from skae.likelihoods import LinearModels
-from skae.nn import given_observed
-from skae.starts import observed_normal
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
 
 
-def with_gaps(X, share=0.2, seed=0):
-    gaps = np.random.RandomState(seed).uniform(size=X.shape) < share
-    gaps[gaps.all(axis=1), 0] = False
-    return np.where(gaps, np.nan, X)
+def with_missing(X, share=0.2, seed=0):
+    missing = np.random.RandomState(seed).uniform(size=X.shape) < share
+    missing[missing.all(axis=1), 0] = False
+    return np.where(missing, np.nan, X)
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +34,25 @@ def factors():
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("where", ["training", "new rows", "both"])
-def test_every_method_takes_gaps(estimator, where, curve):
-    gaps = with_gaps(curve)
-    model = estimator(2, max_iter=3, random_state=0).fit(curve if where == "new rows" else gaps)
-    rows = curve if where == "training" else gaps
+def test_every_method_takes_missing_values(estimator, where, curve):
+    incomplete = with_missing(curve)
+    model = estimator(2, max_iter=3, random_state=0).fit(curve if where == "new rows" else incomplete)
+    rows = curve if where == "training" else incomplete
     for method in ("transform", "score_samples", "score", "impute"):
         assert np.isfinite(getattr(model, method)(rows)).all(), method
     assert get_tags(model).input_tags.allow_nan
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_without_gaps_nothing_is_told_of_any(estimator, curve):
+def test_without_missing_values_the_encoder_gets_no_mask(estimator, curve):
     module = estimator(2, max_iter=0).fit(curve).net_.module_
     assert module.encoder.path.in_features == 5
-    assert estimator(2, max_iter=0).fit(with_gaps(curve)).net_.module_.encoder.path.in_features == 10
+    assert estimator(2, max_iter=0).fit(with_missing(curve)).net_.module_.encoder.path.in_features == 10
 
 
-def test_a_code_of_a_row_with_gaps_is_the_exact_posterior_mean_of_the_linear_model(factors):
+def test_a_code_of_an_incomplete_row_is_the_exact_posterior_mean_of_the_linear_model(factors):
     model = VAEGenerator(2, max_iter=0).fit(factors)
-    rows = with_gaps(factors[:20], 0.4)
+    rows = with_missing(factors[:20], 0.4)
     loadings, noise = model.components_.T, model.noise_variance_
     for code, row in zip(model.transform(rows), rows, strict=True):
         seen = ~np.isnan(row)
@@ -67,7 +64,7 @@ def test_a_code_of_a_row_with_gaps_is_the_exact_posterior_mean_of_the_linear_mod
 
 def test_a_score_is_a_bound_of_what_is_observed(factors):
     model = VAEGenerator(2, max_iter=0).fit(factors)
-    rows = with_gaps(factors[:50], 0.4)
+    rows = with_missing(factors[:50], 0.4)
     covariance = model.components_.T @ model.components_ + np.diag(model.noise_variance_)
     exact = [
         multivariate_normal(model.mean_[seen], covariance[np.ix_(seen, seen)]).logpdf(row[seen])
@@ -79,7 +76,7 @@ def test_a_score_is_a_bound_of_what_is_observed(factors):
     assert 0 < np.mean(exact - tighter) < 0.1
 
 
-def test_a_gap_is_filled_with_the_conditional_mean(factors):
+def test_a_missing_value_is_imputed_by_its_conditional_mean(factors):
     model = VAEGenerator(2, max_iter=0).fit(factors)
     row = factors[:1].copy()
     row[0, 1] = np.nan
@@ -98,93 +95,65 @@ def test_a_gap_is_filled_with_the_conditional_mean(factors):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_imputing_beats_column_means_and_leaves_what_is_observed(estimator, factors):
-    gaps = with_gaps(factors)
-    filled = estimator(2, max_iter=10, random_state=0).fit(gaps).impute(gaps)
-    missing = np.isnan(gaps)
-    np.testing.assert_array_equal(filled[~missing], gaps[~missing])
+    incomplete = with_missing(factors)
+    filled = estimator(2, max_iter=10, random_state=0).fit(incomplete).impute(incomplete)
+    missing = np.isnan(incomplete)
+    np.testing.assert_array_equal(filled[~missing], incomplete[~missing])
     error = ((filled - factors) / factors.std(axis=0))[missing]
     assert np.square(error).mean() < 0.5
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4])
 def test_the_start_is_estimated_from_what_is_observed(share, factors):
-    truth = PCA(2).fit(factors / factors.std(axis=0)).components_
-    model = AutoencoderTransformer(2, max_iter=0, random_state=0).fit(with_gaps(factors / factors.std(axis=0), share))
+    X = factors / factors.std(axis=0)
+    truth = PCA(2).fit(X).components_
+    model = AutoencoderTransformer(2, max_iter=0, random_state=0).fit(with_missing(X, share))
     overlap = np.linalg.svd(truth @ np.linalg.qr(model.components_.T)[0])[1]
     assert overlap.min() > 0.98
 
 
-def test_em_finds_the_normal_that_rows_are_drawn_from(factors):
-    X = factors / factors.std(axis=0)
-    model = observed_normal(with_gaps(X, 0.3), 3, np.random.RandomState(0))
-    np.testing.assert_allclose(model.location, X.mean(axis=0), atol=0.1)
-    covariance = model.loadings @ model.loadings.T + np.diag(model.noise)
-    np.testing.assert_allclose(covariance, np.cov(X.T), atol=0.15)
-
-
-def test_codes_of_complete_rows_do_not_depend_on_others_having_gaps(curve):
+def test_codes_of_complete_rows_do_not_depend_on_others_that_are_incomplete(curve):
     model = AutoencoderTransformer(2, max_iter=5, random_state=0).fit(curve)
-    mixed = np.vstack([with_gaps(curve[:10], 0.5), curve[10:20]])
+    mixed = np.vstack([with_missing(curve[:10], 0.5), curve[10:20]])
     np.testing.assert_allclose(model.transform(mixed)[10:], model.transform(curve[10:20]), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_row_of_nothing_but_gaps_is_the_mean_row(estimator, curve):
+def test_a_row_without_values_is_the_mean_row(estimator, curve):
     model = estimator(2, max_iter=0).fit(curve)
     np.testing.assert_allclose(model.impute([[np.nan] * 5])[0], curve.mean(axis=0), atol=0.3)
     assert np.isfinite(model.score_samples([[np.nan] * 5])).all()
 
 
-def test_posterior_given_what_is_observed_is_that_of_the_observed_columns():
-    rng = torch.Generator().manual_seed(0)
-    loadings, x = (torch.randn(shape, generator=rng, dtype=torch.float64) for shape in ((4, 2), (1, 4)))
-    noise = torch.tensor([0.5, 1.0, 2.0, 0.1], dtype=torch.float64)
-    short, _ = given_observed(x[:, :3], loadings[:3], noise[:3])
-    x[0, 3] = torch.nan
-    torch.testing.assert_close(given_observed(x, loadings, noise)[0], short)
-
-
-def test_the_linear_models_share_is_of_what_is_observed():
-    rng = torch.Generator().manual_seed(0)
-    loadings = torch.randn((1, 4, 1), generator=rng, dtype=torch.float64)
-    x = torch.randn((3, 4), generator=rng, dtype=torch.float64)
-    defence = LinearModels(1, 4, 1).double()
-    defence.start_at(loadings, torch.full((1, 4), 0.5), torch.ones(4))
-    covariance = (loadings[0] @ loadings[0].T + 0.5 * torch.eye(4)).numpy()
-    np.testing.assert_allclose(defence.log_prob(x), multivariate_normal(np.zeros(4), covariance).logpdf(x.numpy()))
-    short = multivariate_normal(np.zeros(2), covariance[:2, :2]).logpdf(x[:, :2].numpy())
-    x[:, 2:] = torch.nan
-    np.testing.assert_allclose(defence.log_prob(x), short)
-
-
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_best_loss_is_that_of_the_held_out_rows(estimator, curve):
-    gaps = with_gaps(curve)
-    model = estimator(2, max_iter=0, random_state=0).fit(gaps[50:], X_val=gaps[:50])
-    told = -model.score(gaps[:50]) if estimator is VAEGenerator else reconstruction_error(model, gaps[:50])
-    assert model.best_loss_ == pytest.approx(told, rel=1e-3)
+def test_best_loss_is_that_of_the_validation_set(estimator, curve):
+    validation, training = np.split(with_missing(curve), [50])
+    model = estimator(2, max_iter=0, random_state=0).fit(training, X_val=validation)
+    is_vae = estimator is VAEGenerator
+    expected = -model.score(validation) if is_vae else reconstruction_error(model, validation)
+    assert model.best_loss_ == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("parameters", [{}, {"ordered": True}, {"start": "random"}], ids=str)
 def test_a_pickle_fills_as_before(estimator, parameters, curve):
-    gaps = with_gaps(curve)
-    model = estimator(2, max_iter=2, random_state=0, **parameters).fit(gaps)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).impute(gaps), model.impute(gaps))
+    incomplete = with_missing(curve)
+    model = estimator(2, max_iter=2, random_state=0, **parameters).fit(incomplete)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).impute(incomplete), model.impute(incomplete))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("parameters", [{}, {"encoder": torch.nn.Linear, "start": "random"}], ids=str)
-def test_a_later_pass_may_be_the_first_with_gaps(estimator, parameters, curve):
+def test_a_later_pass_may_be_the_first_with_missing_values(estimator, parameters, curve):
     model = estimator(2, random_state=0, **parameters)
-    for rows in (curve[:100], with_gaps(curve[100:200]), curve[200:]):
+    for rows in (curve[:100], with_missing(curve[100:200]), curve[200:]):
         model.partial_fit(rows)
     assert np.isfinite(model.loss_curve_).all()
-    assert np.isfinite(model.score(with_gaps(curve)))
+    assert np.isfinite(model.score(with_missing(curve)))
 
 
-def test_images_may_have_gaps():
-    images = with_gaps(np.random.RandomState(0).normal(size=(40, 128)))
+def test_images_may_have_missing_values():
+    images = with_missing(np.random.RandomState(0).normal(size=(40, 128)))
     for estimator in ESTIMATORS:
         model = estimator(2, feature_shape=(2, 8, 8), max_iter=1, random_state=0).fit(images)
         assert np.isfinite(model.impute(images)).all()
@@ -203,24 +172,24 @@ def test_own_modules_get_filled_rows(curve):
             2, encoder=lambda n_in, n_out: Listening(n_in, n_out), start=start, max_iter=1, random_state=0
         )
         seen.clear()
-        model.fit(with_gaps(curve))
-        assert np.isfinite(model.transform(with_gaps(curve))).all()
+        model.fit(with_missing(curve))
+        assert np.isfinite(model.transform(with_missing(curve))).all()
         assert not seen[-1]
 
 
-def test_counts_and_bits_may_have_gaps(curve):
-    counts = with_gaps(np.floor(np.exp(curve / 2 + 1)))
+def test_counts_and_bits_may_have_missing_values(curve):
+    counts = with_missing(np.floor(np.exp(curve / 2 + 1)))
     filled = VAEGenerator(2, likelihood="poisson", max_iter=3, random_state=0).fit(counts).impute(counts)
     assert (filled >= 0).all()
-    bits = with_gaps((curve > 0).astype(float))
+    bits = with_missing((curve > 0).astype(float))
     model = VAEGenerator(2, likelihood="bernoulli", max_iter=3, random_state=0).fit(bits)
     assert ((model.impute(bits) >= 0) & (model.impute(bits) <= 1)).all()
     (drawn,) = model.impute(bits, n_draws=1, random_state=0)
     assert set(np.unique(drawn)) == {0, 1}
 
 
-def test_frames_come_back_with_their_index(curve):
-    frame = pd.DataFrame(with_gaps(curve), columns=list("abcde"), index=np.arange(300) + 7)
+def test_dataframes_come_back_with_their_index(curve):
+    frame = pd.DataFrame(with_missing(curve), columns=list("abcde"), index=np.arange(300) + 7)
     model = VAEGenerator(2, max_iter=1, random_state=0).fit(frame)
     filled = model.impute(frame)
     assert list(filled) == list(frame)
@@ -232,37 +201,37 @@ def test_frames_come_back_with_their_index(curve):
     np.testing.assert_array_equal(of_list, filled)
 
 
-def test_the_search_takes_gaps_and_knows_no_pca_of_them(curve):
-    search = AutoencoderTransformerCV((1, 2), cv=2, max_iter=2, random_state=0).fit(with_gaps(curve))
+def test_the_search_takes_missing_values_and_has_no_pca_of_them(curve):
+    search = AutoencoderTransformerCV((1, 2), cv=2, max_iter=2, random_state=0).fit(with_missing(curve))
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert np.isnan(search.cv_results_["mean_pca_error"]).all()
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_rows_of_nothing_do_no_harm_where_others_judge_or_teach(estimator, curve):
+def test_rows_without_values_do_no_harm_in_validation_or_training(estimator, curve):
     nothing = np.full((1, 5), np.nan)
-    model = estimator(2, max_iter=2, random_state=0).fit(curve, X_val=np.vstack([with_gaps(curve[:9]), nothing]))
+    model = estimator(2, max_iter=2, random_state=0).fit(curve, X_val=np.vstack([with_missing(curve[:9]), nothing]))
     assert np.isfinite(model.best_loss_)
     passes = estimator(2, random_state=0).partial_fit(curve).partial_fit(nothing)
     assert np.isfinite(passes.transform(curve)).all()
 
 
 def test_a_mask_that_never_varies_never_counts(curve):
-    gaps = curve.copy()
-    gaps[::3, 0] = np.nan
-    model = AutoencoderTransformer(2, max_iter=3, random_state=0).fit(gaps)
+    incomplete = curve.copy()
+    incomplete[::3, 0] = np.nan
+    model = AutoencoderTransformer(2, max_iter=3, random_state=0).fit(incomplete)
     correction = model.net_.module_.encoder.correction
     assert correction[0].weight[:, 5].abs().max() > 0
     assert correction[0].weight[:, 6:].abs().max() == 0
 
 
 def test_every_imputation_has_codes_of_its_own(curve):
-    gaps = with_gaps(curve, 0.5)
-    model = VAEGenerator(2, max_iter=0, random_state=0).fit(gaps)
-    first, second = model.impute(gaps, n_draws=2, random_state=0)
-    again, _ = model.impute(gaps, n_draws=2, random_state=0)
+    incomplete = with_missing(curve, 0.5)
+    model = VAEGenerator(2, max_iter=0, random_state=0).fit(incomplete)
+    first, second = model.impute(incomplete, n_draws=2, random_state=0)
+    again, _ = model.impute(incomplete, n_draws=2, random_state=0)
     np.testing.assert_array_equal(first, again)
-    assert (first != second)[np.isnan(gaps)].mean() > 0.99
+    assert (first != second)[np.isnan(incomplete)].mean() > 0.99
 
 
 def normal_rows(seed):
@@ -279,64 +248,71 @@ def waves(seed):
     return np.cos(np.arange(1, 9) / 2 * t + rng.uniform(6, size=8)) + 0.05 * rng.normal(size=(600, 8))
 
 
+def shares_of_normal(model):
+    """The weight of the Gaussian model among imputed values, for each number of components."""
+    return model.net_.module_.imputation_share.numpy(force=True)
+
+
+def imputed(model, X):
+    """Samples imputed by the estimator, by its network alone and by the Gaussian model alone."""
+    return model.impute(X), model._fitted.fill_by_network(X), model._fitted.fill_by_normal(X)
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_net_that_knows_little_leaves_gaps_to_the_normal_model(estimator, seed):
+def test_a_net_that_knows_little_leaves_imputation_to_the_gaussian_model(estimator, seed):
     X = normal_rows(seed)
-    gaps = with_gaps(X, 0.1, seed)
-    missing, unit = np.isnan(gaps), X.std(axis=0)
-    model = estimator(2, start="random", max_iter=1, random_state=0).fit(gaps)
-    share = model._normal_shares[1]
+    incomplete = with_missing(X, 0.1, seed)
+    missing, unit = np.isnan(incomplete), X.std(axis=0)
+    model = estimator(2, start="random", max_iter=1, random_state=0).fit(incomplete)
+    share = shares_of_normal(model)[1]
     assert 0.9 < share <= 1
-    filled, by_net, by_normal = model.impute(gaps), model._filled_by_net(gaps), model._filled_by_normal(gaps)
+    filled, by_net, by_normal = imputed(model, incomplete)
     np.testing.assert_allclose(filled, by_net + share * (by_normal - by_net))
-    np.testing.assert_array_equal(filled[~missing], gaps[~missing])
+    np.testing.assert_array_equal(filled[~missing], incomplete[~missing])
     errors = [np.square((rows - X) / unit)[missing].mean() for rows in (filled, by_net)]
     assert errors[0] < 0.2 * errors[1]
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).impute(gaps), filled)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).impute(incomplete), filled)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_share_is_that_of_the_size(estimator, seed):
     X = normal_rows(seed)
     X = np.hstack([X, normal_rows(seed + 1) * [1, 1, 1, 1, 1e3, 1, 1, 1]])
-    gaps = with_gaps(X, 0.1, seed)
-    model = estimator(4, ordered=True, max_iter=10, random_state=0).fit(gaps)
-    missing, unit = np.isnan(gaps), X.std(axis=0)
+    incomplete = with_missing(X, 0.1, seed)
+    model = estimator(4, ordered=True, max_iter=10, random_state=0).fit(incomplete)
+    missing, unit = np.isnan(incomplete), X.std(axis=0)
     for size in (1, 2, 3, 4):
         cut = model.truncate(size)
-        by_net, by_normal = cut._filled_by_net(gaps), cut._filled_by_normal(gaps)
+        by_net, by_normal = cut._fitted.fill_by_network(incomplete), cut._fitted.fill_by_normal(incomplete)
         step, error = (((rows - by_net) / unit)[missing] for rows in (by_normal, X))
         best = step @ error / (step @ step)
-        assert abs(model._normal_shares[size - 1] - np.clip(best, 0, 1)) < (0.15 if size != 3 else 1)
-        np.testing.assert_array_equal(pickle.loads(pickle.dumps(cut)).impute(gaps), cut.impute(gaps))
-    assert model._normal_shares[0] > 0.9  # one code knows little of four factors
+        assert abs(shares_of_normal(model)[size - 1] - np.clip(best, 0, 1)) < (0.15 if size != 3 else 1)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(cut)).impute(incomplete), cut.impute(incomplete))
+    assert shares_of_normal(model)[0] > 0.9  # one code knows little of four factors
 
 
 def test_the_share_of_own_modules_counts_columns_in_their_own_units(seed):
     X = normal_rows(seed)
     X = X / X.std(axis=0)
     own = {"start": "random", "encoder": torch.nn.Linear, "max_iter": 2, "random_state": 0}
-    models = [AutoencoderTransformer(2, **own).fit(with_gaps(X * unit, 0.1, seed)) for unit in (1, 0.25)]
-    mixed = AutoencoderTransformer(2, **own).fit(with_gaps(X * np.repeat([1e-3, 30], 4), 0.1, seed))
-    assert min(model._normal_shares[1] for model in (*models, mixed)) > 0.9
+    models = [AutoencoderTransformer(2, **own).fit(with_missing(X * unit, 0.1, seed)) for unit in (1, 0.25)]
+    mixed = AutoencoderTransformer(2, **own).fit(with_missing(X * np.repeat([1e-3, 30], 4), 0.1, seed))
+    assert min(shares_of_normal(model)[1] for model in (*models, mixed)) > 0.9
 
 
-def test_a_net_that_knows_more_fills_gaps_itself(seed):
+def test_a_net_that_knows_more_imputes_itself(seed):
     X = waves(seed)
-    gaps = with_gaps(X, 0.1, seed)
-    model = VAEGenerator(4, max_iter=60, random_state=0).fit(gaps)
-    assert model._normal_shares[3] < 0.5
-    missing, unit = np.isnan(gaps), X.std(axis=0)
-    errors = [
-        np.square((rows - X) / unit)[missing].mean()
-        for rows in (model.impute(gaps), model._filled_by_net(gaps), model._filled_by_normal(gaps))
-    ]
+    incomplete = with_missing(X, 0.1, seed)
+    model = VAEGenerator(4, max_iter=60, random_state=0).fit(incomplete)
+    assert shares_of_normal(model)[3] < 0.5
+    missing, unit = np.isnan(incomplete), X.std(axis=0)
+    errors = [np.square((rows - X) / unit)[missing].mean() for rows in imputed(model, incomplete)]
     assert errors[0] < 1.02 * min(errors)
 
 
-def test_without_gaps_in_training_or_an_identity_link_the_net_fills_gaps_alone():
+def test_without_missing_values_in_training_or_an_identity_link_the_net_imputes_alone():
     X = normal_rows(0)
-    holes = np.round(with_gaps(np.exp(X / X.std(axis=0)), 0.1))
+    holes = np.round(with_missing(np.exp(X / X.std(axis=0)), 0.1))
     own = {"start": "random", "encoder": torch.nn.Linear, "max_iter": 2, "random_state": 0}  # which takes raw rows
     for model in (
         AutoencoderTransformer(2, max_iter=2, random_state=0).fit(X),
@@ -345,18 +321,18 @@ def test_without_gaps_in_training_or_an_identity_link_the_net_fills_gaps_alone()
         VAEGenerator(2, likelihood="poisson", **own).fit(holes),
         AutoencoderTransformer(2, loss="poisson", **own).fit(holes),
     ):
-        assert not model._normal_shares.any()
-        np.testing.assert_allclose(model.impute(holes), model._filled_by_net(holes), rtol=1e-9)
+        assert not shares_of_normal(model).any()
+        np.testing.assert_allclose(model.impute(holes), model._fitted.fill_by_network(holes), rtol=1e-9)
 
 
-def test_gaps_of_columns_in_units_that_are_far_apart_are_filled():
+def test_missing_values_of_columns_in_units_that_are_far_apart_are_imputed():
     rng = np.random.RandomState(0)
-    X = with_gaps(rng.normal(size=(60, 3)) * [1e-12, 1, 1e12])
+    X = with_missing(rng.normal(size=(60, 3)) * [1e-12, 1, 1e12])
     model = AutoencoderTransformer(1, max_iter=2, random_state=0).fit(X)
     assert np.isfinite(model.impute(X)).all()
     own = AutoencoderTransformer(
         1, start="random", encoder=torch.nn.Linear, decoder=torch.nn.Linear, max_iter=2, random_state=0
-    ).fit(with_gaps(rng.normal(size=(60, 3)) * 1e20))
+    ).fit(with_missing(rng.normal(size=(60, 3)) * 1e20))
     assert pickle.loads(pickle.dumps(own)).transform(X * 1e8).shape == (60, 1)
 
 
@@ -365,5 +341,5 @@ def test_a_mixture_of_codes_fills_rows_of_float32(seed):
     X = np.repeat([[-6.0], [6.0]], 60, axis=0) + rng.normal(size=(120, 4))
     model = VAEGenerator(2, prior="mixture", max_iter=30, learning_rate_init=1e-2, random_state=0).fit(X.astype("f4"))
     assert model.prior_ is not None
-    gaps = with_gaps(X)
-    np.testing.assert_allclose(model.impute(gaps.astype("f4")), model.impute(gaps), atol=1e-2)
+    incomplete = with_missing(X)
+    np.testing.assert_allclose(model.impute(incomplete.astype("f4")), model.impute(incomplete), atol=1e-2)
