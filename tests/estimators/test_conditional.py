@@ -13,7 +13,6 @@ from sklearn.linear_model import LogisticRegression
 from torch.distributions import MultivariateNormal
 
 from skae import VAEGenerator
-from skae.likelihoods import LinearModels
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +72,15 @@ def test_a_code_is_the_posterior_mean_over_classes():
 
 def test_rows_are_sampled_by_class():
     X, y = load_digits(return_X_y=True)
-    judge = LogisticRegression(max_iter=5000).fit(X / 16, y)
+    classifier = LogisticRegression(max_iter=5000).fit(X / 16, y)
     vae = VAEGenerator(4, conditional=True, max_iter=10, random_state=0).fit(X, y)
     labels = np.repeat(np.arange(10), 50)
-    assert judge.score(vae.sample(500, y=labels, random_state=0) / 16, labels) > 0.9
+    assert classifier.score(vae.sample(500, y=labels, random_state=0) / 16, labels) > 0.9
     threes = vae.sample(100, y=3, noise=False, random_state=0)
-    assert judge.score(threes / 16, np.full(100, 3)) > 0.9
+    assert classifier.score(threes / 16, np.full(100, 3)) > 0.9
     np.testing.assert_array_equal(threes, vae.sample(100, y=[3] * 100, noise=False, random_state=0))
     # Without one, as often as in training: with these codes a third of the rows would be of each of three classes.
-    drawn = judge.predict(vae.sample(1000, random_state=0) / 16)
+    drawn = classifier.predict(vae.sample(1000, random_state=0) / 16)
     assert (np.bincount(drawn, minlength=10) > 50).all()
 
 
@@ -98,7 +97,7 @@ def test_a_class_tells_the_net_more_than_its_mean():
     assert np.corrcoef(rising.T)[0, 1] > 0.9
 
 
-def test_decoded_rows_are_of_the_class_given_or_the_mean_over_classes(wine, named):
+def test_decoded_rows_are_of_the_class_or_the_mean_over_classes(wine, named):
     codes = named.transform(wine[0][:5])
     of_classes = np.array([named.inverse_transform(codes, label) for label in "abc"])
     np.testing.assert_allclose(named.inverse_transform(codes), np.tensordot(named.class_prior_, of_classes, 1))
@@ -106,18 +105,18 @@ def test_decoded_rows_are_of_the_class_given_or_the_mean_over_classes(wine, name
     np.testing.assert_allclose(mixed, of_classes[[0, 1, 2, 0, 1], np.arange(5)])
 
 
-def test_gaps_are_filled_whatever_the_class(wine):
+def test_missing_values_are_imputed_whatever_the_class(wine):
     X, y = wine
     X = (X - X.mean(axis=0)) / X.std(axis=0)
     linear = VAEGenerator(2, conditional=True, max_iter=0).fit(X, y)
-    gaps = X.copy()
-    gaps[::2, 0] = np.nan
-    filled = linear.impute(gaps)
+    incomplete = X.copy()
+    incomplete[::2, 0] = np.nan
+    filled = linear.impute(incomplete)
     assert np.square(filled - X)[::2, 0].mean() < 0.6 * np.square(X[::2, 0]).mean()
     np.testing.assert_array_equal(filled[1::2], X[1::2])
-    trained_on_gaps = VAEGenerator(2, conditional=True, max_iter=3, early_stopping=False, random_state=0).fit(gaps, y)
-    assert np.isfinite(trained_on_gaps.score_samples(gaps)).all()
-    assert len(trained_on_gaps.impute(gaps, n_draws=2, random_state=0)) == 2
+    trained = VAEGenerator(2, conditional=True, max_iter=3, early_stopping=False, random_state=0).fit(incomplete, y)
+    assert np.isfinite(trained.score_samples(incomplete)).all()
+    assert len(trained.impute(incomplete, n_draws=2, random_state=0)) == 2
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "poisson", "negative_binomial", "multinomial"])
@@ -146,7 +145,7 @@ def test_tables_of_mixed_columns_are_sampled_by_class():
     assert fitted.inverse_transform(fitted.transform(table)).shape == table.shape
 
 
-def test_own_modules_get_the_class_beside_the_row_and_the_code(wine):
+def test_own_modules_get_the_class_with_the_row_and_the_code(wine):
     X, y = wine
     X = X / X.std(axis=0)  # a start at random takes rows as they are
     seen = []
@@ -188,27 +187,11 @@ def test_a_mixture_of_codes_serves_all_classes():
     np.testing.assert_allclose(means, [X[y == label].mean(axis=0) for label in range(3)], atol=0.5)
 
 
-def test_linear_models_that_defend_a_density_are_shifted_by_what_is_given():
-    torch.manual_seed(0)
-    defence = LinearModels(1, 3, 1, n_given=2).double()
-    shift = torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.0, 5.0]]).double()
-    plain = LinearModels(1, 3, 1).double()
-    loadings, noise, varies = torch.ones(1, 3, 1), torch.full((1, 3), 0.5), torch.ones(3)
-    defence.start_at(loadings, noise, varies, shift)
-    plain.start_at(loadings, noise, varies)
-    for part in (defence, plain):
-        part.share.fill_(0.5)
-    x, given, bound = torch.randn(6, 3).double(), torch.eye(2).double()[[0, 1, 0, 1, 1, 0]], torch.zeros(6).double()
-    torch.testing.assert_close(defence(bound, x + given @ shift, given), plain(bound, x))
-    drawn = defence.draw(torch.randn(4000, 1).double(), torch.Generator().manual_seed(0), given[[1]].expand(4000, 2))
-    torch.testing.assert_close(drawn.mean(0), shift[1], atol=0.1, rtol=0)
-
-
 def test_without_conditional_y_changes_nothing(wine):
     X, y = wine
-    plain, given = (VAEGenerator(2, max_iter=2, random_state=0).fit(X, *args) for args in ((), (y,)))
-    np.testing.assert_array_equal(plain.score_samples(X), given.score_samples(X, y))
-    assert not hasattr(given, "classes_")
+    plain, labelled = (VAEGenerator(2, max_iter=2, random_state=0).fit(X, *args) for args in ((), (y,)))
+    np.testing.assert_array_equal(plain.score_samples(X), labelled.score_samples(X, y))
+    assert not hasattr(labelled, "classes_")
     with pytest.raises(ValueError, match="conditional=True"):
         plain.sample(2, y=[0, 1])
 
