@@ -73,7 +73,7 @@ class Samples(Dataset):
 
     def observed_shares(self):
         """Return the share of target values that are not missing, of each column, as an array."""
-        n_batches = max(1, len(self) // _COUNTED)
+        n_batches = -(-len(self) // _COUNTED)
         n_observed = sum((~target.isnan()).sum(0) for _, target in self.in_order(n_batches))
         return n_observed.numpy(force=True) / len(self)
 

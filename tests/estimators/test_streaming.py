@@ -11,9 +11,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from skae import AutoencoderTransformer, VAEGenerator, _streaming
-from skae._engine import Batches, StreamedDataset
-from skae._streaming import FileRows, blocks, is_streamed, some_of
+from skae import AutoencoderTransformer, VAEGenerator
+from skae.data import rows as sources
+from skae.data.datasets import StreamedSamples
+from skae.data.rows import FileRows
+from skae.training.batches import Batches
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
@@ -34,22 +36,22 @@ def in_file(tmp_path):
 def small_blocks(monkeypatch):
     """Every memmap counts as large: 1,024 numbers are held at once, of blocks of 64."""
     for name, value in (("STREAMED_FROM", 0), ("_HELD", 2**10), ("_SHUFFLED_BLOCKS", 2**4), ("_READ", 2**8)):
-        monkeypatch.setattr(_streaming, name, value)
+        monkeypatch.setattr(sources, name, value)
 
 
 @pytest.fixture
 def sample_of_all(monkeypatch):
     """Memmaps are streamed in one go, and the start is that of all rows: what is left is the order of rows."""
-    monkeypatch.setattr(_streaming, "STREAMED_FROM", 0)
+    monkeypatch.setattr(sources, "STREAMED_FROM", 0)
 
 
 @pytest.fixture
 def nothing_large(small_blocks, monkeypatch):
     """Whoever reads more than 1,024 numbers at once fails."""
-    monkeypatch.setattr("skae._engine._EVALUATED_ROWS", 200)
-    monkeypatch.setattr("skae.starts._CACHED", 2**8)
-    for module in ("_transformer", "_generator"):
-        for name in ("MOST_CODES", "MOST_SIZED"):
+    monkeypatch.setattr("skae._torch._EVALUATED_SAMPLES", 200)
+    monkeypatch.setattr("skae.data.statistics._BLOCK_NUMBERS", 2**8)
+    for module in ("_autoencoder", "_vae"):
+        for name in ("MAX_CODES", "MAX_SIZED"):
             monkeypatch.setattr(f"skae.{module}.{name}", 200)
     original = FileRows.__getitem__
 
@@ -61,54 +63,14 @@ def nothing_large(small_blocks, monkeypatch):
     monkeypatch.setattr(FileRows, "__getitem__", guarded)
 
 
-def test_what_is_streamed_is_what_is_large_and_in_a_file(in_file, monkeypatch):
-    rows = np.ones((8, 4))
-    mapped = in_file(rows)
-    assert not is_streamed(mapped)
-    monkeypatch.setattr(_streaming, "STREAMED_FROM", 16)
-    for large in (mapped, np.asarray(mapped), mapped[1:], np.asarray(mapped)[::-1, :3], mapped.T):
-        assert is_streamed(large)
-    for other in (rows, mapped[:4], mapped[np.arange(6)], np.array(mapped), mapped[0], rows.tolist()):
-        assert not is_streamed(other)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.uint8, ">f4"])
-@pytest.mark.parametrize("view", [lambda X: X, lambda X: X[::2], lambda X: X[3:, 1:3], lambda X: X[::-1]])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_rows_of_a_file_are_those_of_the_array(dtype, view, order, in_file):
-    X = (20 * np.random.RandomState(0).uniform(size=(50, 4))).astype(dtype)
-    expected, rows = view(X), FileRows(view(in_file(X, order)))
-    assert rows.shape == expected.shape
-    assert rows.dtype == (np.float32 if dtype == np.float32 else np.float64)
-    for asked in (slice(None), slice(5, 9), np.array([7, 0, 7]), [3]):
-        np.testing.assert_array_equal(rows[asked], expected[asked].astype(rows.dtype))
-        assert rows[asked].flags.c_contiguous
-        assert rows[asked].flags.writeable
-    np.testing.assert_array_equal(rows[2], expected[2])
-    np.testing.assert_array_equal(rows.through(np.negative)[4:6], -expected[4:6].astype(rows.dtype))
-    left_out = np.array([0, 3, 4, len(expected) - 1])
-    rest = rows.without(left_out)
-    np.testing.assert_array_equal(rest[:], np.delete(expected, left_out, axis=0))
-    np.testing.assert_array_equal(rest[[5, 1]], np.delete(expected, left_out, axis=0)[[5, 1]])
-    np.testing.assert_allclose(rest.sums(), np.delete(expected, left_out, axis=0).sum(axis=1, dtype=float))
-
-
-def test_changes_that_are_in_no_file_are_read(in_file, tmp_path):
-    in_file(np.zeros((600, 8)))
-    X = np.load(tmp_path / "rows.npy", mmap_mode="c")
-    X[100] = 1
-    rows = FileRows(X)
-    assert rows[:].sum() == rows[:].sum() == 8
-
-
 @pytest.mark.parametrize("n", [1, 15, 16, 100, 1000])
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_each_row_is_in_one_batch_of_an_epoch(n, batch_size, in_file, small_blocks):
     X = np.arange(4 * n, dtype=np.float32).reshape(n, 4)
     left_out = np.arange(0, n, 5) if n > 1 else np.empty(0, dtype=int)
     rows = FileRows(in_file(X)).without(left_out)
-    data = StreamedDataset(rows, rows, torch.device("cpu"))
-    batches = Batches(data, batch_size, torch.Generator().manual_seed(0), shared=True)
+    data = StreamedSamples(rows, rows, torch.device("cpu"))
+    batches = Batches(data, batch_size, torch.Generator().manual_seed(0), reuse_memory=True)
     epochs = []
     for _ in range(2):
         found = [x.clone() for x, _ in batches]
@@ -124,19 +86,11 @@ def test_each_row_is_in_one_batch_of_an_epoch(n, batch_size, in_file, small_bloc
 def test_batches_are_of_rows_from_all_over_the_file(in_file, small_blocks):
     """Of 6,400 rows 256 are shuffled together, 16 neighbours from each of 16 places."""
     rows = FileRows(in_file(np.repeat(np.arange(6400.0)[:, None], 4, axis=1)))
-    batches = Batches(StreamedDataset(rows, rows, torch.device("cpu")), 32, torch.Generator().manual_seed(0))
+    batches = Batches(StreamedSamples(rows, rows, torch.device("cpu")), 32, torch.Generator().manual_seed(0))
     spread = np.array([x[:, 0].std() for x, _ in batches])
     assert spread.min() > 0.5 * np.arange(6400).std()
     neighbours = np.concatenate([np.diff(x[:, 0]) == 1 for x, _ in batches])
     assert neighbours.mean() < 0.1
-
-
-def test_some_of_many_rows_are_different_ones(monkeypatch):
-    np.testing.assert_array_equal(some_of(9, 4, np.random.RandomState(0)), np.random.RandomState(0).permutation(9)[:4])
-    monkeypatch.setattr(_streaming, "_MOST_PERMUTED", 10)
-    for n in (5, 100, 200):
-        found = some_of(100, n, np.random.RandomState(0))
-        assert len(np.unique(found)) == len(found) == min(n, 100)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -198,7 +152,7 @@ def test_nothing_large_is_read_at_once(estimator, options, in_file, nothing_larg
     elif options.get("loss") in ("log_loss", "poisson") or options.get("likelihood") == "bernoulli":
         X = 1 / (1 + np.exp(-X))
     X = in_file(X.astype(np.float32))
-    model = estimator(**{"n_components": 2, "max_iter": 20, "hidden_layer_sizes": 32, "random_state": 0} | options)
+    model = estimator(**{"n_components": 2, "max_iter": 6, "hidden_layer_sizes": 32, "random_state": 0} | options)
     model.fit(X)
     if options.get("start") != "random" and model.early_stopping:
         assert model.best_loss_ < model.linear_loss_
@@ -221,8 +175,8 @@ def test_rows_in_groups_are_shuffled_well_enough(in_file, monkeypatch):
     X, y = load_digits(return_X_y=True)
     train = np.arange(len(X)) % 5 > 0
     in_order = in_file(X[train][np.argsort(y[train], kind="stable")])
-    monkeypatch.setattr(_streaming, "STREAMED_FROM", 0)
-    monkeypatch.setattr(_streaming, "_HELD", 360 * 64)
+    monkeypatch.setattr(sources, "STREAMED_FROM", 0)
+    monkeypatch.setattr(sources, "_HELD", 360 * 64)
 
     def error(rows):
         model = AutoencoderTransformer(8, max_iter=20, random_state=0).fit(rows)
@@ -230,7 +184,7 @@ def test_rows_in_groups_are_shuffled_well_enough(in_file, monkeypatch):
 
     in_memory = error(X[train])
     assert error(in_order) < 1.05 * in_memory
-    monkeypatch.setattr(_streaming, "_SHUFFLED_BLOCKS", 1)
+    monkeypatch.setattr(sources, "_SHUFFLED_BLOCKS", 1)
     assert error(in_order) > 1.05 * in_memory
 
 
@@ -240,7 +194,7 @@ def test_gaps_of_a_file_are_found(estimator, curve, in_file, small_blocks):
     X[np.isnan(X).all(axis=1), 0] = 0
     model = estimator(2, max_iter=3, random_state=0).fit(in_file(X))
     same = estimator(2, max_iter=3, random_state=0).fit(X)
-    assert model._design["gaps"]
+    assert model._fitted.built.has_missing
     np.testing.assert_allclose(model.mean_, np.nanmean(X, axis=0))
     assert abs(model.score(X) - same.score(X)) < 0.5
     assert not np.isnan(model.impute(in_file(X))).any()
@@ -326,8 +280,3 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return private_bytes(code) * 1024
 
     assert memory(1_000_000) - memory(250_000) < 100e6
-
-
-def test_blocks_of_an_array_are_one(curve, in_file, small_blocks):
-    assert [*blocks(curve)] == [slice(0, 300)]
-    assert len([*blocks(FileRows(in_file(curve)))]) == 6
