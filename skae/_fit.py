@@ -343,14 +343,14 @@ def _generator(seed, device):
 
 def _batch_size(batch_size, n_samples):
     """Return the samples of a step: by default a twelfth of all, from 32 to 128, as a power of two."""
-    if isinstance(batch_size, str):
+    if check.is_auto(batch_size):
         return int(2 ** np.clip(round(np.log2(n_samples / 12)), 5, 7))
     return int(batch_size)
 
 
 def _n_held_out(fraction, n_samples):
     """Return how many samples to hold out: at least one, and not all."""
-    if isinstance(fraction, str):
+    if check.is_auto(fraction):
         n = min(round(_AUTO_FRACTION * n_samples), _MAX_VALIDATION)
     else:
         n = round(fraction * n_samples)

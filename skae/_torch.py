@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,6 +17,7 @@ _EVALUATED_NUMBERS = 2**20
 _EVALUATED_SAMPLES = 4096
 # Held by whoever has the global generators seeded: two fits in two threads wait for each other.
 _GLOBAL_GENERATORS = threading.RLock()
+_ARRAYS = (np.ndarray, np.generic)
 _IS_COMPLETE = ContextVar("is_complete", default=False)
 _IS_ASSUMED_MISSING = ContextVar("is_assumed_missing", default=False)
 
@@ -29,7 +30,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     ValueError
         If there is no such device on this machine.
     """
-    if isinstance(device, str) and device == "auto":
+    if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
@@ -118,21 +119,18 @@ def tensor_of(array: np.ndarray) -> Tensor:
 
 def to_arrays(state: Any) -> Any:
     """Replace every tensor of a nested state by a NumPy array."""
-    if isinstance(state, Tensor):
-        return state.detach().cpu().numpy().copy()
-    if isinstance(state, dict):
-        return {key: to_arrays(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return [to_arrays(value) for value in state]
-    return state
+    return _mapped(state, lambda leaf: leaf.detach().cpu().numpy().copy() if isinstance(leaf, Tensor) else leaf)
 
 
 def to_tensors(state: Any) -> Any:
     """Replace every array of a nested state by a tensor: the inverse of `to_arrays`."""
-    if isinstance(state, np.ndarray | np.generic):
-        return torch.as_tensor(np.array(state))
+    return _mapped(state, lambda leaf: torch.as_tensor(np.array(leaf)) if isinstance(leaf, _ARRAYS) else leaf)
+
+
+def _mapped(state: Any, function: Callable[[Any], Any]) -> Any:
+    """Apply a function to what nested dictionaries, lists and tuples hold; the latter become lists."""
     if isinstance(state, dict):
-        return {key: to_tensors(value) for key, value in state.items()}
-    if isinstance(state, list):
-        return [to_tensors(value) for value in state]
-    return state
+        return {key: _mapped(value, function) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [_mapped(value, function) for value in state]
+    return function(state)

@@ -95,9 +95,8 @@ class CorrectedLinear(nn.Module):
 
     def at(self, level: int) -> CorrectedLinear:
         """Return the map of one level, sharing these weights."""
-        assert isinstance(self.path, StackedLinear)
         correction = None if self.correction is None else self.correction.at(level)  # type: ignore[operator]
-        one = CorrectedLinear(self.path.at(level), correction)
+        one = CorrectedLinear(self.path.at(level), correction)  # type: ignore[operator]
         one.start_weight, one.start_bias = self.start_weight[level], self.start_bias[level]
         one.per_input, one.unit, one.low, one.high = self.per_input, self.unit[level], self.low, self.high
         return one

@@ -111,7 +111,7 @@ class ImageDecoder(nn.Module):
         self.feature_shape = feature_shape
         self.grid = _grid_of(feature_shape)
         n_features = _CHANNELS * self.grid[0] * self.grid[1]
-        self.dense: nn.Module = MLP([*widths, n_features], activation, generator, levels)
+        self.dense = MLP([*widths, n_features], activation, generator, levels)
         self.convolutions = nn.Sequential(
             ACTIVATIONS[activation](),
             _convolution(_CHANNELS, _CHANNELS, 3, generator),
@@ -122,7 +122,6 @@ class ImageDecoder(nn.Module):
 
     def at(self, level: int) -> ImageDecoder:
         """Return the decoder of one level, sharing these weights."""
-        assert isinstance(self.dense, MLP)
         one = copy.copy(self)
         one._modules = self._modules | {"dense": self.dense.at(level)}
         return one

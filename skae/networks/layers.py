@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,10 +119,9 @@ class MLP(nn.Sequential):
 
     def at(self, level: int) -> Headed:
         """Return the network of one level, sharing these weights."""
-        layers = [layer.at(level) if isinstance(layer, StackedLinear) else layer for layer in self]
-        head = layers.pop()
-        assert isinstance(head, nn.Linear)
-        return Headed(nn.Sequential(*layers), head)
+        layers: list[Any] = list(self)
+        layers[::2] = [layer.at(level) for layer in layers[::2]]  # activations lie between
+        return Headed(nn.Sequential(*layers[:-1]), layers[-1])
 
     def silence(self) -> None:
         """Set the last layer, and so the output, to zero."""
@@ -176,9 +176,7 @@ class Headed(nn.Sequential):
 
     def at(self, level: int) -> Headed:
         """Return the network of one level, sharing the module and this head."""
-        features, head = self
-        assert isinstance(head, StackedLinear)
-        return Headed(features, head.at(level))
+        return Headed(self[0], self[1].at(level))  # type: ignore[operator]
 
     def forward(self, x: Tensor) -> Tensor:
         features, head = self

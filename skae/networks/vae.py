@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -231,10 +231,9 @@ class VAE(Model):
         spread, scale = self.scaler.spread, self.scaler.scale
         variance = torch.where(spread > 0, spread.square(), 1.0)
         for k, likelihood in enumerate(self.likelihoods):
-            assert isinstance(likelihood, Likelihood)
-            likelihood.varies.copy_(spread > 0)
             noise = variance if starts is None else torch.from_numpy(starts[k].noise)
-            likelihood.start_at(noise, variance, scale)
+            likelihood.get_buffer("varies").copy_(spread > 0)
+            likelihood.start_at(noise, variance, scale)  # type: ignore[operator]
 
     @torch.no_grad()
     def start(self, fit: Any, rows: Any, inputs: Any, random_state: Any, *, trains: bool) -> LinearGaussian:
@@ -274,20 +273,18 @@ class VAE(Model):
 
     def _start_defensive(self, start: LinearStart, rows: Any) -> None:
         """Start the defensive mixtures, at linear models or at independent columns."""
+        varies = (self.scaler.spread > 0).double()
 
+        @cache
         def columns() -> ColumnMoments:
-            moments, varies = column_moments(rows), (self.scaler.spread > 0).double()
             if self.scaler.is_identity:
                 return ColumnMoments(torch.zeros_like(varies), torch.ones_like(varies), varies, len(rows))
-            return ColumnMoments(
-                torch.from_numpy(moments.mean), torch.from_numpy(moments.deviation).square(), varies, len(rows)
-            )
+            mean, deviation = (torch.from_numpy(part) for part in column_moments(rows)[:2])
+            return ColumnMoments(mean, deviation.square(), varies, len(rows))
 
-        def sums() -> Any:
-            return rows.sums()
-
+        common = DefensiveStart(columns, rows.sums, start.baselines())
         for defensive in self.defensive:
-            defensive.start_at(DefensiveStart(columns, sums, start.baselines))  # type: ignore[operator]
+            defensive.start_at(common)  # type: ignore[operator]
 
     def _start_at(self, start: LinearStart) -> LinearGaussian:
         model, n = start.model, self.n_components
@@ -353,18 +350,23 @@ class LinearStart(NamedTuple):
     context_means: Any
     random_state: Any
 
-    def baselines(self, n_components: int) -> LinearBaselines:
-        """Return the linear models of a defensive mixture: the start and probabilistic PCA, cut to this size."""
-        # Of scaled columns: one noise in units of X would draw samples far off in columns of small ones.
-        n, rank, units = self.model.loadings.shape[1], rank_of(self.X), torch.ones(self.X.shape[1])
-        pca = probabilistic_pca(self.X, units.double().numpy(), n, self.random_state)
-        models = [m if n_components == n else m.leading(n_components, rank) for m in (self.model, pca)]
-        return LinearBaselines(
-            torch.stack([torch.from_numpy(model.loadings) for model in models]),
-            torch.stack([torch.from_numpy(model.noise) for model in models]),
-            torch.from_numpy(self.X.any(axis=0)),
-            torch.from_numpy(self.context_means),
-        )
+    def baselines(self) -> Callable[[int], LinearBaselines]:
+        """Return the function from a size to the linear models of its defensive mixture: the start and PCA's, cut."""
+
+        @cache
+        def pca() -> LinearGaussian:
+            # Of scaled columns: one noise in units of X would draw samples far off in columns of small ones.
+            units = torch.ones(self.X.shape[1], dtype=torch.float64).numpy()
+            return probabilistic_pca(self.X, units, self.model.loadings.shape[1], self.random_state)
+
+        def models(size: int) -> LinearBaselines:
+            largest, rank = self.model.loadings.shape[1], rank_of(self.X)
+            cut = [m if size == largest else m.leading(size, rank) for m in (self.model, pca())]
+            _, loadings, noise = (torch.stack([*map(torch.from_numpy, part)]) for part in zip(*cut, strict=True))
+            varies, shift = torch.from_numpy(self.X.any(axis=0)), torch.from_numpy(self.context_means)
+            return LinearBaselines(loadings, noise, varies, shift)
+
+        return models
 
 
 class SizedVAE:
