@@ -229,7 +229,7 @@ class Schedules:
 
     def load_state_dict(self, states):
         for schedule, numbers in zip(self.schedules, states, strict=True):
-            schedule.load_state_dict(numbers)
+            schedule.load_state_dict(schedule.state_dict() | numbers)
 
 
 def schedulers(net):

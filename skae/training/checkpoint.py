@@ -100,7 +100,7 @@ class Checkpoint:
             Whether no work would be lost by an error, which is then raised: later ones warn, once, and the last state
             that could be written stays.
         """
-        state = _storable(state) | {"history": _as_plain(state["history"])}
+        state = _storable(state | {"history": _as_plain(state["history"])})
         content = {"format": FORMAT, "skae": __version__, "identity": self.identity, "seed": self.seed, "state": state}
         try:
             write(self.path, content)

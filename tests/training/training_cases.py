@@ -9,6 +9,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skae.data.datasets import InMemorySamples
+from skae.networks.preprocessing import ExactModule
 from skae.training.callbacks import BestWeights
 from skae.training.net import Net
 
@@ -56,6 +57,15 @@ class Counting(Toy):
         self.decoder = nn.Sequential(nn.BatchNorm1d(1), nn.Dropout(0.2), *self.decoder).double()
 
 
+class Scaled(Toy):
+    """The same, with a number beside it that no float32 is."""
+
+    def __init__(self, seed=0):
+        super().__init__(seed=seed)
+        self.scaler = ExactModule()
+        self.scaler.register_buffer("mean", torch.full((3,), 1 / 3, dtype=torch.float64))
+
+
 class Error(nn.Module):
     def forward(self, output, target):
         return (output.eta - target).square().mean()
@@ -78,7 +88,7 @@ def built(module=None, *, generator_seed=0, **parameters):
         module or Toy(),
         Error(),
         draws=draws,
-        **{"width": 5, "lr": 3e-3, "batch_size": 32, "averaged": True} | parameters,
+        **{"width": 5, "lr": 3e-3, "batch_size": 32, "averaged": True, "iterator_train__noise": None} | parameters,
         iterator_train__generator=torch.Generator().manual_seed(generator_seed),
         device="cpu",
     ).initialize()
