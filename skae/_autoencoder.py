@@ -67,7 +67,7 @@ class FittedAutoencoder(Fitted):
 
     def _errors_by_size(self, samples):
         """Sums of squared errors of codes cut to each size, and of the mean, over 1,000 samples at most."""
-        model = self.net.inference_module(torch.float64)
+        model = self.model.eval()  # casts are made once, and are to know what is learned here
         varies = ~model.scaler.constant
         mean = 0.0 if model.scaler.is_identity else model.scaler.mean
         errors, total = np.zeros(model.n_components), 0.0
