@@ -73,15 +73,17 @@ def longest_function():
 def linked_names():
     """Private names that link base and subclasses: hooks, shared state, and helpers.
 
-    Hooks are those that the base uses and a subclass defines, as a method or class attribute. Shared state
-    is what the base stores in the instance and a subclass uses. Helpers are further methods and class attributes of the
-    base that a subclass uses. The base is every class of skae that both estimators inherit from; dunder names are
-    Python's and scikit-learn's.
+    Hooks are methods and class attributes that a subclass defines and the base uses, or another module of the package,
+    which gets the estimator from it. Shared state is what the base stores in the instance and a subclass uses. Helpers
+    are further methods and class attributes of the base that a subclass uses. The base is every class of skae that both
+    estimators inherit from; dunder names are Python's and scikit-learn's.
     """
-    ours = [[parent for parent in cls.__mro__ if parent.__module__.startswith("skae")] for cls in SUBCLASSES]
-    base = names_of({parent for parent in ours[0] if parent in ours[1]})
-    sub = names_of({parent for parents in ours for parent in parents if not all(parent in mro for mro in ours)})
-    hooks = base["used"] & sub["defined"]
+    ours = [{parent for parent in cls.__mro__ if parent.__module__.startswith("skae")} for cls in SUBCLASSES]
+    base, sub = set.intersection(*ours), set.union(*ours) - set.intersection(*ours)
+    of_subclasses = {cls.__module__ for cls in sub}
+    base, sub = names_of(base), names_of(sub)
+    elsewhere = {node.attr for module, node in nodes(ast.Attribute) if f"skae.{module}" not in of_subclasses}
+    hooks = (base["used"] | elsewhere) & sub["defined"]
     state = base["stored"] & (sub["used"] | sub["stored"])
     return hooks, state - hooks, base["defined"] & sub["used"] - hooks
 
