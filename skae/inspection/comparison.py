@@ -96,15 +96,15 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
 
     fits = [(*fit, fold) for fit in _fits(estimators, sizes) for fold in range(len(folds))]
     measured = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_measure)(clone(estimator), served, X, *folds[fold], y, predictor)
-        for _, estimator, served, fold in fits
+        delayed(_measure)(clone(estimator), fit_sizes, X, *folds[fold], y, predictor)
+        for _, estimator, fit_sizes, fold in fits
     )
     results, examples = defaultdict(list), {}
-    for done, ((name, _, served, fold), measures) in enumerate(zip(fits, measured, strict=True), start=1):
+    for done, ((name, _, fit_sizes, fold), measures) in enumerate(zip(fits, measured, strict=True), start=1):
         if verbose:
-            at = " ".join(map(str, served))
+            at = " ".join(map(str, fit_sizes))
             print(f"[{done}/{len(fits)}] {name}, {at} components, fold {fold + 1}", file=sys.stderr, flush=True)
-        for size, (row, example) in zip(served, measures, strict=True):
+        for size, (row, example) in zip(fit_sizes, measures, strict=True):
             if fold == 0:
                 examples[name, size] = example
             for key, value in ({"estimator": name, "n_components": size, "fold": fold} | row).items():
@@ -166,12 +166,12 @@ def _usable_sizes(n_components, n_features, n_samples):
 
 def _fits(estimators, sizes):
     """Return the name, the estimator and the sizes of each fit; one fit has all sizes if components are ordered."""
-    with_all = {
+    ordered = {
         name for name, model in estimators.items() if isinstance(model, AutoencoderTransformer) and model.ordered
     }
-    fits = [(name, sizes) for name in estimators if name in with_all]
-    fits += [(name, [size]) for size in sizes for name in estimators if name not in with_all]
-    return [(name, _with_size(name, estimators[name], served[-1]), served) for name, served in fits]
+    fits = [(name, sizes) for name in estimators if name in ordered]
+    fits += [(name, [size]) for size in sizes for name in estimators if name not in ordered]
+    return [(name, _with_size(name, estimators[name], fit_sizes[-1]), fit_sizes) for name, fit_sizes in fits]
 
 
 def _with_size(name, estimator, size):

@@ -110,10 +110,10 @@ def _check_has(estimator, names, advice):
         raise TypeError(f"{type(estimator).__name__} has no {' and no '.join(missing)}. {advice}")
 
 
-def numeric_array(X, purpose, **options):
-    """Check X with `check_array`; errors about text in a DataFrame begin with the purpose and name the column."""
+def numeric_array(X, purpose, way_out="Pass the columns of numbers.", **options):
+    """Check X with `check_array`; an error about text in a DataFrame names the purpose, the column and a way out."""
     X = unmasked(X)
-    with numbers_asked(X, purpose):
+    with numbers_asked(X, purpose, way_out):
         return check_array(X, **options)
 
 

@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 from sklearn.decomposition import PCA
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_consistent_length
 
-from skae.data.dataframes import first_text, unmasked
 from skae.data.parameters import check_integer
 from skae.inspection.drawing import Display, check_image_shape, draw_grid, escape_math
-from skae.inspection.metrics import check_fitted, split_pipeline
+from skae.inspection.metrics import check_fitted, numeric_array, split_pipeline
 
 # Panels in a line of generated samples.
 _MOST_COLUMNS = 8
@@ -414,16 +413,9 @@ class LatentTraversalDisplay(_GridDisplay):
 
 def _numeric(samples):
     """Return samples as an array of float64, nan where missing."""
-    try:
-        return check_array(unmasked(samples), dtype=np.float64, ensure_all_finite="allow-nan", input_name="X")
-    except ValueError as error:
-        text = first_text(samples)
-        if text is None and "could not convert" not in str(error):
-            raise
-        reason = f"column {text[0]!r} has {text[1]!r}" if text else error
-        raise ValueError(
-            f"Only numeric columns can be drawn: {reason}. Pass the others to from_predictions."
-        ) from error
+    options = {"dtype": np.float64, "ensure_all_finite": "allow-nan", "input_name": "X"}
+    way_out = "Pass the numeric ones to from_predictions."
+    return numeric_array(samples, "Only columns of numbers can be drawn", way_out, **options)
 
 
 def _image_shape_for(estimator, image_shape, n_features):

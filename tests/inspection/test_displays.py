@@ -75,9 +75,9 @@ def test_each_says_what_to_install(draw, autoencoder, split, monkeypatch):
         (lambda: SampleDisplay(samples=np.ones((2, 6)), y=[1]), r"y has shape \(1,\) and there are 2 samples"),
         (
             lambda: SampleDisplay(samples=pd.DataFrame({"city": ["Oslo"]})),
-            r"Only numeric columns can be drawn: column 'city' has 'Oslo'",
+            r"Only columns of numbers can be drawn, but column 'city' of X has 'Oslo'",
         ),
-        (lambda: SampleDisplay(samples=[["Oslo", 1]]), r"Only numeric columns can be drawn.*Oslo"),
+        (lambda: SampleDisplay(samples=[["Oslo", 1]]), r"could not convert string to float.*Oslo"),
         (lambda: ReconstructionDisplay(X=np.ones((2, 6)), X_reconstructed=np.ones((2, 5))), r"shape \(2, 5\) and X"),
         (lambda: LatentSpaceDisplay(codes=np.ones((2, 2)), y=[1, 2, 3]), "inconsistent numbers of samples"),
     ],
