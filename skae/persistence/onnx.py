@@ -187,8 +187,6 @@ def _trace(module, n_columns):
         del rules[op]
     rules |= {
         aten.convolution_backward.default: _convolution_backward,
-        aten.linalg_cholesky_ex.default: _cholesky,
-        aten.cholesky_solve.default: _cholesky_solve,
         aten._linalg_check_errors.default: lambda info, name, *, is_matrix: None,
     }
     # Sizes that are equal in the trace stay so in the graph: the number of samples must be like no other.
@@ -228,28 +226,6 @@ def _convolution_backward(
     if transposed or any(s != 1 for s in stride):
         raise NotImplementedError("the gradient of a convolution with a stride")
     return torch.ops.aten.convolution(grad, weight, None, stride, padding, dilation, True, [0, 0], groups), None, None
-
-
-def _cholesky(matrix, *, upper=False, check_errors=False):
-    """Return the lower factors of positive definite matrices (n, k, k), column by column: ONNX has no such operator."""
-    columns, below = [], torch.ones(matrix.shape[-2:]).tril().to(matrix)
-    for i in range(matrix.shape[-1]):
-        column = below[:, i : i + 1] * matrix[:, :, i : i + 1] / matrix[:, i : i + 1, i : i + 1].sqrt()
-        matrix = matrix - column @ column.mT
-        columns.append(column)
-    return torch.cat(columns, dim=2), torch.zeros_like(matrix[:, 0, 0], dtype=torch.int32)
-
-
-def _cholesky_solve(right, factor, upper=False):
-    """Solve factor @ factor.mT @ x = right, (n, k, k) and (n, k, m), for lower triangular factors."""
-    k = factor.shape[-1]
-    for steps, triangle in ((range(k), factor), (range(k - 1, -1, -1), factor.mT)):
-        solved = {}
-        for i in steps:
-            solved[i] = right[:, i : i + 1] / triangle[:, i : i + 1, i : i + 1]
-            right = right - triangle[:, :, i : i + 1] * solved[i]
-        right = torch.cat([solved[i] for i in range(k)], dim=1)
-    return right
 
 
 class _Graph:
@@ -425,6 +401,34 @@ class _Graph:
     def _max_pool2d_with_indices(self, found, x, kernel, stride=None, padding=(0, 0), dilation=(1, 1), ceil=False):
         shape = {"pads": [*padding, *padding], "dilations": [*dilation], "ceil_mode": int(ceil)}
         return [self.op("MaxPool", self.name(x), kernel_shape=kernel, strides=stride or kernel, **shape)]
+
+    # ONNX factorises and solves nothing: that is written out, column by column. The trace holds one operation of each.
+
+    def _linalg_cholesky_ex(self, found, matrix, **options):
+        size, rest, columns = found[0].shape[-1], self.name(matrix), []
+        for i in range(size):
+            lower = self.name((torch.arange(size) >= i).to(found[0].dtype)[:, None])
+            column = self._piece(rest, 2, i)
+            column = self.op("Mul", lower, self.op("Div", column, self.op("Sqrt", self._piece(column, 1, i))))
+            rest = self.op("Sub", rest, self.op("MatMul", column, self.op("Transpose", column, perm=[0, 2, 1])))
+            columns.append(column)
+        return [self.op("Concat", *columns, axis=2)]
+
+    def _cholesky_solve(self, found, right, factor, upper=False):
+        rest, lower = self.name(right), self.name(factor)
+        forward = range(found.shape[1])
+        for order, triangle in ((forward, lower), (forward[::-1], self.op("Transpose", lower, perm=[0, 2, 1]))):
+            solved = {}
+            for i in order:
+                column = self._piece(triangle, 2, i)
+                solved[i] = self.op("Div", self._piece(rest, 1, i), self._piece(column, 1, i))
+                rest = self.op("Sub", rest, self.op("Mul", column, solved[i]))
+            rest = self.op("Concat", *(solved[i] for i in forward), axis=1)
+        return rest
+
+    def _piece(self, name, dim, index):
+        """Name the entries of this index along a dimension, which stays."""
+        return self.op("Slice", name, *(self.sizes([value]) for value in (index, index + 1, dim)))
 
     def _native_batch_norm_legit_no_training(self, found, x, weight, bias, mean, variance, momentum, epsilon):
         inputs = [self.name(part) for part in (x, weight, bias, mean, variance)]
