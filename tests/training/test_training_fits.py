@@ -1,0 +1,281 @@
+"""What training makes of fits of both estimators: callbacks, modes of torch, and steps that are too large."""
+
+import pickle
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, EpochScoring
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
+from skae.training.net import Net
+
+IMAGES = {"feature_shape": (1, 8, 8)}
+
+
+def digits():
+    return load_digits().data
+
+
+def test_a_fit_without_validation_copies_no_row(curve):
+    """What is trained on is the caller's own array where the net takes rows as they are."""
+    seen = []
+
+    class Look(Callback):
+        def on_train_begin(self, net, X=None, **kwargs):
+            seen.append(X.inputs.data_ptr())
+
+    X = np.ascontiguousarray(curve, dtype=np.float32)
+    before = X.copy()
+    model = AutoencoderTransformer(
+        encoder=torch.nn.Linear, decoder=torch.nn.Linear, start="random", early_stopping=False, max_iter=2
+    )
+    model.set_params(callbacks=[Look()]).fit(X)
+    assert seen == [X.ctypes.data]
+    np.testing.assert_array_equal(X, before)
+
+
+def test_a_random_start_is_judged_as_it_is(curve):
+    """An average with random weights would be no model of anything."""
+    parameters = {"start": "random", "hidden_layer_sizes": (16,), "max_iter": 3, "random_state": 0}
+    judged = AutoencoderTransformer(2, **parameters).fit(curve, X_val=curve)
+    plain = AutoencoderTransformer(2, **parameters, early_stopping=False).fit(curve)
+    np.testing.assert_allclose(judged.transform(curve), plain.transform(curve))
+
+
+def test_the_net_is_skorchs_and_its_history_in_reach(curve):
+    model = AutoencoderTransformer(max_iter=4, random_state=0).fit(curve)
+    assert isinstance(model.net_, NeuralNet)
+    assert not isinstance(model, NeuralNet)
+    assert len(model.net_.history) == 4
+    squared = model.net_.module_.scaler.scale.item() ** 2
+    np.testing.assert_allclose(model.net_.history[:, "train_loss"], np.array(model.loss_curve_) / squared)
+    assert min(model.net_.history[:, "dur"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "clipped"), [({}, False), (IMAGES, True), (IMAGES | {"ordered": True, "start": "pca"}, False)]
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", [AutoencoderTransformer, VAEGenerator])
+def test_gradients_are_clipped_for_images_alone(kind, parameters, clipped):
+    model = kind(2, max_iter=1, random_state=0, **parameters).fit(digits()[:60])
+    assert model.net_.clipped == clipped
+
+
+@pytest.mark.parametrize("parameters", [{}, IMAGES])
+def test_training_goes_on_after_steps_that_were_too_large(parameters):
+    X = digits()[:100]
+    model = AutoencoderTransformer(2, max_iter=3, learning_rate_init=1e30, random_state=0, **parameters)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X)
+    codes = pickle.loads(pickle.dumps(model)).transform(X)
+    np.testing.assert_array_equal(codes, model.transform(X))
+    with pytest.warns(ConvergenceWarning):
+        model.partial_fit(X)
+    np.testing.assert_array_equal(codes, model.transform(X))
+    model = pickle.loads(pickle.dumps(model)).set_params(learning_rate_init=1e-4).partial_fit(X)
+    assert np.isfinite(model.transform(X)).all()
+    assert reconstruction_error(model, X) < np.square(X - X.mean(0)).mean()
+    assert np.any(codes != model.transform(X))
+
+
+@pytest.mark.parametrize(("kind", "n_epochs"), [(AutoencoderTransformer, 4), (VAEGenerator, 6)])
+def test_components_in_order_train_a_share_of_the_epochs(kind, n_epochs, curve):
+    model = kind(2, ordered=True, max_iter=20, early_stopping=False, start="pca", random_state=0).fit(curve)
+    assert model.n_iter_ == n_epochs
+
+
+def test_training_does_not_import_a_compiler_without_training(curve):
+    model = AutoencoderTransformer(max_iter=0).fit(curve)
+    assert model.net_.optimizer_ is None
+
+
+def test_callbacks_change_no_result_and_are_cloned(curve):
+    stopping = EarlyStopping(monitor="valid_loss", patience=100)
+    before = dict(vars(stopping))
+    with_callbacks = AutoencoderTransformer(max_iter=5, callbacks=[("stop", stopping)], random_state=0).fit(curve)
+    without = AutoencoderTransformer(max_iter=5, random_state=0).fit(curve)
+    np.testing.assert_array_equal(with_callbacks.transform(curve), without.transform(curve))
+    assert vars(stopping) == before
+
+
+def test_only_this_process_generator_is_seeded(monkeypatch, curve):
+    """torch.manual_seed would also seed devices that nothing restores."""
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("every device was seeded"))
+    AutoencoderTransformer(max_iter=1, encoder=torch.nn.Linear, early_stopping=False, random_state=0).fit(curve)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_skorchs_predict_gives_what_the_net_makes_of_rows(curve):
+    for model in (AutoencoderTransformer(2, max_iter=1, random_state=0), VAEGenerator(2, max_iter=1, random_state=0)):
+        network = model.fit(curve).net_.module_
+        codes = torch.from_numpy(model.net_.predict(network.scaler(torch.from_numpy(curve))))
+        np.testing.assert_allclose(network.code_scaler(codes), model.transform(curve), rtol=1e-4, atol=1e-4)
+
+
+def test_skorchs_epoch_scoring_can_ask_the_net(curve):
+    def error(net, X, y=None):
+        z, eta = net.forward(X)
+        assert z.shape == (len(X), 2)
+        return float((eta - X[:][0]).square().mean())
+
+    callback = EpochScoring(error, name="error", use_caching=False)
+    model = AutoencoderTransformer(max_iter=2, callbacks=[callback], random_state=0).fit(curve)
+    np.testing.assert_allclose(model.net_.history[:, "error"], model.net_.history[:, "valid_loss"], rtol=1e-4)
+
+
+class Waits(TorchDispatchMode):
+    """Counts numbers that torch hands to Python, for which it waits until a device has computed them."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "model",
+    [
+        AutoencoderTransformer(2),
+        AutoencoderTransformer(2, ordered=True),
+        AutoencoderTransformer(2, feature_shape=(1, 8, 8)),
+        AutoencoderTransformer(2, loss="poisson", alpha=0.1, noise=0.1, sparsity=0.1),
+        VAEGenerator(2),
+        VAEGenerator(2, ordered=True),
+        VAEGenerator(2, likelihood="multinomial"),
+        VAEGenerator(2, likelihood="negative_binomial"),
+    ],
+)
+def test_no_step_waits_for_a_device(model):
+    X, counts = digits()[:320], []
+    for batch_size in (32, 64):
+        with Waits() as waits:
+            model.set_params(batch_size=batch_size, max_iter=2, random_state=0).fit(X[:300], X_val=X[300:])
+        counts.append(waits.count)
+    assert counts[0] == counts[1] > 0
+
+
+def test_the_state_is_numpy_and_plain_python(curve):
+    def leaves(value):
+        if isinstance(value, dict):
+            return {leaf for item in value.items() for part in item for leaf in leaves(part)}
+        if isinstance(value, list | tuple):
+            return {leaf for item in value for leaf in leaves(item)}
+        return {type(value)}
+
+    for model in (
+        AutoencoderTransformer(max_iter=2, random_state=0).fit(curve),
+        AutoencoderTransformer(random_state=0).partial_fit(curve),
+    ):
+        kinds = leaves(model.__getstate__())
+        assert kinds <= {np.ndarray, str, int, float, bool, type(None), np.str_}, kinds
+    assert isinstance(model.net_, Net)
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
+def test_a_fit_that_diverges_at_once_is_its_start_with_its_loss(curve, estimator):
+    model = estimator(start="random", early_stopping=False, learning_rate_init=1e10, max_iter=2, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="no longer finite") as caught:
+        model.fit(curve)
+    assert len(caught) == 1
+    start = estimator(start="random", early_stopping=False, max_iter=0, random_state=0).fit(curve)
+    assert model.best_loss_ == pytest.approx(start.best_loss_, rel=1e-5)
+    np.testing.assert_array_equal(model.transform(curve), start.transform(curve))
+
+
+def test_an_interrupt_in_the_first_epoch_leaves_a_fitted_estimator(curve):
+    class Interrupt(Callback):
+        def on_batch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    model = AutoencoderTransformer(start="random", early_stopping=False, callbacks=[Interrupt()], random_state=0)
+    model.fit(curve)
+    assert np.isfinite(model.best_loss_)
+
+
+@contextmanager
+def other_device():
+    torch.set_default_device("meta")  # a device without memory, so that what is made there cannot be used
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+def low_precision():
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "mode", [other_device, *(pytest.param(m, marks=pytest.mark.slow) for m in (torch.inference_mode, low_precision))]
+)
+@pytest.mark.parametrize(
+    "model",
+    [
+        AutoencoderTransformer(2, encoder=nn.Linear),
+        AutoencoderTransformer(3, ordered=True, noise=0.1),
+        VAEGenerator(2, prior="mixture"),
+        VAEGenerator(3, ordered=True),
+        VAEGenerator(2, conditional=True),
+        VAEGenerator(2, likelihood="auto"),
+    ],
+    ids=str,
+)
+def test_in_whatever_mode_of_torch_the_results_are_the_same(curve, mode, model):
+    model.set_params(max_iter=2, random_state=0)
+    X, y = np.where(np.arange(curve.size).reshape(curve.shape) % 7, curve, np.nan)[:80], curve[:80, 0] > 0
+
+    def results():
+        codes = model.fit(X, y).transform(X)
+        yield from (codes, model.inverse_transform(codes), model.sample(9, random_state=0), model.impute(X))
+        yield from (model.score_samples(X), pickle.loads(pickle.dumps(model)).transform(X))
+        if isinstance(model, VAEGenerator):
+            yield from (model.log_likelihood(X), *model.impute(X, n_draws=2, random_state=0))
+        if model.ordered:
+            yield model.truncate(1).score_samples(X)
+        if not getattr(model, "conditional", False):
+            yield model.partial_fit(X).transform(X)
+
+    expected = list(results())
+    with mode():
+        found = list(results())
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_own_modules_may_be_in_torchs_default_precision(curve):
+    model = AutoencoderTransformer(2, encoder=nn.Linear, decoder=nn.Linear, max_iter=2, random_state=0)
+    torch.set_default_dtype(torch.float64)
+    try:
+        twin = pickle.loads(pickle.dumps(model.fit(curve)))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(twin.transform(curve), model.transform(curve))
+
+
+def test_a_seed_gives_the_same_fit_whatever_torchs_default_precision(curve):
+    models = [kind(start="random", max_iter=2, random_state=0) for kind in (AutoencoderTransformer, VAEGenerator)]
+    expected = [model.fit(curve).sample(100, random_state=0) for model in models]
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = [model.fit(curve).sample(100, random_state=0) for model in models]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_sparsity_bears_components_that_are_zero():
+    with pytest.warns(ConvergenceWarning, match="linear start"):
+        model = AutoencoderTransformer(max_iter=2, sparsity=0.1).fit(np.ones((30, 3)))
+    assert model.best_loss_ == 0
