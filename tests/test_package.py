@@ -44,7 +44,7 @@ def test_the_citation_is_of_this_version():
 PROGRAM = """
 import numpy, pathlib, skae
 assert "site-packages" in skae.__file__, skae.__file__
-assert all((pathlib.Path(skae.__file__).parent / name).exists() for name in ("py.typed", "inspection/report.html"))
+assert all((pathlib.Path(skae.__file__).parent / name).exists() for name in ("py.typed", "inspection/page.html"))
 X = numpy.random.RandomState(0).normal(size=(50, 4))
 print(skae.__version__, skae.AutoencoderTransformer(2, max_iter=1).fit_transform(X).shape)
 """

@@ -71,7 +71,7 @@ def write_report(comparison, path, feature_shape=None, notes=()):
     if comparison.examples:
         n_features = comparison.examples["rows"].shape[1] + len(comparison.constant)
         check_image_shape(feature_shape, n_features, "feature_shape")
-    page = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(
+    page = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8")).substitute(
         answer="".join(f"<p>{escape(line)}</p>" for line in comparison.answer().splitlines()),
         notes=escape(" ".join(notes) or ", ".join(comparison.names)),
         table=html_table(comparison),
