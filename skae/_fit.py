@@ -14,11 +14,11 @@ import torch
 from sklearn.base import clone
 from sklearn.utils import check_random_state, gen_batches
 
-from skae._fitted import Built
 from skae._torch import evaluation_batch_size, seeded_globals, tensor_of
 from skae.data import parameters as check
 from skae.linear.missing import fit_normal, n_imputation_components
 from skae.linear.pca import n_components_for
+from skae.networks.halves import NetworkSpec
 from skae.networks.layers import ACTIVATIONS
 from skae.persistence import state as stored
 from skae.training.callbacks import BestWeights
@@ -113,7 +113,7 @@ class Fit:
     Attributes
     ----------
     net : Net
-    built : Built
+    built : NetworkSpec
     training, held_out : Samples
         The latter is None if no samples are held out.
     best : BestWeights or None
@@ -182,15 +182,15 @@ class Fit:
         least = self._check_shape()
         parameters = network_parameters(estimator)
         has_missing = rows.has_missing or (self.validation is not None and self.validation.has_missing)
-        built = Built(parameters, rows.n_features, self.context.width, 0, has_missing, self.seed)
+        built = NetworkSpec(parameters, rows.n_features, self.context.width, 0, has_missing, self.seed)
         scaler = estimator._model_class.scaler_of(rows.n_features, self.table.links, built.is_raw)
         scaler.fit(rows, with_spread=bool(parameters.get("noise", True)))
         self.inputs = rows.map(partial(_scaled, scaler)).with_columns(self.given)
         complete, normal = self._complete(built, least)
         self.built = built = replace(built, n_components=self._n_components(complete))
-        model = estimator._model_class.build(built.spec, parameters, scaler, self.table).double()
+        model = estimator._model_class.build(built, scaler, self.table).double()
         start = estimator._starts[estimator.start]
-        of_start = model.start(start, rows, complete, built.random_state(), trains=estimator.max_iter > 0)
+        of_start = model.start(start, rows, complete, np.random.RandomState(self.seed), trains=estimator.max_iter > 0)
         n_columns = built.n_features + built.n_context
         imputing = (normal or of_start).fold_into_noise(n_imputation_components(built.n_components, n_columns))
         model.imputer.start_at(imputing)
@@ -210,10 +210,10 @@ class Fit:
 
     def _complete(self, built, n_components):
         """Return samples for closed forms, dense and complete, and the model that their missing values came from."""
-        complete = self.inputs.dense(max(2 * n_components, 2), built.random_state())
+        complete = self.inputs.dense(max(2 * n_components, 2), np.random.RandomState(self.seed))
         if not self.inputs.has_missing:
             return complete, None
-        random_state = built.random_state()
+        random_state = np.random.RandomState(self.seed)
         normal = fit_normal(complete, n_components, random_state)
         return normal.draw(complete, random_state), normal
 
@@ -233,7 +233,7 @@ class Fit:
         is_identity, device = model.scaler.is_identity, self.net.device
         if self.validation is None and estimator.early_stopping:
             n_held_out = _n_held_out(estimator.validation_fraction, len(rows))
-            index = _held_out(model, self.inputs, n_held_out, self.built.random_state(), device)
+            index = _held_out(model, self.inputs, n_held_out, np.random.RandomState(self.seed), device)
             self.training, self.held_out = rows.split_samples(self.inputs, index, device, is_identity)
         else:
             self.training = rows.samples(self.inputs, device, is_identity)

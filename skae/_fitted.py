@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -14,77 +14,11 @@ from skae._torch import evaluation_batch_size, no_gradients, tensor_of, torch_dt
 from skae.data.checks import FLOATS, check_code_width
 from skae.data.statistics import column_moments
 from skae.linear.missing import hide_entries
-from skae.networks.halves import NetworkSpec
-from skae.networks.model import doubling_levels
 
 # Numbers of the samples that have entries hidden to learn how to impute; the fewest and the most samples.
 _HIDDEN_NUMBERS, _HIDDEN_SAMPLES = 2**15, (50, 500)
 # Samples that decide the number of components.
 MAX_SIZED = 1000
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a network was built from.
-
-    Attributes
-    ----------
-    parameters : dict
-        The estimator's parameters that decide the network and its objective, as they were.
-    n_features, n_context, n_components : int
-        Columns of a scaled sample, of its context and of the network's codes.
-    has_missing : bool
-        Whether training or validation samples have missing values.
-    seed : int
-        Source of all randomness of the fit.
-    is_truncated : bool, default=False
-        Whether the network is that of a larger estimator.
-    """
-
-    parameters: dict
-    n_features: int
-    n_context: int
-    n_components: int
-    has_missing: bool
-    seed: int
-    is_truncated: bool = False
-
-    @property
-    def is_random(self):
-        """Whether training began at random weights."""
-        return self.parameters["start"] == "random"
-
-    @property
-    def is_ordered(self):
-        """Whether the components are in order."""
-        return self.parameters["ordered"]
-
-    @property
-    def spec(self):
-        """What the network's halves are built from."""
-        names = ("activation", "feature_shape", "encoder", "decoder")
-        n = self.n_components
-        return NetworkSpec(
-            self.n_features,
-            n,
-            self.n_context,
-            doubling_levels(n) if self.is_ordered else (n,),
-            self.parameters["hidden_layer_sizes"],
-            **{name: self.parameters[name] for name in names},
-            is_ordered=self.is_ordered,
-            is_random=self.is_random,
-            has_missing=self.has_missing,
-            seed=self.seed,
-        )
-
-    @property
-    def is_raw(self):
-        """Whether samples reach the network unscaled."""
-        return self.is_random and bool(self.parameters["encoder"] or self.parameters["decoder"])
-
-    def random_state(self):
-        """Return a generator that begins at the seed."""
-        return np.random.RandomState(self.seed)
 
 
 class Fitted:
@@ -93,7 +27,7 @@ class Fitted:
     Parameters
     ----------
     net : Net
-    built : Built
+    built : NetworkSpec
     table : ArrayTable or TableEncoder
     context : NoContext or ClassContext
     n_components : int
@@ -228,7 +162,7 @@ class Fitted:
 
     def _share_of_normal(self, rows):
         """The share with the least squared error, in standard deviations, on entries that are hidden for it."""
-        random_state = self.built.random_state()
+        random_state = np.random.RandomState(self.built.seed)
         n = int(np.clip(_HIDDEN_NUMBERS // rows.n_features, *_HIDDEN_SAMPLES))
         X = rows[rows.sample(n, random_state)]
         hidden = hide_entries(X, random_state)

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from skae._fit import network_parameters, new_net
-from skae._fitted import Built
 from skae._torch import resolve_device
 from skae.data.context import ClassContext, NoContext
+from skae.networks.halves import NetworkSpec
 from skae.persistence import state as stored
 from skae.training.distributed import is_shared
 from skae.training.net import check_net_state
@@ -48,7 +48,7 @@ def _restored_built(kept):
     stored.check_integer(built, "seed", 0, 2**32 - 1)
     for name in ("has_missing", "is_truncated"):
         stored.check_one_of(built, name, [True, False])
-    return Built(**built)
+    return NetworkSpec(**built)
 
 
 def _probe(cls, state, built):
@@ -74,7 +74,7 @@ def _restored_net(estimator, built, table, weights):
         stored.check_widths("hidden_layer_sizes", widths, stored.n_weights(weights))
     try:
         scaler = model_class.scaler_of(built.n_features, table.links, built.is_raw)
-        module = model_class.build(built.spec, built.parameters, scaler, table).double()
+        module = model_class.build(built, scaler, table).double()
     except Exception as error:  # of an encoder or a decoder that is something else now
         raise stored.fault("the net", f"cannot be built: {error}") from error
     check_net_state(weights, module)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from skae.linear.gaussian import LinearGaussian
 from skae.linear.missing import mean_imputation, n_imputation_components
 from skae.linear.pca import PCAStart, leading
-from skae.networks.halves import Factory, NetworkSpec, build_own
+from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
 from skae.networks.layers import Gated
 from skae.networks.model import Model
@@ -91,26 +91,25 @@ class Autoencoder(Model):
         """Return the scaler of samples with this link: one scale for all columns keeps PCA's geometry."""
         return Scaler(n_features, links, is_raw=is_raw)
 
+    takes_any_width = False
+
+    @staticmethod
+    def wrap_own(module: nn.Module, width: int, n_out: int, n_levels: int, generator: torch.Generator) -> nn.Module:
+        """Return a user's own module as a correction: behind gates that start at zero."""
+        return Gated(module, n_out, n_levels)
+
     @classmethod
-    def build(cls, spec: NetworkSpec, parameters: dict[str, Any], scaler: Scaler, table: Any) -> Autoencoder:
-        """Build an autoencoder with random weights, from an estimator's parameters."""
+    def build(cls, spec: NetworkSpec, scaler: Scaler, table: Any) -> Autoencoder:
+        """Build an autoencoder with random weights."""
         generator = torch.Generator().manual_seed(spec.seed)
-
-        def own(
-            factory: Factory, n_in: int, n_out: int, generator: torch.Generator, name: str, n_levels: int
-        ) -> nn.Module:
-            module, _ = build_own(factory, n_in, n_out, generator, name)
-            return module if spec.is_raw else Gated(module, n_out, n_levels)
-
         n, n_features = spec.n_components, spec.n_features
-        loss, noise, sparsity = LOSSES[parameters["loss"]], parameters["noise"], parameters["sparsity"]
-        refined = loss.projects and not (noise or sparsity or spec.is_random)
-        encoder = spec.build_encoder(n, generator, own)
+        loss, noise, sparsity = LOSSES[spec.parameters["loss"]], spec.parameters["noise"], spec.parameters["sparsity"]
+        encoder = spec.build_encoder(n, generator, cls)
         imputer = Imputer(n_features, n_imputation_components(n, n_features), spec.is_masked)
-        decoder = spec.build_decoder(n_features, generator, own)
-        n_refinements = _PROJECTIONS if refined else 0
+        decoder = spec.build_decoder(n_features, generator, cls)
+        refined = loss.projects and not (noise or sparsity or spec.is_random)
         parts = encoder, decoder, spec.levels, scaler, imputer
-        return cls(*parts, loss, n_refinements, noise, sparsity, spec.is_ordered)
+        return cls(*parts, loss, _PROJECTIONS if refined else 0, noise, sparsity, spec.is_ordered)
 
     def encode(self, x: Tensor) -> Tensor:
         """Encode scaled samples to codes of all components."""

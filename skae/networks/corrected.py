@@ -74,7 +74,7 @@ class CorrectedLinear(nn.Module):
         input_range: Tensor | None = None,
     ) -> None:
         """Make this the linear map ``weight @ x + bias`` (bias zero if None), with these units and input range."""
-        self.start_weight.copy_(weight.view_as(self.start_weight))
+        self.start_weight.copy_(weight)
         self.start_bias.zero_() if bias is None else self.start_bias.copy_(bias)
         self.per_input.copy_(1 / torch.as_tensor(input_unit))
         self.unit.copy_(torch.as_tensor(unit))

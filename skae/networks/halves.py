@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,31 @@ from skae.networks.images import ImageDecoder, ImageEncoder
 from skae.networks.layers import MLP, linear_at_levels
 
 Factory = Callable[[int, int], nn.Module]
-# From a user's factory, the widths of its input and output, a generator and the number of levels.
-OwnCorrection = Callable[[Factory, int, int, torch.Generator, str, int], nn.Module]
+
+
+def doubling_levels(n_components: int) -> tuple[int, ...]:
+    """Return 1, 2, 4, ... and n_components.
+
+    Examples
+    --------
+    >>> doubling_levels(12)
+    (1, 2, 4, 8, 12)
+    """
+    levels = [1]
+    while 2 * levels[-1] < n_components:
+        levels.append(2 * levels[-1])
+    return tuple(levels) if n_components == 1 else (*levels, n_components)
+
+
+class OwnCorrection(Protocol):
+    """How a model adds a user's own module, whose output has some width, to a linear path."""
+
+    # Whether the module's output may have any width.
+    takes_any_width: bool
+
+    def wrap_own(
+        self, module: nn.Module, width: int, n_out: int, n_levels: int, generator: torch.Generator
+    ) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
@@ -25,66 +49,63 @@ class NetworkSpec:
 
     Attributes
     ----------
-    n_features, n_components, n_context : int
-        Columns of a sample as the network sees it, of a code and of the context.
-    levels : tuple of int
-        Sizes of codes that have a decoder each, increasing; ``(n_components,)`` if the components are in no order.
-    widths : tuple of int
-        The encoder's hidden widths; the decoder has them backwards.
-    activation : str
-    feature_shape : tuple of int or None
-        Channels, height and width, if samples are images.
-    encoder, decoder : callable (n_in, n_out) -> nn.Module, or None
-        The user's own halves.
-    is_ordered : bool
-        Whether the components are in order.
-    is_random : bool
-        Whether the network starts at random and not at a linear model.
+    parameters : dict
+        The estimator's parameters that decide the network and its objective, as they were.
+    n_features, n_context, n_components : int
+        Columns of a sample as the network sees it, of its context and of a code.
     has_missing : bool
-        Whether the encoder is given a mask of missing values.
+        Whether training or validation samples have missing values.
     seed : int
-        Of the initial weights.
+        Source of all randomness of the fit.
+    is_truncated : bool, default=False
+        Whether the network is that of a larger estimator.
     """
 
+    parameters: dict[str, Any]
     n_features: int
-    n_components: int
     n_context: int
-    levels: tuple[int, ...]
-    widths: tuple[int, ...]
-    activation: str
-    feature_shape: tuple[int, int, int] | None
-    encoder: Factory | None
-    decoder: Factory | None
-    is_ordered: bool
-    is_random: bool
+    n_components: int
     has_missing: bool
     seed: int
+    is_truncated: bool = False
+
+    @property
+    def is_random(self) -> bool:
+        """Whether training begins at random weights."""
+        return self.parameters["start"] == "random"
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the components are in order."""
+        return self.parameters["ordered"]
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Sizes of codes that have a decoder each, increasing."""
+        return doubling_levels(self.n_components) if self.is_ordered else (self.n_components,)
 
     @property
     def is_raw(self) -> bool:
         """Whether samples reach the network unscaled: own modules that start at random."""
-        return self.is_random and (self.encoder is not None or self.decoder is not None)
+        return self.is_random and bool(self.parameters["encoder"] or self.parameters["decoder"])
 
     @property
     def is_masked(self) -> bool:
         """Whether skae's own encoder is told which values are missing."""
-        return self.has_missing and self.encoder is None
+        return self.has_missing and self.parameters["encoder"] is None
 
     def build_encoder(self, n_out: int, generator: torch.Generator, own: OwnCorrection) -> nn.Module:
         """Build the encoder: (n, n_features + n_context, twice that with a mask) -> (n, n_out)."""
         n_in = (self.n_features + self.n_context) * (2 if self.is_masked else 1)
-        if self.encoder is not None:
-            return self._with_own(self.encoder, n_in, n_out, generator, own, "encoder", ())
-        path = linear_at_levels([n_in], n_in, n_out, generator)
-        widths = [*self.widths, n_out]
-        if self.feature_shape is not None:
-            _, height, width = self.feature_shape
-            seen = (n_in // (height * width), height, width)  # the mask is an image, too
-            encoder = CorrectedLinear(path, ImageEncoder(seen, widths, self.activation, generator))
-        elif self.widths:
-            encoder = CorrectedLinear(path, MLP([n_in, *widths], self.activation, generator))
-        else:
-            encoder = CorrectedLinear(path)
+        widths, shape = [*self.parameters["hidden_layer_sizes"], n_out], self.parameters["feature_shape"]
+
+        def correction(activation: str) -> nn.Module:
+            if shape is None:
+                return MLP([n_in, *widths], activation, generator)
+            seen = (n_in // (shape[1] * shape[2]), *shape[1:])  # the mask is an image, too
+            return ImageEncoder(seen, widths, activation, generator)
+
+        encoder = self._build("encoder", n_in, n_out, (), generator, own, correction)
         if self.is_masked:
             _ignore_mask(encoder)
         return encoder
@@ -93,36 +114,40 @@ class NetworkSpec:
         """Build the decoder, one map for each of several levels: (n, n_components + n_context) -> (n, n_out)."""
         n_in = self.n_components + self.n_context
         levels = [level + self.n_context for level in self.levels] if len(self.levels) > 1 else []
-        if self.decoder is not None:
-            return self._with_own(self.decoder, n_in, n_out, generator, own, "decoder", levels)
-        path = linear_at_levels(levels or [n_in], n_in, n_out, generator)
-        widths = [n_in, *self.widths[::-1]]
-        if self.feature_shape is not None:
-            n_images = n_out // self.n_features
-            return CorrectedLinear(
-                path, ImageDecoder(self.feature_shape, widths, n_images, self.activation, generator, levels)
-            )
-        if not self.widths:
-            return CorrectedLinear(path)
-        return CorrectedLinear(path, MLP([*widths, n_out], self.activation, generator, levels))
+        widths, shape = [n_in, *self.parameters["hidden_layer_sizes"][::-1]], self.parameters["feature_shape"]
 
-    def _with_own(
+        def correction(activation: str) -> nn.Module:
+            if shape is None:
+                return MLP([*widths, n_out], activation, generator, levels)
+            return ImageDecoder(shape, widths, n_out // self.n_features, activation, generator, levels)
+
+        return self._build("decoder", n_in, n_out, levels, generator, own, correction)
+
+    def _build(
         self,
-        factory: Factory,
+        name: str,
         n_in: int,
         n_out: int,
+        levels: Sequence[int],
         generator: torch.Generator,
         own: OwnCorrection,
-        name: str,
-        levels: Sequence[int],
-    ) -> nn.Module:
+        correction: Callable[[str], nn.Module],
+    ) -> Any:
+        """A linear path and its correction: the user's own module, skae's, or none; the user's alone if it is raw."""
         path = linear_at_levels(levels or [n_in], n_in, n_out, generator)
-        correction = own(factory, n_in, n_out, generator, name, max(1, len(levels)))
-        return correction if self.is_raw else CorrectedLinear(path, correction)
+        if (factory := self.parameters[name]) is not None:
+            module, width = build_own(factory, n_in, n_out, generator, name, any_width=own.takes_any_width)
+            if self.is_raw and not own.takes_any_width:
+                return module
+            wrapped = own.wrap_own(module, width, n_out, max(1, len(levels)), generator)
+            return wrapped if self.is_raw else CorrectedLinear(path, wrapped)
+        if self.parameters["hidden_layer_sizes"] or self.parameters["feature_shape"]:
+            return CorrectedLinear(path, correction(self.parameters["activation"]))
+        return CorrectedLinear(path)
 
 
 @torch.no_grad()
-def _ignore_mask(encoder: CorrectedLinear) -> None:
+def _ignore_mask(encoder: Any) -> None:
     """Set the initial weights of the second half of the inputs, the mask of missing values, to zero.
 
     Masks of columns without missing values never vary in training, and so never count.

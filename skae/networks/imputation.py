@@ -44,7 +44,6 @@ class Imputer(nn.Module):
         self.register_buffer("loadings", torch.zeros(n_features, n_components))
         self.register_buffer("noise", torch.ones(n_features))
 
-    @torch.no_grad()
     def start_at(self, model: LinearGaussian) -> None:
         """Take this model, of as many components or fewer."""
         location, loadings, noise = (torch.from_numpy(part) for part in model)

@@ -13,20 +13,6 @@ from skae.networks.imputation import Imputer
 from skae.networks.preprocessing import CodeScaler, Scaler
 
 
-def doubling_levels(n_components: int) -> tuple[int, ...]:
-    """Return 1, 2, 4, ... and n_components.
-
-    Examples
-    --------
-    >>> doubling_levels(12)
-    (1, 2, 4, 8, 12)
-    """
-    levels = [1]
-    while 2 * levels[-1] < n_components:
-        levels.append(2 * levels[-1])
-    return tuple(levels) if n_components == 1 else (*levels, n_components)
-
-
 class Model(nn.Module):
     """An encoder and, for each level, a decoder: the first m columns of a code are a code of m components.
 

@@ -153,9 +153,7 @@ class Scaler(ExactModule):
             self._set(scale=torch.where(constant, 1.0, scale), spread=torch.where(constant, 0.0, deviation / scale))
         elif self.per_column:
             self._set(scale=torch.where(constant, 1.0, deviation), spread=torch.where(constant, 0.0, 1.0))
-        elif constant.all():
-            self._set(scale=1.0, spread=deviation)
-        else:
+        elif not constant.all():
             largest = deviation.max()
             scale = largest * (deviation[~constant] / largest).square().mean().sqrt()
             self._set(scale=scale, spread=deviation / scale)

@@ -13,7 +13,7 @@ from skae.data.statistics import column_moments
 from skae.linear.gaussian import LinearGaussian
 from skae.linear.missing import mean_imputation, n_imputation_components, pca_imputation
 from skae.linear.pca import probabilistic_pca, rank_of
-from skae.networks.halves import Factory, NetworkSpec, build_own
+from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
 from skae.networks.layers import Headed, linear_at_levels
 from skae.networks.model import Model
@@ -105,25 +105,27 @@ class VAE(Model):
         """Return as many components, but fewer than samples and columns: some variance must be left to noise."""
         return max(1, min(n_components, *(n - 1 for n in shape)))
 
-    @classmethod
-    def build(cls, spec: NetworkSpec, parameters: dict[str, Any], scaler: Scaler, table: Any) -> VAE:
-        """Build a VAE with random weights, from an estimator's parameters and its table."""
-        generator = torch.Generator().manual_seed(spec.seed)
+    takes_any_width = True
 
-        def own(
-            factory: Factory, n_in: int, n_out: int, generator: torch.Generator, name: str, n_levels: int
-        ) -> nn.Module:
-            features, width = build_own(factory, n_in, n_out, generator, name, any_width=True)
-            return Headed(features, linear_at_levels([width] * n_levels, width, n_out, generator))
+    @staticmethod
+    def wrap_own(module: nn.Module, width: int, n_out: int, n_levels: int, generator: torch.Generator) -> nn.Module:
+        """Return a user's own features with a linear head for each level."""
+        return Headed(module, linear_at_levels([width] * n_levels, width, n_out, generator))
+
+    @classmethod
+    def build(cls, spec: NetworkSpec, scaler: Scaler, table: Any) -> VAE:
+        """Build a VAE with random weights; the table knows the likelihoods of mixed columns."""
+        generator, beta = torch.Generator().manual_seed(spec.seed), spec.parameters["beta"]
 
         def likelihood() -> Likelihood:
-            return mixed_likelihood(table.parts) if table.parts else LIKELIHOODS[parameters["likelihood"]](n_features)
+            if table.parts:
+                return mixed_likelihood(table.parts)
+            return LIKELIHOODS[spec.parameters["likelihood"]](spec.n_features)
 
-        n, n_features, n_columns = spec.n_components, spec.n_features, spec.n_features + spec.n_context
-        one, beta = likelihood(), parameters["beta"]
-        encoder = spec.build_encoder(2 * n, generator, own)
+        n, n_columns, one = spec.n_components, spec.n_features + spec.n_context, likelihood()
+        encoder = spec.build_encoder(2 * n, generator, cls)
         imputer = Imputer(n_columns, n_imputation_components(n, n_columns), spec.is_masked)
-        decoder = spec.build_decoder(one.n_outputs, generator, own)
+        decoder = spec.build_decoder(one.n_outputs, generator, cls)
         is_bound = not spec.is_random and beta == 1
         return cls(
             encoder,

@@ -87,24 +87,25 @@ def gaussian_vae(encoder, decoder, n_features=5, levels=(2,), n_refinements=0, n
     return VAE(encoder, decoder, levels, n_refinements=n_refinements, n_context=n_context, **options).double()
 
 
-def spec(**options):
-    """What networks of 5 columns and 2 components are built from."""
-    defaults = {
-        "n_features": 5,
-        "n_components": 2,
-        "n_context": 0,
-        "levels": (2,),
-        "widths": (7, 6),
-        "activation": "gelu",
-        "feature_shape": None,
-        "encoder": None,
-        "decoder": None,
-        "is_ordered": False,
-        "is_random": False,
-        "has_missing": False,
-        "seed": 0,
-    }
-    return NetworkSpec(**defaults | options)
+PARAMETERS = {
+    "start": "pca",
+    "ordered": False,
+    "encoder": None,
+    "decoder": None,
+    "hidden_layer_sizes": (7, 6),
+    "activation": "gelu",
+    "feature_shape": None,
+    "loss": "squared_error",
+    "noise": 0.0,
+    "sparsity": 0.0,
+    "likelihood": "gaussian",
+    "beta": 1.0,
+}
+
+
+def spec(n_features=5, n_components=2, n_context=0, has_missing=False, seed=0, **parameters):
+    """What a network is built from, for an estimator with these parameters."""
+    return NetworkSpec(PARAMETERS | parameters, n_features, n_context, n_components, has_missing, seed)
 
 
 class Function(torch.nn.Module):

@@ -24,13 +24,11 @@ from skae.linear.gaussian import LinearGaussian
 from skae.linear.pca import pca_start
 from skae.networks.autoencoder import Autoencoder
 from skae.networks.corrected import CorrectedLinear
+from skae.networks.halves import doubling_levels
 from skae.networks.imputation import Imputer
 from skae.networks.layers import MLP, linear, linear_at_levels
-from skae.networks.model import doubling_levels
 from skae.networks.preprocessing import Scaler
 from skae.objectives import LOSSES
-
-PARAMETERS = {"loss": "squared_error", "noise": 0.0, "sparsity": 0.0}
 
 
 @pytest.mark.parametrize("is_training", [False, True])
@@ -182,12 +180,12 @@ def test_building_leaves_the_global_generator_alone_and_is_seeded():
     before = torch.random.get_rng_state()
 
     def weights(**options):
-        return Autoencoder.build(spec(**options), PARAMETERS, Scaler(5), None).state_dict()
+        return Autoencoder.build(spec(**options, **PARAMETERS), Scaler(5), None).state_dict()
 
     one, two, other = weights(seed=3), weights(seed=3), weights(seed=4)
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert not torch.equal(one["encoder.path.weight"], other["encoder.path.weight"])
-    weights(n_components=4, levels=LEVELS)
+    weights(n_components=4, ordered=True)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -198,11 +196,11 @@ def test_building_leaves_the_global_generator_alone_and_is_seeded():
         ({"noise": 0.1}, {}, 0),
         ({"sparsity": 0.1}, {}, 0),
         ({"loss": "huber"}, {}, 0),
-        ({}, {"is_random": True}, 0),
+        ({}, {"start": "random"}, 0),
     ],
 )
 def test_codes_are_refined_where_pca_is_the_best_start(parameters, options, expected):
-    net = Autoencoder.build(spec(**options), PARAMETERS | parameters, Scaler(5), None)
+    net = Autoencoder.build(spec(**options, **PARAMETERS | parameters), Scaler(5), None)
     assert net.n_refinements == expected
     assert net.n_evaluated == 1
 
@@ -216,12 +214,12 @@ def samples(seed, n_features=5, offset=0.0, unit=1.0):
     return unit * (X + offset)
 
 
-def started(X, start=pca_start, parameters=PARAMETERS, **options):
+def started(X, **options):
     """A network at its start, the model that imputes, and scaled samples."""
     scaler = Autoencoder.scaler_of(X.shape[1], "identity", False).fit(ArrayRows(X))
-    net = Autoencoder.build(spec(n_features=X.shape[1], **options), parameters, scaler, None).double()
+    net = Autoencoder.build(spec(n_features=X.shape[1], **options, **parameters), scaler, None).double()
     x = scaler(torch.tensor(X))
-    imputing = net.start(start, None, x.numpy(), np.random.RandomState(0), trains=True)
+    imputing = net.start(pca_start, None, x.numpy(), np.random.RandomState(0), trains=True)
     return net.eval(), imputing, x
 
 
@@ -264,10 +262,12 @@ def test_an_offset_costs_a_network_of_float32_no_digits(seed):
 
 def test_the_start_of_several_levels_is_pca_of_each_size(seed):
     X = samples(seed, 6)
-    net, _, x = started(X, n_components=4, levels=LEVELS, is_ordered=True)
+    net, _, x = started(X, n_components=4, ordered=True)
     pca = PCA(4).fit(X)
     codes = pca.transform(X)
     np.testing.assert_allclose(net.to_codes(torch.tensor(X), 4).detach(), codes, atol=1e-9)
+    for size, weight in zip(LEVELS, net.decoder.start_weight, strict=True):
+        assert not weight[:, size:].any()  # which curvatures are computed from
     for size in (1, 2, 3, 4):
         expected = codes[:, :size] @ pca.components_[:size] + pca.mean_
         np.testing.assert_allclose(net.from_codes(torch.tensor(codes[:, :size])).detach(), expected, atol=1e-9)
@@ -275,22 +275,22 @@ def test_the_start_of_several_levels_is_pca_of_each_size(seed):
     for size, weight in enumerate(net.size_weights, 1):  # which make errors of all sizes alike
         rest = net.scaler(torch.tensor(codes[:, :size] @ pca.components_[:size] + pca.mean_)) - x
         assert (weight * rest.square().mean()).item() == pytest.approx(59 / 60)
-    assert started(X, n_components=4, levels=LEVELS)[0].size_weights.tolist() == [1] * 4
 
 
 def test_weights_of_sizes_are_bounded_and_follow_the_degree_of_the_loss(seed):
     X = samples(seed, 3)[:, [0, 1, 2, 2]]  # the fourth component is nothing
-    options = {"n_components": 4, "levels": LEVELS, "is_ordered": True}
+    options = {"n_components": 4, "levels": LEVELS, "ordered": True}
     square = started(X, **options)[0].size_weights
     total = 60 * 4 / 59  # of scaled samples
     assert square[3].item() == pytest.approx(4 / (1e-7 * total))
-    absolute = started(X, parameters=PARAMETERS | {"loss": "absolute_error"}, **options)[0].size_weights
+    absolute = started(X, loss="absolute_error", **options)[0].size_weights
     torch.testing.assert_close(absolute, square.sqrt())
     assert (started(np.ones((9, 4)), **options)[0].size_weights == 1).all()
 
 
-def test_units_of_training_are_what_pca_leaves(seed):
-    X = samples(seed)
+@pytest.mark.parametrize("is_round", [False, True])
+def test_units_of_training_are_what_pca_leaves(is_round, seed):
+    X = np.random.RandomState(seed).normal(size=(60, 5)) * [1, 1, 1, 1, 0.01] if is_round else samples(seed)
     net, _, x = started(X)
     start = pca_start(x.numpy(), 2, np.random.RandomState(0))
     residual, code_scale = torch.tensor(start.residual), torch.tensor(start.code_scale)
@@ -298,6 +298,9 @@ def test_units_of_training_are_what_pca_leaves(seed):
     torch.testing.assert_close(net.encoder.per_input, 1 / net.scaler.spread.clamp_min(typical))
     torch.testing.assert_close(net.encoder.unit, (typical * 5**0.5 / code_scale).clamp_max(1))
     torch.testing.assert_close(net.decoder.unit, residual)
+    if is_round:  # of which PCA leaves more than a code has, and than the last column
+        assert (net.encoder.unit == 1).any()
+        assert net.scaler.spread[4] < typical
     assert torch.equal(net.encoder.low, x.amin(0))
     assert torch.equal(net.encoder.high, x.amax(0))
     torch.testing.assert_close(torch.stack([net.decoder.low, net.decoder.high]), torch.tensor(start.code_range))
@@ -307,15 +310,15 @@ def test_units_of_training_are_what_pca_leaves(seed):
     assert masked.encoder.high[5:].tolist() == [1] * 5
     assert not masked.encoder.start_weight[:, 5:].any()
     for parameters in ({"noise": 0.1}, {"sparsity": 0.1}):
-        other, _, _ = started(X, parameters=PARAMETERS | parameters)
+        other, _, _ = started(X, **parameters)
         for unit in (other.encoder.per_input, other.encoder.unit, other.decoder.unit):
             assert (unit == 1).all()
 
 
 def test_a_code_has_the_unit_of_the_first_level_that_has_it(seed):
     X = samples(seed, 6)
-    net, _, _ = started(X, n_components=4, levels=LEVELS, is_ordered=True)
-    single = {size: started(X, n_components=size, levels=(size,))[0] for size in LEVELS}
+    net, _, _ = started(X, n_components=4, ordered=True)
+    single = {size: started(X, n_components=size)[0] for size in LEVELS}
     expected = torch.cat([single[1].encoder.unit, single[2].encoder.unit[1:], single[4].encoder.unit[2:]])
     torch.testing.assert_close(net.encoder.unit, expected)
     torch.testing.assert_close(net.decoder.unit, torch.stack([single[size].decoder.unit for size in LEVELS]))
@@ -343,7 +346,7 @@ def test_the_model_that_imputes_is_that_of_pca(seed):
 def test_without_a_linear_start_weights_stay_and_means_are_imputed(is_raw, seed):
     X = samples(seed, offset=3.0)
     scaler = Autoencoder.scaler_of(5, "identity", is_raw).fit(ArrayRows(X))
-    net = Autoencoder.build(spec(is_random=True), PARAMETERS, scaler, None).double()
+    net = Autoencoder.build(spec(start="random", **PARAMETERS), scaler, None).double()
     before = copy.deepcopy(net.state_dict())
     imputing = net.start(None, None, X, np.random.RandomState(0), trains=True)
     np.testing.assert_allclose(imputing.location, X.mean(axis=0) if is_raw else np.zeros(5))
@@ -359,7 +362,7 @@ def test_a_link_is_undone_by_the_loss(loss, seed):
     """The decoder starts on the scale of the link, and codes decode to means."""
     X = np.random.RandomState(seed).uniform(0.1, 0.9, size=(60, 5))
     scaler = Autoencoder.scaler_of(5, LOSSES[loss].link, False).fit(ArrayRows(X))
-    net = Autoencoder.build(spec(), PARAMETERS | {"loss": loss}, scaler, None).double().eval()
+    net = Autoencoder.build(spec(**PARAMETERS | {"loss": loss}), scaler, None).double().eval()
     x = scaler(torch.tensor(X))
     net.start(pca_start, None, x.numpy(), np.random.RandomState(0), trains=True)
     linked = scaler.linked(torch.tensor(X)).numpy()
@@ -369,15 +372,23 @@ def test_a_link_is_undone_by_the_loss(loss, seed):
     np.testing.assert_allclose(codes.detach(), pca.transform(linked), atol=1e-9)
     np.testing.assert_allclose(net.from_codes(codes).detach(), means, atol=1e-9)
     np.testing.assert_allclose(net.linear_components(2), pca.components_, atol=1e-9)
+    residual = torch.tensor(pca_start(x.numpy(), 2, np.random.RandomState(0)).residual)
+    torch.testing.assert_close(net.decoder.unit, residual * scaler.scale)  # outputs are on the link's own scale
 
 
 def test_a_size_may_be_decoded_as_a_smaller_one(seed):
     X = samples(seed, 6)
-    net, _, _ = started(X, n_components=4, levels=LEVELS, is_ordered=True)
+    net, _, _ = started(X, n_components=4, ordered=True)
     net.decoded[2] = 2
     Z = torch.tensor(PCA(4).fit_transform(X))
     assert torch.equal(net.from_codes(Z[:, :3]), net.from_codes(Z[:, :2]))
     assert net.linear_components(3).shape == (3, 6)
+
+
+@pytest.mark.parametrize("levels", [(4,), LEVELS])
+def test_at_first_the_network_imputes_alone(levels):
+    net = Autoencoder.build(spec(n_components=4, levels=levels, **PARAMETERS), Scaler(5), None)
+    assert net.state_dict()["imputation_share"].tolist() == [0] * 4
 
 
 def test_own_decoders_have_no_components(generator):
@@ -429,6 +440,12 @@ def test_codes_and_reconstructions_of_typical_samples_are_checked(generator):
     decoder = Function(lambda z: z.new_zeros(len(z), 5))
     assert finite(Function(lambda x: 1e305 + x[:, :2]), decoder)
     assert not finite(Function(lambda x: 1e307 + x[:, :2]), decoder)  # a hundred times which is infinite
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+def test_samples_at_the_mean_and_a_deviation_either_way_are_checked(value):
+    broken = Function(lambda x: torch.where(x == value, torch.inf, x)[:, :2])
+    assert finite(broken, Function(lambda z: z.new_zeros(len(z), 5))) is False
 
 
 def test_samples_a_deviation_away_are_checked_unless_they_are_raw():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from network_cases import LEVELS, normal, spec
+from network_cases import normal, spec
 
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.halves import build_own
@@ -10,18 +10,42 @@ from skae.networks.images import ImageDecoder, ImageEncoder
 from skae.networks.layers import Gated, StackedLinear
 
 
-def own(factory, n_in, n_out, generator, name, n_levels):
-    module, _ = build_own(factory, n_in, n_out, generator, name)
-    return Gated(module, n_out, n_levels)
+class Gates:
+    takes_any_width = False
+
+    @staticmethod
+    def wrap_own(module, width, n_out, n_levels, generator):
+        return Gated(module, n_out, n_levels)
 
 
 def layer(n_in, n_out):
     return torch.nn.Linear(n_in, n_out)
 
 
-def halves(of, n_out=10):
+def narrow(n_in, n_out):
+    return torch.nn.Linear(n_in, 3)
+
+
+def halves(of, n_out=10, own=Gates):
     generator = torch.Generator().manual_seed(of.seed)
-    return of.build_encoder(2 * of.n_components, generator, own), of.build_decoder(n_out, generator, own)
+    return of.build_encoder(2 * of.n_components, generator, Gates), of.build_decoder(n_out, generator, Gates)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "levels", "is_raw", "is_masked"),
+    [
+        ({}, (6,), False, True),
+        ({"ordered": True}, (1, 2, 4, 6), False, True),
+        ({"start": "random"}, (6,), False, True),
+        ({"start": "random", "decoder": layer}, (6,), True, True),
+        ({"start": "random", "encoder": layer}, (6,), True, False),
+        ({"encoder": layer, "decoder": layer}, (6,), False, False),
+    ],
+)
+def test_parameters_say_what_a_network_needs(parameters, levels, is_raw, is_masked):
+    of = spec(n_components=6, has_missing=True, **parameters)
+    assert (of.levels, of.is_raw, of.is_masked) == (levels, is_raw, is_masked)
+    assert not spec(n_components=6, **parameters).is_masked
 
 
 def widths(module):
@@ -32,7 +56,7 @@ def test_the_decoder_has_the_widths_of_the_encoder_backwards():
     encoder, decoder = halves(spec())
     assert widths(encoder) == [4, 7, 6, 4]  # the path first
     assert widths(decoder) == [10, 6, 7, 10]
-    encoder, decoder = halves(spec(widths=()))
+    encoder, decoder = halves(spec(hidden_layer_sizes=()))
     assert encoder.correction is decoder.correction is None
     encoder, decoder = halves(spec(n_features=8, feature_shape=(2, 2, 2)), n_out=16)
     assert isinstance(encoder.correction, ImageEncoder)
@@ -52,7 +76,7 @@ def test_context_and_a_mask_are_further_columns(has_missing):
 
 @pytest.mark.parametrize("widths", [(), (7,)])
 def test_a_decoder_has_a_map_for_each_of_several_levels(widths):
-    of = spec(n_components=4, levels=LEVELS, n_context=3, widths=widths, is_ordered=True)
+    of = spec(n_components=4, n_context=3, hidden_layer_sizes=widths, ordered=True)
     encoder, decoder = halves(of)
     assert type(encoder.path) is torch.nn.Linear
     assert decoder.path.weight.shape == (3, 10, 7)
@@ -60,16 +84,16 @@ def test_a_decoder_has_a_map_for_each_of_several_levels(widths):
     assert ((largest > 0.8) & (largest <= 1)).all()  # by the columns that are ever nonzero
     assert decoder(torch.ones(3, 2, 7)).shape == (3, 2, 10)
     assert decoder.at(1)(torch.ones(2, 7)).shape == (2, 10)
-    one, _ = halves(spec(n_components=1, levels=(1,), is_ordered=True))[::-1]
+    one, _ = halves(spec(n_components=1, ordered=True))[::-1]
     assert type(one.path) is torch.nn.Linear
 
 
 @pytest.mark.parametrize("kind", ["none", "layers", "image"])
 def test_an_ignored_mask_counts_for_nothing_and_the_other_columns_as_before(kind, generator):
     options = {
-        "none": {"widths": ()},
-        "layers": {"widths": (6, 5)},
-        "image": {"widths": (6,), "feature_shape": (1, 4, 4)},
+        "none": {"hidden_layer_sizes": ()},
+        "layers": {"hidden_layer_sizes": (6, 5)},
+        "image": {"hidden_layer_sizes": (6,), "feature_shape": (1, 4, 4)},
     }[kind]
     masked, _ = halves(spec(n_features=16, has_missing=True, **options), n_out=16)
     if kind == "image":
@@ -85,10 +109,10 @@ def test_own_modules_correct_a_linear_map_or_are_the_network():
     for half in (encoder, decoder):
         assert isinstance(half, CorrectedLinear)
         assert isinstance(half.correction, Gated)
-    encoder, decoder = halves(spec(encoder=layer, is_random=True))
-    assert isinstance(encoder, Gated)  # what `own` makes of it, with no linear map beside
+    encoder, decoder = halves(spec(encoder=layer, start="random"))
+    assert isinstance(encoder, torch.nn.Linear)  # as it is, with no linear map beside
     assert isinstance(decoder, CorrectedLinear)
-    of = spec(n_components=4, levels=LEVELS, decoder=layer, is_ordered=True)
+    of = spec(n_components=4, decoder=layer, ordered=True)
     assert halves(of)[1].correction.gate.shape == (3, 10)
 
 

@@ -33,6 +33,14 @@ def test_layers_of_levels_start_by_the_inputs_of_each(generator):
         assert (largest <= 1).all()
 
 
+def test_layers_are_of_float32_whatever_torchs_default(generator):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    layer = linear(3, 2, generator)
+    torch.set_default_dtype(before)
+    assert layer.weight.dtype == layer.bias.dtype == torch.float32
+
+
 def test_one_fan_in_is_a_plain_layer_and_several_are_one_for_each_level(generator):
     assert type(linear_at_levels([3], 3, 2, generator)) is torch.nn.Linear
     layer = linear_at_levels(LEVELS, 4, 5, generator)
@@ -71,6 +79,16 @@ def test_gates_weigh_outputs_and_are_closed_by_silence(generator):
     gated.silence()
     assert not gated(x).any()
     assert gated.module(x).any()
+
+
+@pytest.mark.parametrize("n_levels", [2, 3])
+def test_each_level_has_gates_of_its_own(n_levels, generator):
+    gated = fill_at_random(Gated(linear(3, 2, generator), 2, n_levels), generator)
+    x = torch.randn(n_levels, 4, 3, generator=generator)
+    assert gated.gate.shape == (n_levels, 2)
+    for level in range(n_levels):
+        torch.testing.assert_close(gated(x)[level], gated.gate[level] * gated.module(x[level]))
+        torch.testing.assert_close(gated.at(level)(x[level]), gated(x)[level])
 
 
 def test_a_head_is_a_layer_on_a_module_of_any_width(generator):

@@ -62,12 +62,28 @@ def test_offset_and_unit_leave_the_network_the_same_samples(offset, unit, seed):
 
 
 @pytest.mark.parametrize("per_column", [False, True])
-@pytest.mark.parametrize("unit", [1e200, 1e-200])
+@pytest.mark.parametrize("unit", [1e200, 3e153, 1e-200])
 def test_a_spread_that_has_no_square_is_named(unit, per_column, seed):
     X = np.random.RandomState(seed).normal(size=(60, 3))
     X *= unit / X.std(axis=0)
     with pytest.raises(ValueError, match=f"The spread of X, {unit:g}".replace("+", r"\+")):
         fitted(X, per_column=per_column)
+
+
+def test_the_largest_of_several_spreads_without_a_square_is_named(seed):
+    X = np.random.RandomState(seed).normal(size=(60, 3))
+    with pytest.raises(ValueError, match=r"The spread of X, 3e\+201,"):
+        fitted(X / X.std(axis=0) * [1e200, 3e201, 1e200], per_column=True)
+
+
+@pytest.mark.parametrize("link", ["log", ("log", "identity", "log")])
+def test_a_column_of_zeros_has_a_logarithm(link, seed):
+    X = np.random.RandomState(seed).poisson(3.0, size=(60, 3)).astype(float)
+    X[:, 2] = 0
+    scaler = fitted(X, link)
+    assert all(value.isfinite().all() for value in scaler.state_dict().values())
+    assert np.isfinite(forth(scaler, X)).all()
+    assert not back(scaler, np.ones((2, 3)))[:, 2].any()
 
 
 def test_one_column_without_a_square_is_enough(seed):

@@ -33,7 +33,6 @@ from skae.networks.vae import VAE, Posterior, without_context_means
 from skae.objectives import LIKELIHOODS, NegativeELBO, gaussian_kl
 from skae.training.optim import split_parameters
 
-PARAMETERS = {"likelihood": "gaussian", "beta": 1.0}
 TABLE = SimpleNamespace(parts=None)
 
 
@@ -287,6 +286,7 @@ def test_context_reaches_encoder_and_decoder_in_units_of_x(shape, generator):
     each = context.expand(4, 2)
     x = torch.cat([net.scaler(X), each], 1)
     assert torch.equal(net.inputs(X, context), x)
+    assert torch.equal(net.inputs(X), net.scaler(X))
     codes = net.to_codes(X, 2, context)
     torch.testing.assert_close(codes, encoder(x)[:, :2])
     decoded = decoder(torch.cat([codes, each], 1))[:, :5]
@@ -346,15 +346,15 @@ def test_means_of_classes_are_subtracted(seed):
     [
         ({}, {}, 2, 1, True),
         ({"beta": 2.0}, {}, 0, 0, True),
-        ({}, {"is_random": True}, 0, 0, False),
+        ({}, {"start": "random"}, 0, 0, False),
         ({"likelihood": "poisson"}, {}, 0, 1, False),
-        ({}, {"n_components": 4, "levels": LEVELS, "is_ordered": True}, 2, 3, True),
+        ({}, {"n_components": 4, "levels": LEVELS, "ordered": True}, 2, 3, True),
     ],
 )
 def test_posteriors_are_refined_and_defended_where_the_bound_is_one(
     parameters, options, n_refinements, n_defensive, is_stratified
 ):
-    net = VAE.build(spec(**options), PARAMETERS | parameters, VAE.scaler_of(5, "identity", False), TABLE)
+    net = VAE.build(spec(**options, **PARAMETERS | parameters), VAE.scaler_of(5, "identity", False), TABLE)
     assert net.n_refinements == n_refinements
     assert len(net.defensive) == n_defensive
     assert net.is_stratified == is_stratified
@@ -369,8 +369,8 @@ def test_own_modules_of_a_vae_get_a_head():
     def three(n_in, n_out):
         return torch.nn.Linear(n_in, 3)
 
-    of = spec(encoder=three, decoder=torch.nn.Linear, n_components=4, levels=LEVELS)
-    net = VAE.build(of, PARAMETERS, Scaler(5), TABLE)
+    of = spec(encoder=three, decoder=torch.nn.Linear, n_components=4, ordered=True)
+    net = VAE.build(of, Scaler(5), TABLE)
     assert isinstance(net.encoder.correction, Headed)
     assert (net.encoder.correction[1].in_features, net.encoder.correction[1].out_features) == (3, 8)
     assert isinstance(net.decoder.correction[1], StackedLinear)
@@ -381,7 +381,7 @@ def test_building_leaves_the_global_generator_alone_and_is_seeded():
     before = torch.random.get_rng_state()
 
     def weights(**options):
-        return VAE.build(spec(**options), PARAMETERS, Scaler(5), TABLE).state_dict()
+        return VAE.build(spec(**options, **PARAMETERS), Scaler(5), TABLE).state_dict()
 
     one, two, other = weights(seed=3), weights(seed=3), weights(seed=4)
     assert torch.equal(one["encoder.path.weight"], two["encoder.path.weight"])
@@ -396,7 +396,7 @@ def test_some_variance_is_left_to_noise(shape, expected):
 
 
 def test_the_share_of_the_defensive_mixture_is_that_of_the_rule_of_succession(generator):
-    net = VAE.build(spec(n_components=4, levels=LEVELS, is_ordered=True), PARAMETERS, Scaler(5), TABLE)
+    net = VAE.build(spec(n_components=4, ordered=True, **PARAMETERS), Scaler(5), TABLE)
     net.hold_out(48)
     assert [part.share.item() for part in net.defensive] == pytest.approx([1 / 50] * 3)
 
@@ -422,12 +422,12 @@ def samples(seed, n_features=5, offset=0.0):
     return X * np.logspace(-1, 1, n_features) + offset
 
 
-def started(X, start="pca", *, trains=True, context=None, link="identity", parameters=PARAMETERS, **options):
+def started(X, start="pca", *, trains=True, context=None, link="identity", **options):
     """A network at its start, the model that imputes, and inputs of the network."""
     scaler = VAE.scaler_of(X.shape[1], link, False).fit(ArrayRows(X))
     context = np.zeros((len(X), 0)) if context is None else context
-    of = spec(n_features=X.shape[1], n_context=context.shape[1], **options)
-    net = VAE.build(of, parameters, scaler, TABLE).double()
+    of = spec(n_features=X.shape[1], n_context=context.shape[1], **options, **parameters)
+    net = VAE.build(of, scaler, TABLE).double()
     inputs = np.hstack([scaler(torch.tensor(X)).numpy(), context])
     imputing = net.start(VAE_STARTS[start], ArrayRows(X), inputs, np.random.RandomState(0), trains=trains)
     return net.eval(), imputing, torch.tensor(inputs)
@@ -478,7 +478,7 @@ def test_codes_keep_the_precision_of_samples_and_digits_in_float32(seed):
 
 def test_each_size_starts_at_the_linear_model_of_its_size(seed):
     X = samples(seed, 6)
-    net, _, x = started(X, n_components=4, levels=LEVELS, is_ordered=True)
+    net, _, x = started(X, n_components=4, ordered=True)
     whole = model_of(x, net.scaler, 4, ordered=True)
     for size in (1, 2, 3, 4):
         model = whole.leading(size, rank_of(x.numpy()))
@@ -493,6 +493,8 @@ def test_each_size_starts_at_the_linear_model_of_its_size(seed):
         assert not beyond[1].any()
         if size in LEVELS:  # others have the decoder of the next level
             np.testing.assert_allclose(eta[:, :6].detach(), q.mean.detach().numpy() @ model.loadings.T, atol=1e-9)
+            in_units = (model.loadings * net.scaler.scale.numpy()[:, None]).T
+            np.testing.assert_allclose(net.linear_components(size), in_units, atol=1e-9)
 
 
 def test_with_context_the_start_is_the_linear_model_of_what_classes_leave(seed):
@@ -537,7 +539,7 @@ class Ones:
 def test_independent_columns_defend_counts(seed):
     X = np.random.RandomState(seed).poisson(3.0, size=(60, 4)).astype(float)
     X[:, 3] = 2
-    net, _, _ = started(X, link="log", parameters=PARAMETERS | {"likelihood": "poisson"})
+    net, _, _ = started(X, link="log", likelihood="poisson")
     eta, mean = net.at(2).defensive.eta, (60 * X.mean(axis=0) + 0.5) / 61
     np.testing.assert_allclose(eta.exp(), mean)
     assert net.at(2).defensive.likelihood.varies.tolist() == [1, 1, 1, 0]
@@ -571,7 +573,7 @@ def test_without_a_linear_start_noise_is_the_variance_and_means_are_imputed(is_r
     classes = np.eye(2)[np.arange(60) % 2]
     inputs = scaler(torch.tensor(X)).numpy()
     inputs = np.hstack([inputs, classes]) if context else inputs
-    net = VAE.build(spec(is_random=True, n_context=2 if context else 0), PARAMETERS, scaler, TABLE).double()
+    net = VAE.build(spec(start="random", n_context=2 if context else 0, **PARAMETERS), scaler, TABLE).double()
     before = net.encoder.path.weight.clone()
     imputing = net.start(None, ArrayRows(X), inputs, np.random.RandomState(0), trains=True)
     np.testing.assert_allclose(imputing.location, inputs.mean(axis=0), atol=1e-12)
@@ -587,7 +589,7 @@ def test_without_a_linear_start_noise_is_the_variance_and_means_are_imputed(is_r
 
 def test_training_samples_tell_a_multinomial_its_sums(seed):
     X = np.random.RandomState(seed).poisson(3.0, size=(60, 4)).astype(float)
-    net, _, _ = started(X, link="share", parameters=PARAMETERS | {"likelihood": "multinomial"})
+    net, _, _ = started(X, link="share", likelihood="multinomial")
     expected = LIKELIHOODS["multinomial"](4).double()
     expected.fit_sums(partial(np.sum, X, axis=1))
     assert torch.equal(net.at(2).likelihood.sums, expected.sums)
