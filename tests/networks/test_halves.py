@@ -7,15 +7,27 @@ from network_cases import normal, spec
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.halves import build_own
 from skae.networks.images import ImageDecoder, ImageEncoder
-from skae.networks.layers import Gated, StackedLinear
+from skae.networks.layers import Gated, Headed, StackedLinear, linear_at_levels
 
 
 class Gates:
+    """A model that puts own modules behind gates."""
+
     takes_any_width = False
 
     @staticmethod
     def wrap_own(module, width, n_out, n_levels, generator):
         return Gated(module, n_out, n_levels)
+
+
+class Heads:
+    """A model that puts heads on own modules of any width."""
+
+    takes_any_width = True
+
+    @staticmethod
+    def wrap_own(module, width, n_out, n_levels, generator):
+        return Headed(module, linear_at_levels([width] * n_levels, width, n_out, generator))
 
 
 def layer(n_in, n_out):
@@ -28,7 +40,7 @@ def narrow(n_in, n_out):
 
 def halves(of, n_out=10, own=Gates):
     generator = torch.Generator().manual_seed(of.seed)
-    return of.build_encoder(2 * of.n_components, generator, Gates), of.build_decoder(n_out, generator, Gates)
+    return of.build_encoder(2 * of.n_components, generator, own), of.build_decoder(n_out, generator, own)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +124,11 @@ def test_own_modules_correct_a_linear_map_or_are_the_network():
     encoder, decoder = halves(spec(encoder=layer, start="random"))
     assert isinstance(encoder, torch.nn.Linear)  # as it is, with no linear map beside
     assert isinstance(decoder, CorrectedLinear)
+    encoder, _ = halves(spec(encoder=narrow, start="random"), own=Heads)
+    assert isinstance(encoder, Headed)
+    encoder, _ = halves(spec(encoder=narrow), own=Heads)
+    assert isinstance(encoder, CorrectedLinear)
+    assert (encoder.correction[1].in_features, encoder.correction[1].out_features) == (3, 4)
     of = spec(n_components=4, decoder=layer, ordered=True)
     assert halves(of)[1].correction.gate.shape == (3, 10)
 

@@ -342,19 +342,19 @@ def test_means_of_classes_are_subtracted(seed):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "options", "n_refinements", "n_defensive", "is_stratified"),
+    ("parameters", "n_refinements", "n_defensive", "is_stratified"),
     [
-        ({}, {}, 2, 1, True),
-        ({"beta": 2.0}, {}, 0, 0, True),
-        ({}, {"start": "random"}, 0, 0, False),
-        ({"likelihood": "poisson"}, {}, 0, 1, False),
-        ({}, {"n_components": 4, "levels": LEVELS, "ordered": True}, 2, 3, True),
+        ({}, 2, 1, True),
+        ({"beta": 2.0}, 0, 0, True),
+        ({"start": "random"}, 0, 0, False),
+        ({"likelihood": "poisson"}, 0, 1, False),
+        ({"n_components": 4, "ordered": True}, 2, 3, True),
     ],
 )
 def test_posteriors_are_refined_and_defended_where_the_bound_is_one(
-    parameters, options, n_refinements, n_defensive, is_stratified
+    parameters, n_refinements, n_defensive, is_stratified
 ):
-    net = VAE.build(spec(**options, **PARAMETERS | parameters), VAE.scaler_of(5, "identity", False), TABLE)
+    net = VAE.build(spec(**parameters), VAE.scaler_of(5, "identity", False), TABLE)
     assert net.n_refinements == n_refinements
     assert len(net.defensive) == n_defensive
     assert net.is_stratified == is_stratified
@@ -381,7 +381,7 @@ def test_building_leaves_the_global_generator_alone_and_is_seeded():
     before = torch.random.get_rng_state()
 
     def weights(**options):
-        return VAE.build(spec(**options, **PARAMETERS), Scaler(5), TABLE).state_dict()
+        return VAE.build(spec(**options), Scaler(5), TABLE).state_dict()
 
     one, two, other = weights(seed=3), weights(seed=3), weights(seed=4)
     assert torch.equal(one["encoder.path.weight"], two["encoder.path.weight"])
@@ -396,7 +396,7 @@ def test_some_variance_is_left_to_noise(shape, expected):
 
 
 def test_the_share_of_the_defensive_mixture_is_that_of_the_rule_of_succession(generator):
-    net = VAE.build(spec(n_components=4, ordered=True, **PARAMETERS), Scaler(5), TABLE)
+    net = VAE.build(spec(n_components=4, ordered=True), Scaler(5), TABLE)
     net.hold_out(48)
     assert [part.share.item() for part in net.defensive] == pytest.approx([1 / 50] * 3)
 
@@ -426,7 +426,7 @@ def started(X, start="pca", *, trains=True, context=None, link="identity", **opt
     """A network at its start, the model that imputes, and inputs of the network."""
     scaler = VAE.scaler_of(X.shape[1], link, False).fit(ArrayRows(X))
     context = np.zeros((len(X), 0)) if context is None else context
-    of = spec(n_features=X.shape[1], n_context=context.shape[1], **options, **parameters)
+    of = spec(n_features=X.shape[1], n_context=context.shape[1], **options)
     net = VAE.build(of, scaler, TABLE).double()
     inputs = np.hstack([scaler(torch.tensor(X)).numpy(), context])
     imputing = net.start(VAE_STARTS[start], ArrayRows(X), inputs, np.random.RandomState(0), trains=trains)
@@ -573,7 +573,7 @@ def test_without_a_linear_start_noise_is_the_variance_and_means_are_imputed(is_r
     classes = np.eye(2)[np.arange(60) % 2]
     inputs = scaler(torch.tensor(X)).numpy()
     inputs = np.hstack([inputs, classes]) if context else inputs
-    net = VAE.build(spec(start="random", n_context=2 if context else 0, **PARAMETERS), scaler, TABLE).double()
+    net = VAE.build(spec(start="random", n_context=2 if context else 0), scaler, TABLE).double()
     before = net.encoder.path.weight.clone()
     imputing = net.start(None, ArrayRows(X), inputs, np.random.RandomState(0), trains=True)
     np.testing.assert_allclose(imputing.location, inputs.mean(axis=0), atol=1e-12)
