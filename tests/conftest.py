@@ -65,7 +65,7 @@ def digits():
     return load_digits().data
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def curve():
     """Rows near a curve in five columns, which one number describes and PCA cannot."""
     rng = np.random.RandomState(0)

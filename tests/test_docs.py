@@ -126,11 +126,15 @@ def programs(page):
     return [block for block in blocks if not block.startswith(">>>")]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("epochs", [2, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("page", [page for page in WITH_CODE if programs(page)])
-def test_programs_of_a_page_run_one_after_the_other(page, monkeypatch, tmp_path):
+def test_programs_of_a_page_run_one_after_the_other(page, epochs, monkeypatch, tmp_path):
+    """With few epochs here, with as many as they say in make test-all."""
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "program"}
     for program in programs(page):
+        program = re.sub(r"max_iter=\d+", f"max_iter={epochs}", program) if epochs else program
         exec(compile(program, page, "exec"), names)
 
 
