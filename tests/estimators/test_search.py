@@ -21,11 +21,11 @@ def search(n_components=(1, 2, 4), **parameters):
 
 @pytest.fixture(scope="module")
 def fitted(digits):
-    return search().fit(digits[:300])
+    return search().fit(digits[:200])
 
 
 def test_results_are_those_of_one_ordered_fit_a_fold(fitted, digits):
-    X = digits[:300]
+    X = digits[:200]
     errors, pca_errors = [], []
     for train, test in KFold(3).split(X):
         seed = fitted.best_estimator_.random_state
@@ -45,7 +45,7 @@ def test_results_are_those_of_one_ordered_fit_a_fold(fitted, digits):
 def test_the_chosen_size_is_fitted_for_itself(fitted, digits):
     assert fitted.n_components_ == fitted.best_estimator_.n_components_ == 4
     assert not fitted.best_estimator_.ordered
-    alone = AutoencoderTransformer(4, max_iter=20, random_state=fitted.best_estimator_.random_state).fit(digits[:300])
+    alone = AutoencoderTransformer(4, max_iter=20, random_state=fitted.best_estimator_.random_state).fit(digits[:200])
     np.testing.assert_array_equal(fitted.transform(digits), alone.transform(digits))
     np.testing.assert_array_equal(fitted.components_, alone.components_)
     assert fitted.score(digits) == alone.score(digits)
@@ -112,7 +112,7 @@ def test_it_stands_in_a_pipeline_with_names(digits):
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_folds_side_by_side_change_nothing(fitted, digits, backend):
     with parallel_config(backend=backend):
-        aside = search(n_jobs=2).fit(digits[:300])
+        aside = search(n_jobs=2).fit(digits[:200])
     np.testing.assert_allclose(aside.cv_results_["mean_test_score"], fitted.cv_results_["mean_test_score"], rtol=1e-3)
 
 

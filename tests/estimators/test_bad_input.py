@@ -305,11 +305,10 @@ class Interrupts(Callback):
 
 def test_ctrl_c_keeps_the_best_weights(curve):
     model = quick(max_iter=50, learning_rate_init=1e-2, callbacks=[Interrupts()])
-    model.fit(curve)
+    model.fit(curve[:200], X_val=curve[200:])
     assert model.n_iter_ == 3
     assert model.best_loss_ == min(model.validation_loss_curve_) < model.linear_loss_
-    held_out = np.random.RandomState(model._seed).permutation(300)[:30]
-    assert reconstruction_error(model, curve[held_out]) == pytest.approx(model.best_loss_, rel=1e-3)
+    assert reconstruction_error(model, curve[200:]) == pytest.approx(model.best_loss_, rel=1e-3)
 
 
 def test_weights_that_never_were_finite_go_back_to_the_start():
@@ -366,9 +365,10 @@ def test_a_start_far_off_warns_once_and_stays_finite():
     ],
     ids=["scaled", "raw", "vae", "conditional"],
 )
-def test_transform_finds_infinities_wherever_they_are(model, dtype):
+def test_transform_finds_infinities_wherever_they_are(model, dtype, monkeypatch):
+    monkeypatch.setattr("skae._torch._EVALUATED_SAMPLES", 100)
     model = clone(model).fit(X, np.arange(len(X)) % 2)
-    rows = np.tile(X, (2 + 10_000 // len(X), 1)).astype(dtype)  # several blocks
+    rows = np.tile(X, (8, 1)).astype(dtype)  # several blocks
     np.testing.assert_allclose(model.transform(rows[: len(X)]), model.transform(X), rtol=1e-3, atol=1e-3)
     rows[0] = np.finfo(dtype).max / 2  # whose square is infinite
     model.transform(rows)

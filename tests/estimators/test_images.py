@@ -10,7 +10,8 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator
-from skae.nn import ImageDecoder, ImageEncoder, split_parameters
+from skae.networks.images import ImageDecoder, ImageEncoder
+from skae.training.optim import split_parameters
 
 # A few epochs on few rows may gain nothing, and the estimators say so.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -87,7 +88,7 @@ def test_step_zero_is_pca(shape, ordered):
 @pytest.mark.parametrize("start", ["factor_analysis", "pca"])
 @pytest.mark.parametrize("shape", SHAPES[:2], ids=str)
 def test_step_zero_is_the_linear_model(shape, start):
-    X = some_images(shape, 300)
+    X = some_images(shape, 100)
     dense = VAEGenerator(3, start=start, max_iter=0, random_state=0).fit(X)
     convolutional = clone(dense).set_params(feature_shape=shape).fit(X)
     np.testing.assert_allclose(convolutional.score_samples(X), dense.score_samples(X))
@@ -98,8 +99,8 @@ def test_step_zero_is_the_linear_model(shape, start):
 )
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_fit_is_repeatable_pickles_and_is_a_function_of_the_row(estimator, parameters, digits):
-    X = digits[:300] + 0.1 * np.random.RandomState(0).normal(size=(300, 64))
-    model = estimator(3, **DIGITS | parameters).fit(X)
+    X = digits[:100] + 0.1 * np.random.RandomState(0).normal(size=(100, 64))
+    model = estimator(3, **DIGITS | {"max_iter": 2} | parameters).fit(X)
     Z = model.transform(X)
     np.testing.assert_array_equal(clone(model).fit(X).transform(X), Z)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), Z)
@@ -133,7 +134,7 @@ def test_an_own_module_stands_before_images_on_its_side(digits):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_partial_fit_goes_on_and_refuses_another_shape(estimator, digits):
-    X = digits[:200] + 0.1 * np.random.RandomState(0).normal(size=(200, 64))
+    X = digits[:100] + 0.1 * np.random.RandomState(0).normal(size=(100, 64))
     model = estimator(2, **DIGITS).partial_fit(X)
     before = model.transform(X)
     assert not np.array_equal(model.partial_fit(X).transform(X), before)

@@ -10,7 +10,6 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from skae import AutoencoderTransformer, reconstruction_error
-from skae.nn import Completion, OrderedAutoencoder, doubling_levels
 
 SIZES = range(1, 13)
 
@@ -48,7 +47,7 @@ def test_without_training_it_is_pca_of_every_size(scaled_table):
 def test_no_size_is_worse_than_pca_and_larger_ones_are_no_worse_than_smaller_ones(fitted, split):
     errors = np.array([reconstruction_error(fitted.truncate(size), split[1]) for size in SIZES])
     assert (errors <= 1.02 * np.array([pca_error(size, *split) for size in SIZES])).all()
-    assert (errors[1:] <= 1.05 * errors[:-1]).all()  # 80 rows decided how many numbers a size decodes
+    assert (errors[1:] <= 1.05 * errors[:-1]).all()  # 80 samples decided how many components a size decodes
     assert errors[7] < 0.75 * pca_error(8, *split)
 
 
@@ -90,7 +89,7 @@ def test_a_row_has_the_same_code_whatever_the_batch(fitted, split):
 
 def test_shares_add_up_to_the_score_of_held_out_rows(split):
     train, held_out = split
-    model = ordered(max_iter=30).fit(train, X_val=held_out)
+    model = ordered(max_iter=5).fit(train, X_val=held_out)
     assert model.explained_variance_ratio_.sum() == pytest.approx(model.score(held_out), abs=1e-3)
     for size in (1, 2, 5):
         explained = model.truncate(size).explained_variance_ratio_.sum()
@@ -106,7 +105,7 @@ def test_without_training_the_shares_are_pcas(digits):
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.8])
 def test_a_share_asks_for_the_fewest_components_that_explain_it(split, share):
-    model = AutoencoderTransformer(share, max_iter=30, random_state=0).fit(split[0])
+    model = AutoencoderTransformer(share, max_iter=10, random_state=0).fit(split[0])
     assert model.n_components == share
     explained = model.explained_variance_ratio_.cumsum()
     assert len(explained) == model.n_components_ == model.transform(split[1]).shape[1]
@@ -136,7 +135,7 @@ def test_auto_stops_where_the_held_out_error_stops_falling():
 
 
 def test_every_method_works_at_the_chosen_size(split):
-    model = AutoencoderTransformer(0.6, max_iter=10, random_state=0).fit(split[0])
+    model = AutoencoderTransformer(0.6, max_iter=3, random_state=0).fit(split[0])
     assert model.sample(3).shape == (3, 64)
     assert len(model.get_feature_names_out()) == model.n_components_
     assert np.isfinite(model.score_samples(split[1])).all()
@@ -147,7 +146,7 @@ def test_every_method_works_at_the_chosen_size(split):
 
 def test_constant_columns_come_back_at_every_size(curve):
     X = np.column_stack([curve, np.full(len(curve), 7.0)])
-    model = ordered(3).fit(X)
+    model = ordered(3, max_iter=5).fit(X)
     for size in (1, 2, 3):
         cut = model.truncate(size)
         assert (cut.inverse_transform(cut.transform(X))[:, -1] == 7.0).all()
@@ -167,7 +166,7 @@ def test_constant_columns_come_back_at_every_size(curve):
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_it_goes_with_the_other_parameters(digits, parameters):
-    model = ordered(6, max_iter=20, **parameters).fit(digits[:300])
+    model = ordered(6, max_iter=10, **parameters).fit(digits[:300])
     assert np.isfinite(model.loss_curve_).all()
     scores = [model.truncate(size).score(digits[300:600]) for size in (1, 6)]
     assert scores[0] < scores[1]
@@ -180,7 +179,7 @@ def test_more_components_than_columns_are_allowed(curve):
 
 
 def test_partial_fit_goes_on(split):
-    model = ordered(4, max_iter=20).fit(split[0])
+    model = ordered(4, max_iter=3).fit(split[0])
     before = model.transform(split[1])
     model.partial_fit(split[0])
     assert not np.array_equal(model.transform(split[1]), before)
@@ -243,14 +242,11 @@ def test_wrong_sizes_are_named(fitted, curve):
     assert not hasattr(AutoencoderTransformer("auto"), "partial_fit")
 
 
-@pytest.mark.parametrize(("n", "levels"), [(1, (1,)), (2, (1, 2)), (3, (1, 2, 3)), (9, (1, 2, 4, 8, 9))])
-def test_levels_double(n, levels):
-    assert doubling_levels(n) == levels
-
-
-def test_a_quarter_of_the_rows_has_every_size_between_levels_in_turn():
-    net = OrderedAutoencoder(nn.Identity(), nn.Identity(), (1, 2, 4, 8), Completion(8, 4))
-    sizes = torch.cat([net._next_sizes(n) for n in (1, 1, 5, 32, 9)], dim=1)
+def test_a_quarter_of_the_samples_has_every_size_between_levels_in_turn(digits):
+    net = ordered(8, max_iter=0).fit(digits[:100]).net_.module_.train()
+    net.size_weights.copy_(torch.arange(1, 9))  # so that the weight of an output says its size
+    batches = [torch.from_numpy(digits[:n]) for n in (1, 1, 5, 32, 9)]
+    sizes = torch.cat([net(x).weight.squeeze(2) for x in batches], dim=1).int()
     whole = torch.arange(48) % 4 > 0
     assert (sizes[:, whole] == torch.tensor([[1], [2], [4], [8]])).all()
     assert [sorted(set(level.tolist())) for level in sizes[:, ~whole]] == [[1], [2], [3], [5, 6, 7]]

@@ -149,12 +149,12 @@ def test_clone_of_a_changed_estimator_is_changed_too():
 
 
 def test_one_grid_holds_pca_and_the_autoencoder(digits):
-    X, y = digits[:300], np.arange(300) % 2
+    X, y = digits[:120], np.arange(120) % 2
     pipeline = Pipeline(
         [("scale", StandardScaler()), ("reduce", PCA()), ("classify", LogisticRegression(max_iter=500))]
     )
-    vae = VAEGenerator(max_iter=5, random_state=0)
-    grid = {"reduce": [PCA(), quick(), vae], "reduce__n_components": [2, 4, 8]}
+    vae = VAEGenerator(max_iter=2, random_state=0)
+    grid = {"reduce": [PCA(), quick(max_iter=2), vae], "reduce__n_components": [2, 4, 8]}
     search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert len(search.cv_results_["params"]) == 9
@@ -264,7 +264,7 @@ def test_results_do_not_depend_on_the_number_of_threads_beyond_rounding(curve):
         codes = []
         for n in (1, 2):
             torch.set_num_threads(n)
-            codes.append(quick(max_iter=20).fit(curve).transform(curve))
+            codes.append(quick(max_iter=10).fit(curve).transform(curve))
     finally:
         torch.set_num_threads(threads)
     np.testing.assert_allclose(codes[0], codes[1], atol=1e-3)

@@ -1,5 +1,6 @@
 """Inputs nobody thought of: no crash, nothing that is not finite, one answer in every thread."""
 
+import pickle
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -114,6 +115,15 @@ def test_errors_that_float32_cannot_square_are_its_lowest_scores():
     assert (scores == np.finfo(np.float32).min).all()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("likelihood", ["gaussian", "poisson", "bernoulli"])
+def test_samples_of_any_likelihood_may_be_alike_but_for_one(likelihood):
+    X = np.zeros((20, 4))
+    X[3] = [1, 1, 0, 1]
+    model = VAEGenerator(2, likelihood=likelihood, max_iter=2, random_state=0).fit(X)
+    assert np.isfinite(model.score_samples(X)).all()
+
+
 CASES = (tables(), st.integers(0, 3), st.integers(1, 4))
 STARTS = {AutoencoderTransformer: ["pca", "random"], VAEGenerator: ["factor_analysis", "pca", "random"]}
 
@@ -142,21 +152,20 @@ def test_whatever_the_rows_answers_are_finite_in_many_trials(estimator):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_layout_of_rows_changes_no_answer(estimator, layout, curve):
-    model, like_it = (
-        estimator(2, max_iter=2, random_state=0).fit(rows) for rows in (curve, laid_out(curve.copy(), layout))
-    )
-    np.testing.assert_allclose(model.transform(curve), like_it.transform(curve), rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(model.transform(curve), model.transform(laid_out(curve.copy(), layout)), atol=1e-12)
+    X = curve[:100]
+    model, like_it = (estimator(2, max_iter=2, random_state=0).fit(rows) for rows in (X, laid_out(X.copy(), layout)))
+    np.testing.assert_allclose(model.transform(X), like_it.transform(X), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(model.transform(X), model.transform(laid_out(X.copy(), layout)), atol=1e-12)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_eight_threads_get_the_answers_of_one(estimator, curve):
     """Casts of the net are made when the first rows of a precision come, here in all threads at once."""
-    model = estimator(2, max_iter=2, random_state=0).fit(curve)
-    rows = [curve.astype(dtype) for dtype in (np.float32, np.float64)]
+    model = estimator(2, max_iter=2, random_state=0).fit(curve[:100])
+    rows = [curve[:100].astype(dtype) for dtype in (np.float32, np.float64)]
     expected = [(model.transform(X), model.score_samples(X)) for X in rows]
     for _ in range(2):
-        model.net_._casts.clear()
+        model = pickle.loads(pickle.dumps(model))  # which has made no cast as yet
         with ThreadPoolExecutor(8) as threads:
             asked = [
                 (threads.submit(model.transform, X), threads.submit(model.score_samples, X), answers)
