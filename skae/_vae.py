@@ -26,7 +26,7 @@ from skae.linear.mixture import MAX_CODES
 from skae.linear.starts import VAE_STARTS
 from skae.networks.refinement import fixed_draws
 from skae.networks.vae import VAE, Posterior
-from skae.objectives import LIKELIHOODS, PRIORS, gaussian_kl
+from skae.objectives import LIKELIHOODS, PRIORS, MixturePrior, gaussian_kl
 from skae.persistence import state as stored
 
 # Draws for each sample in scores, or two for each component if that is more.
@@ -285,8 +285,12 @@ class FittedVAE(Fitted):
         width = self.built.n_components
         n = stored.check_integer(state, "n_components_", 1, width)
         stored.check_one_of(kept, "prior", list(PRIORS))
-        self.prior = PRIORS[kept["prior"]].restore(stored.get(state, "prior_"))
-        stored.check_mixture(self.prior.density, n)
+        prior, density = PRIORS[kept["prior"]], stored.get(state, "prior_")
+        if not prior.is_learned:
+            stored.check_one_of(state, "prior_", [None])
+        elif issubclass(prior, MixturePrior):
+            stored.check_mixture(density, n)
+        self.prior = prior.restore(density)
         stored.check_array(state, "kl_per_component_", (n,))
         stored.check_array(state, "active_components_", (n,), bool)
         self.kl, self.noise, self._codes = state["kl_per_component_"], stored.get(kept, "noise"), kept["codes"]

@@ -7,7 +7,7 @@ from skae.objectives.likelihoods.gaussian import NOISE_FLOOR
 from skae.objectives.likelihoods.registry import LIKELIHOODS, mixed_likelihood, register_likelihood
 from skae.objectives.losses import LOSSES, Loss, register_loss
 from skae.objectives.outputs import ReconstructionOutput, VAEOutput
-from skae.objectives.priors import PRIORS, Prior, register_prior
+from skae.objectives.priors import PRIORS, MixturePrior, Prior, register_prior
 
 __all__ = [
     "LIKELIHOODS",
@@ -20,6 +20,7 @@ __all__ = [
     "Likelihood",
     "LinearBaselines",
     "Loss",
+    "MixturePrior",
     "NegativeELBO",
     "Prior",
     "ReconstructionObjective",

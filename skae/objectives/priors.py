@@ -42,7 +42,10 @@ class Prior:
 
     @classmethod
     def restore(cls, density: Any) -> Prior:
-        """Return the prior with this ``density``, which `fit` returned one with; None if it was not fitted."""
+        """Return the prior with this ``density``, which `fit` returned one with; None if it was not fitted.
+
+        The density may come from a file: a subclass that learns one may check it here, and raise ValueError.
+        """
         return StandardNormal() if cls.is_learned and density is None else cls(density)
 
     def fit(self, codes: Tensor, seed: int) -> Prior:
