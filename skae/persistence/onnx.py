@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import warnings
 from itertools import accumulate
 
 import torch
@@ -201,7 +202,8 @@ def _trace(module, n_columns):
         with _Constants():
             return module(x)
 
-    with no_gradients(), assume_missing():
+    with no_gradients(), assume_missing(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The .grad attribute")  # torch reads that of parts of weights
         traced = trace(computed)
         if any(getattr(node.target, "_schema", None) and node.target._schema.is_mutable for node in traced.graph.nodes):
             traced = trace(torch.func.functionalize(traced))
