@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from skae.networks.layers import StackedLinear, affine, set_to_zero
-
-
-class Correction(Protocol):
-    """A network that `CorrectedLinear` adds: it can be silenced and, with several levels, cut to one."""
-
-    def __call__(self, x: Tensor) -> Tensor: ...
-
-    def silence(self) -> None: ...
-
-    def at(self, level: int) -> Correction: ...
 
 
 class CorrectedLinear(nn.Module):
@@ -39,7 +28,7 @@ class CorrectedLinear(nn.Module):
     ----------
     path : nn.Linear or StackedLinear
     correction : nn.Module or None
-        See `Correction`.
+        One that can be silenced and, with several levels, cut to one: by methods ``silence()`` and ``at(level)``.
 
     Shape
     -----

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,17 +30,6 @@ def doubling_levels(n_components: int) -> tuple[int, ...]:
     while 2 * levels[-1] < n_components:
         levels.append(2 * levels[-1])
     return tuple(levels) if n_components == 1 else (*levels, n_components)
-
-
-class OwnCorrection(Protocol):
-    """How a model adds a user's own module, whose output has some width, to a linear path."""
-
-    # Whether the module's output may have any width.
-    takes_any_width: bool
-
-    def wrap_own(
-        self, module: nn.Module, width: int, n_out: int, n_levels: int, generator: torch.Generator
-    ) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
@@ -94,7 +83,7 @@ class NetworkSpec:
         """Whether skae's own encoder is told which values are missing."""
         return self.has_missing and self.parameters["encoder"] is None
 
-    def build_encoder(self, n_out: int, generator: torch.Generator, own: OwnCorrection) -> nn.Module:
+    def build_encoder(self, n_out: int, generator: torch.Generator, model: Any) -> nn.Module:
         """Build the encoder: (n, n_features + n_context, twice that with a mask) -> (n, n_out)."""
         n_in = (self.n_features + self.n_context) * (2 if self.is_masked else 1)
         widths, shape = [*self.parameters["hidden_layer_sizes"], n_out], self.parameters["feature_shape"]
@@ -105,12 +94,12 @@ class NetworkSpec:
             seen = (n_in // (shape[1] * shape[2]), *shape[1:])  # the mask is an image, too
             return ImageEncoder(seen, widths, activation, generator)
 
-        encoder = self._build("encoder", n_in, n_out, (), generator, own, correction)
+        encoder = self._build("encoder", n_in, n_out, (), generator, model, correction)
         if self.is_masked:
             _ignore_mask(encoder)
         return encoder
 
-    def build_decoder(self, n_out: int, generator: torch.Generator, own: OwnCorrection) -> nn.Module:
+    def build_decoder(self, n_out: int, generator: torch.Generator, model: Any) -> nn.Module:
         """Build the decoder, one map for each of several levels: (n, n_components + n_context) -> (n, n_out)."""
         n_in = self.n_components + self.n_context
         levels = [level + self.n_context for level in self.levels] if len(self.levels) > 1 else []
@@ -121,7 +110,7 @@ class NetworkSpec:
                 return MLP([*widths, n_out], activation, generator, levels)
             return ImageDecoder(shape, widths, n_out // self.n_features, activation, generator, levels)
 
-        return self._build("decoder", n_in, n_out, levels, generator, own, correction)
+        return self._build("decoder", n_in, n_out, levels, generator, model, correction)
 
     def _build(
         self,
@@ -130,16 +119,19 @@ class NetworkSpec:
         n_out: int,
         levels: Sequence[int],
         generator: torch.Generator,
-        own: OwnCorrection,
+        model: Any,
         correction: Callable[[str], nn.Module],
     ) -> Any:
-        """A linear path and its correction: the user's own module, skae's, or none; the user's alone if it is raw."""
+        """A linear path and its correction: the user's own module, skae's, or none; the user's alone if it is raw.
+
+        The class of the model says whether a module may be of any width, and how it is added to the path.
+        """
         path = linear_at_levels(levels or [n_in], n_in, n_out, generator)
         if (factory := self.parameters[name]) is not None:
-            module, width = build_own(factory, n_in, n_out, generator, name, any_width=own.takes_any_width)
-            if self.is_raw and not own.takes_any_width:
+            module, width = build_own(factory, n_in, n_out, generator, name, any_width=model.takes_any_width)
+            if self.is_raw and not model.takes_any_width:
                 return module
-            wrapped = own.wrap_own(module, width, n_out, max(1, len(levels)), generator)
+            wrapped = model.wrap_own(module, width, n_out, max(1, len(levels)), generator)
             return wrapped if self.is_raw else CorrectedLinear(path, wrapped)
         if self.parameters["hidden_layer_sizes"] or self.parameters["feature_shape"]:
             return CorrectedLinear(path, correction(self.parameters["activation"]))
