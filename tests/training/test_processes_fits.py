@@ -6,27 +6,23 @@ import pickle
 import shutil
 import subprocess
 import sys
-from itertools import chain
 from textwrap import dedent
 
 import numpy as np
 import pytest
-import torch
 from joblib import parallel_config
 from sklearn.model_selection import GridSearchCV
-from torch.utils.data import Subset, TensorDataset
 
 from skae import AutoencoderTransformer, VAEGenerator
-from skae._distributed import Alone
-from skae._engine import RowsDataset, StreamedDataset, share_of
-from skae._streaming import FileRows
 
 COMMON = """
 import hashlib, json, os, signal, sys, time, warnings
 import numpy as np
 import torch
 from skorch.callbacks import Callback
-from skae import AutoencoderTransformer, VAEGenerator, _streaming, reconstruction_error
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
+from skae.data import rows as sources
+from skae.training import checkpoint
 warnings.simplefilter("ignore")
 rank = int(os.environ.get("RANK", 0))
 device = "accelerate" if "RANK" in os.environ else "cpu"
@@ -90,7 +86,7 @@ def test_two_processes_end_with_one_model_as_good_as_that_of_one(tmp_path):
 @pytest.mark.slow
 def test_ranks_agree_whatever_the_rows_and_the_net(tmp_path):
     code = """
-    _streaming.STREAMED_FROM = 100
+    sources.STREAMED_FROM = 100
     if rank == 0:
         np.save("draft.npy", X), os.replace("draft.npy", "rows.npy")
     while not os.path.exists("rows.npy"):
@@ -196,8 +192,7 @@ def test_other_rows_or_parameters_on_one_rank_are_refused_on_all(tmp_path):
 @pytest.mark.slow
 def test_a_checkpoint_is_written_by_the_first_rank_and_taken_up_by_all(tmp_path):
     code = """
-    from skae import _checkpoint
-    _checkpoint.SECONDS = 0
+    checkpoint.SECONDS = 0
     class Die(Callback):
         def on_epoch_end(self, net, **kwargs):
             if len(net.history) == 4 and not os.path.exists("again"):
@@ -208,7 +203,7 @@ def test_a_checkpoint_is_written_by_the_first_rank_and_taken_up_by_all(tmp_path)
     tell(agreed=told(model))
     """
     assert launched(code, tmp_path, succeeds=False).returncode != 0
-    assert (tmp_path / "kept" / "checkpoint.npz").exists()
+    assert (tmp_path / "kept" / "checkpoint.pt").exists()
     (tmp_path / "again").touch()
     shutil.copytree(tmp_path / "kept", tmp_path / "left")
     (alone,) = launched(code.replace('"kept"', '"left"'), tmp_path, n_processes=1)
@@ -220,46 +215,11 @@ def test_a_checkpoint_is_written_by_the_first_rank_and_taken_up_by_all(tmp_path)
     assert first == uninterrupted
 
 
-class OneOf(Alone):
-    def __init__(self, rank, size):
-        self.rank, self.size = rank, size
-
-
-@pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("kind", ["tensors", "subset", "rows", "file", "part of a file"])
-def test_shares_are_all_rows_once_and_even(kind, size, tmp_path):
-    rows = np.arange(20.0)[:, None]
-    path = tmp_path / "rows.npy"
-    np.save(path, rows)
-    in_file = FileRows(np.load(path, mmap_mode="r"))
-    cpu = torch.device("cpu")
-    tensors = TensorDataset(*[torch.from_numpy(rows)] * 2)
-    dataset = {
-        "tensors": tensors,
-        "subset": Subset(tensors, torch.arange(3, 17)),
-        "rows": RowsDataset(rows, rows, cpu),
-        "file": StreamedDataset(in_file, in_file, cpu),
-        "part of a file": StreamedDataset(left := in_file.without(np.array([0, 7, 19])), left, cpu),
-    }[kind]
-    expected = {"subset": np.arange(3, 17), "part of a file": [*range(1, 7), *range(8, 19)]}.get(kind, np.arange(20))
-    shares = [share_of(dataset, OneOf(rank, size)) for rank in range(size)]
-    found = [share[np.arange(len(share))][0].flatten().tolist() for share in shares]
-    assert sorted(chain.from_iterable(found)) == list(expected)
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
 def test_without_a_launcher_it_is_a_fit_of_one_process(estimator, curve):
     few = {"max_iter": 2, "random_state": 0}
     shared, alone = (estimator(1, device=device, **few).fit(curve) for device in ("accelerate", "auto"))
     np.testing.assert_array_equal(shared.transform(curve), alone.transform(curve))
-
-
-def test_processes_that_accelerate_takes_for_one_are_refused(curve, monkeypatch):
-    model = AutoencoderTransformer(1, max_iter=0, device="accelerate").fit(curve)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"WORLD_SIZE=2 .* Accelerator\(cpu=True\)"):
-        model.fit(curve)
 
 
 def test_fits_side_by_side_are_refused_where_processes_share_each(curve, monkeypatch):
