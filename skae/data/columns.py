@@ -299,6 +299,8 @@ def column_from_state(state, library, fault):
     try:
         column = KINDS[state["likelihood"]](**state | {"type": ColumnType(**state["type"])})
         wrong = next(column.faults(library), None)
+        if wrong is None:  # a dtype may have no such values
+            library.column(column.decode(np.zeros((1, column.width))), column.type, np.float64)
     except Exception as error:  # whatever things of other types raise
         wrong = "a column of the table", f"is not what it should be ({error!r})"
     if wrong is not None:
