@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skae._base import BaseNetTransformer
 from skae._fit import is_ordered
 from skae._fitted import MAX_SIZED, Fitted, check_codes
-from skae._torch import evaluation_batch_size, tensor_of
+from skae._torch import evaluation_batch_size, no_gradients, tensor_of
 from skae.data import parameters as check
 from skae.data.checks import SUPPORTS
 from skae.data.columns import KINDS
@@ -46,6 +46,7 @@ class FittedVAE(Fitted):
 
     # Densities.
 
+    @no_gradients()
     def elbo(self, rows, y=None):
         """Return the ELBO of each sample, under its class if y is given."""
         return self._densities(rows, self._score_draws(), self._bound, y)
@@ -57,6 +58,7 @@ class FittedVAE(Fitted):
         kl = gaussian_kl(output.mean, output.log_var).sum(1)
         return (likelihood(output.eta, x) + self.prior.gain(output.z)).mean(0) - kl
 
+    @no_gradients()
     def log_likelihood(self, rows, n_draws, y=None):
         """Return the importance-weighted bound of each sample, under its class if y is given."""
 
@@ -113,6 +115,7 @@ class FittedVAE(Fitted):
 
     # Codes.
 
+    @no_gradients()
     def encode(self, rows):
         draws = self._score_draws()
         return self.context.expected(
@@ -122,6 +125,7 @@ class FittedVAE(Fitted):
 
     # Draws.
 
+    @no_gradients()
     def sample(self, n_samples, y, noise, seed):
         """Draw samples (n_samples, n_features), of these classes if y is given; without noise, decode codes."""
         generator, random_state = torch.Generator().manual_seed(seed), np.random.RandomState(seed)
@@ -147,6 +151,7 @@ class FittedVAE(Fitted):
 
         return self.map(np.hstack([codes, context]), draw, self.built.n_features)
 
+    @no_gradients()
     def fill_by_network(self, X, generator=None):
         """Return samples whose missing values are replaced by means, or by draws if there is a generator of these."""
         draws = self._normal_draws(_IMPUTATION_DRAWS)
