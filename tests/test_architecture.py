@@ -1,136 +1,78 @@
-"""The rooms of the house and the arrows between them, read from the sources."""
+"""The package keeps to the map of its rooms, and CONTRIBUTING shows that map."""
 
-import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
-
-import skae
-
-ROOT = Path(skae.__file__).parent
-
-# Each module may import those on the right and what these import, nothing else of skae.
-ARROWS = {
-    "_torch": set(),
-    "_version": set(),
-    "nn": set(),
-    "losses": {"nn"},
-    "likelihoods": {"nn"},
-    "starts": {"_streaming"},
-    "_streaming": set(),
-    "_columns": {"_validation"},
-    "_density": set(),
-    "_validation": {"_streaming"},
-    "_checkpoint": {"_streaming", "_version"},
-    "_distributed": set(),
-    "_state": {"_columns", "_version"},
-    "_engine": {"_distributed", "_state", "nn"},
-    "_base": {
-        "_checkpoint",
-        "_columns",
-        "_distributed",
-        "_engine",
-        "_state",
-        "_streaming",
-        "nn",
-        "starts",
-        "_validation",
-    },
-    "_transformer": {"_base", "_density", "_engine", "_state", "_streaming", "losses", "nn", "starts", "_validation"},
-    "_generator": {
-        "_base",
-        "_columns",
-        "_density",
-        "_engine",
-        "_state",
-        "_streaming",
-        "likelihoods",
-        "losses",
-        "nn",
-        "starts",
-        "_validation",
-    },
-    "_search": {"_columns", "_state", "_transformer", "_validation", "inspection.metrics"},
-    "_onnx_graph": set(),
-    "_onnx": {"_base", "_engine", "_onnx_graph", "_search", "_version", "nn", "starts", "_validation"},
-    "inspection.__init__": set(),
-    "inspection.metrics": {"_columns"},
-    "inspection.drawing": {"_validation"},
-    "inspection.curves": {"inspection.drawing", "inspection.metrics"},
-    "inspection.codes": {"inspection.drawing"},
-    "inspection.rows": {"_columns", "_validation", "inspection.drawing"},
-    "inspection.report": {"_version", "inspection.codes", "inspection.drawing"},
-    "inspection.comparison": {
-        "_columns",
-        "_generator",
-        "_transformer",
-        "_validation",
-        "inspection.metrics",
-        "inspection.report",
-    },
-    "__main__": {"inspection.comparison"},
-    "__init__": {
-        "_generator",
-        "_onnx",
-        "_search",
-        "_state",
-        "_transformer",
-        "_version",
-        "inspection.codes",
-        "inspection.comparison",
-        "inspection.curves",
-        "inspection.metrics",
-        "inspection.rows",
-    },
-}
+import rooms
+from rooms import MAP, MODULES, PAGE, PICTURE, ROOMS, ROOT, room_of
 
 
-def path_of(module):
-    return ROOT.joinpath(*module.split(".")).with_suffix(".py")
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_belongs_to_a_room(module):
+    assert room_of(module) is not None
 
 
-def imports(module):
-    """Full names of the modules a source imports, wherever the import stands."""
-    tree = ast.parse(path_of(module).read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_of_the_map_exists(room):
+    assert room in MODULES
 
 
-def test_every_module_is_in_the_plan():
-    paths = [*ROOT.glob("*.py"), *ROOT.glob("inspection/*.py")]
-    assert {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths} == set(ARROWS)
-
-
-@pytest.mark.parametrize("module", ARROWS)
+@pytest.mark.parametrize("module", MODULES)
 def test_imports_follow_the_arrows(module):
-    found = {name.removeprefix("skae.") for name in imports(module) if name.startswith("skae.")}
-    assert {name for name in found if path_of(name).exists()} <= ARROWS[module]
+    assert not rooms.arrows_back(module)
 
 
-def test_the_arrows_have_no_circle():
-    assert list(TopologicalSorter(ARROWS).static_order())
+def test_the_map_names_rooms_only_and_has_no_circle():
+    assert set().union(*(room["imports"] for room in ROOMS.values())) <= set(ROOMS)
+    assert list(TopologicalSorter({name: room["imports"] for name, room in ROOMS.items()}).static_order())
 
 
-@pytest.mark.parametrize("module", sorted(set(ARROWS) - {"_engine", "inspection.report"}))
-def test_only_the_engine_imports_skorch(module):
+def test_no_module_imports_itself_by_way_of_others():
+    assert not rooms.modules_in_circles()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_training_imports_skorch(module):
     """The report imports it too, for its version."""
-    assert not any(name.split(".")[0] == "skorch" for name in imports(module))
+    assert "skorch" not in rooms.libraries(module) or room_of(module) == "training" or module == "inspection.report"
 
 
-@pytest.mark.parametrize("module", ["nn", "losses", "likelihoods"])
-def test_the_torch_half_knows_no_numpy_and_no_sklearn(module):
-    assert not {name.split(".")[0] for name in imports(module)} & {"numpy", "sklearn", "scipy"}
+@pytest.mark.parametrize("module", [module for module in MODULES if "without" in ROOMS.get(room_of(module), ())])
+def test_rooms_do_without_the_libraries_that_the_map_forbids(module):
+    assert not rooms.libraries(module) & set(ROOMS[room_of(module)]["without"])
 
 
-def test_the_starts_know_no_torch():
-    assert "torch" not in {name.split(".")[0] for name in imports("starts")}
+def test_networks_and_objectives_are_pure_torch():
+    forbidden = {name: set(room["without"]) for name, room in ROOMS.items() if "without" in room}
+    assert forbidden == {name: {"numpy", "scipy", "sklearn"} for name in ("objectives", "networks")}
+
+
+def test_contributing_shows_the_map():
+    """After a change of the map run tests/rooms.py."""
+    assert PAGE.read_text() == rooms.page()
+    assert PICTURE.read_text() == rooms.draw()
+    assert f"]({PICTURE.relative_to(ROOT).as_posix()})" in PAGE.read_text()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_picture_has_every_room(room):
+    assert f">{room}</text>" in rooms.draw() or room == "__init__"
+
+
+def test_paths_that_contributing_names_exist():
+    paths = set(re.findall(r"`((?:skae|tests|docs|benchmarks|\.ci)/[^`\s]*)`", PAGE.read_text()))
+    assert paths >= {addition["file"] for addition in MAP["additions"]}
+    assert not {path for path in paths if not (ROOT / path).exists()}
+
+
+@pytest.mark.parametrize("addition", MAP["additions"], ids=lambda addition: addition["what"])
+def test_where_to_add_names_what_the_package_has(addition):
+    sources = "\n".join(path.read_text() for path in MODULES.values())
+    for name in re.findall(r"`([^`]+)`", addition["line"]):
+        assert (ROOT / name).exists() if "/" in name else re.search(rf"\b{name}\b", sources), name
 
 
 def test_import_loads_no_matplotlib_and_no_pandas_of_its_own():
