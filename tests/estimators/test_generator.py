@@ -71,10 +71,9 @@ def test_from_pca_the_density_is_pcas(scaled_table):
     for k in (1, 2, 3):
         pca = PCA(k, svd_solver="full").fit(scaled_table)
         model = quick(k, start="pca", max_iter=0).fit(scaled_table)
-        assert model.score(scaled_table) == pytest.approx(pca.score(scaled_table), abs=1e-6)
-        np.testing.assert_allclose(
-            model.score_samples(scaled_table), pca.score_samples(scaled_table), rtol=1e-6, atol=1e-6
-        )
+        scores = model.score_samples(scaled_table)
+        assert scores.mean() == pytest.approx(pca.score(scaled_table), abs=1e-6)
+        np.testing.assert_allclose(scores, pca.score_samples(scaled_table), rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(model.noise_variance_, pca.noise_variance_)
 
 
@@ -90,8 +89,9 @@ def test_without_training_the_bound_is_the_exact_density(varying_table, start):
     X = scale(varying_table)
     for k in (1, 3):
         model = quick(k, start=start, max_iter=0).fit(X)
-        np.testing.assert_allclose(model.score_samples(X), own_density(model, X), rtol=1e-8, atol=1e-7)
-        np.testing.assert_allclose(model.log_likelihood(X, n_draws=3), model.score_samples(X), rtol=1e-8, atol=1e-7)
+        scores = model.score_samples(X)
+        np.testing.assert_allclose(scores, own_density(model, X), rtol=1e-8, atol=1e-7)
+        np.testing.assert_allclose(model.log_likelihood(X, n_draws=3), scores, rtol=1e-8, atol=1e-7)
 
 
 def test_the_start_is_exact_for_every_size(linear_gaussian):
@@ -548,7 +548,7 @@ def test_counts_that_vary_more_than_poissons_are_likelier_under_a_negative_binom
 
 
 @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
-def test_counts_with_gaps_large_numbers_and_constant_columns(counts, name):
+def test_counts_may_be_large_and_columns_constant(counts, name):
     X = np.column_stack([counts[:200], np.zeros(200), np.full(200, 3.0), 1e6 + 1e3 * counts[:200, 0]])
     X[3, :12] *= 1000
     model = quick(2, likelihood=name, max_iter=5).fit(X)
