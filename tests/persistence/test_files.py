@@ -324,7 +324,7 @@ def check_outcome(data, X):
         warnings.simplefilter("ignore")
         model = loaded(data)
         if isinstance(model, Exception):
-            if any(Path(frame.filename).parent == here for frame in traceback.extract_tb(model.__traceback__)):
+            if any(here in Path(frame.filename).parents for frame in traceback.extract_tb(model.__traceback__)):
                 assert isinstance(model, ValueError), model
                 assert "damaged or was changed" in str(model), model
             return "refused"
