@@ -1,10 +1,10 @@
 """Mutation testing: is every line of the mathematics held by a test?
 
-Each mutant is one of four modules with one small change: an operator, a bound, a call left out. It is held if a test
-that runs the changed line fails. `make mutants` tries them all and lists those that nothing holds; `MUTANTS.md` says
-why each of these does no harm.
+Each mutant is a module of three rooms, `linear`, `objectives` and `networks`, with one small change: an operator, a
+bound, a call left out. It is held if a test that runs the changed line fails. `make mutants` tries them all and lists
+those that nothing holds; `MUTANTS.md` says why each of these does no harm.
 
-Asked are the four modules' own test files and doctests, which take seconds together: mathematics that only a fitted
+Run are the three rooms' own tests and doctests, which take seconds together: mathematics that only a fitted
 estimator holds would be held by luck. They are collected once, and each is run once to note its lines and its seconds.
 Then a forked process for each mutant gives the changed function its new code and runs the tests of its line, the
 quickest first. No file is written and nothing imported twice. Forking asks for Linux or macOS.
@@ -33,8 +33,10 @@ import torch
 import skae
 
 TESTS, ROOT = Path(__file__).parent, Path(skae.__file__).parent
-MODULES = "losses", "likelihoods", "starts", "nn"
-FILES = [TESTS / f"test_{name}.py" for name in MODULES] + [ROOT / f"{name}.py" for name in MODULES]
+ROOMS = "linear", "objectives", "networks"
+SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")) if path.stem != "__init__"]
+MODULES = [path.relative_to(ROOT).with_suffix("").as_posix() for path in SOURCES]
+FILES = [path for room in ROOMS for path in sorted((TESTS / room).glob("test_*.py"))] + SOURCES
 
 OPERATORS = "Add Sub, Mult Div, FloorDiv Mult, Mod FloorDiv, Pow Mult, BitAnd BitOr, BitXor BitOr, RShift LShift, "
 OPERATORS += "Lt LtE, Gt GtE, Eq NotEq, Is IsNot, In NotIn"
@@ -159,7 +161,7 @@ def mutants(module):
 
 def apply(mutant):
     """Give the package, in this process, what the mutant changes."""
-    live = sys.modules[f"skae.{mutant.module}"]
+    live = sys.modules["skae." + mutant.module.replace("/", ".")]
     fresh = {**vars(live)}
     exec(compile(ast.fix_missing_locations(mutant.tree), live.__file__, "exec"), fresh)
     old, new, owner = live, SimpleNamespace(**fresh), None
@@ -243,7 +245,7 @@ class Mutation:
 
     def measured(self, items):
         """Which tests run a line, and the seconds that each takes: kept in a file until a source or a test changes."""
-        sources = b"".join(path.read_bytes() for path in [*FILES, *sorted(ROOT.glob("*.py"))])
+        sources = b"".join(path.read_bytes() for path in [*FILES, *sorted(ROOT.rglob("*.py"))])
         cache = Path(tempfile.gettempdir()) / f"skae-lines-{hashlib.sha256(sources).hexdigest()[:16]}.pickle"
         if not cache.exists():
             paths = sorted({item.path for item in items})
