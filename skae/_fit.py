@@ -264,7 +264,8 @@ class Fit:
         self.net, self.built = fitted.net, fitted.built
         self.inputs = self.rows.map(partial(_scaled, self.net.module_.scaler))
         n_done = len([row for row in self.net.history if "dur" in row])
-        self.net.prepare_pass(self.built.seed + n_done, _batch_size(self.estimator.batch_size, len(self.rows)))
+        self.net.iterator_train__generator.manual_seed(self.built.seed + n_done)  # of the samples' order, and noise
+        self.net.batch_size = _batch_size(self.estimator.batch_size, len(self.rows))
 
     def train_once(self):
         """Make one pass over the samples."""

@@ -41,8 +41,8 @@ def restored(cls, state):
 
 def _restored_built(kept):
     built = stored.get(kept, "built")
-    if not isinstance(built, dict) or built.keys() != _BUILT or not isinstance(built["parameters"], dict):
-        raise stored.fault("what the net was built from", f"must have {', '.join(sorted(_BUILT))}")
+    stored.check_dict(built, "what the net was built from", _BUILT)
+    stored.check_dict(built["parameters"], "what the net was built from")
     stored.check_integer(built, "n_context")
     stored.check_integer(built, "n_components", 1)
     stored.check_integer(built, "seed", 0, 2**32 - 1)

@@ -247,8 +247,7 @@ class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin
                 raise stored.fault("best_estimator_", f"is no fitted AutoencoderTransformer, but {type(best).__name__}")
             for name in ("n_components_", "n_features_in_"):
                 stored.check_one_of(state, name, [getattr(best, name)])
-            if not isinstance(stored.get(state, "cv_results_"), dict):
-                raise stored.fault("cv_results_", "is no dict")
+            stored.check_dict(stored.get(state, "cv_results_"), "cv_results_")
         super().__setstate__(state)
 
     def __sklearn_is_fitted__(self):

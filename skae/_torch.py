@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -119,18 +119,18 @@ def tensor_of(array: np.ndarray) -> Tensor:
 
 def to_arrays(state: Any) -> Any:
     """Replace every tensor of a nested state by a NumPy array."""
-    return _mapped(state, lambda leaf: leaf.detach().cpu().numpy().copy() if isinstance(leaf, Tensor) else leaf)
+    return map_leaves(state, lambda leaf: leaf.detach().cpu().numpy().copy() if torch.is_tensor(leaf) else leaf)
 
 
 def to_tensors(state: Any) -> Any:
     """Replace every array of a nested state by a tensor: the inverse of `to_arrays`."""
-    return _mapped(state, lambda leaf: torch.as_tensor(np.array(leaf)) if isinstance(leaf, _ARRAYS) else leaf)
+    return map_leaves(state, lambda leaf: torch.as_tensor(np.array(leaf)) if isinstance(leaf, _ARRAYS) else leaf)
 
 
-def _mapped(state: Any, function: Callable[[Any], Any]) -> Any:
-    """Apply a function to what nested dictionaries, lists and tuples hold; the latter become lists."""
-    if isinstance(state, dict):
-        return {key: _mapped(value, function) for key, value in state.items()}
+def map_leaves(state: Any, function: Callable[[Any], Any], key: Callable[[Any], Any] = lambda key: key) -> Any:
+    """Apply a function to what nested mappings, lists and tuples hold, and ``key`` to keys: dicts and lists."""
+    if isinstance(state, Mapping):
+        return {key(name): map_leaves(value, function, key) for name, value in state.items()}
     if isinstance(state, list | tuple):
-        return [_mapped(value, function) for value in state]
+        return [map_leaves(value, function, key) for value in state]
     return function(state)

@@ -12,7 +12,6 @@ import warnings
 from itertools import accumulate
 
 import torch
-from torch import Tensor
 from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
@@ -24,54 +23,25 @@ from skae._version import __version__
 _ENDS = {"encoder": ("rows", "codes"), "decoder": ("codes", "rows"), "autoencoder": ("rows", "reconstruction")}
 _OPSET, _IR = 18, 8
 
-# Operations that ONNX has by another name, all of whose inputs have one dtype.
-_ELEMENTWISE = {
-    "abs": "Abs",
-    "add": "Add",
-    "bitwise_and": "And",
-    "bitwise_not": "Not",
-    "bitwise_or": "Or",
-    "cos": "Cos",
-    "div": "Div",
+# Operations whose inputs all have one dtype: those of ONNX by the same name, without "bitwise_" and "logical_" before
+# it, and those by another.
+_LOGIC = ("and", "or", "not")
+_OF_ONE = ("abs", "cos", "erf", "exp", "log", "neg", "reciprocal", "relu", "sigmoid", "sign", "sin", "sqrt", "tanh")
+_OF_TWO = ("add", "div", "mul", "pow", "sub")
+_ELEMENTWISE = {name: name.capitalize() for name in (*_LOGIC, *_OF_ONE, *_OF_TWO)} | {
     "eq": "Equal",
-    "erf": "Erf",
-    "exp": "Exp",
     "ge": "GreaterOrEqual",
     "gt": "Greater",
     "isnan": "IsNaN",
     "le": "LessOrEqual",
-    "log": "Log",
-    "logical_and": "And",
-    "logical_not": "Not",
-    "logical_or": "Or",
     "lt": "Less",
     "maximum": "Max",
     "minimum": "Min",
-    "mul": "Mul",
-    "neg": "Neg",
-    "pow": "Pow",
-    "reciprocal": "Reciprocal",
-    "relu": "Relu",
-    "sigmoid": "Sigmoid",
-    "sign": "Sign",
-    "sin": "Sin",
-    "sqrt": "Sqrt",
-    "sub": "Sub",
-    "tanh": "Tanh",
 }
-_LOGIC = ("And", "Not", "Or")
 _REDUCTIONS = {"sum": "ReduceSum", "mean": "ReduceMean", "amax": "ReduceMax"}
 _UNCHANGED = ("alias", "clone", "contiguous", "detach", "lift_fresh_copy")
 # What torch writes in simpler operations, beside what it does by itself.
-_DECOMPOSED = (
-    "_log_softmax",
-    "_softmax",
-    "elu",
-    "gelu",
-    "hardtanh",
-    "leaky_relu",
-    "nan_to_num",
-)
+_DECOMPOSED = ("_log_softmax", "_softmax", "elu", "gelu", "hardtanh", "leaky_relu", "nan_to_num")
 
 
 def to_onnx(estimator, path, part="encoder"):
@@ -184,8 +154,7 @@ def _trace(module, n_columns):
 
     aten = torch.ops.aten
     rules = dict(core_aten_decompositions().items()) | get_decompositions([getattr(aten, op) for op in _DECOMPOSED])
-    for op in (aten.lerp.Tensor, aten.lerp.Scalar):
-        del rules[op]
+    del rules[aten.lerp.Tensor], rules[aten.lerp.Scalar]
     rules |= {
         aten.convolution_backward.default: _convolution_backward,
         aten._linalg_check_errors.default: lambda info, name, *, is_matrix: None,
@@ -248,14 +217,14 @@ class _Graph:
         if node.target is operator.getitem:
             return self.values[node.args[0]][node.args[1]]
         inputs = [self.values[argument] for argument in node.all_input_nodes]
-        if all(isinstance(value, Tensor) for value in inputs):
+        if all(map(torch.is_tensor, inputs)):
             return node.target(*torch.fx.node.map_arg(node.args, self.values.get), **node.kwargs)
-        kind = node.target.__name__.split(".")[0]
+        kind = node.target.__name__.split(".")[0].removeprefix("bitwise_").removeprefix("logical_")
         found = node.meta["val"]
         if kind in _UNCHANGED:
             return self.values[node.args[0]]
         if kind in _ELEMENTWISE and not node.kwargs:
-            return self._elementwise(_ELEMENTWISE[kind], found, node.args)
+            return self._elementwise(kind, found, node.args)
         if kind in _REDUCTIONS:
             return self._reduce(_REDUCTIONS[kind], found, *node.args)
         rule = getattr(self, f"_{kind.strip('_')}", None)
@@ -306,7 +275,7 @@ class _Graph:
             dtype = torch.bool
         elif not dtype.is_floating_point:
             dtype = _promoted(*parts)
-        return self.op(kind, *(self.name(part, dtype) for part in parts))
+        return self.op(_ELEMENTWISE[kind], *(self.name(part, dtype) for part in parts))
 
     def _reduce(self, kind, found, x, dims=None, keepdim=False):
         return self.op(kind, self.name(x, found.dtype), *([self.sizes(dims)] if dims else []), keepdims=int(keepdim))
@@ -433,33 +402,29 @@ class _Graph:
         return self.op("Slice", name, *(self.sizes([value]) for value in (index, index + 1, dim)))
 
     def _native_batch_norm_legit_no_training(self, found, x, weight, bias, mean, variance, momentum, epsilon):
-        inputs = [self.name(part) for part in (x, weight, bias, mean, variance)]
-        return [self.op("BatchNormalization", *inputs, epsilon=epsilon)]
+        return [self.op("BatchNormalization", *map(self.name, (x, weight, bias, mean, variance)), epsilon=epsilon)]
 
     def _native_layer_norm(self, found, x, shape, weight, bias, epsilon):
-        inputs = [self.name(part) for part in (x, weight, bias)]
-        return [self.op("LayerNormalization", *inputs, axis=-len(shape), epsilon=epsilon)]
+        return [self.op("LayerNormalization", *map(self.name, (x, weight, bias)), axis=-len(shape), epsilon=epsilon)]
+
+
+def _traced(part):
+    """Return what a node was in the trace; other arguments are what they were."""
+    return part.meta["val"] if isinstance(part, torch.fx.Node) else part
 
 
 def _dtype_of(part):
     """Return the dtype of a node or of a result, that of sizes for all else."""
-    value = part.meta["val"] if isinstance(part, torch.fx.Node) else part
-    return getattr(value, "dtype", torch.int64)
+    return getattr(_traced(part), "dtype", torch.int64)
 
 
 def _promoted(*parts):
     """Return the dtype in which torch compares these nodes and numbers."""
-    first, last = (part.meta["val"] if isinstance(part, torch.fx.Node) else part for part in (parts[0], parts[-1]))
-    sized = not (isinstance(first, Tensor) or isinstance(last, Tensor))
-    return torch.int64 if sized else torch.result_type(first, last)
+    ends = _traced(parts[0]), _traced(parts[-1])
+    return torch.result_type(*ends) if any(map(torch.is_tensor, ends)) else torch.int64
 
 
 def _onnx_type(dtype):
     import onnx
 
-    return {
-        torch.float32: onnx.TensorProto.FLOAT,
-        torch.float64: onnx.TensorProto.DOUBLE,
-        torch.bool: onnx.TensorProto.BOOL,
-        torch.int64: onnx.TensorProto.INT64,
-    }[dtype]
+    return onnx.helper.np_dtype_to_tensor_dtype(torch.empty(0, dtype=dtype).numpy().dtype)

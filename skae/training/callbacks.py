@@ -12,11 +12,9 @@ from joblib.parallel import get_active_backend
 from skorch.callbacks import LRScheduler
 
 # Epochs that the running average of the weights looks back over, and the most of these in a budget.
-_LOOK_BACK = 10 / 3
-_SHARE_OF_EPOCHS = 1 / 6
+_LOOK_BACK, _SHARE_OF_EPOCHS = 10 / 3, 1 / 6
 # How often training that diverged goes back to the best weights, and what part of the step it then takes.
-_RETURNS = 3
-_SMALLER = 1 / 10
+_RETURNS, _SMALLER = 3, 1 / 10
 
 
 class BestWeights:
@@ -45,16 +43,20 @@ class BestWeights:
         if loss < self.loss:
             self.loss = loss
             self.weights = weights_of(module)
+        self._waited += 1
         if loss < self._bar - self.tol * abs(self._bar) or math.isinf(self._bar):
-            self._bar = loss
-            self._waited = 0
-        else:
-            self._waited += 1
+            self._bar, self._waited = loss, 0
 
-    def again(self):
-        """Return the best weights, to go on from with the whole patience."""
+    def go_back(self, net, average):
+        """Let a net that diverged go on from here, with a smaller step; return whether it may once more."""
+        if net.returns_ == _RETURNS:
+            return False
+        net.returns_ += 1
+        net.module_.load_state_dict(self.weights)
+        net.optimizer_.restart(_SMALLER)
+        average.restart()
         self._waited = 0
-        return self.weights
+        return True
 
     @property
     def over(self):
@@ -88,15 +90,13 @@ class WeightAverage:
     def in_place(self):
         """Move the average towards the parameters, and put it in their place inside the block."""
         newest = [p.detach().clone() for p in self.parameters]
-        with torch.no_grad():
-            for mean, p in zip(self.means, self.parameters, strict=True):
-                p.copy_(mean.lerp_(p, self.share))
+        for mean, p in zip(self.means, self.parameters, strict=True):
+            p.detach().copy_(mean.lerp_(p.detach(), self.share))
         try:
             yield
         finally:
-            with torch.no_grad():
-                for p, last in zip(self.parameters, newest, strict=True):
-                    p.copy_(last)
+            for p, last in zip(self.parameters, newest, strict=True):
+                p.detach().copy_(last)
 
     def state_dict(self):
         return self.means
@@ -104,36 +104,6 @@ class WeightAverage:
     def load_state_dict(self, means):
         for mean, kept in zip(self.means, means, strict=True):
             mean.copy_(kept)
-
-
-class Divergence:
-    """The return to the best weights, with a smaller step, from a loss or weights that are not finite.
-
-    Parameters
-    ----------
-    net : Net
-        Its ``returns_`` counts them.
-    best : BestWeights
-    average : WeightAverage
-    n_epochs : int
-    """
-
-    def __init__(self, net, best, average, n_epochs):
-        self.net, self.best, self.average, self.n_epochs = net, best, average, n_epochs
-
-    def has_come(self, loss):
-        """Return whether training has diverged."""
-        return not (math.isfinite(loss) and are_finite(self.net.module_.parameters()))
-
-    def go_back(self, n_done):
-        """Go back, if after so many epochs any are left, and not too often; return whether training goes on."""
-        if self.net.returns_ == _RETURNS or n_done == self.n_epochs:
-            return False
-        self.net.returns_ += 1
-        self.net.module_.load_state_dict(self.best.again())
-        self.average.restart()
-        self.net.optimizer_.restart(_SMALLER)
-        return True
 
 
 class Checkpointing:
@@ -164,18 +134,16 @@ class Checkpointing:
 
     def begin(self, average):
         """Go on from what the folder holds, now that callbacks have begun; return how many epochs are done."""
-        n_done = 0
-        self._parts = {
-            "optimizer": self.net.optimizer_,
-            "schedules": Schedules(self.net),
-            "generators": self.net.generators_,
-            "average": average,
-        }
-        if self._kept is not None:
+        net, kept, n_done = self.net, self._kept, 0
+        self._parts = {"optimizer": net.optimizer_, "generators": net.generators_, "average": average}
+        self._schedules = [net.schedule_] if net.schedule_ else [part.lr_scheduler_ for part in schedulers(net)]
+        if kept is not None:
             self._take_weights()
             for name, part in self._parts.items():
-                part.load_state_dict(self._kept[name])
-            self._kept, n_done = None, len(self.net.history)
+                part.load_state_dict(kept[name])
+            for schedule, numbers in zip(self._schedules, kept["schedules"], strict=True):
+                schedule.load_state_dict(schedule.state_dict() | numbers)
+            self._kept, n_done = None, len(net.history)
         self._save(first=True)
         return n_done
 
@@ -199,6 +167,7 @@ class Checkpointing:
             "history": net.history.to_list(),
             "outcome": None if net.outcome_ == "interrupted" else net.outcome_,
             "returns": net.returns_,
+            "schedules": [_numbers(schedule.state_dict()) for schedule in self._schedules],
         }
         self._checkpoint.save(state | {name: part.state_dict() for name, part in self._parts.items()}, first=first)
 
@@ -210,26 +179,11 @@ class Checkpointing:
                 module.load_state_dict(weights)
             except RuntimeError as error:
                 raise ValueError(
-                    f"The checkpoint is of another net than the one that is built now ({error}). Bring back the "
-                    "encoder and the decoder that it began with, or name another folder for a new fit."
+                    f"The checkpoint is of another net ({error}). Use its encoder and decoder, or name another folder."
                 ) from error
             if kept["outcome"] != "diverged" and not are_finite(module.parameters()):
                 raise ValueError("The checkpoint has weights that are not finite. Name another folder for a new fit.")
         self.net.gradient_scale_, self.net.returns_ = kept["gradient_scale"], kept["returns"]
-
-
-class Schedules:
-    """torch's schedules of the learning rate: the one cycle, or those of callbacks."""
-
-    def __init__(self, net):
-        self.schedules = [net.schedule_] if net.schedule_ else [part.lr_scheduler_ for part in schedulers(net)]
-
-    def state_dict(self):
-        return [_numbers(schedule.state_dict()) for schedule in self.schedules]
-
-    def load_state_dict(self, states):
-        for schedule, numbers in zip(self.schedules, states, strict=True):
-            schedule.load_state_dict(schedule.state_dict() | numbers)
 
 
 def schedulers(net):
@@ -239,10 +193,8 @@ def schedulers(net):
 
 def weights_of(module):
     """Copy what a module has learnt and counted, in less time than it takes to copy a state_dict deeply."""
-    return {
-        name: value.clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
-        for name, value in module.state_dict().items()
-    }
+    values = module.state_dict().items()
+    return {name: value.clone() if torch.is_tensor(value) else copy.deepcopy(value) for name, value in values}
 
 
 def are_finite(parameters):
@@ -253,10 +205,8 @@ def are_finite(parameters):
 def record_bests(history):
     """Record whether an epoch's losses are the lowest yet, under the names that skorch's callbacks look for."""
     for name in ("train_loss", "valid_loss"):
-        curve = [row[name] for row in history if name in row]
-        if curve:
-            finite = filter(math.isfinite, curve)
-            history.record(name + "_best", curve[-1] <= min(finite, default=-math.inf))
+        if curve := [row[name] for row in history if name in row]:
+            history.record(name + "_best", curve[-1] <= min(filter(math.isfinite, curve), default=-math.inf))
 
 
 @contextmanager

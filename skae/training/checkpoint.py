@@ -12,14 +12,15 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
+from skae._torch import map_leaves
 from skae._version import __version__
+from skae.persistence.state import is_dict
 
 # Raised when older versions of skae could not read, or would misread, what this one writes.
 FORMAT = 1
@@ -32,6 +33,7 @@ _HASHED = 2**24
 # Samples of a glimpse.
 _GLIMPSED = 100
 _CHECKSUM = 16
+_PLAIN = str | int | float | None
 
 
 class Checkpoint:
@@ -100,7 +102,7 @@ class Checkpoint:
             Whether no work would be lost by an error, which is then raised: later ones warn, once, and the last state
             that could be written stays.
         """
-        state = _storable(state | {"history": _as_plain(state["history"])})
+        state = map_leaves(state | {"history": _as_plain(state["history"])}, _storable)
         content = {"format": FORMAT, "skae": __version__, "identity": self.identity, "seed": self.seed, "state": state}
         try:
             write(self.path, content)
@@ -111,7 +113,6 @@ class Checkpoint:
                 warnings.warn(
                     f"A checkpoint could not be written to {str(self.path.parent)!r} ({error}). Training goes on, and "
                     "tries again; until then the last one before stays. Make room there.",
-                    UserWarning,
                     stacklevel=2,
                 )
             self._warned = True
@@ -131,14 +132,9 @@ class Checkpoint:
         if kept is None:
             return None
         if newer:
-            raise self._refusal(
-                f"was written by skae {kept['skae']}, in a format that skae {__version__} does not know", "Update skae"
-            )
+            raise self._refusal(f"is of skae {kept['skae']}, which {__version__} cannot read", "Update skae, or name")
         if different := differences(kept["identity"], self.identity):
-            raise self._refusal(
-                f"holds another fit, which differs in {different}. It goes on with the same data and parameters only",
-                "Set them back",
-            )
+            raise self._refusal(f"holds another fit, which differs in {different}", "To go on, set that back, or name")
         return kept
 
     def _prepare_folder(self):
@@ -151,8 +147,7 @@ class Checkpoint:
         except OSError as error:
             raise self._no_access(error) from error
 
-    def _refusal(self, reason, remedy=None):
-        remedy = f"{remedy}, or name" if remedy else "Name"
+    def _refusal(self, reason, remedy="Name"):
         folder = str(self.path.parent)
         return ValueError(f"checkpoint={folder!r} {reason}. {remedy} another folder, or delete {NAME} for a new fit.")
 
@@ -172,8 +167,7 @@ def fingerprint(rows):
         return None
     values = hashlib.blake2b(digest_size=8)
     for part in getattr(rows, "fingerprint_parts", lambda: (rows,))():
-        row = part[:1].nbytes if len(part) else 1
-        for block in gen_batches(len(part), max(1, _HASHED // max(1, row))):
+        for block in gen_batches(len(part), max(1, _HASHED // max(1, part[:1].nbytes))):
             values.update(part[block].tobytes())
     return _described(rows, values)
 
@@ -187,31 +181,32 @@ def glimpse(rows):
 
 
 def _described(rows, values):
-    shape = "x".join(map(str, rows.shape))
-    return f"{rows.dtype} {shape} #{values.hexdigest()}{getattr(rows, 'origin', '')}"
+    return f"{rows.dtype} {'x'.join(map(str, rows.shape))} #{values.hexdigest()}{getattr(rows, 'origin', '')}"
 
 
 def plain(value):
     """Return a parameter as JSON has it: callables by their names, and callbacks by theirs with their settings."""
-    if isinstance(value, np.generic | np.ndarray):
+    return map_leaves(value, _plain_leaf, str)
+
+
+def _plain_leaf(value):
+    if hasattr(value, "__qualname__"):
+        return value.__qualname__
+    if hasattr(value, "tolist"):
         return value.tolist()
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, _PLAIN):
         return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if isinstance(value, type) or not hasattr(value, "get_params"):
-        return getattr(value, "__qualname__", type(value).__qualname__)
+    name = type(value).__qualname__
+    if not hasattr(value, "get_params"):
+        return name
     # get_params leaves out what a callback takes as further keywords.
-    settings = {key: setting for key, setting in vars(value).items() if isinstance(setting, str | int | float)}
-    return f"{type(value).__qualname__}({', '.join(f'{key}={setting!r}' for key, setting in settings.items())})"
+    settings = [f"{key}={setting!r}" for key, setting in vars(value).items() if isinstance(setting, str | int | float)]
+    return f"{name}({', '.join(settings)})"
 
 
 def differences(kept, new):
     """Return what differs between two fits, in words."""
-    absent = "absent"
-    pairs = {name: (new.get(name, absent), kept.get(name, absent)) for name in {**new, **kept}}
+    pairs = {name: (new.get(name, "absent"), kept.get(name, "absent")) for name in {**new, **kept}}
     return ", ".join(f"{name}={now!r} (there {then!r})" for name, (now, then) in pairs.items() if now != then)
 
 
@@ -219,12 +214,11 @@ def write(path, content):
     """Write tensors and plain values so that the path always has a whole file, whatever happens."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    data = buffer.getvalue()
+    buffer.write(_checksum(buffer.getvalue()))
     draft = path.with_name(f"{path.name}.tmp")
     try:
         with open(draft, "wb") as file:
-            file.write(data)
-            file.write(_checksum(data))
+            file.write(buffer.getvalue())
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
@@ -272,21 +266,17 @@ def _locked(path):
 
 def _check_content(content):
     """Raise an error if something is missing, or not what `Checkpoint` takes it for."""
-    state, seed = content["state"], content["seed"]
-    well = isinstance(content["identity"], dict) and isinstance(seed, int) and 0 <= seed < 2**32
-    if not (well and state.keys() >= {"outcome", "history", "weights", "best"}):
+    seed, parts = content["seed"], {"outcome", "history", "weights", "best"}
+    is_seed = isinstance(seed, int) and 0 <= seed < 2**32
+    if not (is_seed and is_dict(content["identity"]) and content["state"].keys() >= parts):
         raise ValueError("something is missing or of another type")
 
 
 def _storable(value):
-    """Replace the arrays and numbers of NumPy, in nested dicts and lists, by those that `torch.load` reads."""
-    if isinstance(value, Mapping):
-        return {key: _storable(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_storable(part) for part in value]
+    """Return what `torch.load` reads of a value: for the arrays and numbers of NumPy, torch's and Python's."""
     if isinstance(value, np.ndarray | np.generic):
         return torch.as_tensor(value) if value.ndim else value.item()
-    if value is None or isinstance(value, torch.Tensor | int | float | str):
+    if torch.is_tensor(value) or isinstance(value, _PLAIN):
         return value
     raise TypeError(f"A checkpoint keeps arrays, numbers and text. {value!r}, which a module keeps, is none of them.")
 

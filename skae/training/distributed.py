@@ -49,8 +49,9 @@ class SingleProcess:
         """Set what modules have counted, such as the statistics of batch normalisation, to its mean."""
 
     def n_batches(self, n_samples, batch_size):
-        """Return how many batches an epoch has in each process, which has so many of the samples."""
-        return max(1, math.ceil(n_samples / batch_size))
+        """Return how many batches an epoch has in each process, which has so many samples and its share of a batch."""
+        (n_all,) = self.sums(n_samples)
+        return max(1, min(math.ceil(n_all / batch_size), int(n_all) // self.size))
 
     def stop(self):
         """End training in all processes, for a callback."""
@@ -83,8 +84,7 @@ class Processes(SingleProcess):
 
     def sums(self, *numbers):
         total = torch.tensor([*map(float, numbers), *self._asked], dtype=torch.float64, device=self.device)
-        with _in_touch():
-            distributed.all_reduce(total)
+        _together(distributed.all_reduce, total)
         *sums, by_signal, by_callback = total.tolist()
         if by_signal or by_callback:
             self._asked = [0.0, 0.0]
@@ -98,25 +98,21 @@ class Processes(SingleProcess):
                 result[0] = function()
             except Exception as error:  # which the others would wait for
                 result[1] = error
-        with _in_touch():
-            distributed.broadcast_object_list(result, device=self.device)
+        _together(distributed.broadcast_object_list, result, device=self.device)
         if result[1] is not None:
             raise result[1]
         return result[0]
 
     def all(self, value):
         found = [None] * self.size
-        with _in_touch():
-            distributed.all_gather_object(found, value)
+        _together(distributed.all_gather_object, found, value)
         return found
 
     def copy_first(self, module):
         for tensor in (*module.parameters(), *module.buffers()):
             values = tensor.detach().clone(memory_format=torch.contiguous_format)
-            with _in_touch():
-                distributed.broadcast(values, 0)
-            with torch.no_grad():
-                tensor.copy_(values)
+            _together(distributed.broadcast, values, 0)
+            tensor.detach().copy_(values)
 
     def average_gradients(self, module, n_samples):
         self._average([p.grad for p in module.parameters() if p.grad is not None], n_samples)
@@ -131,19 +127,13 @@ class Processes(SingleProcess):
 
     def _average(self, tensors, n_samples=1):
         flat = torch.cat([*(tensor.flatten() for tensor in tensors), tensors[0].new_ones(1)]) * n_samples
-        with _in_touch():
-            distributed.all_reduce(flat)
+        _together(distributed.all_reduce, flat)
         means = (flat[:-1] / flat[-1]).split([tensor.numel() for tensor in tensors])
         for tensor, mean in zip(tensors, means, strict=True):
             tensor.copy_(mean.view_as(tensor))
         self._n_averaged += 1
         if self._n_averaged % _LISTENED_AFTER == 0:
             self.sums()
-
-    def n_batches(self, n_samples, batch_size):
-        """Count those of all samples: of each batch every process takes its share."""
-        (n_all,) = self.sums(n_samples)
-        return max(1, min(math.ceil(n_all / batch_size), int(n_all) // self.size))
 
     def stop(self):
         """Ask for it: all processes stop where they next add something up, which is the same place for all."""
@@ -186,13 +176,13 @@ class Generators:
     """
 
     def __init__(self, common, device, processes, uses_globals):
-        self.common, self.processes, self._globals = common, processes, []
+        self.common, self.processes = common, processes
         self.own = common if processes.size == 1 else torch.Generator(common.device)
-        if uses_globals:
-            self._globals.append(torch.default_generator)
-            if (device := torch.device(device)).type == "cuda":
-                index = torch.cuda.current_device() if device.index is None else device.index
-                self._globals.append(torch.cuda.default_generators[index])
+        self._globals = [torch.default_generator] if uses_globals else []
+        if uses_globals and (device := torch.device(device)).type == "cuda":
+            index = torch.cuda.current_device() if device.index is None else device.index
+            self._globals.append(torch.cuda.default_generators[index])
+        self.part_ways()
 
     def part_ways(self):
         """Seed what each process draws from, from what all of them have: before training, and at every epoch."""
@@ -210,11 +200,10 @@ class Generators:
             generator.set_state(state)
 
 
-@contextmanager
-def _in_touch():
-    """Say what it means that another process does not answer."""
+def _together(collective, *args, **kwargs):
+    """Call a collective operation of torch, and say what it means that another process does not answer."""
     try:
-        yield
+        collective(*args, **kwargs)
     except RuntimeError as error:
         raise RuntimeError(
             "Another process of this fit has ended, failed, or given no answer for as long as the process group waits: "
@@ -238,7 +227,7 @@ def join_processes(device):
     """
     if not is_shared(device):
         return SINGLE_PROCESS
-    state, n_launched = _state(), _n_launched()
+    state, n_launched = _state()
     if state.num_processes == 1 < n_launched:
         raise ValueError(
             f"WORLD_SIZE={n_launched} says how many processes there are, but Accelerate was set up for this one alone, "
@@ -249,7 +238,7 @@ def join_processes(device):
 
 def is_shared(device):
     """Return whether the device is left to Accelerate."""
-    return isinstance(device, str) and device == "accelerate"
+    return device == "accelerate"
 
 
 def device_for(device):
@@ -262,27 +251,21 @@ def device_for(device):
     ImportError
         If it is left to Accelerate, which is not installed.
     """
-    return torch.device(_state().device) if is_shared(device) else resolve_device(device)
-
-
-def _n_launched():
-    """Return how many processes the launcher says there are."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return torch.device(_state()[0].device) if is_shared(device) else resolve_device(device)
 
 
 def _state():
+    """Return what Accelerate knows of the processes, and how many there are by the launcher."""
+    n_launched = int(os.environ.get("WORLD_SIZE", "1"))
     try:
         from accelerate import PartialState
     except ImportError as error:
-        raise ImportError(
-            "device='accelerate' needs the package accelerate, which is not installed. Install skae[distributed], or "
-            "use device='auto'."
-        ) from error
-    if (n_launched := _n_launched()) > 1 and get_active_backend()[0].nesting_level:
+        raise ImportError("device='accelerate' needs accelerate. Install skae[distributed], or use 'auto'.") from error
+    if n_launched > 1 and get_active_backend()[0].nesting_level:
         raise ValueError(
             f"Fits side by side cannot each be shared by all {n_launched} processes, which would wait for each other "
             "in different places. Search with n_jobs=1, or use device='auto'."
         )
     # Without a GPU it would see no processes, unless told that these are on the CPU.
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    return PartialState(cpu=on_cpu or not torch.cuda.is_available())
+    return PartialState(cpu=on_cpu or not torch.cuda.is_available()), n_launched

@@ -18,22 +18,11 @@ from skorch.utils import is_dataset
 from skae._torch import evaluation_batch_size, known_complete, to_arrays, to_tensors
 from skae.data.datasets import InMemorySamples
 from skae.persistence import state as stored
+from skae.training import callbacks
 from skae.training.batches import Batches
-from skae.training.callbacks import (
-    BestWeights,
-    Checkpointing,
-    Divergence,
-    WeightAverage,
-    progress_bar,
-    record_bests,
-    schedulers,
-    weights_of,
-)
 from skae.training.distributed import SINGLE_PROCESS, Generators
 from skae.training.optim import build_optimizer, one_cycle, split_parameters
-from skae.training.step import Step, tensors_of
 
-_LARGEST_WEIGHT = np.finfo(np.float32).max
 # What values of a kind are, and what is wrong with others.
 _KINDS = {
     "positive": (lambda value: value > 0, "has numbers that are not positive"),
@@ -53,27 +42,27 @@ class Net(NeuralNet):
     Parameters
     ----------
     module : nn.Module
-        In float64, at its start, as `Step` takes it.
+        In float64, at its start. Its ``n_refinements`` says how many steps it takes in eval mode only.
     criterion : nn.Module
         (module output, target) -> scalar.
     width : int
         Numbers of a sample, times draws, times copies that refinements hold: what decides how many samples an
         evaluation takes at once.
-    alpha : float, default=0.0
+    alpha : float
         L2 penalty on the weights of the nonlinear part.
-    relative : bool, default=False
+    relative : bool
         Whether gradients are those of the loss over its value at the start, for losses that have a unit.
-    averaged : bool, default=False
+    averaged : bool
         Whether a running average of the weights, from the start on, is validated and kept.
-    clipped : bool, default=False
+    clipped : bool
         Whether gradients whose norm is above four times its running mean are clipped to that (Pascanu, Mikolov and
         Bengio 2013, arXiv:1211.5063), for nets that now and then meet some that would throw them far.
-    progress : str or None, default=None
+    progress : str or None
         Title of a progress bar on stderr.
-    uses_globals : bool, default=False
+    uses_globals : bool
         Whether the module draws from torch's global generators, which the caller then seeds.
-    draws : Tensor of shape (n_draws, 1, n_components) or None, default=None
-        As `Step` takes them.
+    draws : Tensor of shape (n_draws, 1, n_components) or None
+        Noise of every evaluation, for a module that samples codes; in training it is one fresh draw for each sample.
     **kwargs
         Parameters of `skorch.NeuralNet`.
 
@@ -83,7 +72,6 @@ class Net(NeuralNet):
         Why training ended: epochs used up, no improvement, a callback, Ctrl-C, a loss that is not finite.
     returns_ : int
         How often a loss that is not finite made training go back to the best weights, with a smaller step.
-    step_ : Step
     gradient_scale_ : float
         Factor of the loss whose gradients are taken.
     """
@@ -93,19 +81,7 @@ class Net(NeuralNet):
     prefixes_ = [*NeuralNet.prefixes_, "optimizer"]  # known to skorch, though built only when training asks
 
     def __init__(
-        self,
-        module,
-        criterion,
-        *,
-        width,
-        alpha=0.0,
-        relative=False,
-        averaged=False,
-        clipped=False,
-        progress=None,
-        uses_globals=False,
-        draws=None,
-        **kwargs,
+        self, module, criterion, *, width, alpha, relative, averaged, clipped, progress, uses_globals, draws, **kwargs
     ):
         self.width = width
         self.alpha = alpha
@@ -144,7 +120,7 @@ class Net(NeuralNet):
             What to go on from, and where to keep how far training came.
         """
         samples, validation = self._agree(samples, validation)
-        start = weights_of(self.module_)
+        start = callbacks.weights_of(self.module_)
         with self._in_float32(start):
             # The loss of a random start without a validation set is not needed, and it costs a pass.
             is_needed = validation is not None or self.averaged or not epochs
@@ -152,10 +128,9 @@ class Net(NeuralNet):
             self._set_gradient_scale(best.start_loss)
             if epochs and self._is_trainable():
                 self._build_optimizer()
-                if not schedulers(self):
-                    n_steps = epochs * len(self._training_batches(samples))
-                    self.schedule_ = one_cycle(self.optimizer_, self.lr, n_steps)
-                checkpointing = Checkpointing(self, best, checkpoint)
+                if not callbacks.schedulers(self):
+                    self.schedule_ = one_cycle(self.optimizer_, self.lr, epochs * len(self._training_batches(samples)))
+                checkpointing = callbacks.Checkpointing(self, best, checkpoint)
                 if not checkpointing.has_ended():
                     self.partial_fit(samples, epochs=epochs, validation=validation, checkpointing=checkpointing)
                     checkpointing.end()
@@ -168,15 +143,10 @@ class Net(NeuralNet):
             self.module_.load_state_dict(best.weights)
         self.optimizer_ = self.schedule_ = None
 
-    def prepare_pass(self, seed, batch_size):
-        """Seed the order of the samples, and the noise, of the next pass, and set its batches."""
-        self.iterator_train__generator.manual_seed(seed)
-        self.batch_size = batch_size
-
     def train_once(self, samples):
         """Train one pass at a constant learning rate; the optimiser goes on where the last pass left it."""
         samples, _ = self._agree(samples, None)
-        before = weights_of(self.module_)
+        before = callbacks.weights_of(self.module_)
         if not self._is_trainable():
             return
         with self._in_float32(before):
@@ -186,9 +156,9 @@ class Net(NeuralNet):
                 self._build_optimizer()
             for group in self.optimizer_.param_groups:
                 group["lr"] = self.lr
-            best = BestWeights(patience=1, tol=0.0)
+            best = callbacks.BestWeights(patience=1, tol=0.0)
             best.begin(math.inf, before)
-            self.partial_fit(samples, epochs=1, checkpointing=Checkpointing(self, best, None))
+            self.partial_fit(samples, epochs=1, checkpointing=callbacks.Checkpointing(self, best, None))
         if self.outcome_ == "diverged":
             self.module_.load_state_dict(before)
             self.optimizer_ = None  # its averages are not finite
@@ -227,12 +197,8 @@ class Net(NeuralNet):
         self._casts, self.schedule_ = {}, None
         self.outcome_, self.returns_, self.gradient_scale_ = "untrained", 0, 1.0
         super().initialize()
-        self.step_ = Step(self.module_, self.criterion_, self.draws, self.iterator_train__generator)
-        return self
-
-    def initialize_module(self):
-        super().initialize_module()
         self.module_.double().eval()
+        self.generator_ = self.iterator_train__generator
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
@@ -252,19 +218,16 @@ class Net(NeuralNet):
     def fit_loop(self, X, y=None, epochs=None, *, checkpointing, validation=None, **fit_params):
         """Train epochs on the samples X until the budget or the patience is spent."""
         is_averaged = self.averaged and validation is not None
-        average = WeightAverage(self.module_.parameters() if is_averaged else (), epochs)
-        best = checkpointing.best
-        divergence = Divergence(self, best, average, epochs)
-        batches = self._training_batches(X)
-        validation_batches = None if validation is None else self.get_iterator(validation)
-        self.outcome_ = "interrupted"
+        average = callbacks.WeightAverage(self.module_.parameters() if is_averaged else (), epochs)
+        best, self.outcome_ = checkpointing.best, "interrupted"
+        batches = self._training_batches(X), None if validation is None else self.get_iterator(validation)
         n_done = checkpointing.begin(average)
         title = self.progress if self.processes.rank == 0 else None
-        with self.processes.stopping_together(self), progress_bar(title, epochs, best, n_done) as tick:
+        with self.processes.stopping_together(self), callbacks.progress_bar(title, epochs, best, n_done) as tick:
             for epoch in range(n_done, epochs):
-                has_diverged = self._train_epoch(batches, validation_batches, best, average, divergence)
+                has_diverged = self._train_epoch(*batches, best, average)
                 tick()
-                if has_diverged and not divergence.go_back(epoch + 1):
+                if has_diverged and (epoch + 1 == epochs or not best.go_back(self, average)):
                     self.outcome_ = "diverged"
                     return self
                 if not has_diverged and best.over:
@@ -274,12 +237,10 @@ class Net(NeuralNet):
         self.outcome_ = "budget"
         return self
 
-    def _train_epoch(self, batches, validation_batches, best, average, divergence):
+    def _train_epoch(self, batches, validation_batches, best, average):
         """Train on all samples once and validate; return whether training has diverged."""
-        datasets = {
-            "dataset_train": batches.samples,
-            "dataset_valid": None if validation_batches is None else validation_batches.samples,
-        }
+        validation = None if validation_batches is None else validation_batches.samples
+        datasets = {"dataset_train": batches.samples, "dataset_valid": validation}
         self.generators_.part_ways()
         self.notify("on_epoch_begin", **datasets)
         began = time.perf_counter()
@@ -287,9 +248,9 @@ class Net(NeuralNet):
         self.processes.average_buffers(self.module_)
         with average.in_place():
             self.run_single_epoch(validation_batches, False, "valid", self.validation_step)
-            loss = self.history[-1, "train_loss" if validation_batches is None else "valid_loss"]
-            has_diverged = divergence.has_come(loss)
-            record_bests(self.history)
+            loss = self.history[-1, "train_loss" if validation is None else "valid_loss"]
+            has_diverged = not (math.isfinite(loss) and callbacks.are_finite(self.module_.parameters()))
+            callbacks.record_bests(self.history)
             self.history.record("dur", time.perf_counter() - began)
             if not has_diverged:
                 best.offer(loss, self.module_)
@@ -318,7 +279,7 @@ class Net(NeuralNet):
 
     def train_step(self, batch, **fit_params):
         self.optimizer_.zero_grad(set_to_none=True)
-        loss, output = self.step_.training_loss(*batch)
+        loss, output = self._loss(*batch, training=True)
         (loss if self.gradient_scale_ == 1 else loss * self.gradient_scale_).backward()
         self.processes.average_gradients(self.module_, len(batch[0]))
         if self.clipped:
@@ -329,12 +290,12 @@ class Net(NeuralNet):
         self.optimizer_.step()
         if self.schedule_ is not None:
             self.schedule_.step()
-        return {"loss": loss.detach(), "y_pred": tensors_of(output)}
+        return {"loss": loss.detach(), "y_pred": _tensors_of(output)}
 
     def validation_step(self, batch, **fit_params):
         with torch.no_grad():
-            loss, output = self.step_.validation_loss(*batch)
-        return {"loss": loss, "y_pred": tensors_of(output)}
+            loss, output = self._loss(*batch)
+        return {"loss": loss, "y_pred": _tensors_of(output)}
 
     def get_dataset(self, X, y=None):
         """Return samples as a dataset, for skorch's own ``forward`` and ``predict``, and callbacks that use them."""
@@ -347,21 +308,45 @@ class Net(NeuralNet):
         self._set_training(training)
         x = batch[0].to(next(self.module_.parameters()).dtype)
         with torch.set_grad_enabled(training):
-            return tensors_of(self.step_.training_output(x) if training else self.step_.output(x))
+            return _tensors_of(self._output(x, training))
 
     # Steps of the above.
+
+    def _loss(self, x, target, training=False):
+        """Return the loss of a batch, and the module's output."""
+        output = self._output(x, training)
+        return self.criterion_(output, target), output
+
+    def _output(self, x, training):
+        """Return the module's output: with fresh draws in training, else with those that all evaluations share."""
+        if self.draws is None:
+            return self.module_(x)
+        if not training:
+            return self.module_(x, self.draws.to(x.dtype))
+        shape = (1, len(x), self.draws.shape[-1])
+        return self.module_(x, torch.randn(shape, generator=self.generator_, device=x.device, dtype=x.dtype))
+
+    @contextmanager
+    def _unrefined(self):
+        """Evaluate as training does inside the block: unrefined, with one antithetic pair of draws.
+
+        That is enough for a linear model.
+        """
+        refinements, draws = self.module_.n_refinements, self.draws
+        self.module_.n_refinements = 0
+        self.draws = None if draws is None else draws[:: len(draws) // 2]
+        try:
+            yield
+        finally:
+            self.module_.n_refinements, self.draws = refinements, draws
 
     def _agree(self, samples, validation):
         """Let all processes begin with the same weights; return the samples that this one has its share of."""
         if len(samples) < self.processes.size:
-            raise ValueError(
-                f"{len(samples)} rows cannot be shared by {self.processes.size} processes. Start at most as many "
-                "processes as there are rows."
-            )
+            raise ValueError(f"{len(samples)} rows are too few for {self.processes.size} processes. Start fewer.")
         self.processes.copy_first(self.module_)
         self.generators_ = Generators(self.iterator_train__generator, self.device, self.processes, self.uses_globals)
-        self.generators_.part_ways()
-        self.step_.generator = self.generators_.own
+        self.generator_ = self.generators_.own
         share = self.processes.rank, self.processes.size
         return samples.share(*share), None if validation is None else validation.share(*share)
 
@@ -400,7 +385,7 @@ class Net(NeuralNet):
         if validation is not None:
             return self._evaluate(self.get_iterator(validation))
         is_noisy = self.iterator_train__noise is not None
-        with self.step_.unrefined():
+        with self._unrefined():
             return self._evaluate(self._training_batches(samples) if is_noisy else self.get_iterator(samples))
 
     def _evaluate(self, batches):
@@ -411,7 +396,7 @@ class Net(NeuralNet):
     def _training_batches(self, samples):
         """Return batches of this process's samples, as many as all processes have."""
         batches = self.get_iterator(samples, training=True)
-        batches.generator = self.generators_.own
+        batches.generator = self.generator_
         batches.n_batches = self.processes.n_batches(len(samples), batches.batch_size)
         return batches
 
@@ -419,6 +404,13 @@ class Net(NeuralNet):
         """Return the mean over the samples of all processes of what is summed over this one's."""
         total, n_samples = self.processes.sums(total, n_samples)
         return float(total) / n_samples
+
+
+def _tensors_of(output):
+    """Return the tensors of a module's output, nested tuples, in one: skorch's callbacks know these only."""
+    if output is None:
+        return ()
+    return (output,) if torch.is_tensor(output) else tuple(t for part in output for t in _tensors_of(part))
 
 
 def check_net_state(state, module):
@@ -431,8 +423,7 @@ def check_net_state(state, module):
     ValueError
         If names, shapes or dtypes are not this module's, or numbers are not finite or not of their kind.
     """
-    if not isinstance(state, dict):
-        raise stored.fault("net_", "is no dict")
+    stored.check_dict(state, "net_")
     _check_weights(stored.get(state, "weights"), module)
     _check_history(stored.get(state, "history"))
     stored.check_number(state, "gradient_scale", low=0)
@@ -442,19 +433,13 @@ def check_net_state(state, module):
 
 
 def _check_weights(weights, module):
-    expected = to_arrays(module.state_dict())
-    if not isinstance(weights, dict) or weights.keys() != expected.keys():
-        found = set(weights) if isinstance(weights, dict) else set()
-        wrong = sorted(map(str, found ^ set(expected)))
-        raise stored.fault("the net", f"has not the weights that its parameters ask for (as to {', '.join(wrong[:3])})")
     trained = copy.deepcopy(module).float().state_dict()
-    for name, array in expected.items():
-        if not isinstance(array, np.ndarray):
-            stored.check_integer(weights, name)
-        elif trained[name].dtype == torch.float64:
-            stored.check_array(weights, name, array.shape, array.dtype)
+    stored.check_dict(weights, "the weights of the net", trained)
+    for name, value in module.state_dict().items():
+        if torch.is_tensor(value):
+            _check_tensor(weights, name, value, trained[name].dtype)
         else:
-            _check_trained(weights, name, array)
+            stored.check_integer(weights, name)
     for prefix, part in module.named_modules():
         for name, kind in getattr(part, "value_kinds", {}).items():
             name = f"{prefix}.{name}".lstrip(".")
@@ -463,35 +448,31 @@ def _check_weights(weights, module):
                 raise stored.fault(name, what)
 
 
-def _check_trained(weights, name, array):
-    """Check an array that has been trained in float32, and is cast to it."""
+def _check_tensor(weights, name, value, dtype):
+    """Check the array of a tensor that is cast to a dtype for training."""
     is_range = name.endswith((".low", ".high"))  # unbounded ones are infinite
-    stored.check_array(weights, name, array.shape, array.dtype, allow="infinite" if is_range else "finite")
-    if not is_range and array.dtype.kind == "f" and np.abs(weights[name]).max(initial=0) > _LARGEST_WEIGHT:
-        raise stored.fault(name, f"has numbers beyond {_LARGEST_WEIGHT:.0e}")
+    stored.check_array(weights, name, value.shape, value.numpy().dtype, infinite=is_range)
+    largest = torch.finfo(dtype).max if dtype.is_floating_point and not is_range else math.inf
+    if np.abs(weights[name]).max(initial=0) > largest:
+        raise stored.fault(name, f"has numbers beyond {largest:.0e}")
 
 
 def _check_history(history):
-    if not isinstance(history, list) or not all(
-        isinstance(row, dict) and all(isinstance(name, str) for name in row) and isinstance(row.get("batches"), list)
-        for row in history
-    ):
+    are_lists = isinstance(history, list) and all(map(stored.is_dict, history))
+    if not (are_lists and all(type(row.get("batches")) is list for row in history)):
         raise stored.fault("the history", "is no list of an epoch's records by name")
 
 
 def _check_optimizer(state, shapes):
     """Check the averages of Adam, for parameters of these shapes."""
-    moments = stored.get(state, "state") if isinstance(state, dict) else None
-    if not isinstance(moments, dict) or not moments.keys() <= set(range(len(shapes))):
+    stored.check_dict(state, "the optimiser's state", ("state", "param_groups", "mean_norm"))
+    moments = state["state"]
+    if type(moments) is not dict or not moments.keys() <= set(range(len(shapes))):
         raise stored.fault("the optimiser's state", f"is not told for {len(shapes)} parameters by their numbers")
     for index, averages in moments.items():
-        if not isinstance(averages, dict) or averages.keys() != {"step", "exp_avg", "exp_avg_sq"}:
-            raise stored.fault(f"the optimiser's state of parameter {index}", "must have a step and two averages")
-        for name, shape, low in (
-            ("step", (), 0),
-            ("exp_avg", shapes[index], -np.inf),
-            ("exp_avg_sq", shapes[index], 0),
-        ):
-            stored.check_array(averages, name, shape, np.float32, low=low)
-    if stored.get(state, "mean_norm") is not None:
+        stored.check_dict(averages, f"the optimiser's state of parameter {index}", ("step", "exp_avg", "exp_avg_sq"))
+        stored.check_array(averages, "step", (), np.float32, low=0)
+        stored.check_array(averages, "exp_avg", shapes[index], np.float32)
+        stored.check_array(averages, "exp_avg_sq", shapes[index], np.float32, low=0)
+    if state["mean_norm"] is not None:
         stored.check_array(state, "mean_norm", (), np.float32, low=0)

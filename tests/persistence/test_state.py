@@ -26,9 +26,8 @@ def check(function, value, *args, **kwargs):
         (stored.check_number, None, (), {"optional": True}),
         (stored.check_numbers, [1, np.float64(2.0), np.nan], (), {}),
         (stored.check_numbers, None, (), {"optional": True}),
-        (stored.check_array, np.zeros((2, 3)), ((2, 3),), {"low": 0, "high": 0}),
-        (stored.check_array, np.array([np.inf]), ((1,),), {"allow": "infinite"}),
-        (stored.check_array, np.array([np.nan]), ((1,),), {"allow": "nan"}),
+        (stored.check_array, np.zeros((2, 3)), ((2, 3),), {"low": 0}),
+        (stored.check_array, np.array([np.inf]), ((1,),), {"infinite": True}),
         (stored.check_array, np.zeros(0), ((0,),), {"low": 1}),
         (stored.check_array, np.array(["a"], dtype=object), ((1,), object), {}),
         (stored.check_one_of, True, ([True, False],), {}),
@@ -54,9 +53,8 @@ def test_what_is_right_passes(function, value, args, options):
         (stored.check_array, np.zeros(2), ((3,),), {}, r"is of float64 and shape \(2,\), not an array"),
         (stored.check_array, np.zeros(2, np.float32), ((2,),), {}, "is of float32"),
         (stored.check_array, np.array([np.inf]), ((1,),), {}, "has numbers that are not finite"),
-        (stored.check_array, np.array([np.nan]), ((1,),), {"allow": "infinite"}, "has numbers that are not finite"),
+        (stored.check_array, np.array([np.nan]), ((1,),), {"infinite": True}, "has numbers that are not finite"),
         (stored.check_array, np.array([-1.0]), ((1,),), {"low": 0}, "has -1, less than 0"),
-        (stored.check_array, np.array([2.0]), ((1,),), {"high": 1}, "has 2, more than 1"),
         (stored.check_one_of, 1, ([True, False],), {}, "is 1, not one of True, False"),
         (stored.check_one_of, "os", (["pandas", None],), {}, "is 'os', not one of 'pandas', None"),
     ],
@@ -131,7 +129,7 @@ def test_a_state_has_its_version():
 
 @pytest.mark.parametrize("state", [None, [1], {1: 2}])
 def test_a_state_is_a_dict_of_names(state):
-    with pytest.raises(ValueError, match="the state is no dict with names as keys"):
+    with pytest.raises(ValueError, match="the state is .*, not a dict with names as keys"):
         stored.without_version(state, AutoencoderTransformer)
 
 

@@ -10,6 +10,7 @@ from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, 
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_cases import (
+    OPTIONS,
     Counting,
     Output,
     Poison,
@@ -141,7 +142,8 @@ def test_passes_go_on_with_the_optimiser_and_after_a_state_was_stored(curve):
     net.train_once(samples(curve[:200]))
     twin = built().set_state(net.get_state())
     for one in (net, twin):
-        one.prepare_pass(5, 40)
+        one.iterator_train__generator.manual_seed(5)
+        one.batch_size = 40
         one.lr = 1e-3
         one.train_once(samples(curve[200:]))
         assert one.optimizer_.param_groups[0]["lr"] == 1e-3
@@ -265,7 +267,6 @@ def test_skorchs_checkpoint_finds_its_monitor(curve, tmp_path):
 @pytest.mark.parametrize("module", [Toy, Sampling])
 def test_skorchs_predict_returns_codes(module, curve):
     net = trained(curve, module(), epochs=1)
-    net.draws = None
     codes = net.predict(curve)
     expected = net.module_.encoder(torch.from_numpy(curve)).numpy(force=True)
     if module is Sampling:  # of each of the two draws
@@ -312,7 +313,7 @@ def test_callbacks_see_the_tensors_of_a_nested_output_alone(curve):
             seen.append([tuple(part.shape) for part in y_pred])
 
     net = Net(
-        Levels(), SumOfErrors(), width=5, lr=1e-3, batch_size=300, callbacks=[Look()],
+        Levels(), SumOfErrors(), **OPTIONS | {"averaged": False}, lr=1e-3, batch_size=300, callbacks=[Look()],
         iterator_train__generator=torch.Generator(),
     ).initialize()  # fmt: skip
     net.train(samples(curve), None, 1, BestWeights(1, 0.0))

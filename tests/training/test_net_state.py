@@ -66,8 +66,8 @@ FEW = np.zeros((3,))
     ("path", "value", "message"),
     [
         ("weights", None, "weights is missing"),
-        ("weights", [], "the net has not the weights"),
-        ("weights/encoder.bias", None, r"the net has not the weights .*encoder\.bias"),
+        ("weights", [], r"the weights of the net is \[\], not a dict"),
+        ("weights/encoder.bias", None, r"the weights of the net has entries missing, or too many: encoder\.bias"),
         ("weights/surplus", FEW, "surplus"),
         ("weights/encoder.bias", FEW, r"encoder.bias is of float64 and shape \(3,\), not .*float64 and shape \(1,\)"),
         ("weights/encoder.bias", np.zeros(1, np.float32), "array of float64"),
@@ -86,12 +86,12 @@ FEW = np.zeros((3,))
         ("gradient_scale", -1.0, "gradient_scale is -1.0, not a number of at least 0"),
         ("optimizer", [], "the optimiser's state"),
         ("optimizer/state", {99: {}}, "the optimiser's state"),
-        ("optimizer/state/0/step", None, "parameter 0 must have"),
+        ("optimizer/state/0/step", None, "parameter 0 has entries missing, or too many: step"),
         ("optimizer/state/0/exp_avg", FEW.astype(np.float32), "exp_avg is of float32 and shape"),
         ("optimizer/state/1/exp_avg_sq", np.full((5, 8), -1, np.float32), "exp_avg_sq has -1, less than 0"),
         ("optimizer/mean_norm", np.float32(-1), "mean_norm is float32"),
         ("optimizer/mean_norm", np.array(-1, np.float32), "mean_norm has -1, less than 0"),
-        ("optimizer/mean_norm", None, "mean_norm is missing"),
+        ("optimizer/mean_norm", None, "the optimiser's state has entries missing, or too many: mean_norm"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -102,5 +102,5 @@ def test_what_is_wrong_in_a_state_is_named(state, path, value, message):
 
 
 def test_what_is_no_dict_is_no_state():
-    with pytest.raises(ValueError, match="net_ is no dict"):
+    with pytest.raises(ValueError, match=r"net_ is \[\], not a dict"):
         check_net_state([], Kept())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from training_cases import OPTIONS
 
 from skae.training.net import Net
 from skae.training.optim import Adam, build_optimizer, one_cycle, split_parameters
@@ -56,7 +57,7 @@ class Mean(nn.Module):
     ],
 )
 def test_gradients_are_clipped_to_four_times_the_running_mean_of_their_norm(clipped, norms, expected):
-    net = Net(Weighed(), Mean(), width=1, clipped=clipped, lr=0.1, batch_size=1)
+    net = Net(Weighed(), Mean(), **OPTIONS | {"width": 1, "clipped": clipped}, lr=0.1, batch_size=1)
     net.set_params(iterator_train__generator=torch.Generator()).initialize()
     net.module_.float()
     net.optimizer_ = build_optimizer(net.module_, 0.1, 0)

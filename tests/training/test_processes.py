@@ -125,7 +125,7 @@ def test_processes_stop_together_and_first_speaks_for_all(tmp_path):
     assert [n_epochs for *_, n_epochs in first["found"]] == [2, 3]
     assert first["how"] == "diverged"
     assert first["messages"][0] == "division by zero"
-    assert first["messages"][1].startswith("1 rows cannot be shared by 2 processes. Start at most as many")
+    assert first["messages"][1].startswith("1 rows are too few for 2 processes. Start fewer.")
     assert first["values"] == [7, [2, 2], [2, 5]]
 
 

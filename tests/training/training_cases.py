@@ -82,13 +82,18 @@ def parts(X):
     return whole.subset(torch.arange(30, len(X))), whole.subset(torch.arange(30))
 
 
+# Of a net, where a test is about none of these.
+OPTIONS = {"width": 5, "alpha": 0.0, "relative": False, "averaged": True, "clipped": False, "progress": None}
+OPTIONS |= {"uses_globals": False, "draws": None}
+
+
 def built(module=None, *, generator_seed=0, **parameters):
-    draws = torch.tensor([[[1.0]], [[-1.0]]]) if isinstance(module, Sampling) else None
+    if isinstance(module, Sampling):
+        parameters["draws"] = torch.tensor([[[1.0]], [[-1.0]]])
     return Net(
         module or Toy(),
         Error(),
-        draws=draws,
-        **{"width": 5, "lr": 3e-3, "batch_size": 32, "averaged": True, "iterator_train__noise": None} | parameters,
+        **OPTIONS | {"lr": 3e-3, "batch_size": 32, "iterator_train__noise": None} | parameters,
         iterator_train__generator=torch.Generator().manual_seed(generator_seed),
         device="cpu",
     ).initialize()
