@@ -1,7 +1,5 @@
 """Defensive mixtures: simpler densities that get a share, so that no sample is much less likely than under these."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -1,15 +1,54 @@
-"""The evidence lower bound and the reconstruction loss: what training minimises."""
-
-from __future__ import annotations
+"""The evidence lower bound and the reconstruction loss: what training minimises, and the outputs they are of."""
 
 from collections.abc import Sequence
+from functools import reduce
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from skae._torch import has_missing
 from skae.objectives.losses import Loss
-from skae.objectives.outputs import ReconstructionOutput, VAEOutput
+
+
+class ReconstructionOutput(NamedTuple):
+    """Output of an autoencoder.
+
+    Attributes
+    ----------
+    z : Tensor of shape (n, n_components)
+        Codes.
+    eta : Tensor of shape (n, n_features) or (n_levels, n, n_features)
+        Output of the decoder, before the inverse link.
+    weight : Tensor broadcastable to eta, or None
+        Weight of each level in the loss.
+    """
+
+    z: Tensor
+    eta: Tensor
+    weight: Tensor | None = None
+
+
+class VAEOutput(NamedTuple):
+    """Output of a variational autoencoder at one size.
+
+    Attributes
+    ----------
+    mean, log_var : Tensor of shape (n, n_components)
+        Parameters of the normal posterior q(z | x).
+    z : Tensor of shape (n_draws, n, n_components)
+        Draws from it.
+    eta : Tensor of shape (n_draws, n, n_outputs)
+        Output of the decoder at these.
+    context : Tensor of shape (n, n_context) or None
+        What the model is conditional on.
+    """
+
+    mean: Tensor
+    log_var: Tensor
+    z: Tensor
+    eta: Tensor
+    context: Tensor | None = None
 
 
 def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
@@ -50,12 +89,10 @@ class NegativeELBO(nn.Module):
     def bound(self, output: VAEOutput, x: Tensor) -> Tensor:
         """Return the bound of each sample under the model of the output's size: (n,)."""
         model = min(output.mean.shape[1], len(self.likelihoods)) - 1
-        log_likelihood = self.likelihoods[model](output.eta, x).mean(0)
         kl = gaussian_kl(output.mean, output.log_var).sum(1)
-        bound = log_likelihood - self.beta * kl
-        if self.defensive and not self.training:
-            bound = self.defensive[model](bound, x, output.context)
-        return bound
+        bound = self.likelihoods[model](output.eta, x).mean(0) - self.beta * kl
+        use_defensive = len(self.defensive) > 0 and not self.training
+        return self.defensive[model](bound, x, output.context) if use_defensive else bound
 
     def forward(self, outputs: Sequence[VAEOutput], x: Tensor) -> Tensor:
         return torch.stack([-self.bound(output, x).mean() for output in outputs]).mean()
@@ -108,7 +145,4 @@ class ReconstructionObjective(nn.Module):
         factors = [factor for factor in (self.varies, output.weight, observed) if factor is not None]
         if not factors:
             return self.loss.entry(output.eta, x, reduction="mean")
-        entries = self.loss.entry(output.eta, x)
-        for factor in factors:
-            entries = entries * factor
-        return entries.mean()
+        return reduce(torch.mul, factors, self.loss.entry(output.eta, x)).mean()

@@ -1,43 +1,18 @@
 """Reconstruction losses: how far the decoder's output is from a sample, and what the output means."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-
-
-def squared_error(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-    """Return (x - eta)^2."""
-    return F.mse_loss(eta, x, reduction=reduction)
-
-
-def absolute_error(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-    """Return |x - eta|."""
-    return F.l1_loss(eta, x, reduction=reduction)
-
-
-def huber(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-    """Return half the squared error below a distance of 1, the absolute error - 1/2 above (Huber 1964)."""
-    return F.huber_loss(eta, x, reduction=reduction)
-
-
-def log_loss(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
-    """Return -x log p - (1 - x) log(1 - p), p = sigmoid(eta): the Bernoulli cross-entropy, in nats, for x in [0, 1]."""
-    return F.binary_cross_entropy_with_logits(eta, x, reduction=reduction)
 
 
 def poisson(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
     """Return x log(x / mu) - x + mu, mu = exp(eta): half the Poisson deviance, in nats, for x >= 0."""
     deviance = torch.special.xlogy(x, x) - x * eta - x + eta.exp()
     return deviance.mean() if reduction == "mean" else deviance
-
-
-def _identity(eta: Tensor) -> Tensor:
-    return eta
 
 
 class Loss(NamedTuple):
@@ -62,18 +37,22 @@ class Loss(NamedTuple):
     """
 
     entry: Callable[..., Tensor]
-    inverse_link: Callable[[Tensor], Tensor] = _identity
+    inverse_link: Callable[[Tensor], Tensor] = nn.Identity()
     link: str = "identity"
     degree: int = 0
     support: str = "real"
     projects: bool = False
 
 
+# The Huber loss (1964) is half the squared error below a distance of 1, the absolute error - 1/2 above. The log loss is
+# the Bernoulli cross-entropy in nats, -x log p - (1 - x) log(1 - p) with p = sigmoid(eta), for x in [0, 1].
 LOSSES = {
-    "squared_error": Loss(squared_error, degree=2, projects=True),
-    "absolute_error": Loss(absolute_error, degree=1),
-    "huber": Loss(huber, degree=2),
-    "log_loss": Loss(log_loss, torch.sigmoid, "logit", support="unit_interval"),
+    "squared_error": Loss(partial(F.mse_loss, reduction="none"), degree=2, projects=True),
+    "absolute_error": Loss(partial(F.l1_loss, reduction="none"), degree=1),
+    "huber": Loss(partial(F.huber_loss, reduction="none"), degree=2),
+    "log_loss": Loss(
+        partial(F.binary_cross_entropy_with_logits, reduction="none"), torch.sigmoid, "logit", support="unit_interval"
+    ),
     "poisson": Loss(poisson, torch.exp, "log", support="non_negative"),
 }
 

@@ -145,8 +145,7 @@ class Likelihood(nn.Module):
     def forward(self, eta: Tensor, x: Tensor) -> Tensor:
         counted = self.varies
         if has_missing(x):
-            counted = counted * ~x.isnan()
-            x = torch.where(x.isnan(), 0, x)
+            counted, x = counted * ~x.isnan(), torch.where(x.isnan(), 0, x)
         return (self.log_prob(eta, x) * counted).sum(-1)
 
 

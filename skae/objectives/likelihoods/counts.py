@@ -1,7 +1,5 @@
 """Likelihoods of counts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -64,14 +62,12 @@ class NegativeBinomial(Poisson):
     @torch.no_grad()
     def start_at(self, noise: Tensor, variance: Tensor, scale: Tensor) -> None:
         """Start at the dispersion that the noise of the logarithms is for large counts."""
-        dispersion = noise * scale.square()
-        self.dispersion.copy_(dispersion.log().clamp(*self.RANGE) / self.PACE)
+        self.dispersion.copy_((noise * scale.square()).log().clamp(*self.RANGE) / self.PACE)
 
     def independent(self, mean: Tensor, variance: Tensor, n_samples: int) -> Tensor:
         """Take the dispersion that gives columns their variance: the method of moments."""
         eta, mean = super().independent(mean, variance, n_samples), smoothed_mean(mean, n_samples)
-        dispersion = (variance - mean).clamp_min(0) / mean.square()
-        self.start_at(dispersion, variance, torch.ones_like(mean))
+        self.start_at((variance - mean).clamp_min(0) / mean.square(), variance, torch.ones_like(mean))
         return eta
 
     @property

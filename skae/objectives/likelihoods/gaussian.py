@@ -1,7 +1,5 @@
 """Likelihood of real values."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Likelihood of columns of several kinds."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -1,23 +1,18 @@
 """Likelihoods by name."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
+from skae.objectives.likelihoods import categorical, counts, gaussian
 from skae.objectives.likelihoods.base import Likelihood
-from skae.objectives.likelihoods.bernoulli import Bernoulli
-from skae.objectives.likelihoods.categorical import Categorical
-from skae.objectives.likelihoods.counts import Multinomial, NegativeBinomial, Poisson
-from skae.objectives.likelihoods.gaussian import Gaussian
 from skae.objectives.likelihoods.mixed import Mixed
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
-    "gaussian": Gaussian,
-    "bernoulli": Bernoulli,
-    "poisson": Poisson,
-    "negative_binomial": NegativeBinomial,
-    "multinomial": Multinomial,
-    "categorical": Categorical,
+    "gaussian": gaussian.Gaussian,
+    "bernoulli": categorical.Bernoulli,
+    "poisson": counts.Poisson,
+    "negative_binomial": counts.NegativeBinomial,
+    "multinomial": counts.Multinomial,
+    "categorical": categorical.Categorical,
 }
 
 
