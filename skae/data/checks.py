@@ -1,7 +1,5 @@
 """Checks of samples, labels and codes. Each message says the value, the rule and a way out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 A new kind is a class and a line of `KINDS`.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from numbers import Real

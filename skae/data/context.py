@@ -1,7 +1,5 @@
 """Context: what a conditional model is given with each sample, its class, or nothing."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import softmax
 
@@ -9,20 +7,23 @@ from skae.data.checks import check_classes, check_labels
 
 
 class NoContext:
-    """The context of a model that is conditional on nothing: one value, of no columns."""
+    """The context of a model that is conditional on nothing: one value, of no columns.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_values, width)
+        What the context may be.
+    log_weights : ndarray of shape (n_values,)
+        Logarithms of their prior probabilities.
+    width : int
+        Columns of the context.
+    attributes : dict
+        Fitted attributes of the estimator, by name.
+    """
 
     values = np.zeros((1, 0))
     log_weights = np.zeros(1)
-
-    @property
-    def width(self):
-        """Columns of the context."""
-        return self.values.shape[1]
-
-    @property
-    def attributes(self):
-        """Fitted attributes of the estimator, by name."""
-        return {}
+    width, attributes = 0, {}
 
     def encode(self, y, n_samples):
         """Return the context of training samples, (n_samples, width)."""
@@ -62,18 +63,15 @@ class ClassContext(NoContext):
     """
 
     def __init__(self, classes, prior):
-        self.classes, self.prior = classes, prior
-        self.values, self.log_weights = np.eye(len(classes)), np.log(prior)
+        self.classes, self.prior, self.width = classes, prior, len(classes)
+        self.values, self.log_weights = np.eye(self.width), np.log(prior)
+        self.attributes = {"classes_": classes, "class_prior_": prior}
 
     @classmethod
     def learn(cls, y, n_samples):
         """Return the context of training labels."""
         classes, labels = check_classes(y, n_samples)
         return cls(classes, np.bincount(labels, minlength=len(classes)) / n_samples)
-
-    @property
-    def attributes(self):
-        return {"classes_": self.classes, "class_prior_": self.prior}
 
     def encode(self, y, n_samples):
         return self.values[check_labels(y, self.classes, n_samples)]
@@ -86,9 +84,8 @@ class ClassContext(NoContext):
 
     def _joint(self, log_density):
         """The log-density of samples and each class, (n_classes, n_samples), in the precision of the former."""
-        found = [log_density(value) for value in self.values]
-        joint = [density + weight for density, weight in zip(found, self.log_weights, strict=True)]
-        return np.stack(joint, dtype=found[0].dtype)
+        joint = np.stack([log_density(value) for value in self.values])
+        return (joint + self.log_weights[:, None]).astype(joint.dtype)
 
     def marginalise(self, log_density):
         return np.logaddexp.reduce(self._joint(log_density), axis=0)
@@ -100,8 +97,8 @@ class ClassContext(NoContext):
             joint = self._joint(log_density)
             joint[:, joint.max(axis=0) == -np.inf] = 0  # no class explains a sample so far off
             weights = softmax(joint, axis=0)[:, :, None]
-        found = [function(value) for value in self.values]
-        return sum(weight.astype(part.dtype) * part for weight, part in zip(weights, found, strict=True))
+        parts = map(function, self.values)
+        return sum(weight.astype(part.dtype) * part for weight, part in zip(weights, parts, strict=True))
 
     def check_exportable(self, name):
         raise ValueError(
@@ -110,8 +107,6 @@ class ClassContext(NoContext):
         )
 
     def draw(self, y, n_samples, random_state):
-        if y is None:
-            labels = random_state.choice(len(self.classes), n_samples, p=self.prior)
-        else:
-            labels = check_labels(y, self.classes, n_samples)
-        return self.values[labels]
+        if y is not None:
+            return self.encode(y, n_samples)
+        return self.values[random_state.choice(self.width, n_samples, p=self.prior)]

@@ -3,8 +3,6 @@
 Each library is an object that answers for its tables, so that what follows does not ask which one it is.
 """
 
-from __future__ import annotations
-
 import re
 from contextlib import contextmanager
 from importlib import import_module

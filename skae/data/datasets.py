@@ -1,10 +1,7 @@
 """The datasets that batches are cut from: in memory, read when they are asked for, or streamed from a file."""
 
-from __future__ import annotations
-
 import copy
 from functools import cached_property
-from itertools import pairwise
 
 import torch
 from torch.utils.data import Dataset
@@ -17,6 +14,8 @@ _COUNTED = 4096
 
 class Samples(Dataset):
     """Inputs of a network and what its output is compared to: ``samples[index]`` is the pair (x, target).
+
+    They are made dense when they are asked for: samples of a sparse matrix, or some of a file's.
 
     Parameters
     ----------
@@ -38,6 +37,7 @@ class Samples(Dataset):
         return len(self.inputs if self.indices is None else self.indices)
 
     def __getitem__(self, index):
+        index = index if isinstance(index, slice) else self._as_index(index)
         index = index if self.indices is None else self.indices[index]
         x = self._read(self.inputs, index)
         return x, (x if self.targets is self.inputs else self._read(self.targets, index))
@@ -61,7 +61,7 @@ class Samples(Dataset):
 
     def subset(self, indices):
         """Return the dataset of the samples of these indices."""
-        other = copy.copy(self)
+        other, indices = copy.copy(self), self._as_index(indices)
         other.indices = indices if self.indices is None else self.indices[indices]
         return other
 
@@ -83,6 +83,12 @@ class Samples(Dataset):
 
     def _share(self, rank, size):
         return self.subset(torch.arange(rank, len(self), size))
+
+    def _as_index(self, index):
+        return torch.as_tensor(index).numpy(force=True)
+
+    def _read(self, rows, index):
+        return torch.from_numpy(rows[index]).to(self.device, torch.float32)
 
 
 class InMemorySamples(Samples):
@@ -112,32 +118,19 @@ class InMemorySamples(Samples):
         order = order if self.indices is None else self.indices[order]
         return _gathered(self.inputs, self.targets, order.tensor_split(n_batches), reuse_memory)
 
-    def subset(self, indices):
-        return super().subset(torch.as_tensor(indices, device=self.device))
-
-    def _read(self, tensor, index):
-        return tensor[index]
-
-
-class ReadSamples(Samples):
-    """Samples that are made dense when they are asked for: those of a sparse matrix, or some of a file's."""
-
-    def __getitem__(self, index):
-        return super().__getitem__(index if isinstance(index, slice) else _as_array(index))
-
-    def subset(self, indices):
-        return super().subset(_as_array(indices))
+    def _as_index(self, index):
+        return torch.as_tensor(index, device=self.device)
 
     def _read(self, rows, index):
-        return torch.from_numpy(rows[index]).to(self.device, torch.float32)
+        return rows[index]
 
 
-class StreamedSamples(ReadSamples):
+class StreamedSamples(Samples):
     """Samples of a file, which are read in order, or in blocks whose samples are shuffled together."""
 
     def in_order(self, n_batches):
-        bounds = [i * len(self) // n_batches for i in range(n_batches + 1)]
-        return (self[begin:end] for begin, end in pairwise(bounds))
+        n = len(self)
+        return (self[i * n // n_batches : (i + 1) * n // n_batches] for i in range(n_batches))
 
     def shuffled(self, n_batches, generator, reuse_memory=False):
         n_samples, n_read, first, rest = len(self), 0, 0, None
@@ -151,7 +144,7 @@ class StreamedSamples(ReadSamples):
             first, rest = last, (inputs.index_select(0, left), targets.index_select(0, left))
 
     def subset(self, indices):
-        return ReadSamples(self.inputs, self.targets, self.device).subset(indices)
+        return Samples(self.inputs, self.targets, self.device).subset(indices)
 
     def _share(self, rank, size):
         part = slice(rank * len(self) // size, (rank + 1) * len(self) // size)
@@ -172,10 +165,6 @@ class StreamedSamples(ReadSamples):
             x[begin:end], target[begin:end] = self[part]
             begin = end
         return x, target
-
-
-def _as_array(index):
-    return torch.as_tensor(index).numpy(force=True)
 
 
 def add_noise(x, deviation, generator):

@@ -4,8 +4,6 @@ A map is two arrays. Its *knots*, of shape (2, n_knots), are values and their sc
 (2, n_steps), are scores and their values: the way back, which is flat where a value is frequent.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import ndtri
 

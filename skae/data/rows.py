@@ -1,7 +1,5 @@
 """Sources of samples: an array, a sparse matrix or a file, which answer alike to whoever reads them in blocks."""
 
-from __future__ import annotations
-
 import copy
 import mmap
 from functools import cached_property
@@ -12,7 +10,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils.random import sample_without_replacement
 
 from skae._torch import tensor_of
-from skae.data.datasets import InMemorySamples, ReadSamples, StreamedSamples
+from skae.data.datasets import InMemorySamples, Samples, StreamedSamples
 from skae.data.statistics import has_missing
 
 # Numbers of X in a file from which on it is streamed: a smaller one is loaded.
@@ -49,9 +47,7 @@ class RowSource:
     has_missing = False
 
     def __init__(self, source):
-        self.source = source
-        self.dtype = source.dtype
-        self.functions = ()
+        self.source, self.dtype, self.functions = source, source.dtype, ()
 
     def __len__(self):
         return self.source.shape[0]
@@ -142,7 +138,7 @@ class RowSource:
         """
         return self._dataset(inputs, inputs if is_identity else self, device)
 
-    _dataset = ReadSamples
+    _dataset = Samples
 
     def split_samples(self, inputs, held_out, device, is_identity):
         """Return the datasets of training samples and of the samples with these indices."""
@@ -157,10 +153,6 @@ class ArrayRows(RowSource):
     ----------
     array : ndarray of shape (n_samples, n_features)
     """
-
-    @property
-    def array(self):
-        return self.source
 
     @cached_property
     def has_missing(self):
@@ -191,9 +183,9 @@ class ArrayRows(RowSource):
         return bool(np.isnan(self.source).all())
 
     def samples(self, inputs, device, is_identity):
-        x = tensor_of(inputs.array).to(device, torch.float32)
+        x = tensor_of(inputs.source).to(device, torch.float32)
         if not is_identity:
-            return InMemorySamples(x, torch.tensor(self.array, dtype=torch.float32, device=device))
+            return InMemorySamples(x, torch.tensor(self.source, dtype=torch.float32, device=device))
         return InMemorySamples(x, x if x.shape[1] == self.n_features else x[:, : self.n_features])
 
 
@@ -235,8 +227,7 @@ class FileRows(RowSource):
         super().__init__(np.asarray(source))
         self.dtype = np.dtype(np.float32 if source.dtype == np.float32 else np.float64)
         self._owner = _memmap(source)
-        self._left_out = np.empty(0, dtype=np.int64)
-        self._kept = range(len(source))
+        self._left_out, self._kept = np.empty(0, dtype=np.int64), range(len(source))
 
     def __len__(self):
         return len(self._kept)
@@ -292,24 +283,21 @@ class FileRows(RowSource):
             if together and len(places) and np.ptp(places) < len(places):  # neighbours are copied faster
                 places = slice(places[0], places[-1] + 1)
             found[part] = self.source[places]
-            self._give_back()
+            # Pages of a private mapping, mode "c", may have been written to and are in no file: they stay.
+            if hasattr(mmap, "MADV_DONTNEED") and self._owner.mode != "c":
+                self._owner._mmap.madvise(mmap.MADV_DONTNEED)
         return found
-
-    def _give_back(self):
-        # Pages of a private mapping, mode "c", may have been written to and are in no file.
-        if hasattr(mmap, "MADV_DONTNEED") and self._owner.mode != "c":
-            self._owner._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def is_streamed(X):
     """Return whether X is a large array in a file: a memmap, or a view of one that no longer says so."""
-    return isinstance(X, np.ndarray) and X.ndim == 2 and X.size > STREAMED_FROM and _memmap(X) is not None
+    return _memmap(X) is not None and X.ndim == 2 and X.size > STREAMED_FROM
 
 
 def _memmap(X):
     """The memmap that an array is, or is a view of; None if there is none."""
     while isinstance(X, np.ndarray):
-        if isinstance(X, np.memmap) and X._mmap is not None:
+        if getattr(X, "_mmap", None) is not None:
             return X
         X = X.base
     return None

@@ -1,9 +1,6 @@
 """Statistics of columns, computed over blocks of samples; missing values are left out."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import gen_batches
@@ -27,7 +24,7 @@ class Moments(NamedTuple):
     constant: np.ndarray
 
 
-def has_missing(rows: Any) -> bool:
+def has_missing(rows):
     """Return whether any entry is nan; a row source knows it."""
     if hasattr(rows, "has_missing"):
         return rows.has_missing
@@ -35,7 +32,7 @@ def has_missing(rows: Any) -> bool:
         return bool(np.isnan(rows.sum())) and bool(np.isnan(rows).any())
 
 
-def column_moments(rows: Any, function: Callable[[np.ndarray], np.ndarray] | None = None) -> Moments:
+def column_moments(rows, function=None):
     """Compute mean, standard deviation and constancy of each column.
 
     Samples are shifted by the first one before they are summed, so that an offset of 1e9 costs no digits, and scaled
@@ -64,7 +61,7 @@ def column_moments(rows: Any, function: Callable[[np.ndarray], np.ndarray] | Non
     return Moments(first + shift, np.where(constant, 0, peak * np.sqrt(squares / n_observed)), constant)
 
 
-def column_means(rows: Any) -> np.ndarray:
+def column_means(rows):
     """Compute the mean of each column, in one pass less than `column_moments`."""
     first, n_observed = _first_observed(rows)
     return first + _shift(rows, first, n_observed)[0]

@@ -4,8 +4,6 @@ Both tables have one interface: `open` checks samples and returns them as a `Row
 sees, `decode` makes a table of such rows again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from reprlib import repr as shortened
@@ -112,7 +110,7 @@ class ArrayTable:
         rows = ArrayRows(self.prepare(X))
         if reset and rows.has_missing:
             check_missing(rows, getattr(estimator, "feature_names_in_", None))
-        self.support.check(rows.array, self.parameter, self.value)
+        self.support.check(rows.source, self.parameter, self.value)
         return rows
 
     def _open_sparse(self, X):

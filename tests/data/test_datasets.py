@@ -8,7 +8,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from skae.data import rows as sources
-from skae.data.datasets import InMemorySamples, ReadSamples, StreamedSamples
+from skae.data.datasets import InMemorySamples, Samples, StreamedSamples
 from skae.data.rows import FileRows, SparseRows
 
 CPU = torch.device("cpu")
@@ -46,8 +46,8 @@ def case(request, separate, tmp_path):
     kinds = {
         "in memory": (in_memory, range(20)),
         "subset": (in_memory.subset(some), range(3, 17)),
-        "sparse": (of(ReadSamples, sparse, CPU), range(20)),
-        "some sparse": (of(ReadSamples, sparse, CPU).subset(some), range(3, 17)),
+        "sparse": (of(Samples, sparse, CPU), range(20)),
+        "some sparse": (of(Samples, sparse, CPU).subset(some), range(3, 17)),
         "file": (of(StreamedSamples, in_file, CPU), range(20)),
         "part of a file": (of(StreamedSamples, left, CPU), [*range(1, 7), *range(8, 19)]),
         "some of a file": (of(StreamedSamples, in_file, CPU).subset(some), range(3, 17)),
@@ -141,7 +141,7 @@ def test_samples_in_memory_know_whether_values_are_missing(missing):
 
 def test_what_is_read_is_not_known_to_be_complete():
     source = SparseRows(csr_matrix(np.ones((3, 2))))
-    assert not ReadSamples(source, source, CPU).is_complete
+    assert not Samples(source, source, CPU).is_complete
 
 
 def test_observed_shares_count_the_values_of_targets():

@@ -497,7 +497,7 @@ def test_arrays_are_taken_as_they_are(dtype):
     np.testing.assert_array_equal(opened[:], rows)
     assert model.n_features_in_ == table.width == table.n_columns == 5
     assert table.parts is table.names is None
-    assert table.decode(opened.array) is opened.array
+    assert table.decode(opened.source) is opened.source
     np.testing.assert_array_equal(opened[:][:, table.order], rows)
     assert (table.log_slopes(rows) == 0).all()
     assert not opened.has_missing
