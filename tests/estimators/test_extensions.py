@@ -187,7 +187,7 @@ def test_a_fit_that_was_interrupted_has_the_same_result(estimator, curve, tmp_pa
     assert_same_methods(resumed, expected, curve)
 
 
-def test_the_loss_that_is_told_is_the_users(curve):
+def test_the_best_loss_is_in_terms_of_the_users_loss(curve):
     model = AutoencoderTransformer(2, loss="log_cosh", max_iter=3, random_state=0).fit(curve[50:], X_val=curve[:50])
     error = (model.inverse_transform(model.transform(curve[:50])) - curve[:50]) / model.net_.module_.scaler.scale.item()
     assert model.best_loss_ == pytest.approx(np.log(np.cosh(error)).mean(), rel=1e-4)
