@@ -379,8 +379,9 @@ class _Graph:
         size, rest, columns = found[0].shape[-1], self.name(matrix), []
         for i in range(size):
             lower = self.name((torch.arange(size) >= i).to(found[0].dtype)[:, None])
-            column = self._piece(rest, 2, i)
-            column = self.op("Mul", lower, self.op("Div", column, self.op("Sqrt", self._piece(column, 1, i))))
+            column = self._slice(None, rest, 2, i, i + 1)
+            root = self.op("Sqrt", self._slice(None, column, 1, i, i + 1))
+            column = self.op("Mul", lower, self.op("Div", column, root))
             rest = self.op("Sub", rest, self.op("MatMul", column, self.op("Transpose", column, perm=[0, 2, 1])))
             columns.append(column)
         return [self.op("Concat", *columns, axis=2)]
@@ -391,15 +392,11 @@ class _Graph:
         for order, triangle in ((forward, lower), (forward[::-1], self.op("Transpose", lower, perm=[0, 2, 1]))):
             solved = {}
             for i in order:
-                column = self._piece(triangle, 2, i)
-                solved[i] = self.op("Div", self._piece(rest, 1, i), self._piece(column, 1, i))
+                column = self._slice(None, triangle, 2, i, i + 1)
+                solved[i] = self.op("Div", self._slice(None, rest, 1, i, i + 1), self._slice(None, column, 1, i, i + 1))
                 rest = self.op("Sub", rest, self.op("Mul", column, solved[i]))
             rest = self.op("Concat", *(solved[i] for i in forward), axis=1)
         return rest
-
-    def _piece(self, name, dim, index):
-        """Name the entries of this index along a dimension, which stays."""
-        return self.op("Slice", name, *(self.sizes([value]) for value in (index, index + 1, dim)))
 
     def _native_batch_norm_legit_no_training(self, found, x, weight, bias, mean, variance, momentum, epsilon):
         return [self.op("BatchNormalization", *map(self.name, (x, weight, bias, mean, variance)), epsilon=epsilon)]

@@ -29,8 +29,7 @@ class BestWeights:
     """
 
     def __init__(self, patience, tol):
-        self.patience = patience
-        self.tol = tol
+        self.patience, self.tol = patience, tol
 
     def begin(self, loss, weights):
         """Take the start as the best so far."""
