@@ -298,7 +298,8 @@ class FittedVAE(Fitted):
         self.prior = prior.restore(density)
         stored.check_array(state, "kl_per_component_", (n,))
         stored.check_array(state, "active_components_", (n,), bool)
-        self.kl, self.noise, self._codes = state["kl_per_component_"], stored.get(kept, "noise"), kept["codes"]
+        self.kl, self.noise = state["kl_per_component_"], stored.get(kept, "noise")
+        self._codes = stored.get(kept, "codes")
         if self.model.at(n).likelihood.is_conjugate:
             stored.check_array(state, "noise_variance_", (self.built.n_features,), low=0)
             stored.check_array(kept, "noise", (self.built.n_features,), low=0)

@@ -145,14 +145,16 @@ def test_a_file_of_another_version_warns_with_both(fitted, name, monkeypatch):
     same(model, twin, X)
 
 
-def changed(model, path, value):
-    """Load a state in which what a path of names leads to is another."""
+def changed(model, path, *value):
+    """Load a state in which what a path of names leads to is another, or missing."""
     state = copy.deepcopy(model.__getstate__())
     *way, last = path.split("/")
     place = state
     for name in way:
         place = place[name]
-    place[last] = value
+    place.pop(last, None)
+    if value:
+        (place[last],) = value
     twin = type(model).__new__(type(model))
     twin.__setstate__(state)
     return twin
@@ -198,6 +200,38 @@ def test_what_is_wrong_in_a_file_is_named(fitted, name, path, value, message):
     with pytest.raises(ValueError, match=message) as caught:
         changed(model, path, value)
     assert "damaged or was changed" in str(caught.value)
+
+
+def result_of(function):
+    """What a function returns, or the error that it raises."""
+    try:
+        return function()
+    except Exception as error:
+        return error
+
+
+def names_in(state, depth=3):
+    """Paths of names to what a state holds, but for numbered things."""
+    for name, value in state.items():
+        if isinstance(name, str):
+            yield name
+            if isinstance(value, dict) and depth:
+                yield from (f"{name}/{rest}" for rest in names_in(value, depth - 1))
+
+
+@pytest.mark.filterwarnings("ignore")  # of another version, and of names of columns
+@pytest.mark.parametrize("name", FITS)
+def test_without_any_of_its_names_a_state_is_refused_or_the_same_model(fitted, name):
+    model, X = fitted[name]
+    for path in names_in(model.__getstate__()):
+        found = result_of(lambda: changed(model, path))  # noqa: B023 (called at once)
+        if isinstance(found, Exception):
+            assert isinstance(found, ValueError), path
+            assert "damaged or was changed" in str(found), path
+        elif path in ("net_", "best_estimator_"):
+            assert not found.__sklearn_is_fitted__()
+        else:
+            same(model, found, X)
 
 
 # Files that chance has changed.
