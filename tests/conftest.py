@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ SEEDS = range(int(os.environ.get("SKAE_TEST_SEEDS", "1")))
 
 def pytest_make_parametrize_id(val):
     """Parameters are called what they are; functions without their address, since processes must agree on names."""
-    return re.sub(r" at 0x[0-9a-f]+", "", str(val)) if isinstance(val, (dict, BaseEstimator)) else None
+    return re.sub(r" at 0x[0-9a-f]+", "", str(val)) if isinstance(val, (dict, partial, BaseEstimator)) else None
 
 
 def pytest_terminal_summary(terminalreporter):
