@@ -277,6 +277,23 @@ def test_the_start_of_several_levels_is_pca_of_each_size(seed):
         assert (weight * rest.square().mean()).item() == pytest.approx(59 / 60)
 
 
+def test_codes_in_no_order_have_no_weights_of_sizes(seed):
+    net, _, _ = started(samples(seed, 6), n_components=4)
+    assert net.size_weights.tolist() == [1] * 4
+    assert net.decoded.tolist() == [1, 2, 3, 4]
+
+
+def test_two_levels_start_at_pca_of_one_and_two_components(seed):
+    X = samples(seed)
+    net, _, _ = started(X, n_components=2, ordered=True)
+    pca = PCA(2).fit(X)
+    codes = pca.transform(X)
+    assert not net.decoder.start_weight[0, :, 1].any()
+    for size in (1, 2):
+        expected = codes[:, :size] @ pca.components_[:size] + pca.mean_
+        np.testing.assert_allclose(net.from_codes(torch.tensor(codes[:, :size])).detach(), expected, atol=1e-9)
+
+
 def test_weights_of_sizes_are_bounded_and_follow_the_degree_of_the_loss(seed):
     X = samples(seed, 3)[:, [0, 1, 2, 2]]  # the fourth component is nothing
     options = {"n_components": 4, "levels": LEVELS, "ordered": True}
@@ -349,6 +366,7 @@ def test_without_a_linear_start_weights_stay_and_means_are_imputed(is_raw, seed)
     net = Autoencoder.build(spec(start="random"), scaler, None).double()
     before = copy.deepcopy(net.state_dict())
     imputing = net.start(None, None, X, np.random.RandomState(0), trains=True)
+    assert scaler.is_raw == is_raw
     np.testing.assert_allclose(imputing.location, X.mean(axis=0) if is_raw else np.zeros(5))
     assert (imputing.loadings.shape, imputing.loadings.any(), imputing.noise.tolist()) == ((5, 1), False, [1] * 5)
     after = net.state_dict()

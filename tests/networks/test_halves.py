@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from network_cases import normal, spec
+from network_cases import Function, normal, spec
 
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.halves import build_own
@@ -70,7 +70,8 @@ def test_the_decoder_has_the_widths_of_the_encoder_backwards():
     assert widths(decoder) == [10, 6, 7, 10]
     encoder, decoder = halves(spec(hidden_layer_sizes=()))
     assert encoder.correction is decoder.correction is None
-    encoder, decoder = halves(spec(n_features=8, feature_shape=(2, 2, 2)), n_out=16)
+    encoder, decoder = halves(spec(n_features=8, feature_shape=(1, 2, 4), hidden_layer_sizes=()), n_out=16)
+    assert widths(encoder) == [4, 4]
     assert isinstance(encoder.correction, ImageEncoder)
     assert isinstance(decoder.correction, ImageDecoder)
     assert decoder(torch.ones(3, 2)).shape == (3, 16)
@@ -154,6 +155,10 @@ def test_an_own_module_does_not_reach_the_samples():
     assert width == 2
 
 
+def twice(x):
+    return x[:, :2].repeat(2, 1)
+
+
 def raising(n_in, n_out):
     return torch.nn.Linear(n_in + 1, n_out)
 
@@ -166,12 +171,21 @@ def raising(n_in, n_out):
         (lambda n_in, n_out: torch.nn.Flatten(0), ValueError, "gives output of shape .6,. for 2 rows"),
         (lambda n_in, n_out: torch.nn.Linear(n_in, 5), ValueError, "its width must be 2, not 5"),
         (lambda n_in, n_out: torch.nn.LSTM(n_in, n_out), TypeError, "must give a tensor, got tuple"),
+        (lambda n_in, n_out: Function(torch.sum), ValueError, "its width must be 2, not nothing"),
+        (lambda n_in, n_out: Function(twice), ValueError, "gives output of shape .4, 2. for 2 rows"),
         (raising, ValueError, "cannot take rows of 3 columns, in float32 and in float64"),
     ],
 )
 def test_an_own_module_that_does_not_fit_is_named(factory, error, message):
     with pytest.raises(error, match=message):
         build_own(factory, 3, 2, torch.Generator(), "encoder")
+
+
+def test_an_own_module_is_of_float32_and_a_copy():
+    mine = torch.nn.Linear(3, 2).double()
+    module, _ = build_own(lambda n_in, n_out: mine, 3, 2, torch.Generator(), "encoder")
+    assert module.weight.dtype == torch.float32
+    assert module is not mine
 
 
 def test_an_own_module_may_have_any_width_under_a_head():

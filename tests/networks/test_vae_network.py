@@ -30,7 +30,8 @@ from skae.networks.layers import MLP, Gated, Headed, StackedLinear, linear, line
 from skae.networks.preprocessing import Scaler
 from skae.networks.refinement import fixed_draws, sign_draws
 from skae.networks.vae import VAE, Posterior, without_context_means
-from skae.objectives import LIKELIHOODS, NegativeELBO, gaussian_kl
+from skae.objectives import LIKELIHOODS, Likelihood, NegativeELBO, gaussian_kl
+from skae.objectives.likelihoods.mixed import Mixed
 from skae.training.optim import split_parameters
 
 TABLE = SimpleNamespace(parts=None)
@@ -459,6 +460,8 @@ def test_the_start_is_the_linear_model(start, has_missing, offset, seed):
     assert net.objective().eval()(net(x, net.evaluation_draws), x).item() == pytest.approx(
         -model.log_density(x.numpy()).mean()
     )
+    for unit in (net.encoder.per_input, net.encoder.unit, net.decoder.per_input, net.decoder.unit):
+        assert (unit == 1).all()
     np.testing.assert_allclose(imputing.noise, np.maximum(model.noise, 1e-3))
     np.testing.assert_array_equal(imputing.loadings, model.loadings)
     assert not imputing.location.any()
@@ -476,11 +479,17 @@ def test_codes_keep_the_precision_of_samples_and_digits_in_float32(seed):
     assert net.from_codes(codes).dtype == torch.float64
 
 
-def test_each_size_starts_at_the_linear_model_of_its_size(seed):
+@pytest.mark.parametrize("n_components", [2, 4])
+def test_each_size_starts_at_the_linear_model_of_its_size(n_components, seed):
     X = samples(seed, 6)
-    net, _, x = started(X, n_components=4, ordered=True)
-    whole = model_of(x, net.scaler, 4, ordered=True)
-    for size in (1, 2, 3, 4):
+    net, _, x = started(X, n_components=n_components, ordered=True)
+    whole = model_of(x, net.scaler, n_components, ordered=True)
+    assert net.shrinking.requires_grad
+    assert net.widening.requires_grad
+    noise = torch.zeros(1, 60, n_components).double()
+    same(net.train()(x, noise), [net.at(size)(x, noise[..., :size]) for size in sizes_trained(net.levels)[::-1]])
+    net.eval()
+    for size in range(1, n_components + 1):
         model = whole.leading(size, rank_of(x.numpy()))
         q = net.at(size, is_refined=False).posterior(x)
         matrix, variance = model.posterior()
@@ -495,6 +504,11 @@ def test_each_size_starts_at_the_linear_model_of_its_size(seed):
             np.testing.assert_allclose(eta[:, :6].detach(), q.mean.detach().numpy() @ model.loadings.T, atol=1e-9)
             in_units = (model.loadings * net.scaler.scale.numpy()[:, None]).T
             np.testing.assert_allclose(net.linear_components(size), in_units, atol=1e-9)
+
+
+def sizes_trained(levels):
+    """Sizes that the first step of training cuts codes to: the last one below its level, if that is above another."""
+    return (*levels[:-1], levels[-1] - (levels[-1] > levels[-2] + 1))
 
 
 def test_with_context_the_start_is_the_linear_model_of_what_classes_leave(seed):
@@ -517,7 +531,9 @@ def test_with_context_the_start_is_the_linear_model_of_what_classes_leave(seed):
 
 def test_the_defensive_mixture_starts_at_the_model_and_at_probabilistic_pca(seed):
     X = samples(seed)
+    X[:, 0] = np.tile([-1, 0, 1], 20)  # zeros in a column that varies
     net, _, x = started(X, "factor_analysis")
+    assert net.at(2).defensive.varies.tolist() == [1] * 5
     model, pca = (model_of(x, scaler, start=s) for s, scaler in (("factor_analysis", net.scaler), ("pca", Ones(5))))
     defensive = net.at(2).defensive
     for found, expected in zip(defensive.loadings, (model, pca), strict=True):
@@ -546,6 +562,53 @@ def test_independent_columns_defend_counts(seed):
     assert net.at(2).likelihood.varies.tolist() == [1, 1, 1, 0]
 
 
+def test_independent_columns_have_the_variance_of_counts(seed):
+    X = np.random.RandomState(seed).negative_binomial(2, 0.3, size=(60, 4)).astype(float)
+    net, _, _ = started(X, link="log", likelihood="negative_binomial")
+    expected = LIKELIHOODS["negative_binomial"](4).double()
+    eta = expected.independent(torch.tensor(X.mean(axis=0)), torch.tensor(X.var(axis=0)), 60)
+    torch.testing.assert_close(net.at(2).defensive.eta, eta)
+    torch.testing.assert_close(net.at(2).defensive.likelihood.log_size, expected.log_size)
+
+
+class Located(Likelihood):
+    """Of real values, with the noise that it was started at."""
+
+    def start_at(self, noise, variance, scale):
+        self.noise = noise
+
+    def log_prob(self, eta, x):
+        return -((x - eta) ** 2) / self.noise
+
+    def mean(self, eta):
+        return eta
+
+
+def test_independent_columns_of_real_values_are_those_of_scaled_samples(seed, monkeypatch):
+    monkeypatch.setitem(LIKELIHOODS, "located", Located)
+    X = samples(seed, offset=100.0)
+    X[:, 3] = 2
+    defensive = started(X, likelihood="located")[0].at(2).defensive
+    assert not defensive.eta.any()
+    assert defensive.likelihood.noise.tolist() == [1] * 5
+    assert defensive.likelihood.varies.tolist() == [1, 1, 1, 0, 1]
+
+
+def test_mixed_columns_have_likelihoods_of_their_own():
+    table = SimpleNamespace(parts=[("gaussian", [1, 1]), ("bernoulli", [1])])
+    net = VAE.build(spec(3, likelihood=None), Scaler(3), table)
+    assert isinstance(net.at(2).likelihood, Mixed)
+    assert net.decoder.path.out_features == 5
+
+
+def test_misfit_is_that_of_the_linear_maps_biases_included(generator):
+    encoder, decoder = unsilenced(5, 4, generator), unsilenced(2, 10, generator)
+    encoder.correction = decoder.correction = None
+    net, x = gaussian_vae(encoder, decoder).eval(), normal(generator, 9, 5)
+    z = net.guess(x).mean
+    torch.testing.assert_close(net.misfit(x), z.square().sum(1) / 2 - net.at(2).likelihood(net.decode(z), x))
+
+
 @pytest.mark.parametrize("context", [False, True])
 @pytest.mark.parametrize("has_missing", [False, True])
 def test_misfit_is_minus_the_density_of_sample_and_code_at_the_start(context, has_missing, seed):
@@ -571,6 +634,7 @@ def test_without_a_linear_start_noise_is_the_variance_and_means_are_imputed(is_r
     X[:, 4] = 7
     scaler = VAE.scaler_of(5, "identity", is_raw).fit(ArrayRows(X))
     classes = np.eye(2)[np.arange(60) % 2]
+    assert scaler.is_raw == is_raw
     inputs = scaler(torch.tensor(X)).numpy()
     inputs = np.hstack([inputs, classes]) if context else inputs
     net = VAE.build(spec(start="random", n_context=2 if context else 0), scaler, TABLE).double()
