@@ -45,7 +45,6 @@ folder = partial(check.check_folder, "checkpoint")
         (factory, None, None),
         (factory, nn.Linear, nn.Linear),
     ],
-    ids=str,
 )
 def test_what_fits_is_returned_as_plain_python(function, value, result):
     found = function(value)
@@ -106,7 +105,6 @@ def test_what_does_not_fit_is_named_with_its_rule(function, value, message):
         (check.check_callbacks, EpochTimer(), "must be a list"),
         (folder, 3, "checkpoint=3 must be None or a folder"),
     ],
-    ids=str,
 )
 def test_what_has_a_wrong_type_is_named_with_its_rule(function, value, message):
     with pytest.raises(TypeError, match=message):

@@ -136,7 +136,7 @@ def own(n_in, n_out):
     return nn.Sequential(*layers)
 
 
-@pytest.mark.parametrize("parameters", [{"start": "random"}, {"loss": "huber"}], ids=str)
+@pytest.mark.parametrize("parameters", [{"start": "random"}, {"loss": "huber"}])
 def test_own_modules_agree(parameters, tmp_path):
     X = StandardScaler().fit_transform(WINE)
     model = fit(AutoencoderTransformer(3, encoder=own, decoder=own, **QUICK, **parameters), X)
