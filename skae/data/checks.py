@@ -39,10 +39,8 @@ class Support(NamedTuple):
         if outside.any():
             (row, column), low = np.argwhere(outside)[0], np.nanmin(X)
             negative = " Negative values in data passed to X." if low < 0 else ""
-            needs = self.needs.format(
-                low=low, high=np.nanmax(X), column=column, entry=X[row, column], negative=negative
-            )
-            raise ValueError(f"{parameter}={value!r} needs {needs} {_WAYS_OUT[parameter]}.")
+            found = {"low": low, "high": np.nanmax(X), "column": column, "entry": X[row, column], "negative": negative}
+            raise ValueError(f"{parameter}={value!r} needs {self.needs.format(**found)} {_WAYS_OUT[parameter]}.")
 
     def check_sparse(self, X, parameter, value):
         """Check a CSR matrix, where an entry that is not there is zero and none is missing."""
@@ -82,25 +80,20 @@ def check_missing(rows, names=None):
         missing = np.isnan(rows[block])
         columns &= missing.all(axis=0)
         samples.append(block.start + np.flatnonzero(missing.all(axis=1)))
-    ways_out = {"column": "Drop such columns, or fit on rows that have some.", "row": "Drop such rows before fitting."}
-    for (kind, way_out), empty in zip(
-        ways_out.items(), (np.flatnonzero(columns), np.concatenate(samples)), strict=True
+    for kind, empty, way_out in (
+        ("column", np.flatnonzero(columns), "Drop such columns, or fit on rows that have some."),
+        ("row", np.concatenate(samples), "Drop such rows before fitting."),
     ):
         if len(empty):
             name = f" ({names[empty[0]]!r})" if names is not None and kind == "column" else ""
             others = f", as in {len(empty) - 1} others," if len(empty) > 1 else ""
-            raise ValueError(
-                f"In {kind} {empty[0]}{name} of X{others} every value is missing, and nothing can be learnt from that. "
-                f"{way_out}"
-            )
+            raise ValueError(f"In {kind} {empty[0]}{name} of X{others} every value is missing. {way_out}")
 
 
 def check_classes(y, n_samples):
     """Return the classes of training samples, sorted, and the index of each sample's."""
     if y is None:
-        raise ValueError(
-            "conditional=True requires y to be passed, but the target y is None: pass the class of each row."
-        )
+        raise ValueError("conditional=True requires y to be passed, but the target y is None. Pass classes as y.")
     y = column_or_1d(y, warn=True)
     check_consistent_length(np.empty(n_samples), y)
     try:
@@ -136,9 +129,7 @@ def check_labels(y, classes, n_samples):
     index = {label: k for k, label in enumerate(known)}  # NumPy would take "1" for 1
     for label in labels:
         if not isinstance(label, Hashable) or label not in index:
-            raise ValueError(
-                f"y has {label!r}, which is not among the classes of the training rows. These are {listed(known)}."
-            )
+            raise ValueError(f"y has {label!r}, which is not among the classes of the training rows, {listed(known)}.")
     return np.broadcast_to([index[label] for label in labels], n_samples)
 
 

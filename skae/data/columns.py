@@ -12,7 +12,7 @@ import numpy as np
 
 from skae.data import quantiles
 from skae.data.checks import SUPPORTS
-from skae.data.dataframes import ColumnType
+from skae.data.dataframes import ColumnType, first_text, is_category, is_number
 
 # Integers are no counts to "auto" if their variance is under their mean, a Poisson's, by so many standard errors, or if
 # they deviate by less than this times their mean.
@@ -65,7 +65,7 @@ class Column:
     def faults(self, library):
         """Yield the name of each thing that a file says wrongly, and what is wrong with it."""
         family, dtype, _, ordered = self.type
-        if family not in self.families or not isinstance(ordered, bool):
+        if family not in self.families or type(ordered) is not bool:
             yield "the type of a column", f"is {shortened(self.type)}, which is not {' or '.join(self.families)}"
         if not library.dtypes.fullmatch(dtype):
             yield "dtype", f"of a column is {shortened(dtype)}, which is none of {library.name}'s"
@@ -215,7 +215,7 @@ class CategoryColumn(Column):
     @classmethod
     def fit(cls, name, likelihood, column_type, column, library):
         present, declared = set(_observed(library.values(column))), column_type.declared
-        categories = [value for value in declared if value in present] if declared else _sorted(present)
+        categories = [value for value in declared if value in present] if declared else sorted(present)
         return cls(name, likelihood, column_type._replace(family="category"), categories)
 
     def encode(self, column, library, handle_unknown):
@@ -238,7 +238,7 @@ class CategoryColumn(Column):
         yield from super().faults(library)
         declared = self.categories if self.type.declared is None else self.type.declared
         for values in (self.categories, declared):
-            are_known = isinstance(values, list) and all(_is_category(value, self.type.dtype) for value in values)
+            are_known = type(values) is list and all(is_category(value, self.type.dtype) for value in values)
             if not (are_known and 0 < len(values) == len(set(values))):
                 yield "categories", f"of a column are {shortened(values)}, not strings or numbers, each there once"
         if not set(self.categories) <= set(declared):
@@ -274,15 +274,11 @@ def fit_column(name, likelihood, column, library, dtype=None):
     """
     column_type, values = library.describe(column, dtype), _observed(library.values(column))
     if not values:
-        raise ValueError(
-            f"In column {name!r} of X every value is missing, and nothing can be learnt from that. Drop such columns "
-            "before fitting."
-        )
+        raise ValueError(f"In column {name!r} of X every value is missing. Drop such columns before fitting.")
     if column_type.family is None:
         raise ValueError(
             f"Column {name!r} of X is of dtype {column_type.dtype}, and has {_odd_one(values)!r}: no likelihood is for "
-            "such values, or for several types in one column. Make numbers, bools, categories or strings of all, or "
-            "drop it."
+            "such values, or for several types. Make numbers, bools, categories or strings of all, or drop it."
         )
     if likelihood == "auto":
         chosen = {"float": "gaussian", "boolean": "bernoulli", "category": "categorical"}.get(column_type.family)
@@ -311,9 +307,7 @@ def _numbers(name, likelihood, column, library, family="float"):
     try:
         x = library.numbers(column)
     except Exception as error:  # libraries differ in what they raise
-        values = _observed(library.values(column))
-        texts = (value for value in values if not isinstance(value, int | float))
-        raise _misfit(name, likelihood, next(texts, values[0]), ["categorical"]) from error
+        raise _misfit(name, likelihood, first_text(library.values(column)), ["categorical"]) from error
     outside = KINDS[likelihood].outside(x)
     if outside.any():
         suitable = [kind for kind, other in KINDS.items() if not other.outside(x[~np.isnan(x)]).any()]
@@ -359,17 +353,4 @@ def _observed(values):
 def _odd_one(values):
     """A value of the rarest type; of two types as rare, of the one that is no number."""
     counts = Counter(map(type, values))
-    return min(values, key=lambda value: (counts[type(value)], isinstance(value, Real)))
-
-
-def _sorted(values):
-    try:
-        return sorted(values)
-    except TypeError:  # of several types
-        return sorted(values, key=repr)
-
-
-def _is_category(value, dtype):
-    """Whether this is a string, a number or, of a dtype of intervals, the two ends of one."""
-    ends = value if dtype.startswith("interval") and len(value) == 2 else (value,)
-    return all(isinstance(end, str | Real) for end in ends)
+    return min(values, key=lambda value: (counts[type(value)], is_number(value)))

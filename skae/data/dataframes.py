@@ -114,9 +114,7 @@ class Pandas(DataFrames):
 
     def _describe_categories(self, dtype):
         declared, of = [_ends(value) for value in dtype.categories.tolist()], _dtype_name(dtype.categories.dtype)
-        are_pairs = hasattr(dtype.categories, "closed")
-        ends = [end for value in declared for end in (value if are_pairs else [value])]
-        if not all(isinstance(end, str | Real) for end in ends):
+        if not all(is_category(value, of) for value in declared):
             return ColumnType(None, f"category of {of}")
         return ColumnType("category", of, declared, bool(dtype.ordered))
 
@@ -193,15 +191,18 @@ def library_of(X):
     return LIBRARIES[next((name for name in modules if name in LIBRARIES), None)]
 
 
-def first_text(X):
-    """Return the name and the value of the first entry of a DataFrame that no number can be made of, or None."""
-    library = library_of(X)
-    for name, column in zip(library.names(X), library.columns(X), strict=True) if library.name else ():
-        if library.describe(column).family in ("category", None):
-            texts = (value for value in library.values(column) if value is not None and not _is_number(value))
-            if (text := next(texts, None)) is not None:
-                return name, text
-    return None
+def is_number(value):
+    """Return whether a number can be made of a value."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def first_text(values):
+    """Return the first value that no number can be made of and that is not missing, or None."""
+    return next((value for value in values if value is not None and not is_number(value)), None)
 
 
 @contextmanager
@@ -210,9 +211,11 @@ def numbers_asked(X, asked, way_out="Pass the columns of numbers."):
     try:
         yield
     except ValueError as error:
-        if (text := first_text(X)) is None:
-            raise
-        raise ValueError(f"{asked}, but column {text[0]!r} of X has {text[1]!r}. {way_out}") from error
+        library = library_of(X)
+        for name, column in zip(library.names(X), library.columns(X), strict=True) if library.name else ():
+            if (text := first_text(library.values(column))) is not None:
+                raise ValueError(f"{asked}, but column {name!r} of X has {text!r}. {way_out}") from error
+        raise
 
 
 def unmasked(X):
@@ -222,17 +225,15 @@ def unmasked(X):
             f"{name} is of dtype {dtype}. Make numbers of dates and durations, such as days since the first one, with "
             "nan where they are missing."
         )
-    if isinstance(X, np.ma.MaskedArray) and X.dtype.kind != "c":  # which are refused as such
+    if np.ma.isMaskedArray(X) and X.dtype.kind != "c":  # which are refused as such
         return X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan)
     return X
 
 
-def _is_number(value):
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+def is_category(value, dtype):
+    """Return whether this is a string, a number or, of a dtype of intervals, the two ends of one."""
+    ends = value if dtype.startswith("interval") and len(value) == 2 else (value,)
+    return all(isinstance(end, str | Real) for end in ends)
 
 
 def _ends(value):

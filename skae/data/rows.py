@@ -40,21 +40,19 @@ class RowSource:
 
     Attributes
     ----------
+    n_features : int
     has_missing : bool
         Whether an entry is nan.
     """
 
     has_missing = False
+    functions = ()
 
     def __init__(self, source):
-        self.source, self.dtype, self.functions = source, source.dtype, ()
+        self.source, self.dtype, self.n_features = source, source.dtype, source.shape[1]
 
     def __len__(self):
         return self.source.shape[0]
-
-    @property
-    def n_features(self):
-        return self.source.shape[1]
 
     @property
     def shape(self):

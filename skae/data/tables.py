@@ -5,7 +5,7 @@ sees, `decode` makes a table of such rows again.
 """
 
 from collections.abc import Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from reprlib import repr as shortened
 
 import numpy as np
@@ -172,7 +172,7 @@ class ArrayTable:
         names, width = _checked(self, state, fault, "names", "width")
         if type(width) is not int or width < 1:
             raise fault("width", f"is {shortened(width)}, not a positive integer")
-        if names is not None and not (state["library"] and isinstance(names, list) and len(names) == width):
+        if names is not None and not (state["library"] and type(names) is list and len(names) == width):
             raise fault("names", f"are {shortened(names)}, not those of {width} columns of a DataFrame")
         self.library, self.names, self.n_columns, self.width = LIBRARIES[state["library"]], names, width, width
         return self
@@ -223,16 +223,14 @@ class TableEncoder:
         """Check and encode samples, and learn the columns if ``reset``; see `ArrayTable.open`."""
         X, dtype, is_enough = unmasked(X), np.float64, {"ensure_min_samples": ensure_min_samples}
         given, library = X, library_of(X)
-        if library.name:
-            check_array(np.broadcast_to(0.0, X.shape), estimator=estimator, **is_enough)
-            validate_data(estimator, X, reset=reset, skip_check_array=True)
-        elif reset or self.library is library:
-            with _strings_named():
-                options = {"dtype": FLOATS, "ensure_all_finite": "allow-nan"} | is_enough
-                X = validate_data(estimator, X, reset=reset, **options)
+        if not library.name and (reset or self.library is library):
+            X = _array_of_numbers(estimator, X, reset, is_enough)
             dtype = X.dtype
         else:
-            X = check_array(X, dtype=object, ensure_all_finite=False, estimator=estimator, **is_enough)
+            if library.name:
+                check_array(np.broadcast_to(0.0, X.shape), estimator=estimator, **is_enough)
+            else:
+                X = check_array(X, dtype=object, ensure_all_finite=False, estimator=estimator, **is_enough)
             validate_data(estimator, X, reset=reset, skip_check_array=True)
         if reset:
             self.fit(X, None if library.name else np.asarray(given).dtype)
@@ -326,7 +324,7 @@ class TableEncoder:
     def restore(self, state, fault):
         """Take over what a `to_state` says that may have been changed; see `ArrayTable.restore`."""
         (columns,) = _checked(self, state, fault, "columns")
-        if not isinstance(columns, list) or not columns:
+        if type(columns) is not list or not columns:
             raise fault("columns", f"of the table are {shortened(columns)}, no list of columns")
         library = LIBRARIES[state["library"]]
         return self._set_columns(library, [column_from_state(column, library, fault) for column in columns])
@@ -334,7 +332,7 @@ class TableEncoder:
 
 def _checked(table, state, fault, *names):
     """What a state has under these names, beside the kind of this table and a library, which are checked."""
-    if not isinstance(state, dict) or set(state) != {"kind", "library", *names}:
+    if type(state) is not dict or set(state) != {"kind", "library", *names}:
         raise fault("the table", f"must have a kind, a library, {' and '.join(names)}")
     for name, options in (("kind", [table.kind]), ("library", LIBRARIES)):
         if not any(type(state[name]) is type(option) and state[name] == option for option in options):
@@ -343,14 +341,12 @@ def _checked(table, state, fault, *names):
     return [state[name] for name in names]
 
 
-@contextmanager
-def _strings_named():
-    """Let an error about strings in an array say where they belong."""
+def _array_of_numbers(estimator, X, reset, options):
+    """Check an array; an error about strings in it says where they belong."""
     try:
-        yield
+        return validate_data(estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite="allow-nan", **options)
     except ValueError as error:
         if "convert string" not in str(error):
             raise
-        raise ValueError(
-            f"{error}. An array is taken for numbers: pass strings and categories as a DataFrame."
-        ) from error
+        way_out = "An array is taken for numbers: pass strings and categories as a DataFrame."
+        raise ValueError(f"{error}. {way_out}") from error
