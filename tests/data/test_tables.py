@@ -237,7 +237,7 @@ def test_each_dtype_has_its_likelihood():
         ("gaussian", [1, 1, 1]), ("bernoulli", [1]), ("negative_binomial", [1]), ("categorical", [3, 2]),
     ]  # fmt: skip
     assert encoder.links == ("identity",) * 3 + ("logit", "log") + ("log",) * 5
-    assert encoder.names[encoder.order].tolist() == [
+    assert [encoder.names[j] for j in encoder.order] == [
         "income", "debt", "member", "city", "city", "city", "job", "job", "visits", "change",
     ]  # fmt: skip
     assert (encoder.n_columns, encoder.width) == (7, 10)

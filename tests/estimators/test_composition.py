@@ -120,7 +120,7 @@ def test_a_model_from_a_device_that_is_not_here_loads_on_the_cpu(curve):
     np.testing.assert_array_equal(by_pickle(model).transform(curve), model.transform(curve))
 
 
-@pytest.mark.parametrize("changed", [{"hidden_layer_sizes": (8,)}, {"loss": "poisson"}, {"start": "random"}], ids=str)
+@pytest.mark.parametrize("changed", [{"hidden_layer_sizes": (8,)}, {"loss": "poisson"}, {"start": "random"}])
 def test_parameters_set_after_the_fit_wait_for_the_next(curve, changed):
     model = quick().fit(curve)
     Z, X_hat = model.transform(curve), model.inverse_transform(model.transform(curve))

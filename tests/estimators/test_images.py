@@ -32,7 +32,7 @@ def some_images(shape, n=60):
     return (images + 0.01 * rng.normal(size=images.shape)).reshape(n, -1)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_coders_take_and_give_flat_rows(shape, seed):
     generator, n = torch.Generator().manual_seed(seed), int(np.prod(shape))
     encoder = ImageEncoder(shape, [7, 3], "gelu", generator).double()
@@ -76,7 +76,7 @@ def test_weights_of_convolutions_are_penalised():
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_step_zero_is_pca(shape, ordered):
     X = some_images(shape)
     model = AutoencoderTransformer(4, feature_shape=shape, ordered=ordered, max_iter=0).fit(X)
@@ -86,7 +86,7 @@ def test_step_zero_is_pca(shape, ordered):
 
 
 @pytest.mark.parametrize("start", ["factor_analysis", "pca"])
-@pytest.mark.parametrize("shape", SHAPES[:2], ids=str)
+@pytest.mark.parametrize("shape", SHAPES[:2])
 def test_step_zero_is_the_linear_model(shape, start):
     X = some_images(shape, 100)
     dense = VAEGenerator(3, start=start, max_iter=0, random_state=0).fit(X)

@@ -135,7 +135,7 @@ def test_best_loss_is_that_of_the_validation_set(estimator, curve):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("parameters", [{}, {"ordered": True}, {"start": "random"}], ids=str)
+@pytest.mark.parametrize("parameters", [{}, {"ordered": True}, {"start": "random"}])
 def test_a_pickle_fills_as_before(estimator, parameters, curve):
     incomplete = with_missing(curve)
     model = estimator(2, max_iter=2, random_state=0, **parameters).fit(incomplete)
@@ -143,7 +143,7 @@ def test_a_pickle_fills_as_before(estimator, parameters, curve):
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("parameters", [{}, {"encoder": torch.nn.Linear, "start": "random"}], ids=str)
+@pytest.mark.parametrize("parameters", [{}, {"encoder": torch.nn.Linear, "start": "random"}])
 def test_a_later_pass_may_be_the_first_with_missing_values(estimator, parameters, curve):
     model = estimator(2, random_state=0, **parameters)
     for rows in (curve[:100], with_missing(curve[100:200]), curve[200:]):

@@ -265,7 +265,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
-@pytest.mark.parametrize(("likelihood", "message"), BAD, ids=str)
+@pytest.mark.parametrize(("likelihood", "message"), BAD)
 def test_a_likelihood_that_does_not_fit_names_column_value_and_others(library, likelihood, message):
     with pytest.raises(ValueError, match=message):
         quick(likelihood=likelihood).fit(table(library))

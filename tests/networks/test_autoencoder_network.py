@@ -106,6 +106,7 @@ def test_a_size_is_decoded_by_the_smallest_level_that_holds_it(size, level, gene
 def test_ordered_codes_are_brought_to_the_projection_and_levels_have_weights(generator):
     decoder, basis = ordered_decoder(generator, 6)
     encoder = linear(6, 4, generator).double()
+    torch.nn.init.constant_(encoder.bias, 3.0)  # so far away that steps count in full
     net = autoencoder(encoder, decoder, 6, LEVELS, 1, is_ordered=True).eval()
     net.size_weights.copy_(torch.tensor([1.0, 3.0, 9.0, 0.5]))
     x = normal(generator, 20, 6)

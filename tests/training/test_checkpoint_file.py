@@ -499,7 +499,6 @@ def coder(n_in, n_out):
         (None, None),
         ([LRScheduler("StepLR", step_size=2)], ["LRScheduler(policy='StepLR', monitor='train_loss', "]),
     ],
-    ids=str,
 )
 def test_parameters_are_plain_values(value, expected):
     found = plain(value)
