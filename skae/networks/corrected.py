@@ -65,8 +65,8 @@ class CorrectedLinear(nn.Module):
         """Make this the linear map ``weight @ x + bias`` (bias zero if None), with these units and input range."""
         self.start_weight.copy_(weight)
         self.start_bias.zero_() if bias is None else self.start_bias.copy_(bias)
-        self.per_input.copy_(1 / torch.as_tensor(input_unit))
-        self.unit.copy_(torch.as_tensor(unit))
+        self.per_input.copy_(1 / torch.as_tensor(input_unit, dtype=torch.float64))
+        self.unit.copy_(torch.as_tensor(unit, dtype=torch.float64))
         if input_range is not None:
             self.low.copy_(input_range[0])
             self.high.copy_(input_range[1])
