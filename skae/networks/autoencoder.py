@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skae.linear.gaussian import LinearGaussian
-from skae.linear.missing import mean_imputation, n_imputation_components
+from skae.linear.missing import n_imputation_components
 from skae.linear.pca import PCAStart, leading
 from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
@@ -192,8 +192,7 @@ class Autoencoder(Model):
         """
         if fit is None:
             self.code_scaler.scale.fill_(self.scaler.scale)
-            location = self.scaler.mean if self.scaler.is_raw else torch.zeros_like(self.scaler.mean)
-            return mean_imputation(location.numpy())
+            return self.mean_imputation()
         start = fit(X, self.n_components, random_state)
         scale, centre = self.scaler.output_map
         units = [

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from skae.linear.gaussian import LinearGaussian
+from skae.linear.missing import mean_imputation
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.imputation import Imputer
 from skae.networks.preprocessing import CodeScaler, Scaler
@@ -95,6 +97,11 @@ class Model(nn.Module):
     def inverse_link(self, eta: Tensor, n_components: int) -> Tensor:
         """Return the mean of samples from the decoder's output for codes of this size."""
         raise NotImplementedError
+
+    def mean_imputation(self) -> LinearGaussian:
+        """Return the model that imputes the means of scaled samples."""
+        location = self.scaler.mean if self.scaler.is_raw else torch.zeros_like(self.scaler.mean)
+        return mean_imputation(location.numpy())
 
     # Codes in units of X.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skae.data.statistics import column_moments
 from skae.linear.gaussian import LinearGaussian
-from skae.linear.missing import mean_imputation, n_imputation_components, pca_imputation
+from skae.linear.missing import n_imputation_components, pca_imputation
 from skae.linear.pca import probabilistic_pca, rank_of
 from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
@@ -28,7 +28,7 @@ from skae.objectives import (
     LinearBaselines,
     NegativeELBO,
     VAEOutput,
-    gaussian_kl,
+    elbo,
     mixed_likelihood,
 )
 
@@ -43,6 +43,10 @@ class Posterior(NamedTuple):
 
     mean: Tensor
     log_var: Tensor
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """Return the codes of these standard normal draws."""
+        return self.mean + (self.log_var / 2).exp() * noise
 
 
 class VAE(Model):
@@ -60,6 +64,10 @@ class VAE(Model):
         Of each size from 1 to n_components, or, with one level, of n_components alone.
     defensive : sequence of DefensiveMixture, default=()
         Of each level; a size between levels has that of the level below. Empty: none.
+    beta : float, default=1.0
+        Weight of the KL term in training.
+    is_ordered, is_stratified : bool, default=False
+        Whether the components are in order, and whether the validation set is stratified by `misfit`.
     encoder, decoder, levels, scaler, imputer, n_refinements, n_context
         As for `Model`; the encoder gives means, then log-variances.
 
@@ -83,10 +91,11 @@ class VAE(Model):
         defensive: Sequence[DefensiveMixture] = (),
         n_context: int = 0,
         beta: float = 1.0,
+        is_ordered: bool = False,
         is_stratified: bool = False,
     ) -> None:
         super().__init__(encoder, decoder, levels, scaler, imputer, n_refinements, n_context)
-        self.beta, self.is_stratified = beta, is_stratified
+        self.beta, self.is_ordered, self.is_stratified = beta, is_ordered, is_stratified
         self.likelihoods = nn.ModuleList(likelihoods)
         self.defensive = nn.ModuleList(defensive)
         n, n_sizes = self.n_components, len(likelihoods)
@@ -138,6 +147,7 @@ class VAE(Model):
             [one.defensive(level, spec.n_context) for level in spec.levels] if is_bound else [],
             spec.n_context,
             beta,
+            spec.is_ordered,
             is_stratified=one.is_conjugate and not spec.is_random,
         )
 
@@ -200,7 +210,7 @@ class VAE(Model):
         means, log_vars = q.mean[None], q.log_var[None]
         if len(self.levels) > 1:
             means, log_vars = q.mean * self.shrinking[sizes - 1], q.log_var + self.widening[sizes - 1]
-        z = means + (log_vars / 2).exp() * noise
+        z = Posterior(means, log_vars).draw(noise)
         etas = self.outputs(self.with_context(z, x), sizes)
         context = x[:, -self.n_context :] if self.n_context else None
         parts = zip(numbers.flatten().tolist(), means, log_vars, z, etas, strict=True)
@@ -255,12 +265,12 @@ class VAE(Model):
         """
         if fit is None:
             self._start_likelihoods(None)
-            imputing = pca_imputation(inputs, 0, None) if self.n_context else self._mean_imputation()
+            imputing = pca_imputation(inputs, 0, None) if self.n_context else self.mean_imputation()
         else:
             n_features = len(self.scaler.mean)
             X, means = without_context_means(inputs, n_features)
-            scale, ordered = self.scaler.scale.numpy(), len(self.levels) > 1
-            model = fit(X, scale, self.n_components, random_state, ordered=ordered, trains=trains)
+            scale = self.scaler.scale.numpy()
+            model = fit(X, scale, self.n_components, random_state, ordered=self.is_ordered, trains=trains)
             start = LinearStart(model, X, inputs, means, random_state)
             imputing = self._start_at(start)
             if trains:
@@ -268,10 +278,6 @@ class VAE(Model):
         for likelihood in self.likelihoods:
             likelihood.fit_sums(rows.sums)  # type: ignore[operator]
         return imputing
-
-    def _mean_imputation(self) -> LinearGaussian:
-        location = self.scaler.mean if self.scaler.is_raw else torch.zeros_like(self.scaler.mean)
-        return mean_imputation(location.numpy())
 
     def _start_defensive(self, start: LinearStart, rows: Any) -> None:
         """Start the defensive mixtures, at linear models or at independent columns."""
@@ -416,8 +422,8 @@ class SizedVAE:
         draws, samples = self.draws.to(x), x[:, : x.shape[1] - self.vae.n_context]
 
         def cost(mean: Tensor, log_var: Tensor) -> Tensor:
-            eta = self._decode_draws(self.vae.with_context(mean + (log_var / 2).exp() * draws, x))
-            return gaussian_kl(mean, log_var).sum(1) - self.likelihood(eta, samples).mean(0)
+            eta = self._decode_draws(self.vae.with_context(Posterior(mean, log_var).draw(draws), x))
+            return -elbo(self.likelihood(eta, samples), mean, log_var)
 
         def natural(q: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:
             return [-q[1].exp() * gradients[0], (-2 * gradients[1]).clamp(-1, 1)]
@@ -431,7 +437,7 @@ class SizedVAE:
     def __call__(self, x: Tensor, noise: Tensor) -> VAEOutput:
         """Return the output for draws ``noise`` (n_draws, n or 1, size) of a standard normal."""
         q = self.posterior(x)
-        z = q.mean + (q.log_var / 2).exp() * noise
+        z = q.draw(noise)
         context = x[:, -self.vae.n_context :] if self.vae.n_context else None
         return VAEOutput(q.mean, q.log_var, z, self._decode_draws(self.vae.with_context(z, x)), context)
 
