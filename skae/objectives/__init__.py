@@ -1,7 +1,14 @@
 """What training minimises: losses, likelihoods, priors and the bounds made of them."""
 
 from skae.objectives.defensive import ColumnMoments, DefensiveMixture, DefensiveStart, LinearBaselines
-from skae.objectives.elbo import NegativeELBO, ReconstructionObjective, ReconstructionOutput, VAEOutput, gaussian_kl
+from skae.objectives.elbo import (
+    NegativeELBO,
+    ReconstructionObjective,
+    ReconstructionOutput,
+    VAEOutput,
+    elbo,
+    gaussian_kl,
+)
 from skae.objectives.likelihoods.base import Likelihood
 from skae.objectives.likelihoods.gaussian import NOISE_FLOOR
 from skae.objectives.likelihoods.registry import LIKELIHOODS, mixed_likelihood, register_likelihood
@@ -12,6 +19,6 @@ from skae.objectives.priors import PRIORS, MixturePrior, Prior, register_prior
 __all__ = ["LIKELIHOODS", "LOSSES", "PRIORS", "Likelihood", "Loss", "Prior"]
 __all__ += ["register_likelihood", "register_loss", "register_prior"]
 # What networks and estimators use beside these.
-__all__ += ["NegativeELBO", "ReconstructionObjective", "ReconstructionOutput", "VAEOutput", "gaussian_kl"]
+__all__ += ["NegativeELBO", "ReconstructionObjective", "ReconstructionOutput", "VAEOutput", "elbo", "gaussian_kl"]
 __all__ += ["ColumnMoments", "DefensiveMixture", "DefensiveStart", "LinearBaselines"]
 __all__ += ["NOISE_FLOOR", "MixturePrior", "mixed_likelihood"]

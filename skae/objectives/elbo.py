@@ -56,6 +56,21 @@ def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_var.exp() - log_var - 1)
 
 
+def elbo(log_densities: Tensor, mean: Tensor, log_var: Tensor, beta: float = 1.0) -> Tensor:
+    """Return the evidence lower bound of each sample, in nats: (n,).
+
+    Parameters
+    ----------
+    log_densities : Tensor of shape (n_draws, n)
+        Of each sample, given draws from its posterior.
+    mean, log_var : Tensor of shape (n, n_components)
+        Parameters of that posterior.
+    beta : float, default=1.0
+        Weight of the KL term.
+    """
+    return log_densities.mean(0) - beta * gaussian_kl(mean, log_var).sum(1)
+
+
 class NegativeELBO(nn.Module):
     r"""Minus the evidence lower bound, its mean over samples and over the sizes of codes, in nats.
 
@@ -89,8 +104,7 @@ class NegativeELBO(nn.Module):
     def bound(self, output: VAEOutput, x: Tensor) -> Tensor:
         """Return the bound of each sample under the model of the output's size: (n,)."""
         model = min(output.mean.shape[1], len(self.likelihoods)) - 1
-        kl = gaussian_kl(output.mean, output.log_var).sum(1)
-        bound = self.likelihoods[model](output.eta, x).mean(0) - self.beta * kl
+        bound = elbo(self.likelihoods[model](output.eta, x), output.mean, output.log_var, self.beta)
         use_defensive = len(self.defensive) > 0 and not self.training
         return self.defensive[model](bound, x, output.context) if use_defensive else bound
 
