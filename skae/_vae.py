@@ -26,7 +26,7 @@ from skae.linear.mixture import MAX_CODES
 from skae.linear.starts import VAE_STARTS
 from skae.networks.refinement import fixed_draws
 from skae.networks.vae import VAE, Posterior
-from skae.objectives import LIKELIHOODS, PRIORS, MixturePrior, gaussian_kl
+from skae.objectives import LIKELIHOODS, PRIORS, MixturePrior, elbo, gaussian_kl
 from skae.persistence import state as stored
 
 # Draws for each sample in scores, or two for each component if that is more.
@@ -55,8 +55,7 @@ class FittedVAE(Fitted):
         return fixed_draws(max(_SCORE_DRAWS, 2 * self.n_components), self.n_components)
 
     def _bound(self, likelihood, output, x, noise):
-        kl = gaussian_kl(output.mean, output.log_var).sum(1)
-        return (likelihood(output.eta, x) + self.prior.gain(output.z)).mean(0) - kl
+        return elbo(likelihood(output.eta, x) + self.prior.gain(output.z), output.mean, output.log_var)
 
     @no_gradients()
     def log_likelihood(self, rows, n_draws, y=None):
@@ -256,7 +255,7 @@ class FittedVAE(Fitted):
         generator, codes = torch.Generator().manual_seed(self.built.seed), []
         for q in posteriors:
             noise = torch.randn(q.mean.shape, generator=generator, dtype=torch.float64).to(q.mean)
-            codes.append(q.mean + (q.log_var / 2).exp() * noise)
+            codes.append(q.draw(noise))
         return prior.fit(torch.cat(codes), self.built.seed)
 
     def attributes(self):
