@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.random import RandomState
 from sklearn.utils import gen_batches
 from torch import Tensor
 
+# The least noise variance in training, and of an ordered start, over the column's variance.
+NOISE_FLOOR = 1e-4
 # The least noise variance of a model that imputes, over the column's variance.
 LEAST_IMPUTATION_NOISE = 1e-3
 # Samples whose posteriors are held at once: bounds memory.
@@ -55,6 +58,57 @@ def _information(x: Any, observed: Any, loadings: Any, noise: Any) -> tuple[Any,
     return (observed @ products).reshape(-1, n_components, n_components), x @ weighted
 
 
+def diagonal_posterior(loadings: Any, noise: Any) -> tuple[Any, Any]:
+    r"""Compute the posterior of z in x = loadings @ z + noise, of tensors or arrays alike.
+
+    .. math:: z \,|\, x \sim N(V W' \Psi^{-1} x, V), \quad V = (I + W' \Psi^{-1} W)^{-1}
+
+    Parameters
+    ----------
+    loadings : Tensor or ndarray of shape (..., n_features, n_components)
+        W' Psi^-1 W must be diagonal, and so V is.
+    noise : Tensor or ndarray of shape (..., n_features)
+        Variances.
+
+    Returns
+    -------
+    weight : Tensor or ndarray of shape (..., n_features, n_components)
+        Of the posterior mean ``x @ weight``.
+    precision : Tensor or ndarray of shape (..., n_components)
+        The diagonal of the inverse of V.
+    """
+    weighted = loadings / noise[..., None]
+    precision = 1 + (loadings * weighted).sum(-2)
+    return weighted / precision[..., None, :], precision
+
+
+def log_density_at(rest: Tensor, z: Tensor, noise: Tensor, log_precision: Tensor, counted: Any = 1.0) -> Tensor:
+    r"""Compute the log-density of samples from the mean of the posterior of their codes, in nats.
+
+    .. math:: \log p(x) = -\tfrac12 \Big( \sum_j \frac{(x - W \hat z)_j^2}{\psi_j} + \sum_k \hat z_k^2
+        + \sum_j \log (2 \pi \psi_j) + \log |V^{-1}| \Big)
+
+    Parameters
+    ----------
+    rest : Tensor of shape (..., n, n_features)
+        The residuals of x.
+    z : Tensor of shape (..., n, n_components)
+    noise : Tensor of shape (..., n_features)
+        Variances.
+    log_precision : Tensor broadcastable to (..., n)
+        The log-determinant of the inverse of V.
+    counted : Tensor broadcastable to rest, default=1.0
+        0 for entries that add nothing, else 1.
+
+    Returns
+    -------
+    Tensor of shape (..., n)
+    """
+    noise = noise.unsqueeze(-2)
+    entries = rest.square() / noise + (2 * math.pi * noise).log()
+    return -0.5 * ((entries * counted).sum(-1) + z.square().sum(-1) + log_precision)
+
+
 class LinearGaussian(NamedTuple):
     """The model x = location + loadings @ z + noise with a standard normal z.
 
@@ -75,17 +129,16 @@ class LinearGaussian(NamedTuple):
 
     def posterior(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the matrix of the posterior mean (n_components, n_features) and the variances (n_components,)."""
-        weighted = self.loadings / self.noise[:, None]
-        variance = 1 / (1 + np.einsum("jk,jk->k", self.loadings, weighted))
-        return variance[:, None] * weighted.T, variance
+        weight, precision = diagonal_posterior(self.loadings, self.noise)
+        return weight.T, 1 / precision
 
     def log_density(self, X: np.ndarray) -> np.ndarray:
         """Return the log-density of complete samples, in nats: that of their residuals and of their posterior means."""
-        matrix, variance = self.posterior()
+        weight, precision = diagonal_posterior(self.loadings, self.noise)
         centred = X - self.location
-        codes = centred @ matrix.T
-        rest = np.square(centred - codes @ self.loadings.T) / self.noise + np.log(2 * np.pi * self.noise)
-        return -0.5 * (rest.sum(axis=1) + np.square(codes).sum(axis=1) - np.log(variance).sum())
+        codes = centred @ weight
+        parts = centred - codes @ self.loadings.T, codes, self.noise, np.log(precision).sum(keepdims=True)
+        return log_density_at(*map(torch.from_numpy, parts)).numpy()
 
     def leading(self, n_components: int, rank: int) -> LinearGaussian:
         """Cut probabilistic PCA of samples of this rank to its first components.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from skae.linear.factor_analysis import factor_analysis, likelier_start
+from skae.linear.gaussian import NOISE_FLOOR
 from skae.linear.pca import ordered_probabilistic_pca, pca_start, probabilistic_pca
-
-# Training brings no noise variance below this share of its column's variance, and no ordered start has less.
-NOISE_FLOOR = 1e-4
 
 
 def _start_at_factor_analysis(X, scale, n_components, random_state, *, ordered, trains):

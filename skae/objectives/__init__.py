@@ -10,7 +10,6 @@ from skae.objectives.elbo import (
     gaussian_kl,
 )
 from skae.objectives.likelihoods.base import Likelihood
-from skae.objectives.likelihoods.gaussian import NOISE_FLOOR
 from skae.objectives.likelihoods.registry import LIKELIHOODS, mixed_likelihood, register_likelihood
 from skae.objectives.losses import LOSSES, Loss, register_loss
 from skae.objectives.priors import PRIORS, MixturePrior, Prior, register_prior
@@ -21,4 +20,4 @@ __all__ += ["register_likelihood", "register_loss", "register_prior"]
 # What networks and estimators use beside these.
 __all__ += ["NegativeELBO", "ReconstructionObjective", "ReconstructionOutput", "VAEOutput", "elbo", "gaussian_kl"]
 __all__ += ["ColumnMoments", "DefensiveMixture", "DefensiveStart", "LinearBaselines"]
-__all__ += ["NOISE_FLOOR", "MixturePrior", "mixed_likelihood"]
+__all__ += ["MixturePrior", "mixed_likelihood"]

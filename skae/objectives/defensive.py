@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skae._torch import has_missing
-from skae.linear.gaussian import posterior_given_observed
+from skae.linear.gaussian import diagonal_posterior, log_density_at, posterior_given_observed
 
 
 class ColumnMoments(NamedTuple):
@@ -101,12 +101,7 @@ class LinearModels(DefensiveMixture):
 
     .. math:: p_0(x) = \textstyle\frac1M \sum_m p_m(x)
 
-    with p_m the density of x = W z + noise, z standard normal, noise N(0, diag psi). W' psi^-1 W must be diagonal; then
-    the posterior of z has the mean :math:`\hat z = V W' \Psi^{-1} x` and the variances
-    :math:`V = (I + W' \Psi^{-1} W)^{-1}`, and
-
-    .. math:: \log p_m(x) = -\tfrac12 \Big( \sum_j \frac{(x - W \hat z)_j^2}{\psi_j} + \sum_k \hat z_k^2
-        + \sum_j \log (2 \pi \psi_j) - \sum_k \log V_{kk} \Big)
+    with p_m the density of x = W z + noise, z standard normal, noise N(0, diag psi), where W' psi^-1 W is diagonal.
 
     The context, of ``n_context`` columns, shifts samples by a linear map.
     """
@@ -141,12 +136,10 @@ class LinearModels(DefensiveMixture):
             log_precision = 2 * torch.stack([factor.diagonal(dim1=1, dim2=2).log().sum(1) for _, factor in codes])
             counted, x = counted * ~x.isnan(), torch.where(x.isnan(), 0, x)
         else:
-            weighted = self.loadings / self.noise[:, :, None]
-            precision = 1 + (self.loadings * weighted).sum(1, keepdim=True)
-            z, log_precision = x @ (weighted / precision), precision.log().sum(2)
-        entries = (x - z @ self.loadings.mT).square() / self.noise[:, None] + (2 * math.pi * self.noise[:, None]).log()
-        twice = (entries * counted).sum(2) + z.square().sum(2) + log_precision
-        return (-0.5 * twice).logsumexp(0) - math.log(len(self.loadings))
+            weight, precision = diagonal_posterior(self.loadings, self.noise)
+            z, log_precision = x @ weight, precision.log().sum(1, keepdim=True)
+        densities = log_density_at(x - z @ self.loadings.mT, z, self.noise, log_precision, counted)
+        return densities.logsumexp(0) - math.log(len(self.loadings))
 
     def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
         model = torch.randint(len(self.loadings), (len(z),), generator=generator)

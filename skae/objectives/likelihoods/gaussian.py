@@ -5,11 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from skae.linear.gaussian import NOISE_FLOOR
 from skae.objectives.defensive import DefensiveMixture, LinearModels
 from skae.objectives.likelihoods.base import Likelihood
-
-# Training brings no noise variance under this share of its column's variance; a start that lies lower may stay.
-NOISE_FLOOR = 1e-4
 
 
 class Gaussian(Likelihood):
