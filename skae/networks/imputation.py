@@ -26,7 +26,6 @@ class Imputer(nn.Module):
     masked : bool, default=False
         Whether the encoder is also given the mask of missing values, as that many further columns.
 
-
     Shape
     -----
     (n, n_features), nan where missing -> the encoder's output for (n, n_features or 2 n_features)
