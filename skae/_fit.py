@@ -186,7 +186,7 @@ class Fit:
         scaler = estimator._model_class.scaler_of(rows.n_features, self.table.links, built.is_raw)
         scaler.fit(rows, with_spread=bool(parameters.get("noise", True)))
         self.inputs = rows.map(partial(_scaled, scaler)).with_columns(self.given)
-        complete, normal = self._complete(built, least)
+        complete, normal = self._complete(least)
         self.built = built = replace(built, n_components=self._n_components(complete))
         model = estimator._model_class.build(built, scaler, self.table).double()
         start = estimator._starts[estimator.start]
@@ -208,7 +208,7 @@ class Fit:
             check.check_fits_columns(shape, self.rows.n_features)
         return least
 
-    def _complete(self, built, n_components):
+    def _complete(self, n_components):
         """Return samples for closed forms, dense and complete, and the model that their missing values came from."""
         complete = self.inputs.dense(max(2 * n_components, 2), np.random.RandomState(self.seed))
         if not self.inputs.has_missing:
