@@ -129,7 +129,7 @@ def test_a_state_has_its_version():
 
 @pytest.mark.parametrize("state", [None, [1], {1: 2}])
 def test_a_state_is_a_dict_of_names(state):
-    with pytest.raises(ValueError, match="the state is .*, not a dict with names as keys"):
+    with pytest.raises(ValueError, match=r"the state is .*, not a dict with names as keys"):
         stored.without_version(state, AutoencoderTransformer)
 
 
