@@ -1,4 +1,4 @@
-"""Autoencoders that start at PCA and stand where PCA stands: scikit-learn estimators over PyTorch nets."""
+"""Autoencoders that start at PCA and can replace it: scikit-learn estimators built on PyTorch networks."""
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._search import AutoencoderTransformerCV

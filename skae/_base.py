@@ -1,4 +1,4 @@
-"""What both estimators share: the recipe of a fit, and their public methods."""
+"""Base class of the estimators: the steps of a fit and the public methods."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from skae.persistence import state as stored
 
 
 class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """The recipe of a fit and the public methods of skae's estimators.
+    """Base class of skae's estimators: the steps of `fit` and the public methods.
 
-    A subclass documents its parameters and gives five hooks: ``_starts`` (linear models by name), ``_model_class`` (the
-    network), ``_fitted_class`` (the fitted network), ``_check_parameters`` and ``_new_table``. Its public methods use
-    ``_open``, which checks samples, and ``_fitted``.
+    A subclass documents its parameters and defines five hooks: ``_starts`` (linear models by name), ``_model_class``
+    (the network), ``_fitted_class`` (the fitted network), ``_check_parameters`` and ``_new_table``. Public methods
+    check samples with ``_open`` and delegate to ``_fitted``.
     """
 
     @torch_defaults()
     def fit(self, X, y=None, *, X_val=None):
-        """Fit the network, from its start to the weights with the lowest validation loss.
+        """Fit the network and keep the weights with the lowest validation loss.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Training samples: at least two, and at least as many as components. Entries may be missing, as nan, but not
-            all of a sample or of a column. A `numpy.memmap` of more than 2^25 numbers is read in blocks, never as a
-            whole; its start is that of a random sample of its rows.
+            Training samples: at least two, and at least as many as components. Missing values are nan; each sample and
+            each column needs an observed value. A `numpy.memmap` of more than 2^25 values is read in blocks, never as a
+            whole; the linear start is then fitted to a random subset of its samples.
         y : array-like of shape (n_samples,), default=None
-            The classes of a conditional model; otherwise ignored.
+            Class labels, if the model is conditional; otherwise ignored.
         X_val : array-like of shape (n_validation, n_features), default=None
             Validation set, in place of a random ``validation_fraction`` of X. Needs ``early_stopping=True``.
 
@@ -52,12 +52,12 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Raises
         ------
         ValueError
-            If a parameter or X does not fit, or ``checkpoint`` holds a fit of other data or parameters, or processes
-            that train together (``device="accelerate"``) are given different ones.
+            If a parameter or X is invalid, if ``checkpoint`` holds a fit with other data or parameters, or if processes
+            that train together (``device="accelerate"``) get different data or parameters.
         OSError
             If ``checkpoint`` cannot be written when training begins, or another fit uses it now.
         RuntimeError
-            If another of these processes has ended.
+            If one of the other processes has ended.
         """
         self._forget()
         self._check_parameters()
@@ -74,13 +74,13 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return self
 
     def _takes_batches(self):
-        """Whether samples may come in batches: no validation set is needed to decide the number of components."""
+        """Whether samples may come in batches: no validation set is needed to choose the number of components."""
         if self._is_conditional():
-            raise AttributeError("conditional=True needs all classes at once, and partial_fit gets pieces. Call fit.")
+            raise AttributeError("conditional=True needs all classes at once, but partial_fit gets a batch. Call fit.")
         if isinstance(self.n_components, Integral) or not isinstance(self.n_components, str | Real):
             return True
         raise AttributeError(
-            f"n_components={self.n_components!r} is decided by rows held out, and partial_fit holds none out. Call "
+            f"n_components={self.n_components!r} is chosen on a validation set, and partial_fit has none. Call "
             "fit, or set an integer."
         )
 
@@ -89,7 +89,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     def partial_fit(self, X, y=None):
         """Make one pass over these samples, at a constant learning rate and without validation.
 
-        The first call decides mean, scale and start. After `fit` it continues from the fitted weights.
+        The first call fits the scaler and the linear start. After `fit`, training continues from the fitted weights.
 
         Parameters
         ----------
@@ -101,7 +101,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Returns
         -------
         self : object
-            The estimator, one pass further.
+            The estimator after this pass.
         """
         self._check_parameters()
         is_first = not self.__sklearn_is_fitted__()
@@ -110,7 +110,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if is_first and len(rows) <= self.n_components:
             raise ValueError(
                 f"The first call of partial_fit needs more rows than n_components={self.n_components}, but X has "
-                f"{len(rows)}: they decide mean, scale and start. Pass a larger first batch."
+                f"{len(rows)}: the scaler and the linear start are fitted to it. Pass a larger first batch."
             )
         fit = Fit(self, self._table, rows, NoContext())
         fit.check_processes()
@@ -125,17 +125,18 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         built = self._fitted.built
         if built.is_truncated:
             raise ValueError(
-                "The net is that of the estimator this one was truncated from. Call fit for one of its own."
+                "This estimator shares the network of the one it was truncated from, and cannot train it. Call fit "
+                "to train a network of its own."
             )
         if changed := [name for name, value in network_parameters(self).items() if built.parameters[name] != value]:
             raise ValueError(
-                f"{', '.join(changed)} changed since the net was built, and partial_fit goes on with that net. "
-                "Set back what changed, or call fit."
+                f"{', '.join(changed)} changed since the network was built, and partial_fit continues with it. "
+                "Restore the old value, or call fit."
             )
 
     @torch_defaults()
     def truncate(self, n_components):
-        """Return the estimator with fewer components: its codes are the first columns, and the network is shared.
+        """Return a fitted estimator that keeps the first components and shares the network.
 
         Parameters
         ----------
@@ -145,25 +146,26 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Returns
         -------
         object
-            Such an estimator, fitted. `fit` trains it anew; `partial_fit` is refused, since the network is not its own.
-            A later `partial_fit` of the estimator it comes from changes its codes, too.
+            The truncated estimator. Its codes are the first columns of this estimator's codes. Its `fit` trains a new
+            network; its `partial_fit` raises an error, since the network is shared. A later `partial_fit` of this
+            estimator also changes the codes of the truncated one.
 
         Raises
         ------
         ValueError
-            If the components are in no order. It takes ``ordered=True``, or to leave their number to `fit`.
+            If the components are not ordered. They are with ``ordered=True``, or if `fit` chooses their number.
         """
         check_is_fitted(self)
         if not self._fitted.built.is_ordered:
             raise ValueError(
-                f"The components of this {type(self).__name__} are in no order, so none can be left out. Fit it with "
+                f"The components of this {type(self).__name__} are not ordered, so none can be left out. Fit it with "
                 "ordered=True."
             )
         n_components = check.check_integer("n_components", n_components, 1)
         if n_components > self.n_components_:
             raise ValueError(
-                f"n_components={n_components} must be at most n_components_={self.n_components_}. Fit more components "
-                "to cut to so many."
+                f"n_components={n_components} must be at most n_components_={self.n_components_}. Fit it with more "
+                "components."
             )
         truncated = clone(self)
         vars(truncated).update({name: vars(self)[name] for name in self._fitted_names()})
@@ -193,7 +195,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         check_parameters(self)
 
     def _forget(self):
-        """Drop what an earlier fit left, so that a fit that fails leaves an estimator that is not fitted."""
+        """Delete the attributes of an earlier fit, so that the estimator is not fitted if this fit fails."""
         for name in self._fitted_names():
             delattr(self, name)
 
@@ -204,7 +206,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         return getattr(self, "conditional", False)
 
     def _open(self, X, *, reset=False, ensure_min_samples=1):
-        """Return checked samples as a source of rows, in the columns that the network sees."""
+        """Check samples and return them as a `RowSource` with the columns that the network sees."""
         if reset:
             self._table = self._new_table()
         return self._table.open(self, X, reset=reset, ensure_min_samples=ensure_min_samples)
@@ -213,18 +215,18 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         if X_val is None:
             return None
         if not self.early_stopping:
-            raise ValueError("X_val chooses the weights only with early_stopping=True. Set it, or leave X_val out.")
+            raise ValueError("X_val is used only with early_stopping=True. Set it, or leave X_val out.")
         if self._is_conditional():
             raise ValueError(
-                "With conditional=True leave X_val out: no class of its rows is known, so rows of X are held out."
+                "X_val has no class labels, so conditional=True cannot use it. Leave it out: fit then splits X."
             )
         rows = self._open(X_val)
         if rows.is_empty():
-            raise ValueError("In X_val every value is missing, and nothing can be chosen by that. Pass other rows.")
+            raise ValueError("Every value of X_val is missing, so it cannot be a validation set. Pass other samples.")
         return rows
 
     def _store(self, fit):
-        """Set the fitted attributes, the network last: it is what makes the estimator fitted."""
+        """Set the fitted attributes; ``net_`` is last, since it marks the estimator as fitted."""
         context = self._fitted.context if self.__sklearn_is_fitted__() else fit.context
         fitted = self._fitted_class(fit.net, fit.built, fit.table, context, fit.built.n_components)
         fitted.settle(self, fit.training, fit.held_out, fit.best, vars(self).get("_fitted"))
@@ -232,13 +234,13 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._fitted, self.net_ = fitted, fit.net
 
     def _warn(self, net, no_gain=False):
-        """Warn at most once about how training ended; above are a subclass, `fit`, its decorator, and the caller."""
+        """Warn at most once about how training ended. The stack above: a subclass, `fit`, its decorator, the caller."""
         name = type(self).__name__
         if net.outcome_ == "diverged":
-            smaller = f", nor with steps made smaller {net.returns_} times" if net.returns_ else ""
+            smaller = f", even after {net.returns_} reductions of the step size" if net.returns_ else ""
             warnings.warn(
-                f"The loss was no longer finite after {len(net.history)} epochs{smaller}, so {name} went back to the "
-                f"best weights before. Lower learning_rate_init={self.learning_rate_init!r} or scale X.",
+                f"The loss was no longer finite after {len(net.history)} epochs{smaller}, so {name} keeps the "
+                f"best weights before that. Lower learning_rate_init={self.learning_rate_init!r} or scale X.",
                 ConvergenceWarning,
                 stacklevel=5,
             )
@@ -251,13 +253,13 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             )
         elif no_gain and self.n_iter_ > 0 and self.start != "random":
             warnings.warn(
-                f"No epoch beat the linear start on the held-out rows, so this {name} is its linear start. More rows "
-                "may help, or a lower learning_rate_init; or the data are linear and need no net.",
+                f"No epoch had a lower validation loss than the linear start, so {name} keeps that start. More "
+                "samples or a lower learning_rate_init may help, or a linear model is enough for these data.",
                 ConvergenceWarning,
                 stacklevel=5,
             )
 
-    # Samples through the fitted network.
+    # Encoding and decoding.
 
     def transform(self, X):
         """Encode samples.
@@ -281,7 +283,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components_)
-            Codes, as `transform` gives them.
+            Codes, as returned by `transform`.
 
         Returns
         -------
@@ -308,15 +310,15 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self._fitted.check_exportable(type(self).__name__)
         return exported(part, self.net_.inference_module(torch.float32), self.n_components_)
 
-    # What a pickle holds.
+    # Pickling.
 
     def __getstate__(self):
-        """Return NumPy arrays and plain Python: the network goes as its weights, and `__setstate__` builds it again."""
+        """Return NumPy arrays and plain Python: the network is stored as weights, and `__setstate__` rebuilds it."""
         return to_state(stored.with_version(super().__getstate__()))
 
     @torch_defaults()
     def __setstate__(self, state):
-        """Check all of the state before a network takes it in: it may come from a file that someone changed."""
+        """Check the whole state, which may come from an altered file, before a network is built from it."""
         state = stored.without_version(state, type(self))
         stored.check_names(state, type(self))
         super().__setstate__(restored(type(self), state) if "net_" in state else state)

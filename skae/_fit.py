@@ -26,20 +26,20 @@ from skae.training.checkpoint import Checkpoint, differences, fingerprint, glimp
 from skae.training.distributed import device_for, join_processes
 from skae.training.net import Net
 
-# Share of the samples behind validation_fraction="auto", and the most: more would hardly make a better choice.
+# validation_fraction="auto": this share of the samples, and at most this many; more would hardly improve the choice.
 _AUTO_FRACTION, _MAX_VALIDATION = 0.1, 1000
-# Encoder widths behind hidden_layer_sizes="auto": of samples, and of images, which get few features from a convolution.
+# hidden_layer_sizes="auto": encoder widths for tables, and for images, whose convolution yields few features.
 _AUTO_WIDTHS, _AUTO_IMAGE_WIDTHS = (256, 128), (128, 256)
-# How much faster an ordered network trains, whose epochs are fewer.
+# Factor on the learning rate if components are ordered, since training then has fewer epochs.
 _ORDERED_RATE = 2
-# n_components="auto": the principal components that a network begins with explain this share, and are so many at most.
+# n_components="auto": the network starts with as many components as PCA needs for this share, at most this many.
 _AUTO_SHARE, _MAX_AUTO = 0.99, 64
-# Parameters that decide how a network is trained and used, and not what it is.
+# Parameters that affect how a network is trained and used, but not what is built.
 _OF_TRAINING = {
     "batch_size", "callbacks", "checkpoint", "device", "early_stopping", "handle_unknown", "learning_rate_init",
     "max_iter", "n_iter_no_change", "prior", "random_state", "tol", "validation_fraction", "verbose",
 }  # fmt: skip
-# Copies of a sample in the graph that a refinement differentiates.
+# Copies of a sample in the autograd graph of a refinement.
 _COPIES = 8
 
 
@@ -67,8 +67,8 @@ def check_parameters(estimator):
     device_for(estimator.device)
     if estimator.start == "random" and is_ordered(estimator):
         raise ValueError(
-            f"ordered={estimator.ordered} with n_components={estimator.n_components!r} asks for components in order, "
-            f"which a start at random has not. Use start={next(iter(estimator._starts))!r}, or ordered=False and an "
+            f"ordered={estimator.ordered} with n_components={estimator.n_components!r} needs ordered components, "
+            f"which a random start does not have. Use start={next(iter(estimator._starts))!r}, or ordered=False and an "
             "integer."
         )
 
@@ -86,12 +86,12 @@ def network_parameters(estimator):
 
 
 def chooses_size(estimator):
-    """Return whether the number of components is left to `fit`."""
+    """Return whether `fit` chooses the number of components."""
     return not isinstance(estimator.n_components, Integral)
 
 
 def is_ordered(estimator):
-    """Return whether the components are to be in order."""
+    """Return whether the components are ordered."""
     return bool(estimator.ordered or chooses_size(estimator))
 
 
@@ -101,13 +101,13 @@ class Fit:
     Parameters
     ----------
     estimator : BaseNetTransformer
-        Whose parameters are checked.
+        With checked parameters.
     table : ArrayTable or TableEncoder
     rows : RowSource
         Training samples.
     context : NoContext or ClassContext
     labels : array-like of shape (n_samples,) or None
-        Of the context.
+        Class labels, which ``context`` encodes.
     validation : RowSource or None, default=None
 
     Attributes
@@ -134,7 +134,7 @@ class Fit:
     def device(self):
         return device_for(self.estimator.device)
 
-    # What makes a fit the same fit: for checkpoints and processes.
+    # The identity of a fit, which checkpoints and processes compare.
 
     @contextmanager
     def checkpointed(self):
@@ -151,19 +151,19 @@ class Fit:
             yield checkpoint
 
     def check_processes(self):
-        """Check that all processes of the fit are about to do the same."""
+        """Check that all processes fit the same data with the same parameters."""
         if self.processes.size == 1:
             return
         identities = self.processes.all(self._identity(glimpse) | {"random_state": None})
         for rank, identity in enumerate(identities):
             if different := differences(identities[0], identity):
                 raise ValueError(
-                    f"Process {rank} of this fit was given another one than process 0: {different}. Give all the same "
-                    "rows, of which each takes its share by itself, and the same parameters."
+                    f"Process {rank} was given other data or parameters than process 0: {different}. Pass the same "
+                    "X and parameters to all processes; fit divides the samples among them."
                 )
 
     def _identity(self, describe):
-        """Describe the parameters that decide the fit, and its data."""
+        """Describe the data and the parameters that determine the fit."""
         estimator, seed = self.estimator, self.estimator.random_state
         names = stored.parameter_names(type(estimator))
         parameters = {name: getattr(estimator, name) for name in names if name not in ("checkpoint", "verbose")}
@@ -177,7 +177,7 @@ class Fit:
     # Steps.
 
     def start(self):
-        """Build the network at its start."""
+        """Build the network and set its initial weights."""
         estimator, rows = self.estimator, self.rows
         least = self._check_shape()
         parameters = network_parameters(estimator)
@@ -197,7 +197,7 @@ class Fit:
         self.net = new_net(estimator, model, built, len(rows), self.device)
 
     def _check_shape(self):
-        """Check that there are samples and columns enough; return the least number of components."""
+        """Check that X has enough samples and columns; return the smallest possible n_components."""
         least = 1 if chooses_size(self.estimator) else self.estimator.n_components
         if least > len(self.rows):
             raise ValueError(
@@ -209,7 +209,7 @@ class Fit:
         return least
 
     def _complete(self, n_components):
-        """Return samples for closed forms, dense and complete, and the model that their missing values came from."""
+        """Return dense samples for closed-form fits, missing values imputed, and the model that imputed them."""
         complete = self.inputs.dense(max(2 * n_components, 2), np.random.RandomState(self.seed))
         if not self.inputs.has_missing:
             return complete, None
@@ -218,7 +218,7 @@ class Fit:
         return normal.draw(complete, random_state), normal
 
     def _n_components(self, complete):
-        """Return the number of components that the network has, from complete scaled samples."""
+        """Return the network's number of components; if it is chosen, by PCA of complete scaled samples."""
         asked = self.estimator.n_components
         if not chooses_size(self.estimator):
             return int(asked)
@@ -228,7 +228,7 @@ class Fit:
         return n_components_for(complete, (1 + asked) / 2)
 
     def split(self):
-        """Make datasets of training samples and of the validation set."""
+        """Split the samples into a training set and a validation set."""
         model, rows, estimator = self.net.module_, self.rows, self.estimator
         is_identity, device = model.scaler.is_identity, self.net.device
         if self.validation is None and estimator.early_stopping:
@@ -244,7 +244,7 @@ class Fit:
             return
         if estimator.max_iter:
             model.hold_out(len(self.held_out))
-        if model.input_noise is not None:  # validation and training loss are to mean the same
+        if model.input_noise is not None:  # training and validation loss are then comparable
             generator = _generator(self.seed, torch.device(device))
             self.held_out = self.held_out.with_noise(model.input_noise, generator)
 
@@ -260,11 +260,11 @@ class Fit:
             self.net.train(self.training, self.held_out, epochs, self.best, checkpoint)
 
     def resume(self, fitted):
-        """Go on with a fitted network."""
+        """Continue with a fitted network."""
         self.net, self.built = fitted.net, fitted.built
         self.inputs = self.rows.map(partial(_scaled, self.net.module_.scaler))
         n_done = len([row for row in self.net.history if "dur" in row])
-        self.net.iterator_train__generator.manual_seed(self.built.seed + n_done)  # of the samples' order, and noise
+        self.net.iterator_train__generator.manual_seed(self.built.seed + n_done)  # order of samples, noise
         self.net.batch_size = _batch_size(self.estimator.batch_size, len(self.rows))
 
     def train_once(self):
@@ -276,7 +276,7 @@ class Fit:
             net.train_once(self.training)
 
     def _seeded(self):
-        """Seed torch's global generators, which users' own modules draw dropout from, and restore them after."""
+        """Seed torch's global generators, which users' own modules draw dropout from, and restore them afterwards."""
         if self.estimator.encoder is None and self.estimator.decoder is None:
             return nullcontext()
         return seeded_globals(self.built.seed + len(self.net.history), torch.device(self.net.device))
@@ -289,7 +289,7 @@ class Fit:
     def curves(self, fitted):
         """Return the fitted attributes that describe the training, by name."""
         early_stopping = self.estimator.early_stopping
-        epochs = [row for row in self.net.history if "dur" in row]  # one that was cut short has none
+        epochs = [row for row in self.net.history if "dur" in row]  # an interrupted epoch has no duration
         in_units = fitted.units_of(self.training)
         losses = [in_units(row["train_loss"]) for row in epochs]
         validated = best = linear = None
@@ -333,7 +333,7 @@ def new_net(estimator, model, built, n_samples, device):
 
 
 def _scaled(scaler, block):
-    """Scale a block of samples, as an array."""
+    """Scale a block of samples: (n, n_features), as an array."""
     with torch.no_grad():
         return scaler(tensor_of(block)).numpy()
 
@@ -343,14 +343,14 @@ def _generator(seed, device):
 
 
 def _batch_size(batch_size, n_samples):
-    """Return the samples of a step: by default a twelfth of all, from 32 to 128, as a power of two."""
+    """Return the batch size: by default the power of two nearest to a twelfth of the samples, from 32 to 128."""
     if check.is_auto(batch_size):
         return int(2 ** np.clip(round(np.log2(n_samples / 12)), 5, 7))
     return int(batch_size)
 
 
 def _n_held_out(fraction, n_samples):
-    """Return how many samples to hold out: at least one, and not all."""
+    """Return the size of the validation set: at least one sample, and not all."""
     if check.is_auto(fraction):
         n = min(round(_AUTO_FRACTION * n_samples), _MAX_VALIDATION)
     else:
@@ -359,9 +359,9 @@ def _n_held_out(fraction, n_samples):
 
 
 def _held_out(model, inputs, n_held_out, random_state, device):
-    """Return the indices of the validation set: any samples or, stratified, one of each group of similar misfit.
+    """Return the indices of the validation set: a random subset or, stratified, one of each group of similar misfit.
 
-    The worst samples decide a mean log-density, and a validation set without its share of them would be a bad one.
+    The worst-fitted samples dominate a mean log-density, so the validation set needs its share of them.
     """
     if not model.is_stratified or n_held_out > inputs.most_at_once():
         return inputs.sample(n_held_out, random_state)

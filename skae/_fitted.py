@@ -1,4 +1,4 @@
-"""The fitted network as functions of arrays: samples to codes and back, missing values, and what a file keeps of it."""
+"""The fitted network as functions of arrays: encoding, decoding, imputation, and the state that a file holds."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from skae.data.checks import FLOATS, check_code_width
 from skae.data.statistics import column_moments
 from skae.linear.missing import hide_entries
 
-# Numbers of the samples that have entries hidden to learn how to impute; the fewest and the most samples.
+# Subset in which entries are hidden to learn the imputation weight: its number of values, and bounds on its samples.
 _HIDDEN_NUMBERS, _HIDDEN_SAMPLES = 2**15, (50, 500)
-# Samples that decide the number of components.
+# Most samples on which the number of components is chosen.
 MAX_SIZED = 1000
 
 
 class Fitted:
-    """A fitted network, and the way of arrays through it.
+    """A fitted network that encodes, decodes and imputes arrays.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Fitted:
     table : ArrayTable or TableEncoder
     context : NoContext or ClassContext
     n_components : int
-        Of the codes, the leading ones of the network's.
+        Latent dimension; codes are the leading components of the network's.
     """
 
     def __init__(self, net, built, table, context, n_components):
@@ -43,21 +43,21 @@ class Fitted:
         """The network, in float64."""
         return self.net.module_
 
-    # What a subclass gives.
+    # Hooks for subclasses.
 
     def settle(self, estimator, training, held_out, best, before):
-        """Decide the number of components, and learn what codes of training samples tell.
+        """Choose the number of components, and compute what is estimated from codes of training samples.
 
         Parameters
         ----------
         estimator : BaseNetTransformer
-            Whose parameters say what is asked for.
+            Supplies ``n_components`` and further parameters.
         training, held_out : Samples
             The latter is None if no samples were held out.
         best : BestWeights or None
             None after `partial_fit`.
         before : Fitted or None
-            What `partial_fit` continues from.
+            The fitted network that `partial_fit` continues from.
         """
 
     def attributes(self):
@@ -70,23 +70,23 @@ class Fitted:
         return attributes
 
     def truncated(self, n_components):
-        """Return the fitted network of the leading components."""
+        """Return a fitted network with the first ``n_components`` components."""
         other = copy.copy(self)
         other.n_components, other.built = n_components, replace(self.built, is_truncated=True)
         return other
 
     def fill_by_network(self, X):
-        """Return samples whose missing values are replaced by the network's."""
+        """Impute missing values by the network: (n, n_features) -> (n, n_features)."""
         raise NotImplementedError
 
-    # Arrays through the network.
+    # Encoding and decoding.
 
     def encode(self, rows):
         """Encode samples: (n, n_features) -> (n, n_components)."""
         return self.encode_given(rows, self.context.values[0])
 
     def encode_given(self, rows, value):
-        """Encode samples of one context."""
+        """Encode samples that share the context ``value`` (n_context,)."""
         value = torch.from_numpy(value)
 
         def codes(module, block):
@@ -95,7 +95,7 @@ class Fitted:
         return self.map(rows, codes, self.n_components, width=self.net.width)
 
     def decode(self, Z):
-        """Decode codes, by the mean over contexts: (n, n_components) -> (n, n_features)."""
+        """Decode codes, averaged over contexts: (n, n_components) -> (n, n_features)."""
         return self.context.expected(lambda value: self.decode_given(Z, np.broadcast_to(value, (len(Z), len(value)))))
 
     def decode_given(self, Z, context):
@@ -109,7 +109,7 @@ class Fitted:
         return self.map(np.hstack([Z, context.astype(Z.dtype)]), samples, self.built.n_features)
 
     def map(self, rows, function, n_out, dtype=None, width=None):
-        """Stack ``function(module, block)`` of blocks of samples, in their precision: memory is bounded."""
+        """Apply ``function(module, block)`` to blocks of samples, which bounds memory, and stack the results."""
         out = np.empty((len(rows), n_out), dtype=dtype or rows.dtype)
         with no_gradients():
             module = self.net.inference_module(torch_dtype(rows))
@@ -119,7 +119,7 @@ class Fitted:
         return out
 
     def units_of(self, samples):
-        """Return the function from a loss of scaled samples to one in units of X."""
+        """Return a function that converts a loss of scaled samples to units of X."""
         observed = samples.observed_shares() if self.built.has_missing else 1.0
         offset = self.table.mean_log_slope(samples)
         return lambda loss: self.model.loss_in_units(loss, observed) - offset
@@ -127,7 +127,7 @@ class Fitted:
     # Missing values.
 
     def fill(self, X):
-        """Return samples whose missing values are replaced: by the network, but for the Gaussian model's share."""
+        """Impute missing values by a weighted mean of the network's and the Gaussian model's imputations."""
         share = float(self.model.imputation_share[self.n_components - 1])
         incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
         filled = X.copy()
@@ -138,20 +138,20 @@ class Fitted:
         return filled
 
     def fill_by_normal(self, X):
-        """Return samples whose missing values are replaced as in front of the encoder, by the Gaussian model."""
+        """Impute missing values by the Gaussian model in front of the encoder."""
         model = self.model
         n_columns, n_components = model.imputer.loadings.shape
 
         def fill(_, block):
             x = model.scaler(tensor_of(block).to(self.net.device))
-            x = torch.nn.functional.pad(x, (0, n_columns - x.shape[1]), value=torch.nan)  # of an unknown context
+            x = torch.nn.functional.pad(x, (0, n_columns - x.shape[1]), value=torch.nan)  # the context is unknown
             complete = model.imputer.fill(x.double())[:, : block.shape[1]].to(x.dtype)
             return np.where(np.isnan(block), model.scaler.inverse(complete).numpy(force=True), block)
 
         return self.map(X, fill, X.shape[1], width=max(n_columns, n_components**2))
 
     def learn_imputation(self, rows, processes):
-        """Learn the Gaussian model's share in imputed values, for each size of codes; of some sizes it is measured."""
+        """Learn the Gaussian model's weight in imputed values at each level; other sizes use the level below."""
         if not (rows.has_missing and self.table.links == "identity"):
             return
         shares = np.zeros(self.built.n_components)
@@ -161,7 +161,7 @@ class Fitted:
         self.model.imputation_share.copy_(torch.from_numpy(shares))
 
     def _share_of_normal(self, rows):
-        """The share with the least squared error, in standard deviations, on entries that are hidden for it."""
+        """Return the weight with the least squared error, in standard deviations of the columns, on hidden entries."""
         random_state = np.random.RandomState(self.built.seed)
         n = int(np.clip(_HIDDEN_NUMBERS // rows.n_features, *_HIDDEN_SAMPLES))
         X = rows[rows.sample(n, random_state)]
@@ -177,20 +177,20 @@ class Fitted:
     # Files.
 
     def to_state(self):
-        """Return arrays and plain Python that `restore` takes."""
+        """Return the state for `restore`, as arrays and plain Python."""
         return {"built": asdict(self.built)}
 
     def restore(self, kept, state):
-        """Take over what `to_state` gave, after checking it, given the estimator's state."""
+        """Check and restore ``kept``, the output of `to_state`; ``state`` is the estimator's."""
 
     def check_exportable(self, name):
-        """Raise ValueError if a graph of samples or codes alone cannot hold the network of an estimator's class."""
+        """Raise ValueError if a graph whose only input is samples or codes cannot represent the network."""
         self.table.check_exportable(name, self.built.parameters.get("likelihood"))
         self.context.check_exportable(name)
 
 
 def check_codes(estimator, Z):
-    """Return codes as an array, checked to be as wide as the estimator's."""
+    """Check that codes have ``n_components_`` columns and return them as an array."""
     Z = check_array(Z, dtype=FLOATS, input_name="X", estimator=estimator)
     check_code_width(estimator, Z.shape[1], estimator.n_components_)
     return Z

@@ -24,7 +24,7 @@ def to_state(state):
 
 
 def restored(cls, state):
-    """Return what `to_state` gave of a fitted estimator with objects in place of their states, all checked."""
+    """Check a state from `to_state` and return it with objects in place of their states."""
     kept = stored.get(state, "_fitted")
     built = _restored_built(kept)
     estimator = _probe(cls, state, built)
@@ -52,7 +52,7 @@ def _restored_built(kept):
 
 
 def _probe(cls, state, built):
-    """Return an estimator with the parameters that its network was built from, checked as `fit` checks them."""
+    """Return an estimator with the parameters that its network was built from, after the checks of `fit`."""
     estimator = cls.__new__(cls)
     parameters = {name: stored.get(state, name) for name in stored.parameter_names(cls)}
     own = {name: value for name, value in built.parameters.items() if name in parameters}
@@ -75,7 +75,7 @@ def _restored_net(estimator, built, table, weights):
     try:
         scaler = model_class.scaler_of(built.n_features, table.links, built.is_raw)
         module = model_class.build(built, scaler, table).double()
-    except Exception as error:  # of an encoder or a decoder that is something else now
+    except Exception as error:  # a user's encoder or decoder may have changed
         raise stored.fault("the net", f"cannot be built: {error}") from error
     check_net_state(weights, module)
     try:
@@ -89,7 +89,7 @@ def _restored_net(estimator, built, table, weights):
 
 
 def _check_attributes(state, table):
-    """Check the fitted attributes that all estimators have."""
+    """Check the fitted attributes that all estimators share."""
     n = table.width
     n_components = stored.check_integer(state, "n_components_", 1)
     stored.check_integer(state, "n_iter_")
@@ -106,7 +106,7 @@ def _check_attributes(state, table):
 
 
 def _restored_context(state, n_context):
-    """Return the context, after checking the classes of a conditional estimator and their shares."""
+    """Check the classes and class priors of a conditional estimator, and return its context."""
     if n_context == 0:
         return NoContext()
     stored.check_array(state, "class_prior_", (n_context,), low=0)

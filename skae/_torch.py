@@ -1,4 +1,4 @@
-"""Devices, seeds and modes of torch: the settings that every computation of skae runs under."""
+"""Devices, seeds and modes of torch: the settings of every computation of skae."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Numbers, and samples, that one evaluation batch holds: bounds memory, and stays in the cache.
+# Most values and most samples of an evaluation batch: memory is bounded, and a batch stays in the cache.
 _EVALUATED_NUMBERS = 2**20
 _EVALUATED_SAMPLES = 4096
-# Held by whoever has the global generators seeded: two fits in two threads wait for each other.
+# Held while the global generators are seeded, so that fits in two threads wait for each other.
 _GLOBAL_GENERATORS = threading.RLock()
 _ARRAYS = (np.ndarray, np.generic)
 _IS_COMPLETE = ContextVar("is_complete", default=False)
@@ -46,14 +46,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def evaluation_batch_size(width: int) -> int:
-    """Return how many samples of this many numbers one evaluation batch holds."""
+    """Return the number of samples in an evaluation batch, if each sample holds ``width`` values."""
     return max(1, min(_EVALUATED_SAMPLES, _EVALUATED_NUMBERS // width))
 
 
 @contextmanager
 def seeded_globals(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's global generators inside the block and restore them after it, for modules that use them."""
-    # torch.manual_seed would seed every device there is, and only these are restored.
+    # torch.manual_seed would seed all devices, but only these are restored.
     with _GLOBAL_GENERATORS, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
@@ -84,7 +84,7 @@ def no_gradients() -> Iterator[None]:
 
 @contextmanager
 def known_complete(is_complete: bool) -> Iterator[None]:
-    """Skip the search for missing values inside the block if none are missing: it waits for the device."""
+    """Skip the search for missing values inside the block if there are none, since it synchronises with the device."""
     token = _IS_COMPLETE.set(is_complete)
     try:
         yield
@@ -108,12 +108,12 @@ def has_missing(x: Tensor) -> bool:
 
 
 def torch_dtype(array: np.ndarray) -> torch.dtype:
-    """Return torch's name for the precision of an array: float32, or float64 for all else."""
+    """Return the torch dtype of an array: float32, or float64 for all other dtypes."""
     return torch.float32 if array.dtype == np.float32 else torch.float64
 
 
 def tensor_of(array: np.ndarray) -> Tensor:
-    """Return a tensor of an array, sharing its memory if it is contiguous and may be written to."""
+    """Return an array as a tensor, which shares its memory if the array is contiguous and writeable."""
     return torch.from_numpy(np.require(array, requirements=("C", "W")))
 
 
@@ -128,7 +128,7 @@ def to_tensors(state: Any) -> Any:
 
 
 def map_leaves(state: Any, function: Callable[[Any], Any], key: Callable[[Any], Any] = lambda key: key) -> Any:
-    """Apply a function to what nested mappings, lists and tuples hold, and ``key`` to keys: dicts and lists."""
+    """Apply a function to the leaves of nested mappings and sequences, and ``key`` to keys; return dicts and lists."""
     if isinstance(state, Mapping):
         return {key(name): map_leaves(value, function, key) for name, value in state.items()}
     if isinstance(state, list | tuple):

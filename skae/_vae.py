@@ -29,26 +29,26 @@ from skae.networks.vae import VAE, Posterior
 from skae.objectives import LIKELIHOODS, PRIORS, MixturePrior, elbo, gaussian_kl
 from skae.persistence import state as stored
 
-# Draws for each sample in scores, or two for each component if that is more.
+# Draws per sample in scores, or two per component if that is more.
 _SCORE_DRAWS = 64
 # Draws of codes that impute missing values.
 _IMPUTATION_DRAWS = 100
-# A component whose posterior is nearer to the prior than this, in nats a sample, is not active.
+# A component is active if its mean KL divergence from the prior exceeds this, in nats.
 _ACTIVE = 0.01
 
 
 class FittedVAE(Fitted):
-    """A fitted VAE: densities, draws, and what the codes of training samples are like."""
+    """A fitted VAE: densities, new samples, imputation, and statistics of the codes of training samples."""
 
-    # The prior of scores and samples, and the mean and log-variance of q of training samples, if components are in
-    # order: (2, n, all components).
+    # ``prior`` is used in scores and samples; ``_codes`` are the mean and log-variance of q for training samples, if
+    # components are ordered: (2, n, all components).
     prior, _codes = PRIORS["normal"](), None
 
     # Densities.
 
     @no_gradients()
     def elbo(self, rows, y=None):
-        """Return the ELBO of each sample, under its class if y is given."""
+        """Return the ELBO of each sample, (n,), conditional on its class unless y is None."""
         return self._densities(rows, self._score_draws(), self._bound, y)
 
     def _score_draws(self):
@@ -59,7 +59,7 @@ class FittedVAE(Fitted):
 
     @no_gradients()
     def log_likelihood(self, rows, n_draws, y=None):
-        """Return the importance-weighted bound of each sample, under its class if y is given."""
+        """Return the importance-weighted bound of each sample, (n,), conditional on its class unless y is None."""
 
         def bound(likelihood, output, x, noise):
             return self._log_weights(likelihood, output, x, noise).logsumexp(0) - math.log(len(noise))
@@ -67,17 +67,17 @@ class FittedVAE(Fitted):
         return self._densities(rows, self._normal_draws(n_draws), bound, y)
 
     def _normal_draws(self, n_draws):
-        """Standard normal draws, the same at every call."""
+        """Return standard normal draws (n_draws, 1, n_components), the same at every call."""
         generator = torch.Generator().manual_seed(0)
         return torch.randn((n_draws, 1, self.n_components), generator=generator, dtype=torch.float64)
 
     def _log_weights(self, likelihood, output, x, noise):
-        """log p(x, z) - log q(z | x) of draws: (n_draws, n)."""
+        """Return log p(x, z) - log q(z | x) of each draw: (n_draws, n)."""
         log_ratio = 0.5 * (noise.square() + output.log_var - output.z.square()).sum(-1)  # log p(z) - log q(z | x)
         return likelihood(output.eta, x) + log_ratio + self.prior.gain(output.z)
 
     def _densities(self, rows, draws, bound, y=None):
-        """``bound`` of each sample in units of X: under its class if y is given, else whatever the class."""
+        """Return ``bound`` of each sample in units of X, (n,): conditional on its class, or marginal if y is None."""
         groups = self.context.groups(y, len(rows))
         if groups is None:
             return self.context.marginalise(lambda value: self._densities_given(rows, draws, bound, value))
@@ -87,7 +87,7 @@ class FittedVAE(Fitted):
         return densities
 
     def _densities_given(self, rows, draws, bound, value):
-        """``bound`` of samples of one context, in units of X."""
+        """Return ``bound`` of samples that share a context, in units of X: (n,)."""
         value, log_units = torch.from_numpy(value), self.model.scaler.log_units.numpy(force=True)
 
         def densities(module, block):
@@ -97,17 +97,17 @@ class FittedVAE(Fitted):
             found = bound(model.likelihood, output, targets, noise)
             if model.defensive is not None:
                 found = model.defensive(found, targets, output.context)
-            # The density of a sample so far off that the arithmetic overflows is zero.
+            # A sample so far from the data that the arithmetic overflows has density zero.
             found = found.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)
             jacobian = ~np.isnan(block) @ log_units - self.table.log_slopes(block).sum(axis=1)
             return (found - jacobian)[:, None]
 
-        # Larger blocks than elsewhere: many draws leave few samples to a small one, and calls have a cost, too.
+        # Blocks are larger than elsewhere: with many draws a small block holds few samples, and each call has a cost.
         width = -(-len(draws) * self.built.n_features // 4)
         return self.map(rows, densities, 1, width=width)[:, 0]
 
     def _inputs(self, module, block, value):
-        """What the network sees of samples and of their context, and what the likelihood sees."""
+        """Return the network's input, samples with their context, and the likelihood's targets."""
         X = tensor_of(block).to(self.net.device)
         inputs = module.inputs(X, value)
         return inputs, inputs[:, : X.shape[1]] if module.scaler.is_identity else X
@@ -126,7 +126,7 @@ class FittedVAE(Fitted):
 
     @no_gradients()
     def sample(self, n_samples, y, noise, seed):
-        """Draw samples (n_samples, n_features), of these classes if y is given; without noise, decode codes."""
+        """Draw samples (n_samples, n_features), of the classes y unless None; without noise, return decoded codes."""
         generator, random_state = torch.Generator().manual_seed(seed), np.random.RandomState(seed)
         codes = self.prior.sample(n_samples, self.n_components, generator, random_state).numpy()
         context = self.context.draw(y, n_samples, random_state)
@@ -142,7 +142,7 @@ class FittedVAE(Fitted):
             if (simpler := copy.deepcopy(model.defensive)) is not None:
                 simpler = simpler.cpu()
                 left = torch.rand(len(rows), generator=generator, dtype=torch.float32) < simpler.share
-                # Their codes are from no mixture, and may have fewer components.
+                # The defensive models take standard normal codes, which may have fewer components.
                 normal = torch.randn(codes.shape, generator=generator, dtype=torch.float64)
                 normal = normal[left, : simpler.n_components]
                 rows[left] = simpler.draw(normal, generator, context[left] if context.shape[1] else None)
@@ -152,7 +152,7 @@ class FittedVAE(Fitted):
 
     @no_gradients()
     def fill_by_network(self, X, generator=None):
-        """Return samples whose missing values are replaced by means, or by draws if there is a generator of these."""
+        """Impute missing values by conditional means or, with a generator, by draws."""
         draws = self._normal_draws(_IMPUTATION_DRAWS)
         if generator is not None:
             draws = torch.randn(draws.shape, generator=generator, dtype=torch.float64)
@@ -180,7 +180,7 @@ class FittedVAE(Fitted):
             filled[incomplete] = self.map(X[incomplete], fill, X.shape[1], width=width)
         return filled
 
-    # What training samples tell.
+    # Statistics of training samples.
 
     def settle(self, estimator, training, held_out, best, before):
         if estimator.n_components == "auto":
@@ -191,7 +191,7 @@ class FittedVAE(Fitted):
             is_start = (estimator.early_stopping or self.net.outcome_ == "diverged") and best.loss == best.start_loss
             if estimator.max_iter and len(self.net.history) and not is_start:
                 self.prior = self._fit_prior(PRIORS[estimator.prior](), training)
-        width = 4 * self.built.n_features  # numbers of a sample in float64, and of its mean and variance
+        width = 4 * self.built.n_features  # values per sample: in float64, with mean and variance
         self._describe(self._guesses(self._drawn_inputs(training, width)))
         if self.built.is_ordered:  # `truncated` needs them
             guesses = [guess for guess, _ in self._guesses(self._drawn_inputs(training, width))]
@@ -205,7 +205,7 @@ class FittedVAE(Fitted):
         self.n_components = int(within.argmax()) + 1
 
     def _bounds_by_size(self, samples):
-        """Bounds of 1,000 samples at most, cut to each size, with the encoder's own q: (n, n_sizes)."""
+        """Return bounds of at most 1,000 samples with codes cut to each size, q not refined: (n, n_sizes)."""
         drawn = np.random.RandomState(self.built.seed).permutation(len(samples))[:MAX_SIZED]
         inputs, targets = (part.double() for part in samples[torch.from_numpy(drawn).to(self.net.device)])
         at_once, bounds, vae = evaluation_batch_size(self.net.width), [], self.model
@@ -219,20 +219,20 @@ class FittedVAE(Fitted):
         return torch.stack(bounds, dim=1).numpy(force=True)
 
     def _drawn_inputs(self, samples, width):
-        """Batches of the inputs of 5,000 samples at most, each of so many numbers."""
+        """Return batches of inputs of at most 5,000 samples; each sample takes the memory of ``width`` values."""
         generator = torch.Generator().manual_seed(self.built.seed)
         drawn = torch.randperm(len(samples), generator=generator)[:MAX_CODES]
         return (samples[part][0] for part in drawn.to(self.net.device).split(evaluation_batch_size(width)))
 
     def _guesses(self, batches):
-        """The encoder's means and log-variances of each batch (2, n, all components), and the batch."""
+        """Yield the encoder's means and log-variances of each batch, (2, n, all components), and the batch."""
         module = self.net.inference_module(torch.float64)
         for x in batches:
             with torch.no_grad():
                 yield torch.stack(module.guess(x.double())), x.double()
 
     def _describe(self, guesses):
-        """Learn how far these q are from the prior, and the noise at their means."""
+        """Compute the mean KL divergence of these q from the prior, and the mean noise variance at their means."""
         vae, n, kl, noise = self.net.inference_module(torch.float64), 0, 0.0, 0.0
         model = vae.at(self.n_components)
         for guess, x in guesses:
@@ -245,7 +245,7 @@ class FittedVAE(Fitted):
         self.noise = (noise / n).numpy(force=True) if model.likelihood.is_conjugate else None
 
     def _fit_prior(self, prior, training):
-        """The prior fitted to a draw from q of each training sample; q is refined as in scores."""
+        """Return the prior, fitted to one draw from q per training sample; q is refined as in scores."""
         model = self.net.inference_module(torch.float64).at(self.n_components)
         with torch.no_grad():
             posteriors = [model.posterior(x.double()) for x in self._drawn_inputs(training, self.net.width)]
@@ -311,137 +311,140 @@ class FittedVAE(Fitted):
 class VAEGenerator(DensityMixin, BaseNetTransformer):
     r"""Nonlinear factor analysis: a variational autoencoder that starts as factor analysis and can be sampled.
 
-    A sample is drawn by drawing a code from a standard normal, decoding it and adding noise. The network starts as the
-    linear model of that kind, factor analysis or probabilistic PCA, where its bound on the log-density is exact, and is
-    trained with early stopping on a validation set.
+    To generate a sample, the model draws a code from a standard normal, decodes it and adds noise. The network starts
+    as a linear model of this form, factor analysis or probabilistic PCA, for which its bound on the log-density is
+    exact. It is then trained with early stopping on a validation set.
 
     Parameters
     ----------
     n_components : int or "auto", default=2
-        Latent dimension, from 1 to the number of samples. "auto" implies ``ordered=True`` and keeps the components that
-        help on the validation set (on training samples, without early stopping): the fewest whose bound is within one
-        standard error of the best of any number (paired by samples), of as many as PCA of the standardised columns
-        takes for 99 % of the variance, 64 at most, and fewer than columns.
+        Latent dimension, from 1 to the number of samples. "auto" implies ``ordered=True`` and keeps the fewest
+        components whose bound on the validation set (on training samples, without early stopping) is within one
+        standard error of the best; the standard error is that of paired differences. The largest number it tries is the
+        number of principal components that explain 99 % of the variance of the standardised columns, at most 64 and
+        less than the number of columns.
 
     likelihood : str or mapping of columns to str, default="gaussian"
         Density of an entry given the code. "gaussian" has a mean and a noise variance, both of which depend on the
-        code; in the linear start a column's variance is the same for all. "bernoulli" is for X in [0, 1], of zeros and
-        ones if its scores are to be probabilities; the network sees X after a logit. "poisson" and "negative_binomial"
-        are for counts, which the network sees after a logarithm; the latter has a dispersion for each column, for
-        counts that vary more than a Poisson of the same mean. "multinomial" is for counts given their sum in a sample,
-        such as words of documents: what varies are their shares. New samples have sums of training samples. For these
-        three X may be sparse, and is made dense a batch at a time; the start is then that of a random sample of its
-        rows, of 2^25 numbers. "categorical" is for categories. "auto" chooses by the dtype of each column: floats
-        "gaussian", bools "bernoulli", categories and strings "categorical", integers "negative_binomial" if they vary
-        as counts do, else "bernoulli" if they are 0 and 1, else "gaussian". A mapping names those of some columns, by
-        name or, for an array, by index; the others get "auto". The last three take DataFrames of pandas and polars, see
-        Notes.
+        code; in the linear start a column's variance does not depend on the code. "bernoulli" is for X in [0, 1];
+        scores are log-probabilities only if X consists of zeros and ones. The network sees X after a logit. "poisson"
+        and "negative_binomial" are for counts, which the network sees after a logarithm; the latter has a dispersion
+        for each column, for counts that vary more than a Poisson of the same mean. "multinomial" is for counts
+        conditional on their sum in a sample, such as word counts of documents. New samples take their sums from
+        training samples. For these three likelihoods X may be sparse; it is made dense one batch at a time, and the
+        linear start is fitted to a random subset of 2^25 values. "categorical" is for categories. "auto" chooses by the
+        dtype of each column: floats "gaussian", bools "bernoulli", categories and strings "categorical", integers
+        "negative_binomial" if they vary as counts do, else "bernoulli" if they are 0 and 1, else "gaussian". A mapping
+        sets the likelihoods of some columns, by name or, for an array, by index; the other columns use "auto".
+        "categorical", "auto" and a mapping accept DataFrames of pandas and polars, see Notes.
 
     handle_unknown : {"error", "ignore"}, default="error"
-        What to do with a category that no training sample has: refuse it or take it as missing.
+        What to do with a category that is not in the training samples: raise an error or treat it as missing.
 
     start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
-        "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence (at probabilistic PCA above 200
-        columns, where EM would take long, and with no more samples than columns, where it would overfit), "pca" at
-        probabilistic PCA, whose density is `PCA.score`'s, "random" with random weights; own modules then get X
-        unscaled. With at most 1,000 samples, and unless ``max_iter=0``, "factor_analysis" is probabilistic PCA as well
-        where cross-validation finds that likelier: few samples do not determine a noise for each column. With
-        components in order it is probabilistic PCA of standardised columns, since factors have no order, of fewer
-        components than columns and of a noise of at least 1e-4. With other likelihoods the start is that of the samples
-        after the logit or logarithm: a good beginning, not an identity.
+        "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence. It is replaced by probabilistic
+        PCA above 200 columns, where EM would take long, and with no more samples than columns, where it would overfit.
+        With at most 1,000 samples, unless ``max_iter=0``, it is also replaced if probabilistic PCA has a higher
+        cross-validated likelihood, since few samples do not determine a noise variance for each column. With ordered
+        components it is probabilistic PCA of standardised columns, since factors have no order, with fewer components
+        than columns and a noise variance of at least 1e-4. "pca" starts at probabilistic PCA, whose density is
+        `PCA.score`'s. "random" starts with random weights; own modules then get X unscaled. With a likelihood other
+        than "gaussian" the linear model is fitted to the samples after the logit or logarithm: the start is then good,
+        but not exact.
 
     ordered : bool, default=False
-        Whether the components are in order of importance: the first m columns of a code are the code of a model of m
+        Whether the components are ordered by importance: the first m columns of a code are the code of a model of m
         components, for every m, see `truncate`. Training maximises the mean bound of 1, 2, 4, ... and n_components
-        components, which have a decoder each and share the encoder. It has three tenths of ``max_iter`` epochs, at
-        twice the rate, since each takes longer. Needs a linear start; features of an own ``decoder`` serve all sizes
-        and get codes whose last columns are zero.
+        components; each size has its own decoder, and all share the encoder. It runs for three tenths of ``max_iter``
+        epochs, at twice the learning rate, since each epoch takes longer. Needs a linear start. An own ``decoder`` is
+        shared by all sizes and gets codes whose last columns are zero.
 
     beta : float, default=1.0
-        Weight of the KL term in training. Scores always have 1.
+        Weight of the KL term in training. Scores always use 1.
 
     conditional : bool, default=False
-        Whether the model is one of the samples of each class, p(x | y), with the classes that `fit` gets as ``y``: to
-        be sampled by class, see `sample`. Codes have the same prior in all classes, and hold what the class does not
-        tell. Needs ``ordered=False``, an integer ``n_components``, dense X, and no ``feature_shape``.
+        Whether to model the samples conditional on their class, p(x | y), with the classes that `fit` gets as ``y``.
+        `sample` can then draw from a class. Codes have the same prior in all classes, and encode the variation within a
+        class. Needs ``ordered=False``, an integer ``n_components``, dense X, and no ``feature_shape``.
 
     prior : {"normal", "mixture"}, default="normal"
-        Density of codes. Training always has the standard normal. "mixture" then replaces it, in scores and samples, by
-        a Gaussian mixture fitted to codes of training samples: of 1 to 64 components, somewhat widened, the one under
-        which a held-out fifth of these codes is likeliest. For samples in groups, which a normal density of codes runs
-        together. Of no effect with ``max_iter=0``.
+        Density of codes. Training always uses the standard normal. "mixture" then replaces it, in scores and samples,
+        by a Gaussian mixture fitted to codes of training samples. The mixture has 1 to 64 components, slightly widened,
+        whichever gives a held-out fifth of these codes the highest likelihood. It helps if samples form clusters, which
+        a standard normal prior merges. No effect with ``max_iter=0``.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
-        Widths of the encoder's hidden layers; the decoder has them backwards. "auto" is (256, 128), () a linear
-        network. Not used for a half that is given as ``encoder`` or ``decoder``. With ``feature_shape`` they lie
-        between convolutions, which stay with (), and the code; "auto" is (128, 256).
+        Widths of the encoder's hidden layers; the decoder has them in reverse. "auto" is (256, 128), () a linear
+        network. Ignored for a half that is passed as ``encoder`` or ``decoder``. With ``feature_shape`` these layers
+        lie between the convolutions and the code, "auto" is (128, 256), and () leaves the convolutions alone.
 
     activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
         Activation after each hidden layer.
 
     alpha : float, default=0.0
-        L2 penalty on the weights of the nonlinear part (linear path and biases are free).
+        L2 penalty on the weights of the nonlinear part (linear path and biases are not penalised).
 
     encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
-        Builds your own features of samples, or of codes: of any width, skae adds the layer that turns them into mean
-        and variance of the code, or into the likelihood's parameters. With a linear start they get scaled samples,
-        clipped to the range of the training samples, or codes, and their output is added to the linear path, starting
-        at zero. With ``start="random"`` they get X unscaled.
+        Builds a module that computes features of samples or of codes, of any width. skae adds the linear layer that
+        maps them to mean and variance of the code, or to the likelihood's parameters. With a linear start the module
+        gets scaled samples, clipped to the range of the training samples, or codes, and its output is added to the
+        linear path, starting at zero. With ``start="random"`` the encoder gets X unscaled.
 
     feature_shape : tuple of int, default=None
-        Channels, height and width of the images that samples are, flattened, such as (1, 28, 28); height and width of
+        Channels, height and width of samples that are flattened images, such as (1, 28, 28); height and width must be
         at least 8. The network is then convolutional, see ``hidden_layer_sizes``; an own ``encoder`` or ``decoder``
-        replaces its half. Gradients are clipped to four times the running mean of their norm, unless components are in
-        order.
+        replaces its half. Gradients are clipped to four times the running mean of their norm, unless components are
+        ordered.
 
     batch_size : "auto" or int, default="auto"
-        Samples of a training step. "auto" is about a twelfth of all, from 32 to 128.
+        Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128.
 
     learning_rate_init : float, default=3e-3
-        Peak of the one-cycle schedule of Adam's step in `fit` (twice that with components in order), the constant step
-        in `partial_fit`.
+        Peak learning rate of Adam's one-cycle schedule in `fit` (doubled with ordered components); constant learning
+        rate in `partial_fit`.
 
     max_iter : int, default=200
-        Most epochs (three tenths of it with components in order). 0 leaves the network at its start: the linear model.
+        Maximum number of epochs (three tenths of it with ordered components). 0 leaves the network at its start: the
+        linear model.
 
     early_stopping : bool, default=True
-        Whether a validation set chooses the weights and ends training; with a linear start these are a running average
-        over epochs. If not, the last weights are kept, training ends when the training loss stalls, and the linear
-        start is never restored.
+        Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a
+        linear start, validation uses a running average of the weights over epochs. If False, the last weights are kept,
+        training ends when the training loss stalls, and the linear start is never restored.
 
     validation_fraction : "auto" or float, default="auto"
-        Share of the samples of X in the validation set, if no ``X_val`` is given to `fit`; "auto" is a tenth, 1,000
-        samples at most. They are one of each group of samples that the linear start fits about equally badly
-        ("gaussian"), or any. The linear start is fitted to all samples.
+        Share of the samples of X in the validation set, if `fit` gets no ``X_val``; "auto" is a tenth, at most 1,000
+        samples. With "gaussian" they are stratified by how well the linear start fits each sample; otherwise they are a
+        random subset. The linear start is fitted to all samples.
 
     n_iter_no_change : int, default=20
-        Epochs without an improvement of more than ``tol`` after which training ends; with components in order half of
-        all epochs, if that is more.
+        Number of epochs without an improvement of more than ``tol`` after which training ends; with ordered components
+        at least half of all epochs.
 
     tol : float, default=1e-4
-        Relative to the best loss.
+        Smallest improvement that counts, relative to the best loss.
 
     checkpoint : str or path-like, default=None
-        Folder that `fit` saves its state to, at the end of an epoch if ten seconds have passed since the last time, and
-        when training ends. With the same folder, data and parameters `fit` resumes from there, with the same result; of
-        a finished fit it gives the result. Other data or parameters are refused. A folder is for one fit.
-        `partial_fit` does not use it.
+        Folder to which `fit` saves its state, when training ends and at the end of an epoch if ten seconds have passed
+        since the last save. With the same folder, data and parameters, `fit` resumes from there and has the same
+        result; if that fit had finished, its result is restored. Other data or parameters raise an error. Each fit
+        needs its own folder. `partial_fit` does not use it.
 
     callbacks : list of skorch callbacks, default=None
         Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule. At
-        the end of an epoch they see the weights that were validated; with a linear start and a validation set training
-        continues from others, which that average is of.
+        the end of an epoch they see the weights that were validated. With a linear start and a validation set these are
+        the running average; training continues from the weights that were averaged.
 
     device : "auto", str or torch.device, default="auto"
-        Where to compute. "auto" is cuda if there is one, else the cpu. "accelerate" is the device that Accelerate
-        gives this process, and a fit is then shared by all processes of its launcher; it needs ``skae[distributed]``.
+        Where to compute. "auto" is cuda if available, else the cpu. "accelerate" is the device that Accelerate assigns
+        to this process; all processes of its launcher then share one fit. It needs ``skae[distributed]``.
 
     verbose : int, default=0
         Show a progress bar on stderr if not 0; joblib's workers show none.
 
     random_state : int, RandomState instance or None, default=None
         Source of the validation set, the order of samples, initial weights and draws of codes in training. An int gives
-        the same fit each time. `sample` has a seed of its own.
+        the same fit each time. `sample` has its own ``random_state``.
 
     Attributes
     ----------
@@ -452,50 +455,50 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         The share of each class among the training samples. Only with ``conditional=True``.
 
     n_components_ : int
-        Latent dimension; of "auto" what was chosen.
+        Latent dimension; with "auto" the number that was chosen.
 
     components_ : ndarray of shape (n_components_, n_features_in_)
-        The decoder's linear path: what a unit of each code adds to a sample, in units of X (after the logit or
-        logarithm, where the likelihood has one); the loadings at ``max_iter=0``. Missing if an own decoder is the whole
-        decoder. Where columns have a likelihood each, of the columns that encode them: a "gaussian" one after its map
-        to a normal one, and of a "categorical" one a column for each category, in the order of X.
+        The decoder's linear path: the change of a sample per unit of each component, in units of X (after the logit or
+        logarithm, if the likelihood has one). At ``max_iter=0`` these are the loadings. Absent if an own decoder is the
+        whole decoder. If each column has its own likelihood, the features are the encoded columns, in the order of X: a
+        "gaussian" column after its map to a normal distribution, and one column for each category of a "categorical"
+        one.
 
     prior_ : GaussianMixture or None
-        The density of codes with ``prior="mixture"``, if held-out codes are likelier under it than under the standard
-        normal and training has changed the network; else None. `truncate` fits it anew, to the encoder's own q.
-        `partial_fit` leaves it as it is.
+        The density of codes with ``prior="mixture"``, if held-out codes have a higher likelihood under it than under
+        the standard normal and training has changed the network; else None. `truncate` refits it to codes from the
+        encoder's q, without refinement. `partial_fit` does not change it.
 
     noise_variance_ : ndarray of shape (n_features_in_,)
         Noise variance of each column, the mean over the encoder's codes of training samples, in units of X squared;
-        zero for constant columns. Only for "gaussian". This, and what describes components, is of 5,000 samples at
-        most.
+        zero for constant columns. Only for "gaussian". This attribute and those that describe components are computed
+        on at most 5,000 samples.
 
     kl_per_component_ : ndarray of shape (n_components_,)
-        How far the encoder's posterior of each component is from the standard normal, in nats, the mean over training
-        samples.
+        KL divergence of the encoder's posterior of each component from the standard normal, in nats: the mean over
+        training samples.
 
     active_components_ : ndarray of shape (n_components_,)
         Whether each component is active: its KL is above 0.01 nats.
 
     mean_ : ndarray of shape (n_features_in_,)
-        Mean of the training samples; where columns have a likelihood each, of the columns that encode them.
+        Mean of the training samples; if each column has its own likelihood, mean of the encoded columns.
 
     net_ : skorch.NeuralNet
         The network, with skorch's ``module_`` and ``history``.
 
     n_iter_ : int
-        Epochs run.
+        Number of epochs run.
 
     loss_curve_ : list of float
-        Training loss of each epoch: minus the ELBO of a sample (with ``beta``), in nats, in units of X. With components
-        in order it is the mean over sizes.
+        Training loss of each epoch: the mean negative ELBO of a sample (with ``beta``), in nats, in units of X. With
+        ordered components it is the mean over sizes.
 
     validation_loss_curve_ : list of float or None
-        The same of the validation set, but with the defensive mixture; None without early stopping and after
-        `partial_fit`.
+        Validation loss of each epoch, with the defensive mixture; None without early stopping and after `partial_fit`.
 
     best_loss_ : float or None
-        Validation loss of the weights that are kept, the lowest training loss without early stopping. None after
+        Validation loss of the weights that are kept; without early stopping, the lowest training loss. None after
         `partial_fit`.
 
     linear_loss_ : float or None
@@ -506,7 +509,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Number of columns of X.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, if X had names that are all strings.
+        Names of the columns. Only if X had column names that are all strings.
 
     See Also
     --------
@@ -520,54 +523,60 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     .. math:: \mathrm{ELBO}(x) = E_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, N(0, I)) \le \log p(x)
 
     In scores the expectation is a mean over draws that are the same for all samples and have mean zero and identity
-    covariance, so that it is exact for linear models: there the bound meets :math:`\log p(x)` [2]_. Validation losses,
-    and the steps below, take fewer, of -1 and 1: 8 up to 8 components, twice as many up to 16, and so on.
+    covariance. It is therefore exact for linear models, where the bound equals :math:`\log p(x)` [2]_. Validation
+    losses, and the refinement below, use fewer draws, with entries -1 and 1: 8 for up to 8 components, 16 for up to 16,
+    and so on.
 
-    The encoder's q is a first guess. With a linear start, the Gaussian likelihood and ``beta=1``, each sample's mean
-    and variance then take two steps along the natural gradient of its bound, in codes, scores and validation [3]_.
+    The encoder's q is a first estimate. With a linear start, the Gaussian likelihood and ``beta=1``, it is refined in
+    codes, scores and validation: the mean and variance of each sample take two steps along the natural gradient of its
+    bound [3]_.
 
-    With ``prior="mixture"`` scores have :math:`E_{q(z|x)}[\log p(z) - \log q(z|x)]` with p(z) the mixture in place of
-    minus the KL, over the same draws: as any q does, the same q gives a bound for this prior too. The mixture is fitted
-    to one draw from q for each of 5,000 training samples at most [5]_. Losses, the choice of weights and codes are
-    those of the standard normal.
+    With ``prior="mixture"``, p(z) is the mixture, and scores replace minus the KL by :math:`E_{q(z|x)}[\log p(z) - \log
+    q(z|x)]`, over the same draws. They are still lower bounds, since any q gives one. The mixture is fitted to one draw
+    from q for each of at most 5,000 training samples [5]_. Losses, the choice of weights and codes use the standard
+    normal.
 
-    No network is right for every sample. With a validation set of n samples, densities and draws are therefore a
-    defensive mixture [4]_, with a share of 1 / (n + 2) for the linear models, half for the start and half for
-    probabilistic PCA of standardised columns: by the rule of succession, how often a network that did well on n samples
-    is expected to fail. A sample then costs at most log(2 (n + 2)) nats more than under either. With other likelihoods
-    the share is that of independent columns, whatever the class or the missing values: each at its mean, a negative
-    binomial or normal one at its variance. A sample costs at most log(n + 2) nats more than under these. This needs a
-    linear start and ``beta=1``, and the share is zero at ``max_iter=0``. Codes and reconstructions are the network's.
+    No network fits every sample. With a validation set of n samples, scores and new samples are therefore those of a
+    defensive mixture [4]_. The linear models have weight 1 / (n + 2) in it, half for the start and half for
+    probabilistic PCA of standardised columns. By the rule of succession, this is how often a network that fits n
+    samples well is expected to fail. The score of a sample is then at most log(2 (n + 2)) nats below its score under
+    either linear model. With other likelihoods, the weight goes to a model of independent columns, which ignores the
+    class and missing values: each column has its mean, and a negative binomial or normal one its variance. The score is
+    then at most log(n + 2) nats below that of this model. The mixture needs a linear start and ``beta=1``, and the
+    weight is zero at ``max_iter=0``. Codes and reconstructions are the network's.
 
-    With components in order there is a model of each size. Those of 1, 2, 4, ... and n_components components start as
-    probabilistic PCA of that size; one between begins with the loadings of the next larger of these. Each refines its
-    q, from the leading components of the shared one, by its own bound. Codes are those of the largest size, cut [6]_.
+    With ordered components there is a model of each size. Those of 1, 2, 4, ... and n_components components start as
+    probabilistic PCA of that size; a size between them starts with the loadings of the next larger one. Each model
+    takes the leading components of the shared q and refines them by its own bound. Codes are the first columns of those
+    of the largest size [6]_.
 
-    Missing values leave the bound, which is then one of the log-density of the observed ones [7]_. In front of the
-    encoder they are replaced by their conditional means under a Gaussian model of all columns, estimated by EM from the
-    observed values; if training samples had missing values the encoder is also given their mask. The start is that of
-    samples whose missing values are drawn from that model; if none were missing, the start itself is the model.
+    Missing values are left out of the bound, which is then a bound on the log-density of the observed values [7]_. In
+    front of the encoder they are replaced by their conditional means under a Gaussian model of all columns, estimated
+    by EM from the observed values; if training samples had missing values, the encoder also gets the mask of missing
+    values. The start is fitted to samples whose missing values are drawn from that model; without missing values in
+    training, the start itself is the model.
 
-    Each column is centred and divided by its standard deviation for the network; densities are in X's units. Constant
-    columns, and those observed only once, add nothing to a density and come back constant (from own modules that start
-    at random, as these reconstruct them). Noise is kept from vanishing, since duplicated columns would make any density
-    unbounded: a start's variance is at least 1e-6 of its column's ("pca": 1e-12; else, with components in order, 1e-4),
-    and training brings none under 1e-4, a standard deviation of a hundredth of the column's, or under half its start if
-    that is less. A code raises or lowers a variance by a factor of e^3, 20, at most.
+    Each column is centred and divided by its standard deviation for the network; densities are in units of X. Constant
+    columns, and those observed only once, do not contribute to densities and are reconstructed as constants (own
+    modules with a random start reconstruct them themselves). Noise variances have lower bounds, since the density of
+    duplicated columns would otherwise be unbounded. In the start they are at least 1e-6 of the column's variance
+    ("pca": 1e-12; otherwise, with ordered components, 1e-4). Training keeps them above 1e-4 of the column's variance,
+    or above half their start if that is less. A code multiplies or divides a variance by at most e^3, about 20.
 
-    With ``conditional=True`` encoder and decoder are given the class, as a column for each that is 0 or 1, with the
-    sample or the code [8]_; own modules, too. The linear start is that of samples less the mean of their class. If y is
-    None, the class is marginalised out: the density of a sample is :math:`\sum_y p(y) p(x|y)`, bounded by the bounds of
-    p(x|y), which are the weights of the classes in its code and its imputed values. The linear models of the defensive
-    mixture are shifted by these means as well.
+    With ``conditional=True`` encoder and decoder, also own modules, get the one-hot encoded class as further columns of
+    their input [8]_. The linear start is fitted to samples minus the mean of their class. If y is None, the class is
+    marginalised out: the density of a sample is :math:`\sum_y p(y) p(x|y)`, with the bounds in place of p(x|y). The
+    terms of this sum also weight the classes in the sample's code and imputed values. The linear models of the
+    defensive mixture are shifted by the class means as well.
 
-    Where columns have a likelihood each (``likelihood`` "auto", "categorical" or a mapping), a "gaussian" column is
-    first made normal by a map that rises in at most 32 straight pieces, from quantiles of the training samples to those
-    of a normal, and continues straight beyond. Densities count its slope, and so stay in X's units; at a knot the slope
-    is that on its right. On the way back a value of at least a fiftieth of the samples takes all scores that were its
-    own. Samples that are returned have the columns, dtypes and categories of the training samples, and stay in their
-    range; integers are whole. A missing value is missing in all columns that encode it; `impute` gives the likeliest
-    category. A score adds log-probabilities of bools, counts and categories to log-densities. q is not refined.
+    If each column has its own likelihood (``likelihood`` "auto", "categorical" or a mapping), a "gaussian" column is
+    first mapped to a normal distribution. The map is increasing and piecewise linear, with at most 32 pieces: it takes
+    quantiles of the training samples to those of a normal, and is extrapolated linearly. Densities include its slope,
+    and so stay in units of X; at a knot the slope is the one on the right. In the inverse map, a value that at least a
+    fiftieth of the samples have is returned for all normal scores between its quantiles. Returned samples have the
+    columns, dtypes and categories of the training samples, and stay in their range; integers are rounded. A missing
+    value is missing in all columns that encode it; `impute` returns the most probable category. A score adds
+    log-probabilities of bools, counts and categories to log-densities. q is not refined.
 
     References
     ----------
@@ -669,14 +678,14 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self.random_state = random_state
 
     def score_samples(self, X, y=None):
-        """Return the ELBO of each sample: a lower bound of its log-density, the defensive mixture included.
+        """Return the ELBO of each sample: a lower bound on its log-density, the defensive mixture included.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
-            With ``conditional=True`` the classes of the samples, for their densities in these; if None, the class is
-            marginalised out. Otherwise ignored.
+            With ``conditional=True`` the classes of the samples, on which the densities are conditional; if None, the
+            class is marginalised out. Otherwise ignored.
 
         Returns
         -------
@@ -702,7 +711,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         return float(self.score_samples(X, y).mean(dtype=np.float64))
 
     def log_likelihood(self, X, n_draws=100, *, y=None):
-        """Return the importance-weighted bound of each sample's log-density: the more draws, the tighter.
+        """Return the importance-weighted bound on each sample's log-density: the more draws, the tighter.
 
         Parameters
         ----------
@@ -730,23 +739,23 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         X : array-like of shape (n_samples, n_features)
             nan where a value is missing.
         n_draws : int, default=None
-            How many times to impute, each with draws of their own, so that imputed values vary as real ones do and the
-            spread over the draws shows how uncertain they are (multiple imputation). None imputes once, with means.
+            Number of imputations, each with independent draws (multiple imputation): imputed values vary as observed
+            ones do, and their spread over the imputations shows their uncertainty. None imputes once, with means.
         random_state : int, RandomState instance or None, default=None
             Source of the draws. An int gives the same ones each time.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features), or DataFrame, or a list of ``n_draws`` of these
-            The samples, observed values unchanged; DataFrames of the library of the one that was fitted.
+            The samples, observed values unchanged; a DataFrame of the same library if `fit` got one.
 
         Notes
         -----
         Codes are drawn from the encoder's q and weighted by p(x, z) / q(z | x), as in Mattei and Frellsen (2019,
-        arXiv:1812.02633): 100 for each sample, without the defensive mixture. If `fit` was given samples with missing
-        values and the likelihood is Gaussian, means are in part those of the Gaussian model in front of the encoder.
-        Its weight is one number (with components in order, one for 1, 2, 4, ... of them), with the least squared error
-        on entries of training samples that `fit` hides for it.
+        arXiv:1812.02633): 100 for each sample, without the defensive mixture. If training samples had missing values
+        and the likelihood is Gaussian, means are averaged with those of the Gaussian model in front of the encoder. The
+        weight of that model is one number (with ordered components, one for each of 1, 2, 4, ... components): the one
+        with the least squared error on entries of training samples that `fit` hides.
         """
         check_is_fitted(self)
         rows = self._open(X)
@@ -765,20 +774,19 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Parameters
         ----------
         n_samples : int, default=1
-            How many.
+            Number of samples.
         y : label or array-like of shape (n_samples,), default=None
-            With ``conditional=True`` the class of all samples, or of each. None draws classes as often as training
-            samples had them.
+            With ``conditional=True`` the class of all samples, or of each. None draws classes with their frequencies in
+            the training samples.
         noise : bool, default=True
-            Whether to draw from the likelihood, and from the defensive mixture; if not, the decoder's means are
-            returned.
+            Whether to draw from the likelihood and the defensive mixture. If False, the decoder's means are returned.
         random_state : int, RandomState instance or None, default=None
-            An int gives the same samples each time, None others each time.
+            An int gives the same samples at each call, None different ones.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
-            In units of X; a DataFrame of the library and the column names of the one that was fitted.
+            In units of X; a DataFrame of the same library and column names if `fit` got one.
         """
         check_is_fitted(self)
         n_samples = check.check_integer("n_samples", n_samples, 1)
@@ -792,16 +800,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components_)
-            Codes, as `transform` gives them.
+            Codes, as returned by `transform`.
         y : label or array-like of shape (n_samples,), default=None
-            With ``conditional=True`` the class of all samples, or of each; None gives the mean over classes. Otherwise
-            ignored.
+            With ``conditional=True`` the class of all samples, or of each; None returns the mean over classes.
+            Otherwise ignored.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
-            Samples in units of X; in float32 for float32 codes, else in float64. A DataFrame where columns have a
-            likelihood each and one was fitted.
+            Samples in units of X; in float32 for float32 codes, else in float64. A DataFrame if each column has its own
+            likelihood and `fit` got one.
         """
         check_is_fitted(self)
         codes = check_codes(self, X)
@@ -823,8 +831,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         check.check_choice("handle_unknown", self.handle_unknown, ("error", "ignore"))
         if self._takes_tables() and self.feature_shape is not None:
             raise ValueError(
-                f"feature_shape={self.feature_shape!r} is of rows of pixels, and likelihood={self.likelihood!r} of "
-                "columns of several kinds. Leave one of them at its default."
+                f"feature_shape={self.feature_shape!r} is for images, and likelihood={self.likelihood!r} for "
+                "columns of different kinds. Leave one of them at its default."
             )
         check.check_real("beta", self.beta)
         check.check_choice("prior", self.prior, PRIORS)
@@ -836,7 +844,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             )
 
     def _takes_tables(self):
-        """Whether columns have a likelihood each."""
+        """Whether each column has its own likelihood."""
         name = self.likelihood
         return isinstance(name, Mapping) or check.is_auto(name) or check.known(name, LIKELIHOODS).needs_table
 
@@ -846,7 +854,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         likelihood = check.known(self.likelihood, LIKELIHOODS)
         refusal = (
             f"likelihood={self.likelihood!r} takes numbers",
-            "Use likelihood='auto', which gives each column of a DataFrame its own.",
+            "Use likelihood='auto', which chooses a likelihood for each column of a DataFrame.",
         )
         return ArrayTable(
             "likelihood",
@@ -872,9 +880,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         elif self.start == "random":
             remedy = "Start with start='factor_analysis'"
         else:
-            remedy = "The columns of X may have nothing in common; if they have, lower beta or give more rows"
+            remedy = "The columns of X may be independent; if they are not, lower beta or pass more samples"
         warnings.warn(
-            f"The posterior collapsed: no component of the code says anything about a row. {remedy}.",
+            f"The posterior collapsed: no component of the code depends on the sample. {remedy}.",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -116,7 +116,7 @@ def test_a_share_asks_for_the_fewest_components_that_explain_it(split, share):
 def test_a_share_that_held_out_rows_do_not_reach_takes_all_that_the_net_has():
     X = np.random.RandomState(0).normal(size=(40, 30))  # training rows promise more than new ones hold
     with (
-        pytest.warns(match="of the variance of held-out rows, less than n_components=0.9"),
+        pytest.warns(match="of the variance of the validation set, less than n_components=0.9"),
         pytest.warns(match="linear"),
     ):
         model = AutoencoderTransformer(0.9, max_iter=2, random_state=0).fit(X[:30], X_val=X[30:])
@@ -223,8 +223,8 @@ def test_losses_are_relative_to_pcas(fitted):
         ({"n_components": "all"}, "n_components='all' must be"),
         ({"n_components": True}, "n_components=True must be"),
         ({"ordered": "yes"}, "ordered='yes' must be True or False"),
-        ({"ordered": True, "start": "random"}, "asks for components in order, which a start at random has not"),
-        ({"n_components": 0.9, "start": "random"}, "asks for components in order"),
+        ({"ordered": True, "start": "random"}, "needs ordered components, which a random start does not have"),
+        ({"n_components": 0.9, "start": "random"}, "needs ordered components"),
     ],
 )
 def test_wrong_parameters_are_named(curve, parameters, message):
@@ -237,7 +237,7 @@ def test_wrong_sizes_are_named(fitted, curve):
         fitted.truncate(13)
     with pytest.raises(ValueError, match="must be an integer of at least 1"):
         fitted.truncate(0)
-    with pytest.raises(ValueError, match="are in no order"):
+    with pytest.raises(ValueError, match="are not ordered"):
         AutoencoderTransformer(max_iter=0).fit(curve).truncate(1)
     assert not hasattr(AutoencoderTransformer("auto"), "partial_fit")
 

@@ -263,7 +263,7 @@ def test_a_cut_of_auto_keeps_its_order_when_it_is_fitted_anew(split):
         ({"n_components": 0.9}, "n_components=0.9 must be an integer of at least 1, or 'auto'"),
         ({"ordered": 1}, "ordered=1 must be True or False"),
         ({"ordered": True, "start": "random"}, "Use start='factor_analysis', or ordered=False"),
-        ({"n_components": "auto", "start": "random"}, "asks for components in order"),
+        ({"n_components": "auto", "start": "random"}, "needs ordered components"),
     ],
 )
 def test_wrong_parameters_are_named(curve, parameters, message):
@@ -272,5 +272,5 @@ def test_wrong_parameters_are_named(curve, parameters, message):
 
 
 def test_components_in_no_order_cannot_be_left_out(curve):
-    with pytest.raises(ValueError, match="components of this VAEGenerator are in no order"):
+    with pytest.raises(ValueError, match="components of this VAEGenerator are not ordered"):
         VAEGenerator(max_iter=0).fit(curve).truncate(1)
