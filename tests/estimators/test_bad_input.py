@@ -103,7 +103,7 @@ def test_callbacks_of_a_wrong_type_are_refused(callbacks):
 
 def test_partial_fit_refuses_another_net():
     model = quick().partial_fit(X)
-    with pytest.raises(ValueError, match="n_components changed since the net was built"):
+    with pytest.raises(ValueError, match="n_components changed since the network was built"):
         model.set_params(n_components=3).partial_fit(X)
 
 

@@ -138,7 +138,7 @@ def test_partial_fit_goes_on_and_refuses_another_shape(estimator, digits):
     model = estimator(2, **DIGITS).partial_fit(X)
     before = model.transform(X)
     assert not np.array_equal(model.partial_fit(X).transform(X), before)
-    with pytest.raises(ValueError, match=r"feature_shape.* changed since the net was built"):
+    with pytest.raises(ValueError, match=r"feature_shape.* changed since the network was built"):
         model.set_params(feature_shape=None).partial_fit(X)
 
 
