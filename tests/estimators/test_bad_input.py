@@ -205,7 +205,7 @@ def test_what_is_masked_is_missing(curve):
 
 
 def test_validation_rows_of_nothing_are_refused(curve):
-    with pytest.raises(ValueError, match="In X_val every value is missing"):
+    with pytest.raises(ValueError, match="Every value of X_val is missing"):
         AutoencoderTransformer(1).fit(curve, X_val=np.full((3, 5), np.nan))
 
 
