@@ -253,7 +253,7 @@ def test_what_a_conditional_fit_cannot_use_is_refused(wine):
         labels = pd.Series(["a", "b"] + unordered + ["b"] * (len(X) - 3), dtype=object)
         with pytest.raises(ValueError, match=r"Unknown label type.*but y holds .*str"):
             vae.fit(X, labels)
-    with pytest.raises(ValueError, match="leave X_val out"):
+    with pytest.raises(ValueError, match="Leave it out"):
         vae.fit(X, y, X_val=X)
     with pytest.raises(AttributeError, match="partial_fit"):
         vae.partial_fit(X, y)

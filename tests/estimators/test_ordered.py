@@ -185,7 +185,7 @@ def test_partial_fit_goes_on(split):
     assert not np.array_equal(model.transform(split[1]), before)
     assert len(model.explained_variance_ratio_) == 4
     for size in (2, 4):
-        with pytest.raises(ValueError, match="that of the estimator this one was truncated from"):
+        with pytest.raises(ValueError, match="shares the network of the one it was truncated from"):
             model.truncate(size).partial_fit(split[0])
     assert ordered(4).partial_fit(split[0]).net_.lr == 3e-3
 

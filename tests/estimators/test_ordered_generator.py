@@ -173,7 +173,7 @@ def test_partial_fit_goes_on(split):
     before = model.transform(split[1])
     model.partial_fit(split[0])
     assert not np.array_equal(model.transform(split[1]), before)
-    with pytest.raises(ValueError, match="that of the estimator this one was truncated from"):
+    with pytest.raises(ValueError, match="shares the network of the one it was truncated from"):
         model.truncate(2).partial_fit(split[0])
 
 

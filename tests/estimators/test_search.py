@@ -135,7 +135,7 @@ def test_sizes_beyond_the_rows_of_a_fold_are_left_out():
         ({"n_components": ()}, r"n_components=\(\) must hold at least one integer"),
         ({"n_components": (2, 0)}, "n_components=0 must be an integer"),
         ({"one_standard_error": 1}, "one_standard_error=1 must be True or False"),
-        ({"start": "random"}, "components in order"),
+        ({"start": "random"}, "ordered components"),
         ({"cv": 1}, "n_splits=1"),
         ({"cv": []}, r"cv=\[\] makes no fold"),
         ({"scoring": "r2"}, "scoring='r2' must be None or a callable"),
