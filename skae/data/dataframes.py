@@ -142,7 +142,7 @@ class Pandas(DataFrames):
     def table(self, columns, names, like=None):
         pandas = import_module("pandas")
         made = pandas.concat([pandas.Series(column) for column in columns], axis=1)
-        made.columns = names
+        made.columns = pandas.Index(names)  # of several levels where names are tuples
         return made.set_index(like.index) if library_of(like) is self else made
 
 

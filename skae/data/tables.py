@@ -234,7 +234,9 @@ class TableEncoder:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
         if reset:
             self.fit(X, None if library.name else np.asarray(given).dtype)
-        rows = ArrayRows(self.encode(X, dtype))
+        # As it is now: it may have been set since the fit.
+        handle_unknown = getattr(estimator, "handle_unknown", self.handle_unknown)
+        rows = ArrayRows(self.encode(X, dtype, handle_unknown))
         if reset and rows.has_missing:
             check_missing(rows, self.names)
         return rows
@@ -279,11 +281,12 @@ class TableEncoder:
             self.names[place] = [column.name] * column.width
         return self
 
-    def encode(self, X, dtype=np.float64):
-        """Return a table as an array of numbers: (n_samples, width)."""
+    def encode(self, X, dtype=np.float64, handle_unknown=None):
+        """Return a table as an array of numbers: (n_samples, width); None is the ``handle_unknown`` of the encoder."""
+        handle_unknown = handle_unknown or self.handle_unknown
         library, rows = library_of(X), np.empty((len(X), self.width), dtype=dtype)
         for column, place, series in zip(self.columns, self.places, library.columns(X), strict=True):
-            rows[:, place] = column.encode(series, library, self.handle_unknown)
+            rows[:, place] = column.encode(series, library, handle_unknown)
         return rows
 
     def decode(self, rows, like=None):

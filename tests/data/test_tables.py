@@ -519,6 +519,14 @@ def test_dataframes_of_numbers_come_back(frame):
         assert_same(table.decode(rows[:], like=X), made)
 
 
+@pytest.mark.parametrize("table", [numbers(), TableEncoder()], ids=["array", "encoder"])
+def test_columns_of_several_levels_come_back(table):
+    frame = pd.DataFrame(X, columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y"), *[("b", n) for n in "xyz"]]))
+    made = table.decode(table.open(Model(), frame, reset=True)[:])
+    assert isinstance(made.columns, pd.MultiIndex)
+    assert made.columns.equals(frame.columns)
+
+
 def test_what_is_masked_is_missing():
     hidden = np.random.RandomState(0).uniform(size=X.shape) < 0.1
     rows = numbers().open(Model(), np.ma.masked_array(np.where(hidden, -9999, X), hidden), reset=True)

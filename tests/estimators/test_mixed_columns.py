@@ -229,6 +229,18 @@ def test_a_category_that_is_new_is_refused_or_taken_as_missing():
     assert ignoring.impute(new)["city"][1] in set(X["city"])
 
 
+def test_what_happens_to_a_new_category_can_be_set_after_a_fit():
+    X = table()
+    new = X[:3].copy()
+    new.loc[1, "city"] = "Nowhere"
+    model = quick().fit(X)
+    model.set_params(handle_unknown="ignore")
+    assert np.isfinite(model.transform(new)).all()
+    model.set_params(handle_unknown="error")
+    with pytest.raises(ValueError, match="'Nowhere'"):
+        model.transform(new)
+
+
 # Parameters.
 
 
