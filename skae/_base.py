@@ -307,6 +307,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         n_columns : int
         """
         check_is_fitted(self)
+        check.check_choice("part", part, ("encoder", "decoder", "autoencoder"))
         self._fitted.check_exportable(type(self).__name__)
         return exported(part, self.net_.inference_module(torch.float32), self.n_components_)
 

@@ -180,6 +180,11 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     assert not path.exists()
 
 
+def test_a_part_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="part='middle' is not known"):
+        AutoencoderTransformer(max_iter=0).fit(WINE).exported_part("middle")
+
+
 def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
     real = builtins.__import__
 
