@@ -23,14 +23,14 @@ from skae.networks.autoencoder import Autoencoder
 from skae.objectives import LOSSES
 from skae.persistence import state as stored
 
-# n_components="auto" keeps components as long as any explain more than this share of the variance.
+# n_components="auto" stops where all further components together explain less than this share of the variance.
 _LEAST_EXPLAINED = 0.01
 
 
 class FittedAutoencoder(Fitted):
-    """A fitted autoencoder: codes and their sizes, reconstruction errors, and new samples."""
+    """A fitted autoencoder: codes, reconstruction errors, imputation and new samples."""
 
-    # Scaled training samples, their codes and the mixture of these; the latter two are computed when asked for.
+    # Scaled training samples, their codes, and the mixture fitted to the codes; the latter two are computed on demand.
     _inputs = _codes = _mixture = explained = None
 
     def settle(self, estimator, training, held_out, best, before):
@@ -51,9 +51,9 @@ class FittedAutoencoder(Fitted):
         return other
 
     def _choose_size(self, asked, samples):
-        """Decide how many components are kept, and how many of them each size decodes."""
+        """Choose the number of components, and how many of them each size decodes."""
         errors, total = self._errors_by_size(samples)
-        # A size that is no better than a smaller one decodes no more components than that.
+        # A size that is no better than a smaller one decodes only the components of the smaller one.
         best = np.array([int(errors[:size].argmin()) for size in range(1, len(errors) + 1)])
         self.model.decoded.copy_(torch.from_numpy(best + 1))
         explained = 1 - errors[best] / total if total else np.zeros(len(errors))
@@ -66,8 +66,8 @@ class FittedAutoencoder(Fitted):
         self.explained = np.diff(explained, prepend=0)
 
     def _errors_by_size(self, samples):
-        """Sums of squared errors of codes cut to each size, and of the mean, over 1,000 samples at most."""
-        model = self.model.eval()  # casts are made once, and are to know what is learned here
+        """Return the squared errors of codes cut to each size, and of the mean, summed over at most 1,000 samples."""
+        model = self.model.eval()  # not a cast: those are cached, before `decoded` is set
         varies = ~model.scaler.constant
         mean = 0.0 if model.scaler.is_identity else model.scaler.mean
         errors, total = np.zeros(model.n_components), 0.0
@@ -107,8 +107,8 @@ class FittedAutoencoder(Fitted):
         return self.decode(drawn * self.model.code_scaler.scale[: self.n_components].numpy(force=True))
 
     def codes(self):
-        """Return the network's codes of training samples, 5,000 at most, without units: (n, all its components)."""
-        inputs = self._inputs  # which another thread may drop
+        """Return codes of at most 5,000 training samples, not scaled to units of X: (n, all components)."""
+        inputs = self._inputs  # another thread may set it to None
         if self._codes is None:
             with no_gradients():
                 codes = self.net.inference_module(torch.float32).encode(inputs)
@@ -132,57 +132,58 @@ class FittedAutoencoder(Fitted):
 class AutoencoderTransformer(BaseNetTransformer):
     r"""Nonlinear PCA: an autoencoder that starts as PCA and is trained with early stopping.
 
-    The network is ``z = A x + f(x)``, ``x^ = B z + g(z)``: A and B are PCA's, f and g are trained and start at zero,
-    so that before the first epoch the autoencoder is PCA. A validation set then chooses the epoch whose weights are
-    kept, the start included. The encoder's code is refined until the decoded code is nearest to the sample.
+    The network is ``z = A x + f(x)``, ``x^ = B z + g(z)``: A and B are PCA's, f and g are trained and start at zero, so
+    that before the first epoch the autoencoder is PCA. The weights with the lowest validation loss are kept, be it
+    those of the start. `transform` refines the encoder's code, so that the decoded code is closer to the sample.
 
     Parameters
     ----------
     n_components : int, float or "auto", default=2
         Latent dimension, from 1 to the number of samples; more than features makes an over-complete code. A share in
-        (0, 1) asks for the fewest components that explain that share of the variance of the validation set (or, with a
-        `ConvergenceWarning`, for all that the network has: as many as PCA takes to halve the unexplained share of the
-        training samples). "auto" asks for the fewest components after which all further ones, as many as PCA takes for
-        99 % of the variance and 64 at most, explain less than 0.01 more. Both imply ``ordered=True``.
+        (0, 1) selects the fewest components that explain that share of the variance of the validation set. The largest
+        number it tries is the number of principal components that halve the unexplained share of the training samples;
+        if these do not suffice, all are kept, with a `ConvergenceWarning`. "auto" selects the fewest components after
+        which all further ones together explain less than 0.01 more; the largest number it tries is the number of
+        principal components for 99 % of the variance, at most 64. Both imply ``ordered=True``.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
-        Widths of the encoder's hidden layers; the decoder has them backwards. "auto" is (256, 128), () a linear network
-        (inside the range of the training samples). Not used for a half that is given as ``encoder`` or ``decoder``.
-        With ``feature_shape`` they lie between convolutions, which stay with (), and the code; "auto" is (128, 256).
+        Widths of the encoder's hidden layers; the decoder has them in reverse. "auto" is (256, 128), () a linear
+        network (inside the range of the training samples). Ignored for a half that is passed as ``encoder`` or
+        ``decoder``. With ``feature_shape`` these layers lie between the convolutions and the code, "auto" is (128,
+        256), and () leaves the convolutions alone.
 
     activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
         Activation after each hidden layer.
 
     loss : {"squared_error", "absolute_error", "huber", "log_loss", "poisson"}, default="squared_error"
         Reconstruction loss. It also fixes the range of the reconstructions: any real number for the first three.
-        "huber" turns from squared to absolute at the root mean square of the centred X (at 1 where own modules get X
+        "huber" changes from squared to absolute at the root mean square of the centred X (at 1 if own modules get X
         unscaled). "log_loss" is the Bernoulli cross-entropy for X in [0, 1], with reconstructions in (0, 1); "poisson"
-        is half the Poisson deviance for X >= 0, with positive reconstructions. With these two the network, and so the
-        code, sees X after a logit or a logarithm.
+        is half the Poisson deviance for X >= 0, with positive reconstructions. For these two, the network encodes X
+        after a logit or a logarithm.
 
     start : {"pca", "random"}, default="pca"
         "pca" starts the linear path at PCA and the nonlinear path at zero: exactly PCA for "squared_error",
-        "absolute_error" and "huber", PCA of the linked samples for the others. "random" starts all weights at random;
-        own modules then get X unscaled, and are the whole network.
+        "absolute_error" and "huber", PCA of the linked samples for the others. "random" starts with random weights; own
+        modules then get X unscaled, and are the whole network.
 
     ordered : bool, default=False
-        Whether the components are in order of importance, as PCA's are: the first m columns of a code are a code of m
+        Whether the components are ordered by importance, as PCA's are: the first m columns of a code are a code of m
         components, for every m, see `truncate`. There is a decoder for each of 1, 2, 4, ... and n_components
-        components, and the errors of each size are relative to PCA's. Training has a fifth of ``max_iter`` epochs, at
-        twice the rate, since each takes longer. Needs ``start="pca"``; an own ``decoder`` serves all sizes and gets
-        codes whose last columns are zero.
+        components, and the error of each size is relative to PCA's. Training runs for a fifth of ``max_iter`` epochs,
+        at twice the learning rate, since each epoch takes longer. Needs ``start="pca"``. An own ``decoder`` is shared
+        by all sizes and gets codes whose last columns are zero.
 
     noise : float, default=0.0
         Standard deviation of the Gaussian noise that is added to each column of the network's input (X after the loss's
-        link) in training and validation, in standard deviations of the column. The target stays clean.
+        link) in training and validation, in standard deviations of the column. The target has no noise.
 
     sparsity : float, default=0.0
-        Weight, in the objective, of the mean absolute value of each component of the code over its root mean square,
-        summed over components: a scale-free L1 penalty. The objective's other term is the mean loss of an entry of
-        the scaled X.
+        Weight of a scale-free L1 penalty on codes: the mean absolute value of each component over its root mean square,
+        summed over components. It is added to the mean loss of an entry of the scaled X.
 
     alpha : float, default=0.0
-        L2 penalty on the weights of the nonlinear part (linear path and biases are free).
+        L2 penalty on the weights of the nonlinear part (linear path and biases are not penalised).
 
     encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
         Builds your own half of the network. The encoder maps n_features to n_components columns, the decoder back. With
@@ -192,73 +193,74 @@ class AutoencoderTransformer(BaseNetTransformer):
         then returns logits or log-rates.
 
     feature_shape : tuple of int, default=None
-        Channels, height and width of the images that samples are, flattened, such as (1, 28, 28); height and width of
+        Channels, height and width of samples that are flattened images, such as (1, 28, 28); height and width must be
         at least 8. The network is then convolutional, see ``hidden_layer_sizes``; an own ``encoder`` or ``decoder``
-        replaces its half. Gradients are clipped to four times the running mean of their norm, unless components are in
-        order.
+        replaces its half. Gradients are clipped to four times the running mean of their norm, unless components are
+        ordered.
 
     batch_size : "auto" or int, default="auto"
-        Samples of a training step. "auto" is about a twelfth of all, from 32 to 128.
+        Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128.
 
     learning_rate_init : float, default=3e-3
-        Peak of the one-cycle schedule of Adam's step in `fit` (twice that with components in order), the constant step
-        in `partial_fit`.
+        Peak learning rate of Adam's one-cycle schedule in `fit` (doubled with ordered components); constant learning
+        rate in `partial_fit`.
 
     max_iter : int, default=200
-        Most epochs (a fifth of it with components in order). 0 leaves the network at its start.
+        Maximum number of epochs (a fifth of it with ordered components). 0 leaves the network at its start.
 
     early_stopping : bool, default=True
-        Whether a validation set chooses the weights and ends training; with a linear start these are a running average
-        over epochs. If not, the last weights are kept, training ends when the training loss stalls, and the linear
-        start is never restored.
+        Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a
+        linear start, validation uses a running average of the weights over epochs. If False, the last weights are kept,
+        training ends when the training loss stalls, and the linear start is never restored.
 
     validation_fraction : "auto" or float, default="auto"
-        Share of the samples of X in the validation set, if no ``X_val`` is given to `fit`; "auto" is a tenth, 1,000
-        samples at most. The linear start is fitted to all samples.
+        Share of the samples of X in the validation set, if `fit` gets no ``X_val``; "auto" is a tenth, at most 1,000
+        samples. The linear start is fitted to all samples.
 
     n_iter_no_change : int, default=20
-        Epochs without an improvement of more than ``tol`` after which training ends; with components in order half of
-        all epochs, if that is more.
+        Number of epochs without an improvement of more than ``tol`` after which training ends; with ordered components
+        at least half of all epochs.
 
     tol : float, default=1e-4
-        Relative to the best loss.
+        Smallest improvement that counts, relative to the best loss.
 
     checkpoint : str or path-like, default=None
-        Folder that `fit` saves its state to, at the end of an epoch if ten seconds have passed since the last time, and
-        when training ends. With the same folder, data and parameters `fit` resumes from there, with the same result; of
-        a finished fit it gives the result. Other data or parameters are refused. A folder is for one fit.
-        `partial_fit` does not use it.
+        Folder to which `fit` saves its state, when training ends and at the end of an epoch if ten seconds have passed
+        since the last save. With the same folder, data and parameters, `fit` resumes from there and has the same
+        result; if that fit had finished, its result is restored. Other data or parameters raise an error. Each fit
+        needs its own folder. `partial_fit` does not use it.
 
     callbacks : list of skorch callbacks, default=None
         Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule.
-        Without callbacks, events of single batches cost nothing. At the end of an epoch they see the weights that were
-        validated; with a linear start and a validation set training continues from others, which that average is of.
+        Without callbacks, events of single batches cost nothing. At the end of an epoch callbacks see the weights that
+        were validated. With a linear start and a validation set these are the running average; training continues from
+        the weights that were averaged.
 
     device : "auto", str or torch.device, default="auto"
-        Where to compute. "auto" is cuda if there is one, else the cpu. "accelerate" is the device that Accelerate
-        gives this process, and a fit is then shared by all processes of its launcher; it needs ``skae[distributed]``.
+        Where to compute. "auto" is cuda if available, else the cpu. "accelerate" is the device that Accelerate assigns
+        to this process; all processes of its launcher then share one fit. It needs ``skae[distributed]``.
 
     verbose : int, default=0
         Show a progress bar on stderr if not 0; joblib's workers show none.
 
     random_state : int, RandomState instance or None, default=None
         Source of the validation set, the order of samples, initial weights and noise. An int gives the same fit each
-        time. `sample` has a seed of its own.
+        time. `sample` has its own ``random_state``.
 
     Attributes
     ----------
     n_components_ : int
-        Latent dimension; of a share or "auto" what was chosen.
+        Latent dimension; with a share or "auto" the number that was chosen.
 
     components_ : ndarray of shape (n_components_, n_features_in_)
-        The decoder's linear path: what a unit of each code adds to a sample, in units of X (after the link, for
-        "log_loss" and "poisson"). PCA's at ``max_iter=0``. Missing if an own decoder is the whole decoder.
+        The decoder's linear path: the change of a sample per unit of each component, in units of X (after the link, for
+        "log_loss" and "poisson"). At ``max_iter=0`` these are PCA's. Absent if an own decoder is the whole decoder.
 
     explained_variance_ratio_ : ndarray of shape (n_components_,)
-        What each component adds to the R^2 of the reconstruction of the validation set (of training samples, if there
-        is none), of 1,000 samples at most; they sum to the R^2 of all components. Zero for a component that helps with
-        further ones only. Columns that are constant in the training samples do not count. Only with components in
-        order.
+        Increase of R^2 by each component, for the reconstruction of at most 1,000 samples of the validation set (of
+        training samples, if there is none). The sum is the R^2 of all components. Zero for a component that improves
+        the reconstruction only together with further ones. Columns that are constant in the training samples do not
+        count. Only with ordered components.
 
     mean_ : ndarray of shape (n_features_in_,)
         Mean of the training samples.
@@ -267,19 +269,19 @@ class AutoencoderTransformer(BaseNetTransformer):
         The network, with skorch's ``module_`` and ``history``.
 
     n_iter_ : int
-        Epochs run.
+        Number of epochs run.
 
     loss_curve_ : list of float
-        Training loss of each epoch: the mean of an entry, in units of X squared for "squared_error" and "huber", in
-        units of X for "absolute_error", in nats for "log_loss" and "poisson". Columns that are constant in the
-        training samples count as zero. With components in order it is the mean over sizes of the loss over PCA's on the
-        training samples, which has no unit (for "log_loss" and "poisson" the mean over sizes).
+        Training loss of each epoch: the mean over entries, in units of X squared for "squared_error" and "huber", in
+        units of X for "absolute_error", in nats for "log_loss" and "poisson". Columns that are constant in the training
+        samples count as zero. With ordered components it is the mean over sizes of the loss divided by PCA's on the
+        training samples, which has no unit (for "log_loss" and "poisson" the mean over sizes of the loss).
 
     validation_loss_curve_ : list of float or None
-        The same of the validation set; None without early stopping and after `partial_fit`.
+        Validation loss of each epoch; None without early stopping and after `partial_fit`.
 
     best_loss_ : float or None
-        Validation loss of the weights that are kept, the lowest training loss without early stopping. None after
+        Validation loss of the weights that are kept; without early stopping, the lowest training loss. None after
         `partial_fit`.
 
     linear_loss_ : float or None
@@ -289,37 +291,34 @@ class AutoencoderTransformer(BaseNetTransformer):
         Number of columns of X.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns, if X had names that are all strings.
+        Names of the columns. Only if X had column names that are all strings.
 
-    See Also
-    --------
-    sklearn.decomposition.PCA : The linear start.
-    VAEGenerator : A density of samples, which it can draw from.
+    See Also -------- sklearn.decomposition.PCA : The linear start. VAEGenerator : A generative model with a density of
+    samples.
 
-    Notes
-    -----
-    Training minimises the mean of :math:`\ell(\hat x_{ij}, x_{ij})` over samples and columns of the scaled X, by Adam
-    on a one-cycle schedule [2]_. X is centred, and divided by one number, so that PCA's geometry is kept. That PCA is
-    the best linear autoencoder is due to [1]_.
+    Notes ----- Training minimises the mean of :math:`\ell(\hat x_{ij}, x_{ij})` over samples and columns of the scaled
+    X, by Adam on a one-cycle schedule [2]_. X is centred and divided by a single scale, which keeps PCA's geometry. PCA
+    is the best linear autoencoder [1]_.
 
-    f and g are scaled by what PCA leaves unexplained, and see values clipped to the range of the training samples:
-    beyond it reconstructions continue as PCA's do.
+    f and g are scaled by the residuals of PCA. Their inputs are clipped to the range of the training samples, so that
+    reconstructions extrapolate linearly, as PCA's do.
 
     With ``start="pca"``, the default loss and neither noise nor sparsity, `transform` takes four steps from the
-    encoder's code towards the code whose decoded sample is nearest to the given one: PCA's projection, on a curved
-    surface [3]_. The validation loss is that of these codes, too. In all other cases the encoder's code is the code.
+    encoder's code towards the code whose decoded sample is nearest to the sample: PCA's projection, onto a curved
+    surface [3]_. The validation loss uses these codes, too. In all other cases the code is the encoder's.
 
-    With components in order the same steps lower the error of the reconstructions of all sizes together, relative to
-    PCA's. Training gives a quarter of the samples a size between two decoders' (nested dropout [4]_); a size that is no
-    better than a smaller one on the validation set decodes no more components than that.
+    With ordered components the same steps lower the sum over sizes of the reconstruction errors, relative to PCA's. In
+    training, a quarter of the samples have codes cut to a size between those of two decoders (nested dropout [4]_). A
+    size that is no better than a smaller one on the validation set decodes only the components of the smaller one.
 
     Missing values are left out of the loss and the scores. In front of the encoder they are replaced by their
     conditional means under a Gaussian model of all columns, estimated by EM from the observed values; if training
-    samples had missing values the encoder is also given their mask. The start is PCA of samples whose missing values
-    are drawn from that model; if none were missing, the start itself is the model. Own modules get complete samples.
+    samples had missing values, the encoder also gets the mask of missing values. The start is PCA of samples whose
+    missing values are drawn from that model; without missing values in training, the start itself is the model. Own
+    modules get samples without missing values.
 
-    Codes are in the units and have the sign convention of `PCA.transform`. Codes and reconstructions are computed in
-    the precision of their input; training runs in float32.
+    Codes have the units and the sign convention of `PCA.transform`. Codes and reconstructions are computed in the
+    precision of their input; training runs in float32.
 
     References
     ----------
@@ -408,7 +407,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         self.random_state = random_state
 
     def score_samples(self, X):
-        """Return minus the mean squared error of each sample's reconstruction: higher is more normal.
+        """Return the negative mean squared reconstruction error of each sample: outliers have low scores.
 
         Parameters
         ----------
@@ -429,8 +428,8 @@ class AutoencoderTransformer(BaseNetTransformer):
     def score(self, X, y=None):
         """Return the R^2 of the reconstruction over all entries, against the training mean.
 
-        1 is perfect, 0 no better than the mean of the training samples. On the training samples of a PCA this is the
-        sum of its ``explained_variance_ratio_``.
+        1 is perfect, 0 no better than the mean of the training samples. For PCA, on its training samples, this is the
+        sum of ``explained_variance_ratio_``.
 
         Parameters
         ----------
@@ -452,7 +451,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         return float(1 - unexplained / total)
 
     def impute(self, X):
-        """Replace missing values by the reconstruction, and in part by a Gaussian model.
+        """Replace missing values by the reconstruction, averaged with the imputation of a Gaussian model.
 
         Parameters
         ----------
@@ -462,37 +461,35 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples, n_features), or DataFrame
-            The samples, observed values unchanged; a DataFrame of the library of the one that was fitted.
+            The samples, observed values unchanged; a DataFrame of the same library if `fit` got one.
 
-        Notes
-        -----
-        The Gaussian model is the one in front of the encoder. It has a weight if `fit` was given samples with missing
-        values and the loss is one of errors, not "log_loss" or "poisson". The weight is one number (with components in
-        order one for 1, 2, 4, ... of them), with the least squared error on entries of training samples that `fit`
-        hides for it.
+        Notes ----- The Gaussian model is the one in front of the encoder. It has a weight if training samples had
+        missing values and the loss is not "log_loss" or "poisson". The weight is one number (with ordered components,
+        one for each of 1, 2, 4, ... components): the one with the least squared error on entries of training samples
+        that `fit` hides.
         """
         check_is_fitted(self)
         return self._table.decode(self._fitted.fill(self._open(X)[:]), like=X)
 
     def sample(self, n_samples=1, *, random_state=None):
-        """Draw new samples: decoded draws from a Gaussian mixture that is fitted to codes of training samples.
+        """Draw new samples: decode draws from a Gaussian mixture fitted to codes of training samples.
 
-        The mixture is chosen and fitted at the first call (Ghosh et al. 2020, arXiv:1903.12436): of 1 to 64 components,
-        each widened by a tenth, a hundredth or a thousandth of the codes' variance, the one under which a held-out
-        fifth of the codes is likeliest. The codes are those of 5,000 training samples at most, after `partial_fit` of
-        the last batch. New samples lie on the decoder's surface: what it does not reconstruct, they lack.
+        The mixture is fitted at the first call (Ghosh et al. 2020, arXiv:1903.12436). It has 1 to 64 components, and a
+        tenth, a hundredth or a thousandth of the codes' variance is added to each covariance, whichever gives a
+        held-out fifth of the codes the highest likelihood. The codes are those of at most 5,000 training samples, after
+        `partial_fit` of the last batch. New samples lie on the decoder's surface, without residual noise.
 
         Parameters
         ----------
         n_samples : int, default=1
-            How many.
+            Number of samples.
         random_state : int, RandomState instance or None, default=None
-            An int gives the same samples each time, None others each time.
+            An int gives the same samples at each call, None different ones.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
-            In units of X; a DataFrame of the library and the column names of the one that was fitted.
+            In units of X; a DataFrame of the same library and column names if `fit` got one.
         """
         check_is_fitted(self)
         n_samples = check.check_integer("n_samples", n_samples, 1)
@@ -520,8 +517,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         explained = getattr(self, "explained_variance_ratio_", np.ones(1)).sum()
         if self.n_components != "auto" and chooses_size(self) and explained < self.n_components:
             warnings.warn(
-                f"{self.n_components_} components explain {explained:.3f} of the variance of held-out rows, less than "
-                f"n_components={self.n_components}: the net has no more. Set an integer, or give more rows.",
+                f"{self.n_components_} components explain {explained:.3f} of the variance of the validation set, less "
+                f"than n_components={self.n_components}: the network has no more. Set an integer, or pass more samples.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

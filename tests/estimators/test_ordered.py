@@ -116,7 +116,7 @@ def test_a_share_asks_for_the_fewest_components_that_explain_it(split, share):
 def test_a_share_that_held_out_rows_do_not_reach_takes_all_that_the_net_has():
     X = np.random.RandomState(0).normal(size=(40, 30))  # training rows promise more than new ones hold
     with (
-        pytest.warns(match="of the variance of held-out rows, less than n_components=0.9"),
+        pytest.warns(match="of the variance of the validation set, less than n_components=0.9"),
         pytest.warns(match="linear"),
     ):
         model = AutoencoderTransformer(0.9, max_iter=2, random_state=0).fit(X[:30], X_val=X[30:])
