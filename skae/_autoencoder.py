@@ -293,12 +293,16 @@ class AutoencoderTransformer(BaseNetTransformer):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns. Only if X had column names that are all strings.
 
-    See Also -------- sklearn.decomposition.PCA : The linear start. VAEGenerator : A generative model with a density of
-    samples.
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear start.
+    VAEGenerator : A generative model with a density of samples.
 
-    Notes ----- Training minimises the mean of :math:`\ell(\hat x_{ij}, x_{ij})` over samples and columns of the scaled
-    X, by Adam on a one-cycle schedule [2]_. X is centred and divided by a single scale, which keeps PCA's geometry. PCA
-    is the best linear autoencoder [1]_.
+    Notes
+    -----
+    Training minimises the mean of :math:`\ell(\hat x_{ij}, x_{ij})` over samples and columns of the scaled X, by Adam
+    on a one-cycle schedule [2]_. X is centred and divided by a single scale, which keeps PCA's geometry. PCA is the
+    best linear autoencoder [1]_.
 
     f and g are scaled by the residuals of PCA. Their inputs are clipped to the range of the training samples, so that
     reconstructions extrapolate linearly, as PCA's do.
@@ -463,13 +467,12 @@ class AutoencoderTransformer(BaseNetTransformer):
         ndarray of shape (n_samples, n_features), or DataFrame
             The samples, observed values unchanged; a DataFrame of the same library if `fit` got one.
 
-        Notes ----- The Gaussian model is the one in front of the encoder. It has a weight if training samples had
-        missing values and the loss is not "log_loss" or "poisson". The weight is one number (with ordered components,
-        one for each of 1, 2, 4, ... components): the one with the least squared error on entries of training samples
-        that `fit` hides.
-        """
-        check_is_fitted(self)
-        return self._table.decode(self._fitted.fill(self._open(X)[:]), like=X)
+        Notes
+        -----
+        The Gaussian model is the one in front of the encoder. It has a weight if training samples had missing values
+        and the loss is not "log_loss" or "poisson". The weight is one number (with ordered components, one for each of
+        1, 2, 4, ... components): the one with the least squared error on entries of training samples that `fit` hides.
+        """ check_is_fitted(self) return self._table.decode(self._fitted.fill(self._open(X)[:]), like=X)
 
     def sample(self, n_samples=1, *, random_state=None):
         """Draw new samples: decode draws from a Gaussian mixture fitted to codes of training samples.
@@ -518,7 +521,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         if self.n_components != "auto" and chooses_size(self) and explained < self.n_components:
             warnings.warn(
                 f"{self.n_components_} components explain {explained:.3f} of the variance of the validation set, less "
-                f"than n_components={self.n_components}: the network has no more. Set an integer, or pass more samples.",
+                f"than n_components={self.n_components}: no more are left. Set an integer, or pass more samples.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
