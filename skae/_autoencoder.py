@@ -472,7 +472,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         The Gaussian model is the one in front of the encoder. It has a weight if training samples had missing values
         and the loss is not "log_loss" or "poisson". The weight is one number (with ordered components, one for each of
         1, 2, 4, ... components): the one with the least squared error on entries of training samples that `fit` hides.
-        """ check_is_fitted(self) return self._table.decode(self._fitted.fill(self._open(X)[:]), like=X)
+        """
+        check_is_fitted(self)
+        return self._table.decode(self._fitted.fill(self._open(X)[:]), like=X)
 
     def sample(self, n_samples=1, *, random_state=None):
         """Draw new samples: decode draws from a Gaussian mixture fitted to codes of training samples.
