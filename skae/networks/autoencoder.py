@@ -20,22 +20,21 @@ from skae.objectives import LOSSES, Loss, ReconstructionObjective, Reconstructio
 
 # Steps from the encoder's code towards the nearest point of the decoder's surface.
 _PROJECTIONS = 4
-# Errors are relative to the variance that PCA leaves, and to this share of the total at least.
+# Errors are relative to the variance that PCA leaves unexplained, or to this share of the total if that is larger.
 _LEAST_LEFT = 1e-7
-# The least unit of training beside the scale of the data: rounding begins not far below.
+# The smallest unit of training, relative to the scale of the data: smaller ones come near to rounding errors.
 _SMALLEST_UNIT = 1e-7
 
 
 class Autoencoder(Model):
     r"""z = encoder(x), and eta = decoder(z) at each level.
 
-    In eval mode, with refinements, a code is improved until the reconstructions of all levels together are nearest to
-    the sample,
+    In eval mode, with refinements, a code is refined to bring the reconstructions of all levels nearer to the sample,
 
     .. math:: \min_z \sum_m w_m \, \lVert g_m(z_{1:m}) - x \rVert^2
 
-    by steps along the gradient, divided by this sum's curvature at PCA: with one level and a linear decoder one step is
-    the orthogonal projection. Training needs no refinement: the encoder learns where it leads.
+    by gradient steps that are divided by the curvature of this sum at PCA. With one level and a linear decoder one step
+    is the orthogonal projection. Training uses no refinement: the encoder learns to reach the refined codes by itself.
 
     Parameters
     ----------
@@ -45,7 +44,7 @@ class Autoencoder(Model):
     sparsity : float, default=0.0
         As for `ReconstructionObjective`.
     is_ordered : bool, default=False
-        Whether the components are in order, and errors relative to PCA's.
+        Whether the components are ordered, and errors are relative to PCA's.
     encoder, decoder, levels, scaler, imputer, n_refinements
         As for `Model`.
 
@@ -54,7 +53,7 @@ class Autoencoder(Model):
     size_weights : Tensor of shape (n_components,)
         Weight of the error of codes cut to each size.
     decoded : Tensor of int of shape (n_components,)
-        How many columns of a code of each size are decoded: fewer, if a smaller size reconstructs better.
+        How many columns of a code of each size are decoded: fewer than the size if a smaller size reconstructs better.
 
     Shape
     -----
@@ -151,14 +150,14 @@ class Autoencoder(Model):
         return ReconstructionOutput(z, self.outputs(z, sizes), weight)
 
     def _next_sizes(self, n_samples: int) -> Tensor:
-        """Return the sizes of the next samples in training, which are in no order: (n_levels, n_samples)."""
+        """Return the sizes of the next samples in training, which come in random order: (n_levels, n_samples)."""
         counts = self.n_seen + torch.arange(n_samples, device=self.n_seen.device)
         self.n_seen += n_samples
         return self.training_sizes(counts)
 
     @property
     def n_evaluated(self) -> int:
-        """Samples that an evaluation decodes for each one."""
+        """Number of codes that an evaluation decodes for each sample."""
         return len(self.levels)
 
     @property
@@ -171,7 +170,7 @@ class Autoencoder(Model):
         return ReconstructionObjective(self.loss, self.sparsity, varies)
 
     def loss_in_units(self, loss: float, observed: Any) -> float:
-        """Return a loss of scaled samples in units of X; that of components in order is relative, and has none."""
+        """Convert a loss of scaled samples to units of X; with ordered components it is relative, without a unit."""
         return loss if self.is_ordered else float(self.scaler.scale) ** self.loss.degree * loss
 
     @torch.no_grad()
@@ -214,7 +213,7 @@ class Autoencoder(Model):
         return start.as_imputation_model(self.scaler.spread.numpy())
 
     def _weights_of_sizes(self, start: PCAStart, X: Tensor) -> Tensor:
-        """Return weights that make PCA's loss of each size count alike: small sizes would hide the large ones."""
+        """Return weights that make PCA's loss the same for each size: small sizes would otherwise dominate."""
         total = X.double().square().sum() / (len(X) - 1)
         if total == 0:
             return torch.ones(self.n_components)
@@ -222,10 +221,10 @@ class Autoencoder(Model):
         return (X.shape[1] / left.clamp_min(_LEAST_LEFT * float(total))) ** (self.loss.degree / 2)
 
     def _units(self, start: PCAStart) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the units of the encoder's inputs, of codes and of the decoder's outputs: what PCA leaves of a sample.
+        """Return units of the encoder's inputs, of codes and of the decoder's outputs, from the residuals of PCA.
 
-        Where PCA leaves little, a step that is small relative to the data is large relative to the error. Noise and
-        sparsity give training more to do than that.
+        If the residuals are small, a step that is small relative to the data is large relative to the error. With noise
+        or sparsity all units are 1, since training then has to change more than the residuals.
         """
         residual, code_scale = torch.from_numpy(start.residual), torch.from_numpy(start.code_scale)
         if self.noise or self.sparsity:

@@ -15,20 +15,21 @@ class CorrectedLinear(nn.Module):
 
     :math:`A_0` and :math:`b_0` are fixed; W and c, the linear ``path``, and f, the nonlinear ``correction``, are
     trained, starting at zero if there is a linear start. ``r`` is the unit of inputs, ``s`` that of outputs; the start
-    sets both, so that an optimiser's step, the same for all weights, is of one size relative to what the start leaves
-    unexplained. The correction sees inputs clipped to the range of the training samples: beyond it the map continues
-    linearly.
+    sets both, so that an optimiser's step, which is the same for all weights, has the same size relative to the
+    residuals of the start. The inputs of the correction are clipped to the range of the training samples, beyond which
+    the map is linear.
 
     With random initialisation :math:`A_0 = 0`, all units are 1 and there are no bounds.
 
-    With a `StackedLinear` path there is one such map for each level, with output units of its own; ranges and input
-    units are shared.
+    With a `StackedLinear` path there is one such map for each level. Each level has its own output units; ranges and
+    input units are shared.
 
     Parameters
     ----------
     path : nn.Linear or StackedLinear
     correction : nn.Module or None
-        One that can be silenced and, with several levels, cut to one: by methods ``silence()`` and ``at(level)``.
+        A module with a method ``silence()``, which makes its output zero, and, with several levels, ``at(level)``,
+        which returns the module of one level.
 
     Shape
     -----

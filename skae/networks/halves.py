@@ -1,4 +1,4 @@
-"""Halves of a network, an encoder or a decoder, built from what a user asks for."""
+"""Encoders and decoders, built from an estimator's parameters."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class NetworkSpec:
     Attributes
     ----------
     parameters : dict
-        The estimator's parameters that decide the network and its objective, as they were.
+        The estimator's parameters that determine the network and its objective.
     n_features, n_context, n_components : int
         Columns of a sample as the network sees it, of its context and of a code.
     has_missing : bool
@@ -47,7 +47,7 @@ class NetworkSpec:
     seed : int
         Source of all randomness of the fit.
     is_truncated : bool, default=False
-        Whether the network is that of a larger estimator.
+        Whether the estimator was truncated and shares the network of a larger one.
     """
 
     parameters: dict[str, Any]
@@ -60,12 +60,12 @@ class NetworkSpec:
 
     @property
     def is_random(self) -> bool:
-        """Whether training begins at random weights."""
+        """Whether training starts at random weights."""
         return self.parameters["start"] == "random"
 
     @property
     def is_ordered(self) -> bool:
-        """Whether the components are in order."""
+        """Whether the components are ordered."""
         return self.parameters["ordered"]
 
     @property
@@ -75,12 +75,12 @@ class NetworkSpec:
 
     @property
     def is_raw(self) -> bool:
-        """Whether samples reach the network unscaled: own modules that start at random."""
+        """Whether the network gets unscaled samples: with own modules and a random start."""
         return self.is_random and bool(self.parameters["encoder"] or self.parameters["decoder"])
 
     @property
     def is_masked(self) -> bool:
-        """Whether skae's own encoder is told which values are missing."""
+        """Whether skae's own encoder gets the mask of missing values."""
         return self.has_missing and self.parameters["encoder"] is None
 
     def build_encoder(self, n_out: int, generator: torch.Generator, model: Any) -> nn.Module:
@@ -122,9 +122,9 @@ class NetworkSpec:
         model: Any,
         correction: Callable[[str], nn.Module],
     ) -> Any:
-        """A linear path and its correction: the user's own module, skae's, or none; the user's alone if it is raw.
+        """Build a linear path with a correction: the user's module, skae's, or none. A raw user's module has no path.
 
-        The class of the model says whether a module may be of any width, and how it is added to the path.
+        The class of the model decides whether a module may have any width, and how it is added to the path.
         """
         path = linear_at_levels(levels or [n_in], n_in, n_out, generator)
         if (factory := self.parameters[name]) is not None:
@@ -142,7 +142,7 @@ class NetworkSpec:
 def _ignore_mask(encoder: Any) -> None:
     """Set the initial weights of the second half of the inputs, the mask of missing values, to zero.
 
-    Masks of columns without missing values never vary in training, and so never count.
+    Masks of columns without missing values are constant in training, so their weights stay zero.
     """
     correction = encoder.correction or nn.Identity()
     layers = [m for m in correction.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
@@ -153,7 +153,7 @@ def _ignore_mask(encoder: Any) -> None:
 def build_own(
     factory: Factory, n_in: int, n_out: int, generator: torch.Generator, name: str, *, any_width: bool = False
 ) -> tuple[nn.Module, int]:
-    """Build a user's own module, its initial weights seeded and its output checked; return it and its width."""
+    """Build a user's module with seeded initial weights and check its output; return it and its output width."""
     seed = int(generator.initial_seed())
     with seeded_globals(seed, torch.device("cpu")):
         try:
@@ -164,7 +164,7 @@ def build_own(
             raise TypeError(f"{name}({n_in}, {n_out}) must return a torch.nn.Module, got {type(module).__name__}.")
         try:
             module, out, works_in_place = _tried(module.float(), n_in, seed)  # torch's default dtype may be another
-        except Exception as error:  # whatever a user's code may raise
+        except Exception as error:  # a user's code may raise anything
             raise ValueError(
                 f"{name}({n_in}, {n_out}) cannot take rows of {n_in} columns, in float32 and in float64: {error}"
             ) from error
@@ -175,17 +175,17 @@ def build_own(
             f"{name}({n_in}, {n_out}) gives output of shape {tuple(out.shape)} for 2 rows; its width must be {n_out}, "
             f"not {out.shape[-1] if out.ndim else 'nothing'}."
         )
-    if works_in_place:  # it must not reach the samples, which are its input and its target
+    if works_in_place:  # the samples are also the target
         module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(),))
     return module, out.shape[1]
 
 
 def _tried(module: nn.Module, n_in: int, seed: int) -> tuple[nn.Module, object, bool]:
-    """Run a module on two samples in both precisions; return a copy, its output and whether it changes its input."""
+    """Run a module on two samples in both precisions; return a copy, its output and whether it modifies its input."""
     with no_gradients():
         single = torch.randn(2, n_in, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
         double = single.double()
         out = module.eval()(single)  # lazy layers take their shape
-        module = copy.deepcopy(module)  # which the user may keep
+        module = copy.deepcopy(module)  # the user may keep the original
         copy.deepcopy(module).double().train()(double)
         return module, out, bool(single._version or double._version)

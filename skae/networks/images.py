@@ -10,37 +10,37 @@ from torch import Tensor, nn
 
 from skae.networks.layers import ACTIVATIONS, MLP, initialise, set_to_zero
 
-# Pixels on a side of the patches that images are made of, and channels of the convolutions over these.
+# Height and width of a patch in pixels, and channels of the convolutions over patches.
 _PATCH, _CHANNELS = 4, 32
 
 
 def _convolution(n_in: int, n_out: int, kernel_size: int, generator: torch.Generator) -> nn.Conv2d:
-    """Build a convolution that keeps height and width, initialised as `linear` does it."""
+    """Build a convolution that keeps height and width, initialised as in `linear`."""
     layer = nn.Conv2d(n_in, n_out, kernel_size, padding=kernel_size // 2, device="meta")
     initialise(layer, n_in * kernel_size**2, generator)
     return layer
 
 
 def _grid_of(feature_shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Count the patches of an image from top to bottom and from left to right, padded at its edges."""
+    """Return the numbers of patches along height and width of an image that is padded at its edges."""
     _, height, width = feature_shape
     return -(-height // _PATCH), -(-width // _PATCH)
 
 
 class ImageEncoder(nn.Module):
-    """Dense layers on a convolution of patches: flat images in, codes out.
+    """Encoder of flattened images: a convolution over patches, then dense layers.
 
-    The image is cut into patches of 4 x 4 pixels, padded with zeros at its edges, whose values are the channels of a
-    3 x 3 convolution; its 32 channels, of all patches, are the input of the dense layers.
+    The image is padded with zeros and cut into patches of 4 x 4 pixels. The pixels of a patch are the input channels of
+    a 3 x 3 convolution over patches. Its 32 output channels, of all patches, are the input of the dense layers.
 
     Parameters
     ----------
     feature_shape : tuple of int
         Channels, height and width of the image.
     widths : sequence of int
-        Of the dense layers, the output last.
+        Widths of the dense layers, the output last.
     activation : str
-        A key of ``ACTIVATIONS``, after every layer but the last.
+        A key of ``ACTIVATIONS``; the activation follows every layer but the last.
     generator : torch.Generator
         Source of the initial weights.
 
@@ -74,24 +74,24 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """Convolutions on the output of dense layers: codes in, flat images out.
+    """Decoder to flattened images: dense layers, then convolutions over patches.
 
     The dense layers end in 32 channels for each patch of 4 x 4 pixels. A 3 x 3 convolution mixes neighbouring patches,
-    and a 1 x 1 convolution gives each patch its pixels (sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158);
-    pixels beyond the image's edge are cut off.
+    and a 1 x 1 convolution computes the pixels of each patch (sub-pixel convolution, Shi et al. 2016,
+    arXiv:1609.05158). Pixels beyond the image's edge are dropped.
 
     Parameters
     ----------
     feature_shape : tuple of int
         Channels, height and width of the image.
     widths : sequence of int
-        Of the dense layers, the input first.
+        Widths of the dense layers, the input first.
     n_images : int
-        Images of this shape that are decoded at once, such as a mean and a variance.
+        Number of images per sample, such as a mean and a variance.
     activation, generator
         As for `ImageEncoder`.
     levels : sequence of int, default=()
-        As for `MLP`: dense layers for each level, and convolutions that all levels share.
+        As for `MLP`: each level has its own dense layers, and all levels share the convolutions.
 
     Shape
     -----

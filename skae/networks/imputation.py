@@ -1,4 +1,4 @@
-"""Missing values in front of an encoder: filled by the conditional mean of a linear Gaussian model."""
+"""Imputation of missing values in front of an encoder, by conditional means under a linear Gaussian model."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from torch import Tensor, nn
 from skae._torch import has_missing
 from skae.linear.gaussian import LinearGaussian, posterior_given_observed
 
-# Variances that float32 has, and whose inverses it has.
+# Range of variances that have an inverse in float32.
 _FLOAT32 = 1e-37, 1e37
 
 
 class Imputer(nn.Module):
-    r"""Fills missing values with their conditional means under a linear Gaussian model.
+    r"""Imputer of missing values by their conditional means under a linear Gaussian model.
 
     .. math:: x = \mu + W z + \epsilon, \quad z \sim N(0, I), \; \epsilon \sim N(0, \mathrm{diag}\, \psi)
 
-    A code that is linear in the sample is then its own conditional mean under that model.
+    A code that is a linear function of the sample is then replaced by its conditional mean under that model.
 
     Parameters
     ----------
     n_features, n_components : int
-        Of the Gaussian model, which fills with zeros until `start_at`.
+        Size of the Gaussian model, which imputes zeros until `start_at` is called.
     masked : bool, default=False
-        Whether the encoder is also given the mask of missing values, as that many further columns.
+        Whether the encoder also gets the mask of missing values, as ``n_features`` further columns.
 
     Shape
     -----
@@ -44,12 +44,12 @@ class Imputer(nn.Module):
         self.register_buffer("noise", torch.ones(n_features))
 
     def start_at(self, model: LinearGaussian) -> None:
-        """Take this model, of as many components or fewer."""
+        """Set the Gaussian model, which may have fewer components."""
         location, loadings, noise = (torch.from_numpy(part) for part in model)
         self.location.copy_(location)
         self.loadings.zero_()
         self.loadings[:, : loadings.shape[1]] = loadings
-        self.noise.copy_(noise.clamp(*_FLOAT32))  # training is in that precision, and a posterior divides by this
+        self.noise.copy_(noise.clamp(*_FLOAT32))  # training is in float32, and a posterior divides by it
 
     def fill(self, x: Tensor) -> Tensor:
         """Return samples without missing values."""
@@ -62,5 +62,5 @@ class Imputer(nn.Module):
         if self.masked:
             return encoder(torch.cat([self.fill(x), x.isnan().to(x)], dim=-1))
         out = encoder(x)
-        # nan goes through any layer, and the output has fewer numbers to look through.
+        # nan propagates through any layer, and the output has fewer values to search.
         return encoder(self.fill(x)) if has_missing(out) else out

@@ -1,4 +1,4 @@
-"""Layers: dense networks whose initial weights come from a generator, alone or one for each level."""
+"""Dense layers and networks with initial weights from a generator, one for each level if there are several."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 def linear(n_in: int, n_out: int, generator: torch.Generator, fan_in: int | None = None) -> nn.Linear:
     """Build a linear layer, weights and bias uniform within +-1 / sqrt(n_in): torch's own initialisation.
 
-    ``fan_in`` replaces n_in where fewer inputs are ever nonzero.
+    ``fan_in`` replaces n_in if some inputs are always zero.
     """
-    layer = nn.Linear(n_in, n_out, device="meta")  # which leaves the global generator alone
+    layer = nn.Linear(n_in, n_out, device="meta")  # does not use the global generator
     initialise(layer, fan_in or n_in, generator)
     return layer
 
@@ -39,14 +39,14 @@ def initialise(layer: nn.Module, fan_in: int, generator: torch.Generator) -> Non
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Compute weight @ x + bias for each sample; with one map a level, for the samples of each level."""
+    """Compute weight @ x + bias for each sample; with stacked weights, for the samples of each level."""
     if weight.ndim == 2:
         return nn.functional.linear(x, weight, bias)
     return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
 
 
 class StackedLinear(nn.Module):
-    """A linear layer for each level, all in one product.
+    """Linear layers of all levels, computed in one product.
 
     Shape
     -----
@@ -75,7 +75,7 @@ class StackedLinear(nn.Module):
 def linear_at_levels(
     fan_ins: Sequence[int], n_in: int, n_out: int, generator: torch.Generator
 ) -> nn.Linear | StackedLinear:
-    """Build a linear layer for each level; ``fan_ins`` says how many inputs of a level are ever nonzero."""
+    """Build a linear layer for each level; ``fan_ins`` are the numbers of inputs that are not always zero."""
     layers = [linear(n_in, n_out, generator, fan_in) for fan_in in fan_ins]
     return layers[0] if len(layers) == 1 else StackedLinear(layers)
 
@@ -92,7 +92,7 @@ class MLP(nn.Sequential):
     generator : torch.Generator
         Source of the initial weights.
     levels : sequence of int, default=()
-        How many inputs are nonzero at each level, if there is a network for each of several.
+        Number of inputs at each level that are not always zero; empty for a single network.
 
     Shape
     -----
@@ -120,7 +120,7 @@ class MLP(nn.Sequential):
     def at(self, level: int) -> Headed:
         """Return the network of one level, sharing these weights."""
         layers: list[Any] = list(self)
-        layers[::2] = [layer.at(level) for layer in layers[::2]]  # activations lie between
+        layers[::2] = [layer.at(level) for layer in layers[::2]]  # activations are in between
         return Headed(nn.Sequential(*layers[:-1]), layers[-1])
 
     def silence(self) -> None:
@@ -129,9 +129,9 @@ class MLP(nn.Sequential):
 
 
 class Gated(nn.Module):
-    """gate * module(x), one gate an output, all zero at the start, so that any module starts as no correction.
+    """gate * module(x) with one gate per output, zero at the start, so that the initial correction is zero.
 
-    Each level has gates of its own; one module serves all levels.
+    Each level has its own gates; all levels share the module.
 
     Shape
     -----
@@ -164,7 +164,7 @@ class Gated(nn.Module):
 class Headed(nn.Sequential):
     """head(features(x)): a linear layer on top of a module of any width.
 
-    With a `StackedLinear` head there is one for each level on top of one module.
+    With a `StackedLinear` head each level has its own head; all levels share the module.
 
     Shape
     -----
@@ -188,7 +188,7 @@ class Headed(nn.Sequential):
 
 
 def over_levels(module: nn.Module, x: Tensor) -> Tensor:
-    """Apply a module of samples to the samples of each level: (..., n, n_in) -> (..., n, n_out)."""
+    """Apply a module to the samples of all levels: (..., n, n_in) -> (..., n, n_out)."""
     return module(x) if x.ndim == 2 else module(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
 
 

@@ -1,4 +1,4 @@
-"""What both networks share: a decoder for each level, and the way between units of X and codes."""
+"""Base class of the networks: a decoder for each level, and the maps between units of X and codes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from skae.networks.preprocessing import CodeScaler, Scaler
 
 
 class Model(nn.Module):
-    """An encoder and, for each level, a decoder: the first m columns of a code are a code of m components.
+    """An encoder and a decoder for each level: the first m columns of a code are a code of m components.
 
-    The decoder of a level takes codes of the level's size or smaller ones, padded with zeros, down to the size of the
-    level below. A model whose components are in no order has one level, of all components.
+    The decoder of a level takes codes of the level's size and smaller ones, padded with zeros, that are larger than the
+    level below. A model without ordered components has one level, of all components.
 
     Parameters
     ----------
@@ -39,18 +39,18 @@ class Model(nn.Module):
     Attributes
     ----------
     imputation_share : Tensor of shape (n_components,)
-        Weight of the imputer's model among the values that are imputed, for each size of codes.
+        Weight of the imputer's Gaussian model in imputed values, for each size of codes.
     """
 
     imputation_share: Tensor
     value_kinds = {"imputation_share": "share"}
-    # Whether the loss has a unit, which gradients are then divided by.
+    # Whether the loss has a unit; gradients are then divided by the loss of the start.
     has_unit = False
-    # The share of max_iter that several levels are trained for: their epochs cost more.
+    # Share of max_iter for which several levels are trained, since their epochs take longer.
     ordered_share = 1.0
     # Whether the validation set is stratified by `misfit`.
     is_stratified = False
-    # Draws of codes that evaluations share, (n_draws, 1, n_components), for a model that samples codes.
+    # Draws of codes that all evaluations use, (n_draws, 1, n_components), if the model samples codes.
     evaluation_draws: Tensor | None = None
     # Standard deviation of the noise that training adds to the inputs, (n_features,).
     input_noise: Tensor | None = None
@@ -82,13 +82,13 @@ class Model(nn.Module):
 
     @classmethod
     def at_most(cls, n_components: int, shape: tuple[int, int]) -> int:
-        """Return as many components, or the most that samples of this shape allow."""
+        """Return ``n_components``, or the largest number that samples of this shape allow."""
         return n_components
 
     def hold_out(self, n_samples: int) -> None:
-        """Learn how many samples validate this model."""
+        """Set the size of the validation set."""
 
-    # What a subclass gives, beside `build`, `scaler_of`, `start`, `objective` and `n_evaluated`.
+    # Hooks for subclasses, in addition to `build`, `scaler_of`, `start`, `objective` and `n_evaluated`.
 
     def codes(self, x: Tensor, n_components: int) -> Tensor:
         """Encode scaled samples: (n, n_features + n_context) -> (n, n_components)."""
@@ -106,7 +106,7 @@ class Model(nn.Module):
     # Codes in units of X.
 
     def inputs(self, X: Tensor, context: Tensor | None = None) -> Tensor:
-        """Scale samples and append their context, one row for each sample or one for all."""
+        """Scale samples and append their context, (n, n_context) or (n_context,) for all samples."""
         x = self.scaler(X)
         if context is None or not self.n_context:
             return x
@@ -126,11 +126,11 @@ class Model(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        """The precision of the network inside the scaling."""
+        """Dtype of the network between the scalers."""
         return self.imputer.location.dtype
 
     def decoded_size(self, n_components: int) -> int:
-        """Return how many columns of a code of this size are decoded, the first ones."""
+        """Return how many leading columns of a code of this size are decoded."""
         return n_components
 
     def linear_components(self, n_components: int) -> Tensor | None:
@@ -145,7 +145,7 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def check_finite(self) -> bool:
-        """Return whether typical samples have finite codes, and these, as unusual ones, finite reconstructions."""
+        """Return whether typical samples have finite codes and reconstructions."""
         x = self.scaler(self.scaler.mean[None])
         if not self.scaler.is_raw:
             x = x + torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64).to(x)
@@ -160,7 +160,7 @@ class Model(nn.Module):
     # Levels.
 
     def decoder_of(self, size: int) -> nn.Module:
-        """Return the decoder for codes of this size: that of the smallest level that holds them."""
+        """Return the decoder for codes of this size: that of the smallest level of at least this size."""
         if len(self.levels) == 1:
             return self.decoder
         return self.decoder.at(bisect_left(self.levels, size))  # type: ignore[operator]
@@ -186,10 +186,11 @@ class Model(nn.Module):
         return torch.tensor(self.levels).to(device, non_blocking=True)[:, None]
 
     def training_sizes(self, counts: Tensor) -> Tensor:
-        """Return the size that codes are cut to at each level, (n_levels, n): every fourth count lies between levels.
+        """Return the size to which codes are cut at each level, (n_levels, n).
 
-        These counts get each size down to the level below in turn, the others the level's own (nested dropout, Rippel
-        et al. 2014, arXiv:1402.0915, with the sizes that matter seen by all samples).
+        Every fourth count gets a size between the level and the one below, each in turn; the others get the level's
+        size. This is nested dropout (Rippel et al. 2014, arXiv:1402.0915) in which the sizes of levels are trained
+        most.
         """
         level = self.sizes(counts.device)
         if len(self.levels) == 1:
@@ -202,7 +203,7 @@ class Model(nn.Module):
     def _start_encoder(
         self, X: Tensor, weight: Tensor, bias: Tensor | None, input_unit: Tensor, unit: Tensor | float
     ) -> None:
-        """Start the encoder at a linear map of complete scaled samples X; it has yet to learn what the mask means."""
+        """Start the encoder at a linear map of complete scaled samples X, with zero weights for the mask."""
         low_high = torch.stack([X.amin(dim=0), X.amax(dim=0)])
         n_masked = X.shape[1] if self.imputer.masked else 0
         low_high = torch.cat([low_high, torch.tensor([[0.0], [1.0]]).expand(2, n_masked)], dim=1)

@@ -1,4 +1,4 @@
-"""Links and scaling: from samples in units of X to the input of a network, and from its output back."""
+"""Links and scalers: from samples in units of X to the input of a network, and from its output back."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from skae._torch import tensor_of
 from skae.data.statistics import column_means, column_moments
 
-# How far samples are shrunk inside their range before a link with infinite ends: 0 and 1 become +-2.9 under logit.
+# Shrinkage of samples towards the middle of their range before a link with infinite ends: logit gives +-2.9.
 _SHRINKAGE = 0.1
-# What a column's mean count is raised by, so that one that no sample has stays possible.
+# Added to a column's mean count, so that columns without counts keep a positive probability.
 _LEAST_COUNT = 1e-4
 
 
@@ -32,7 +32,7 @@ def _log(x: Tensor, scaler: Scaler) -> Tensor:
 
 
 def _log_share(x: Tensor, scaler: Scaler) -> Tensor:
-    """Logarithm of counts over the sum of their sample; where counts are missing, of the shares of the others."""
+    """Compute log shares of counts in the sum of their sample; missing counts are assumed to have the mean share."""
     shares, missing = scaler.shares.to(x.dtype), x.isnan()
     total = torch.where(missing, 0.0, x).sum(1, keepdim=True)
     observed = torch.where(missing, 0.0, shares).sum(1, keepdim=True)
@@ -40,7 +40,7 @@ def _log_share(x: Tensor, scaler: Scaler) -> Tensor:
     return ((1 - _SHRINKAGE) * torch.where(missing, x, of_sample) + _SHRINKAGE * shares).log()
 
 
-# From samples in units of X to the scale on which a network is linear, by the name that losses and likelihoods give.
+# Maps from units of X to the scale on which the linear path acts, by the ``link`` of losses and likelihoods.
 LINKS: dict[str, Callable[[Tensor, Scaler], Tensor]] = {
     "identity": _identity,
     "logit": _logit,
@@ -61,10 +61,10 @@ class ExactModule(nn.Module):
 
 
 class Scaler(ExactModule):
-    """From samples in units of X to the network's input, and from its output back: (n, n_features), both ways.
+    """Scaler from units of X to the network's input, and from its output back: (n, n_features), both ways.
 
     The network sees ``(link(x) - location) / scale``, with one scale for all columns, which keeps PCA's geometry, or
-    one a column. Columns that are constant in the training samples are zero on the way in and come back constant.
+    one per column. Columns that are constant in the training samples are scaled to zero and inverted to the constant.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ class Scaler(ExactModule):
     link : str or tuple of str
         A key of ``LINKS`` for all columns, or one for each.
     per_column : bool
-        Whether each column has a scale of its own.
+        Whether each column has its own scale.
     is_raw : bool
-        Whether samples pass unchanged, both ways.
+        Whether samples are left unchanged, both ways.
 
     Attributes
     ----------
@@ -83,8 +83,9 @@ class Scaler(ExactModule):
     location : Tensor of shape (n_features,)
         Mean of the linked training samples.
     scale : Tensor of shape () or (n_features,)
-        Root mean square of the centred, linked entries, of all or of each column; 1 where all is constant. For the
-        link "share" the inverse root of the column's mean share: its logarithm is known the better the larger it is.
+        Root mean square of the centred, linked entries, of all columns or of each; 1 for constant columns. For the link
+        "share" it is the inverse root of the column's mean share, since the logarithm of a larger share is known more
+        precisely.
     spread : Tensor of shape (n_features,)
         Standard deviation of each linked column, in units of ``scale``.
     constant : Tensor of bool of shape (n_features,)
@@ -116,12 +117,12 @@ class Scaler(ExactModule):
         self.register_buffer("constant", torch.zeros(n_features, dtype=torch.bool))
 
     def fit(self, rows: Any, *, with_spread: bool = True) -> Scaler:
-        """Learn location and scale from a source of rows; ``with_spread=False`` leaves the spread of raw ones zero.
+        """Learn location and scale from a `RowSource`; ``with_spread=False`` skips the spread of raw samples.
 
         Raises
         ------
         ValueError
-            If the spread is so large or so small that its square is no floating-point number.
+            If the square of the spread overflows or underflows.
         """
         if self.is_raw and not with_spread:
             self._set(mean=column_means(rows))
@@ -169,25 +170,25 @@ class Scaler(ExactModule):
 
     @property
     def is_identity(self) -> bool:
-        """Whether the network's output is in units of its input, and not on the scale of another link."""
+        """Whether the network's output has the scale of its input, without another link."""
         return self.link == "identity"
 
     @property
     def shares(self) -> Tensor:
-        """Share of each column among all counts, none quite zero: (n_features,)."""
+        """Share of each column in all counts, smoothed to be positive: (n_features,)."""
         smoothed = self.mean + _LEAST_COUNT
         return smoothed / smoothed.sum()
 
     @property
     def output_map(self) -> tuple[Tensor, Tensor]:
-        """Scale and centre of the network's output, beside those of its input: 1 and 0 for the identity."""
+        """Scale and centre of the network's output relative to its scaled input: 1 and 0 for the identity."""
         if self.is_identity:
             return torch.ones_like(self.scale), torch.zeros_like(self.location)
         return self.scale, self.shares.log() if self.link == "share" else self.location
 
     @property
     def log_units(self) -> Tensor:
-        """What the log-density of a scaled sample exceeds that in units of X by, for each column: (n_features,)."""
+        """Difference of log-densities of scaled samples and in units of X, for each column: (n_features,)."""
         if not self.is_identity:
             return torch.zeros_like(self.mean)
         return torch.where(self.constant, 0.0, self.scale.log())
@@ -203,7 +204,7 @@ class Scaler(ExactModule):
         return linked
 
     def _of(self, columns: Tensor) -> Scaler:
-        """Return the scaler of some columns, as far as links ask for it."""
+        """Return a scaler of some columns, with the attributes that links use."""
         part = Scaler(int(columns.sum()))
         part._set(mean=self.mean[columns], constant=self.constant[columns])
         return part.to(columns.device)
@@ -216,7 +217,7 @@ class Scaler(ExactModule):
         return scaled.masked_fill_(self.constant, 0) if self.constant.any() else scaled
 
     def inverse(self, mean: Tensor) -> Tensor:
-        """Return samples in units of X from the mean of the network's output, after the inverse link."""
+        """Return samples in units of X from the network's mean, which is after the inverse link."""
         if self.is_raw:
             return mean
         if self.is_identity:
@@ -227,7 +228,7 @@ class Scaler(ExactModule):
 
 
 class CodeScaler(ExactModule):
-    """Codes of the network in units of X: (n, any size up to n_components) -> the same.
+    """Scaler from codes of the network to codes in units of X: (n, k) -> (n, k), k up to n_components.
 
     Attributes
     ----------

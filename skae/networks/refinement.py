@@ -1,4 +1,4 @@
-"""Codes improved for each sample by descent, from the encoder's first guess."""
+"""Refinement of codes by gradient descent for each sample, from the encoder's estimate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-# A step counts in full if it lowers a sample's error by this share, or its bound by this many nats.
+# A step is taken in full if it lowers a sample's error by this share, or raises its bound by this many nats.
 WORTHWHILE = 0.01
 
 
@@ -18,20 +18,21 @@ def descend(
     n_steps: int,
     worthwhile: Callable[[Tensor], Tensor],
 ) -> Sequence[Tensor]:
-    r"""Descend from a point, each sample by itself.
+    r"""Minimise an objective by gradient descent, for each sample independently.
 
-    A sample has its own step along the direction, a full one at first, that shrinks after one that did not help. Such a
-    step is not taken, and one that hardly helped only in part, so that rounding cannot decide between two points.
+    Each sample has its own step size along the direction, 1 at first. A step that does not lower the objective is not
+    taken, and the step size shrinks. A step that lowers it by little is taken in part, so that rounding does not decide
+    between two points.
 
     Parameters
     ----------
     objective : callable (\*point) -> Tensor of shape (n,)
     direction : callable (point, gradients) -> tensors like point
-        Where to go from a point.
+        Step from a point.
     point : sequence of Tensor of shape (n, k)
     n_steps : int
     worthwhile : callable
-        From the objective to the gain by which a step is taken in full.
+        Maps the objective to the decrease from which on a step is taken in full.
 
     Returns
     -------
@@ -46,7 +47,7 @@ def descend(
         with torch.no_grad():
             return value.detach()[:, None], list(direction(leaves, gradients))
 
-    point = [p.detach() for p in point]  # no gradient can follow from here on
+    point = [p.detach() for p in point]  # no gradients flow into the result
     value, move = at(point)
     step = torch.ones_like(value)
     for left in reversed(range(n_steps)):
@@ -65,20 +66,20 @@ def descend(
 
 
 def _towards(old: Tensor, new: Tensor, taken: Tensor) -> Tensor:
-    """Go the share ``taken`` (n, 1) from old to new, and nowhere where it is 0, whatever is new there."""
+    """Interpolate from old to new by ``taken`` (n, 1); where it is 0, return old even if new is not finite."""
     return torch.where(taken > 0, old.lerp(new, taken), old)
 
 
 def inverse_of(curvature: Tensor) -> Tensor:
-    """Return 1 / curvature, and 0 where there is none."""
+    """Return 1 / curvature, and 0 where it is not positive."""
     return torch.where(curvature > 0, 1 / curvature, 0)
 
 
 def fixed_draws(n_draws: int, n_components: int) -> Tensor:
-    """Return standard normal draws, always the same, of mean exactly zero and identity covariance.
+    """Return fixed standard normal draws with mean exactly zero and identity covariance.
 
-    They are antithetic pairs. With ``n_draws >= 2 n_components`` one half is made orthogonal, so that the mean of any
-    quadratic function over the draws is its expectation; with fewer the covariance is not exact.
+    They are antithetic pairs. With ``n_draws >= 2 n_components`` one half is orthogonalised, so that the mean of any
+    quadratic function over the draws equals its expectation. With fewer draws the covariance is not exact.
 
     Shape
     -----
@@ -93,12 +94,12 @@ def fixed_draws(n_draws: int, n_components: int) -> Tensor:
 
 
 def sign_draws(n_components: int) -> Tensor:
-    """Return draws of -1 and 1 in antithetic pairs: few that replace standard normal ones.
+    """Return draws of -1 and 1 in antithetic pairs, which replace more standard normal draws.
 
-    There are eight, or as many as components, up to a power of two. Each component has mean zero and variance one over
-    them, which is all that the bound of a linear Gaussian model needs if the precision of its posterior is diagonal.
-    Half as many components as draws are Walsh functions, and so uncorrelated; further ones are these times one more
-    pattern, and correlated with some of the first by 1/2.
+    There are eight draws, or n_components rounded up to a power of two. Each component has mean zero and variance one
+    over the draws. For the bound of a linear Gaussian model this suffices if the precision of its posterior is
+    diagonal. The first n_draws / 2 components are Walsh functions, and so uncorrelated. Further ones are these times
+    another pattern, and have correlations of 1/2 with some of the first.
 
     Shape
     -----

@@ -32,7 +32,7 @@ from skae.objectives import (
     mixed_likelihood,
 )
 
-# Steps from the encoder's posterior towards the best one of a sample.
+# Refinement steps from the encoder's posterior towards the best one for each sample.
 _REFINEMENTS = 2
 
 _sign_draws = cache(sign_draws)
@@ -52,24 +52,23 @@ class Posterior(NamedTuple):
 class VAE(Model):
     r"""q(z | x) = N(mean, diag exp(log_var)), p(x | z) = likelihood(decoder(z)), p(z) = N(0, I), at each level.
 
-    With several levels all sizes of codes use the leading components of one encoder's q: a nested bound. Each size has
-    a likelihood, since what a smaller code leaves is noise to it, and a q of its own, since with more noise the
-    posterior is nearer to the prior: ``shrinking`` and ``widening``, of each size, multiply the means and are added to
-    the log-variances. Every fourth step of training cuts the codes of each level to a size between it and the level
-    below.
+    With several levels, all sizes of codes use the leading components of the q of one encoder. Each size has its own
+    likelihood, since a smaller code leaves more noise. It also has its own q, since with more noise the posterior is
+    nearer to the prior: ``shrinking`` multiplies the means and ``widening`` is added to the log-variances. Every fourth
+    step of training cuts the codes of each level to a size between it and the level below.
 
     Parameters
     ----------
     likelihoods : sequence of Likelihood
-        Of each size from 1 to n_components, or, with one level, of n_components alone.
+        Likelihoods of each size from 1 to n_components or, with one level, of n_components alone.
     defensive : sequence of DefensiveMixture, default=()
-        Of each level; a size between levels has that of the level below. Empty: none.
+        Defensive mixtures of each level; a size between levels uses that of the level below. Empty for none.
     beta : float, default=1.0
         Weight of the KL term in training.
     is_ordered, is_stratified : bool, default=False
-        Whether the components are in order, and whether the validation set is stratified by `misfit`.
+        Whether the components are ordered, and whether the validation set is stratified by `misfit`.
     encoder, decoder, levels, scaler, imputer, n_refinements, n_context
-        As for `Model`; the encoder gives means, then log-variances.
+        As for `Model`; the encoder returns means, then log-variances.
 
     Shape
     -----
@@ -77,7 +76,7 @@ class VAE(Model):
     size up to that + n_context) -> (n, n_out).
     """
 
-    ordered_share = 0.3  # with fewer epochs images lose a nat at small sizes, which autoencoders do not
+    ordered_share = 0.3  # with fewer epochs small sizes lose a nat on images, unlike autoencoders
 
     def __init__(
         self,
@@ -106,24 +105,24 @@ class VAE(Model):
 
     @classmethod
     def scaler_of(cls, n_features: int, links: str | tuple[str, ...], is_raw: bool) -> Scaler:
-        """Return the scaler of samples with these links: each column has a scale of its own."""
+        """Return the scaler of samples with these links: each column has its own scale."""
         return Scaler(n_features, links, per_column=True, is_raw=is_raw)
 
     @classmethod
     def at_most(cls, n_components: int, shape: tuple[int, int]) -> int:
-        """Return as many components, but fewer than samples and columns: some variance must be left to noise."""
+        """Return ``n_components``, or less than samples and columns, so that some variance is left to noise."""
         return max(1, min(n_components, *(n - 1 for n in shape)))
 
     takes_any_width = True
 
     @staticmethod
     def wrap_own(module: nn.Module, width: int, n_out: int, n_levels: int, generator: torch.Generator) -> nn.Module:
-        """Return a user's own features with a linear head for each level."""
+        """Return a user's module with a linear head for each level."""
         return Headed(module, linear_at_levels([width] * n_levels, width, n_out, generator))
 
     @classmethod
     def build(cls, spec: NetworkSpec, scaler: Scaler, table: Any) -> VAE:
-        """Build a VAE with random weights; the table knows the likelihoods of mixed columns."""
+        """Build a VAE with random weights; ``table`` holds the likelihoods of mixed columns."""
         generator, beta = torch.Generator().manual_seed(spec.seed), spec.parameters["beta"]
 
         def likelihood() -> Likelihood:
@@ -152,9 +151,9 @@ class VAE(Model):
         )
 
     def hold_out(self, n_samples: int) -> None:
-        """Give the defensive mixture its share, by the rule of succession.
+        """Set the share of the defensive mixture by the rule of succession.
 
-        Of a network that describes n samples well, one sample in n + 2 is expected to be one that it does not.
+        A network that fits n samples well is expected to fail on one sample in n + 2.
         """
         for defensive in self.defensive:
             defensive.get_buffer("share").fill_(1 / (n_samples + 2))
@@ -168,15 +167,15 @@ class VAE(Model):
 
     @property
     def n_evaluated(self) -> int:
-        """Samples that an evaluation decodes for each one."""
+        """Number of codes that an evaluation decodes for each sample."""
         return len(self.evaluation_draws)
 
     def at(self, size: int, *, is_refined: bool = True) -> SizedVAE:
-        """Return the model for codes of this size; ``is_refined=False`` leaves its q the encoder's."""
+        """Return the model for codes of this size; ``is_refined=False`` skips the refinement of q."""
         return SizedVAE(self, size, self.n_refinements if is_refined else 0)
 
     def guess(self, x: Tensor) -> Posterior:
-        """Return the encoder's q, which those of all sizes are made of."""
+        """Return the encoder's q, from which those of all sizes are computed."""
         return Posterior(*self.imputer(self.encoder, x).chunk(2, dim=-1))
 
     def codes(self, x: Tensor, n_components: int) -> Tensor:
@@ -194,8 +193,8 @@ class VAE(Model):
     def forward(self, x: Tensor, noise: Tensor) -> tuple[VAEOutput, ...]:
         """Return the output of each level, the largest first.
 
-        ``noise`` (n_draws, n or 1, n_components) holds standard normal draws: one in training. In eval mode a level has
-        draws of its own in place of more.
+        ``noise`` (n_draws, n or 1, n_components) holds standard normal draws: one in training. In eval mode a level
+        uses its own draws if these are fewer.
         """
         if self.training:
             return self._training_outputs(x, noise)
@@ -226,7 +225,7 @@ class VAE(Model):
         return NegativeELBO(list(self.likelihoods), self.beta, [d for d in defensive if d is not None])
 
     def loss_in_units(self, loss: float, observed: Any) -> float:
-        """Return a loss of scaled samples in units of X, in nats; ``observed`` is the observed share of each column."""
+        """Convert a loss of scaled samples to units of X; ``observed`` is the observed share of each column."""
         return loss + float((torch.as_tensor(observed) * self.scaler.log_units).sum())
 
     def get_extra_state(self) -> int:
@@ -239,7 +238,7 @@ class VAE(Model):
 
     @torch.no_grad()
     def _start_likelihoods(self, starts: Sequence[LinearGaussian] | None) -> None:
-        """Start each size's likelihood at the noise of its linear model; of none, at the variance of the columns."""
+        """Start each size's likelihood at the noise of its linear model or, without one, at the columns' variance."""
         spread, scale = self.scaler.spread, self.scaler.scale
         variance = torch.where(spread > 0, spread.square(), 1.0)
         for k, likelihood in enumerate(self.likelihoods):
@@ -261,7 +260,7 @@ class VAE(Model):
             Complete scaled samples and their context.
         random_state : RandomState
         trains : bool
-            Whether the start is to be trained: only then the defensive mixture is of use.
+            Whether training follows; only then is the defensive mixture used.
         """
         if fit is None:
             self._start_likelihoods(None)
@@ -280,7 +279,7 @@ class VAE(Model):
         return imputing
 
     def _start_defensive(self, start: LinearStart, rows: Any) -> None:
-        """Start the defensive mixtures, at linear models or at independent columns."""
+        """Fit the defensive mixtures to linear models or to independent columns."""
         varies = (self.scaler.spread > 0).double()
 
         @cache
@@ -303,7 +302,7 @@ class VAE(Model):
         weight, variance = (torch.from_numpy(part) for part in model.posterior())
         bias = torch.cat([torch.zeros(n, dtype=torch.float64), variance.log()])
         shift = torch.from_numpy(start.context_means)
-        if self.n_context:  # a class adds its mean to samples, and codes are of what is left of them
+        if self.n_context:  # codes are of samples minus the mean of their class
             weight = torch.cat([weight, -weight @ shift.T], dim=1)
         inputs = torch.from_numpy(start.inputs)
         self._start_encoder(
@@ -327,7 +326,7 @@ class VAE(Model):
         self.decoder.start_at(weight, pad(centre, (0, n_further)))  # type: ignore[operator]
 
     def misfit(self, x: Tensor) -> Tensor:
-        """Return how badly the linear start fits scaled samples: minus their joint log-density, up to a constant."""
+        """Return the misfit of scaled samples under the linear start: minus their joint log-density with their codes."""
         encoder: Any = self.encoder
         decoder: Any = self.decoder_of(self.n_components)
         (to_code, code), (to_sample, sample) = encoder.linear_map(), decoder.linear_map()
@@ -339,7 +338,7 @@ class VAE(Model):
 
 
 class LinearStart(NamedTuple):
-    """What a VAE starts at.
+    """The linear start of a VAE and the samples that it was fitted to.
 
     Attributes
     ----------
@@ -359,11 +358,11 @@ class LinearStart(NamedTuple):
     random_state: Any
 
     def baselines(self) -> Callable[[int], LinearBaselines]:
-        """Return the function from a size to the linear models of its defensive mixture: the start and PCA's, cut."""
+        """Return a function from a size to the linear models of its defensive mixture: start and PCA, truncated."""
 
         @cache
         def pca() -> LinearGaussian:
-            # Of scaled columns: one noise in units of X would draw samples far off in columns of small ones.
+            # PCA of scaled columns: with one noise in units of X, draws of columns with a small scale would be far off.
             units = torch.ones(self.X.shape[1], dtype=torch.float64).numpy()
             return probabilistic_pca(self.X, units, self.model.loadings.shape[1], self.random_state)
 
@@ -378,7 +377,7 @@ class LinearStart(NamedTuple):
 
 
 class SizedVAE:
-    """The model of the leading components of a `VAE`, which shares its weights.
+    """The model of the leading components of a `VAE`, with shared weights.
 
     Attributes
     ----------
@@ -413,8 +412,8 @@ class SizedVAE:
     def posterior(self, x: Tensor) -> Posterior:
         r"""Return q(z | x), in eval mode refined by steps along the natural gradient of each sample's bound.
 
-        The steps take each sample's own mean and log-variance nearer to the best (Kim et al. 2018, arXiv:1802.02550;
-        Amari 1998). Where the decoder is linear and q the posterior, they stay there.
+        The steps improve the mean and log-variance of each sample (Kim et al. 2018, arXiv:1802.02550; Amari 1998). If
+        the decoder is linear and q is the posterior, they do not change it.
         """
         q = self.leading(self.vae.guess(x))
         if self.vae.training or not self.n_refinements:
@@ -435,7 +434,7 @@ class SizedVAE:
         return Posterior(*descend(cost, natural, q, self.n_refinements, worthwhile))
 
     def __call__(self, x: Tensor, noise: Tensor) -> VAEOutput:
-        """Return the output for draws ``noise`` (n_draws, n or 1, size) of a standard normal."""
+        """Return the output for standard normal draws ``noise`` (n_draws, n or 1, size)."""
         q = self.posterior(x)
         z = q.draw(noise)
         context = x[:, -self.vae.n_context :] if self.vae.n_context else None
@@ -446,7 +445,7 @@ class SizedVAE:
 
 
 def without_context_means(inputs: Any, n_features: int) -> tuple[Any, Any]:
-    """Subtract from samples the mean of their context, the last columns of the inputs; return them and these means."""
+    """Subtract from samples the mean of their context, the last columns of the inputs; return both."""
     X, context = inputs[:, :n_features], inputs[:, n_features:]
     if not context.shape[1]:
         return inputs, context.T @ X
