@@ -75,7 +75,7 @@ def check_parameters(estimator):
 
 def network_parameters(estimator):
     """Return the parameters that decide what network is built and what it minimises."""
-    names = [name for name in stored.parameter_names(type(estimator)) if name not in _OF_TRAINING]
+    names = [name for name in stored.own_parameter_names(type(estimator)) if name not in _OF_TRAINING]
     parameters = {name: getattr(estimator, name) for name in names} | {"ordered": is_ordered(estimator)}
     parameters = {name: dict(v) if isinstance(v, Mapping) else v for name, v in parameters.items()}
     parameters["feature_shape"] = check.check_feature_shape(estimator.feature_shape)

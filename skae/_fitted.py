@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -178,7 +178,7 @@ class Fitted:
 
     def to_state(self):
         """Return the state for `restore`, as arrays and plain Python."""
-        return {"built": asdict(self.built)}
+        return {"built": dict(vars(self.built))}  # no copies: parameters are compared to the estimator's
 
     def restore(self, kept, state):
         """Check and restore ``kept``, the output of `to_state`; ``state`` is the estimator's."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from skae._fit import network_parameters, new_net
-from skae._torch import resolve_device
+from skae._torch import resolve_device, to_tensors
 from skae.data.context import ClassContext, NoContext
 from skae.networks.halves import NetworkSpec
 from skae.persistence import state as stored
@@ -78,6 +78,7 @@ def _restored_net(estimator, built, table, weights):
     except Exception as error:  # a user's encoder or decoder may have changed
         raise stored.fault("the net", f"cannot be built: {error}") from error
     check_net_state(weights, module)
+    module.load_state_dict(to_tensors(weights["weights"]))  # which the net's noise and objective come from
     try:
         device = resolve_device("auto" if is_shared(estimator.device) else estimator.device)
     except ValueError:  # fitted on a device that this machine lacks

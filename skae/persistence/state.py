@@ -63,9 +63,13 @@ def fault(name, what):
 
 def parameter_names(cls):
     """Return the parameters of a class and of skae's class that it derives from: it may set some of these by itself."""
+    return list(dict.fromkeys([*own_parameter_names(cls), *cls._get_param_names()]))
+
+
+def own_parameter_names(cls):
+    """Return the parameters of skae's class that a class is or derives from."""
     package = __name__.split(".")[0]
-    own = next(base for base in cls.__mro__ if base.__module__.split(".")[0] == package)
-    return list(dict.fromkeys([*own._get_param_names(), *cls._get_param_names()]))
+    return next(base for base in cls.__mro__ if base.__module__.split(".")[0] == package)._get_param_names()
 
 
 def check_names(state, cls):

@@ -414,6 +414,44 @@ class OwnNoise(torch.nn.Module):
         return self.linear(x) + self.noise
 
 
+class Widths:
+    """A factory that is compared by identity."""
+
+    def __call__(self, n_in, n_out):
+        return torch.nn.Sequential(torch.nn.Linear(n_in, 3), torch.nn.Tanh(), torch.nn.Linear(3, n_out))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
+def test_a_copy_with_own_modules_continues_with_the_same_result(estimator, copied):
+    model = estimator(2, encoder=Widths(), random_state=0).partial_fit(ROWS)
+    twin = copied(model).partial_fit(ROWS)
+    same(model.partial_fit(ROWS), twin, ROWS)
+
+
+@pytest.mark.parametrize("parameters", [{"noise": 0.3}, {"noise": 0.3, "ordered": True}, {"loss": "huber"}])
+def test_a_copy_trains_with_the_same_noise_on_the_same_columns(parameters):
+    rows = np.hstack([ROWS, np.ones((len(ROWS), 1))])
+    model = AutoencoderTransformer(2, random_state=0, **parameters).partial_fit(rows)
+    twin = pickle.loads(pickle.dumps(model)).partial_fit(rows)
+    same(model.partial_fit(rows), twin, rows)
+    assert twin.loss_curve_ == model.loss_curve_
+
+
+class Tagged(AutoencoderTransformer):
+    """A user's class with a parameter of its own, which decides nothing about the network."""
+
+    def __init__(self, tag=None, n_components=2, random_state=0):
+        super().__init__(n_components, random_state=random_state)
+        self.tag = tag
+
+
+@pytest.mark.parametrize("tag", [np.arange(3), np.nan, Widths()])
+def test_partial_fit_does_not_mind_a_parameter_of_the_users(tag):
+    model = pickle.loads(pickle.dumps(Tagged(tag).partial_fit(ROWS))).partial_fit(ROWS)
+    assert model.set_params(tag="new").partial_fit(ROWS).n_iter_ == 3
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("start", ["pca", "random"])
 def test_own_modules_may_have_any_names(start):
