@@ -326,7 +326,7 @@ class VAE(Model):
         self.decoder.start_at(weight, pad(centre, (0, n_further)))  # type: ignore[operator]
 
     def misfit(self, x: Tensor) -> Tensor:
-        """Return the misfit of scaled samples under the linear start: minus their joint log-density with their codes."""
+        """Return the misfit of scaled samples under the linear start: minus the log-density of samples and codes."""
         encoder: Any = self.encoder
         decoder: Any = self.decoder_of(self.n_components)
         (to_code, code), (to_sample, sample) = encoder.linear_map(), decoder.linear_map()
@@ -358,7 +358,7 @@ class LinearStart(NamedTuple):
     random_state: Any
 
     def baselines(self) -> Callable[[int], LinearBaselines]:
-        """Return a function from a size to the linear models of its defensive mixture: start and PCA, truncated."""
+        """Return a function from a size to the linear models of its defensive mixture: start and PCA."""
 
         @cache
         def pca() -> LinearGaussian:

@@ -8,15 +8,15 @@ from skae.data.datasets import add_noise
 
 
 class Batches:
-    """Batches of a dataset, as many as keep each within ``batch_size``.
+    """Batches of a dataset: the fewest that do not exceed ``batch_size``.
 
     Parameters
     ----------
     samples : Samples
     batch_size : int
-        Size of the largest batch.
+        Largest size of a batch.
     generator : torch.Generator or None, default=None
-        Source of a new order of the samples each time they are gone through; None keeps the order.
+        Source of a new order of the samples at each pass; None keeps the order.
     noise : Tensor of shape (n_features,) or None, default=None
         Standard deviations of Gaussian noise added to the inputs of shuffled batches, drawn from ``generator``.
     reuse_memory : bool, default=False

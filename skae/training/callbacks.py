@@ -1,4 +1,4 @@
-"""What training does between its passes over the samples, each concern by itself."""
+"""What training does between passes: early stopping, averaging of weights, checkpoints and the progress bar."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ import torch
 from joblib.parallel import get_active_backend
 from skorch.callbacks import LRScheduler
 
-# Epochs that the running average of the weights looks back over, and the most of these in a budget.
+# Window of the running average of the weights in epochs, and its largest share of all epochs.
 _LOOK_BACK, _SHARE_OF_EPOCHS = 10 / 3, 1 / 6
-# How often training that diverged goes back to the best weights, and what part of the step it then takes.
+# How often training returns to the best weights after it diverged, and the factor on the learning rate then.
 _RETURNS, _SMALLER = 3, 1 / 10
 
 
 class BestWeights:
-    """The best weights so far, and for how many epochs nothing better came.
+    """The best weights so far, and the number of epochs since they improved.
 
     Parameters
     ----------
     patience : int
-        Epochs without an improvement of more than ``tol`` after which training is ``over``.
+        Number of epochs without an improvement of more than ``tol`` after which training is ``over``.
     tol : float
-        Relative to the best loss.
+        Smallest improvement that counts, relative to the best loss.
     """
 
     def __init__(self, patience, tol):
         self.patience, self.tol = patience, tol
 
     def begin(self, loss, weights):
-        """Take the start as the best so far."""
+        """Set the start as the best so far."""
         self.loss = self.start_loss = self._bar = loss if math.isfinite(loss) else math.inf
         self.weights = weights
         self._waited = 0
 
     def offer(self, loss, module):
-        """Keep these weights if their loss is the lowest yet."""
+        """Keep the module's weights if their loss is the lowest so far."""
         if loss < self.loss:
             self.loss = loss
             self.weights = weights_of(module)
@@ -47,7 +47,7 @@ class BestWeights:
             self._bar, self._waited = loss, 0
 
     def go_back(self, net, average):
-        """Let a net that diverged go on from here, with a smaller step; return whether it may once more."""
+        """Return a diverged net to the best weights, with a smaller learning rate; False if too often."""
         if net.returns_ == _RETURNS:
             return False
         net.returns_ += 1
@@ -63,17 +63,17 @@ class BestWeights:
 
 
 class WeightAverage:
-    """The running average of parameters, which is validated in their place.
+    """The running average of parameters, which is validated instead of them.
 
-    At the rates of a one-cycle schedule weights wander around what they have learnt, and their average is nearer to it
-    (Polyak and Juditsky 1992).
+    At the high learning rates of a one-cycle schedule, weights fluctuate around an optimum, and their average is nearer
+    to it (Polyak and Juditsky 1992).
 
     Parameters
     ----------
     parameters : iterable of Tensor
-        At their start, which the average begins with; if there are none, nothing is averaged.
+        Parameters at their start, which is the initial average; empty for no averaging.
     n_epochs : int
-        The more, the further back the average looks, up to a limit.
+        Number of epochs of training; the window of the average grows with it, up to a limit.
     """
 
     def __init__(self, parameters, n_epochs):
@@ -82,12 +82,12 @@ class WeightAverage:
         self.restart()
 
     def restart(self):
-        """Let the average begin with the parameters as they are."""
+        """Reset the average to the current parameters."""
         self.means = [p.detach().clone() for p in self.parameters]
 
     @contextmanager
     def in_place(self):
-        """Move the average towards the parameters, and put it in their place inside the block."""
+        """Update the average, and replace the parameters by it inside the block."""
         newest = [p.detach().clone() for p in self.parameters]
         for mean, p in zip(self.means, self.parameters, strict=True):
             p.detach().copy_(mean.lerp_(p.detach(), self.share))
@@ -106,25 +106,25 @@ class WeightAverage:
 
 
 class Checkpointing:
-    """The state of training, kept in a folder before the first epoch, whenever that is due, and at the end.
+    """The state of training, saved to a folder before the first epoch, at epochs when it is due, and at the end.
 
     Parameters
     ----------
     net : Net
     best : BestWeights
     checkpoint : Checkpoint or None
-        None keeps nothing.
+        None saves nothing.
     """
 
     def __init__(self, net, best, checkpoint):
         self.net, self.best = net, best
         self._kept = None if checkpoint is None else checkpoint.take()
-        self._checkpoint = checkpoint if net.processes.rank == 0 else None  # the one that writes
+        self._checkpoint = checkpoint if net.processes.rank == 0 else None  # only the first process writes
         if self._kept is not None:
-            net.history_.extend(self._kept["history"])  # which callbacks look at when they begin
+            net.history_.extend(self._kept["history"])  # callbacks read it when training begins
 
     def has_ended(self):
-        """Take over the fit in the folder if it had come to its end; return whether it had."""
+        """Return whether the fit in the folder had ended; if so, restore it."""
         if self._kept is None or not self._kept["outcome"]:
             return False
         self._take_weights()
@@ -132,7 +132,7 @@ class Checkpointing:
         return True
 
     def begin(self, average):
-        """Go on from what the folder holds, now that callbacks have begun; return how many epochs are done."""
+        """Resume from the folder after callbacks have begun; return the number of epochs that are done."""
         net, kept, n_done = self.net, self._kept, 0
         self._parts = {"optimizer": net.optimizer_, "generators": net.generators_, "average": average}
         self._schedules = [net.schedule_] if net.schedule_ else [part.lr_scheduler_ for part in schedulers(net)]
@@ -151,7 +151,7 @@ class Checkpointing:
             self._save()
 
     def end(self):
-        """Keep the end of a training that was not interrupted."""
+        """Save the final state, unless training was interrupted."""
         if self.net.outcome_ != "interrupted":
             self._save()
 
@@ -191,18 +191,18 @@ def schedulers(net):
 
 
 def weights_of(module):
-    """Copy what a module has learnt and counted, in less time than it takes to copy a state_dict deeply."""
+    """Return a copy of a module's state_dict, faster than by a deep copy."""
     values = module.state_dict().items()
     return {name: value.clone() if torch.is_tensor(value) else copy.deepcopy(value) for name, value in values}
 
 
 def are_finite(parameters):
-    """Return whether all weights are finite; the device is waited for once."""
+    """Return whether all weights are finite, with a single synchronisation with the device."""
     return bool(torch.stack([torch.isfinite(p).all() for p in parameters]).all())
 
 
 def record_bests(history):
-    """Record whether an epoch's losses are the lowest yet, under the names that skorch's callbacks look for."""
+    """Record whether an epoch's losses are the lowest so far, under the names that skorch's callbacks use."""
     for name in ("train_loss", "valid_loss"):
         if curve := [row[name] for row in history if name in row]:
             history.record(name + "_best", curve[-1] <= min(filter(math.isfinite, curve), default=-math.inf))
@@ -210,9 +210,9 @@ def record_bests(history):
 
 @contextmanager
 def progress_bar(title, n_epochs, best, n_done=0):
-    """Show a bar on stderr with the best loss over the start's; yield the function that moves it.
+    """Show a progress bar on stderr with the best loss relative to the start's; yield the function that advances it.
 
-    In a worker of joblib there is none: bars of fits side by side write over each other.
+    Workers of joblib show none, since bars of parallel fits would overwrite each other.
     """
     if title is None or get_active_backend()[0].nesting_level:
         yield lambda: None
@@ -232,5 +232,5 @@ def progress_bar(title, n_epochs, best, n_done=0):
 
 
 def _numbers(state):
-    """Return what changes of a schedule of torch; the rest its constructor sets."""
+    """Return the part of a schedule's state that changes; the constructor sets the rest."""
     return {name: value for name, value in state.items() if isinstance(value, int | float) or name == "_last_lr"}

@@ -1,7 +1,7 @@
-"""The folder that a fit keeps its state in, so that it can be killed at any moment and go on.
+"""Checkpoints of a fit in a folder, from which it resumes after it was killed.
 
-One file holds it: what `torch.save` writes, then a checksum. ``torch.load(file, weights_only=True)`` opens it, and
-nothing in it is code. A new one takes the old one's place in one step, once it is safe on the disk.
+A checkpoint is one file: the output of `torch.save`, then a checksum. ``torch.load(file, weights_only=True)`` opens it,
+and it contains no code. A new file replaces the old one atomically, after it was synced to disk.
 """
 
 from __future__ import annotations
@@ -22,45 +22,45 @@ from skae._torch import map_leaves
 from skae._version import __version__
 from skae.persistence.state import is_dict
 
-# Raised when older versions of skae could not read, or would misread, what this one writes.
+# Version of the format: increased when older versions of skae could not read new files, or would misread them.
 FORMAT = 1
 NAME = "checkpoint.pt"
 LOCK = ".checkpoint.lock"
-# From one writing to the next, at least.
+# Shortest time between two saves.
 SECONDS = 10.0
 # Bytes of samples that are hashed at once.
 _HASHED = 2**24
-# Samples of a glimpse.
+# Number of samples that `glimpse` hashes.
 _GLIMPSED = 100
 _CHECKSUM = 16
 _PLAIN = str | int | float | None
 
 
 class Checkpoint:
-    """What a fit is about and how far it came.
+    """The identity of a fit and its saved state.
 
-    A context: the folder of a fit that goes on is its own until the block ends, or the process does.
+    A context manager: it locks the folder of an unfinished fit until the block or the process ends.
 
     Parameters
     ----------
     folder : str or path-like
-        Made if it does not exist.
+        Created if it does not exist.
     identity : dict of str to plain values
-        What decides the fit. Where the folder holds a fit, that one's must be the same.
+        Data and parameters of the fit. If the folder holds a fit, its identity must be the same.
     seed : int
-        Of a new fit.
+        Seed of a new fit.
 
     Attributes
     ----------
     seed : int
-        Of the fit, the one in the folder if there is any.
+        Seed of the fit: that of the fit in the folder, if there is one.
 
     Raises
     ------
     ValueError
-        If the folder holds another fit, one of a newer skae, or a damaged file.
+        If the folder holds another fit, a file of a newer version of skae, or a damaged file.
     OSError
-        If it cannot be read or written, or another fit that still runs has it.
+        If the folder cannot be read or written, or another running fit uses it.
     """
 
     def __init__(self, folder, identity, seed):
@@ -80,27 +80,27 @@ class Checkpoint:
             self._lock.release()
 
     def __getstate__(self):
-        return vars(self) | {"_lock": None}  # which is the process's that made it
+        return vars(self) | {"_lock": None}  # a lock belongs to one process
 
     def take(self):
-        """Return the state that the folder holds, or None: a fit goes on from it once, then memory is free of it."""
+        """Return the state in the folder, or None, and release the memory: a fit resumes from it once."""
         state, self._state = self._state, None
         return state
 
     def is_due(self):
-        """Return whether the last state was written so long ago that the next is worth the time."""
+        """Return whether enough time has passed since the last save."""
         return time.monotonic() >= self._next
 
     def save(self, state, *, first=False):
-        """Write a state in place of the one before.
+        """Replace the saved state.
 
         Parameters
         ----------
         state : dict of tensors and plain values, nested
-            With a list "history" and an "outcome", which is None as long as training goes on.
+            With a list "history" and an "outcome", which is None during training.
         first : bool, default=False
-            Whether no work would be lost by an error, which is then raised: later ones warn, once, and the last state
-            that could be written stays.
+            Whether this is the first save, in which an error is raised. In later saves an error issues a single
+            warning, and the last saved state is kept.
         """
         state = map_leaves(state | {"history": _as_plain(state["history"])}, _storable)
         content = {"format": FORMAT, "skae": __version__, "identity": self.identity, "seed": self.seed, "state": state}
@@ -119,7 +119,7 @@ class Checkpoint:
         self._next = time.monotonic() + SECONDS
 
     def _read(self):
-        """Return what the file holds, if there is one and it is of this fit."""
+        """Return the content of the file, or None; raise an error if it is of another fit."""
         try:
             kept = read(self.path) if self.path.exists() else None
             newer = kept is not None and kept["format"] > FORMAT
@@ -127,7 +127,7 @@ class Checkpoint:
                 _check_content(kept)
         except OSError as error:
             raise self._no_access(error) from error
-        except Exception as error:  # whatever bytes that are no checkpoint may bring about
+        except Exception as error:  # a damaged file may raise anything
             raise self._refusal(f"has a {NAME} that is damaged, or not skae's ({error})") from error
         if kept is None:
             return None
@@ -138,7 +138,7 @@ class Checkpoint:
         return kept
 
     def _prepare_folder(self):
-        """Make the folder, find out whether it can be written, and lock it."""
+        """Create the folder, check that it can be written, and lock it."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not os.access(self.path.parent, os.W_OK | os.X_OK):
@@ -159,9 +159,10 @@ class Checkpoint:
 
 
 def fingerprint(rows):
-    """Describe samples by precision, shape and a hash of their values, as text; None of None.
+    """Return dtype, shape and a hash of the values of samples as text; None for None.
 
-    Samples that are streamed from a file are trained on in another order than the same in memory, and are others.
+    Streamed samples have another fingerprint than the same samples in memory, since training reads them in another
+    order.
     """
     if rows is None:
         return None
@@ -173,7 +174,7 @@ def fingerprint(rows):
 
 
 def glimpse(rows):
-    """Describe samples by precision, shape and a hash of some of them."""
+    """Return dtype, shape and a hash of some of the samples as text; None for None."""
     if rows is None:
         return None
     some = rows[np.linspace(0, len(rows) - 1, _GLIMPSED).astype(int)]
@@ -185,7 +186,7 @@ def _described(rows, values):
 
 
 def plain(value):
-    """Return a parameter as JSON has it: callables by their names, and callbacks by theirs with their settings."""
+    """Return a parameter in JSON types: callables as names, callbacks as names with their settings."""
     return map_leaves(value, _plain_leaf, str)
 
 
@@ -199,19 +200,19 @@ def _plain_leaf(value):
     name = type(value).__qualname__
     if not hasattr(value, "get_params"):
         return name
-    # get_params leaves out what a callback takes as further keywords.
+    # get_params omits settings that a callback takes as further keywords.
     settings = [f"{key}={setting!r}" for key, setting in vars(value).items() if isinstance(setting, str | int | float)]
     return f"{name}({', '.join(settings)})"
 
 
 def differences(kept, new):
-    """Return what differs between two fits, in words."""
+    """Return the differences between the identities of two fits as text."""
     pairs = {name: (new.get(name, "absent"), kept.get(name, "absent")) for name in {**new, **kept}}
     return ", ".join(f"{name}={now!r} (there {then!r})" for name, (now, then) in pairs.items() if now != then)
 
 
 def write(path, content):
-    """Write tensors and plain values so that the path always has a whole file, whatever happens."""
+    """Write tensors and plain values atomically: the path always holds a complete file."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     buffer.write(_checksum(buffer.getvalue()))
@@ -224,7 +225,7 @@ def write(path, content):
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    if os.name == "posix":  # elsewhere a folder cannot be opened, and a file's name is safe with it
+    if os.name == "posix":  # elsewhere a folder cannot be opened or synced
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -233,12 +234,12 @@ def write(path, content):
 
 
 def read(path):
-    """Return what `write` wrote.
+    """Return the content of a file from `write`.
 
     Raises
     ------
     ValueError
-        If a byte has changed, which torch would not notice.
+        If the checksum does not match; torch would not notice a changed byte.
     """
     data = path.read_bytes()
     if _checksum(data[:-_CHECKSUM]) != data[-_CHECKSUM:]:
@@ -251,7 +252,7 @@ def _checksum(data):
 
 
 def _locked(path):
-    """Return the lock of a file that no other has and that ends with the process; None where there are no locks."""
+    """Return an exclusive lock of a file, which ends with the process; None if the file system has no locks."""
     from filelock import FileLock, Timeout  # comes with torch
 
     lock = FileLock(path, timeout=0)
@@ -265,7 +266,7 @@ def _locked(path):
 
 
 def _check_content(content):
-    """Raise an error if something is missing, or not what `Checkpoint` takes it for."""
+    """Raise ValueError if an entry is missing or has the wrong type."""
     seed, parts = content["seed"], {"outcome", "history", "weights", "best"}
     is_seed = isinstance(seed, int) and 0 <= seed < 2**32
     if not (is_seed and is_dict(content["identity"]) and content["state"].keys() >= parts):
@@ -273,7 +274,7 @@ def _check_content(content):
 
 
 def _storable(value):
-    """Return what `torch.load` reads of a value: for the arrays and numbers of NumPy, torch's and Python's."""
+    """Return a value that `torch.load` can read: NumPy arrays become tensors, NumPy scalars Python numbers."""
     if isinstance(value, np.ndarray | np.generic):
         return torch.as_tensor(value) if value.ndim else value.item()
     if torch.is_tensor(value) or isinstance(value, _PLAIN):
@@ -282,7 +283,7 @@ def _storable(value):
 
 
 def _as_plain(value):
-    """Return what JSON keeps of a value: callbacks may have put anything into a history."""
+    """Return a value in JSON types: callbacks may record any object in the history."""
     return json.loads(json.dumps(value, default=_as_text, skipkeys=True))
 
 

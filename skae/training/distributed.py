@@ -1,7 +1,7 @@
-"""Processes that train one network together, each on its share of the samples, as a launcher started them.
+"""Processes of a launcher that train one network together, each on its share of the samples.
 
-Accelerate says which processes there are and on which device each computes. Of its own loops nothing is used: its
-loaders and wrapped modules are for loops that have loaders, and here batches are cut off tensors.
+Accelerate reports the processes and the device of each. Its data loaders and wrapped modules are not used, since
+batches are slices of tensors here.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import distributed
 
 from skae._torch import resolve_device
 
-# Steps after which processes ask each other whether to stop, as they do at the end of every pass over the samples.
+# Number of steps between checks whether a process wants to stop; a check also ends every pass over the samples.
 _LISTENED_AFTER = 32
 
 
 class SingleProcess:
-    """One process, which agrees with itself."""
+    """A single process."""
 
     rank, size = 0, 1
 
@@ -32,7 +32,7 @@ class SingleProcess:
         return numbers
 
     def of_first(self, function):
-        """Return what the function returns, or raises, in the first process, which is the only one that calls it."""
+        """Call the function in the first process only, and return its result, or raise its error, in all processes."""
         return function()
 
     def all(self, value):
@@ -46,10 +46,10 @@ class SingleProcess:
         """Set gradients to their mean over the processes, weighted by the samples that each has."""
 
     def average_buffers(self, module):
-        """Set what modules have counted, such as the statistics of batch normalisation, to its mean."""
+        """Set buffers, such as the statistics of batch normalisation, to their mean over the processes."""
 
     def n_batches(self, n_samples, batch_size):
-        """Return how many batches an epoch has in each process, which has so many samples and its share of a batch."""
+        """Return the number of batches of an epoch, the same in all processes, from this process's n_samples."""
         (n_all,) = self.sums(n_samples)
         return max(1, min(math.ceil(n_all / batch_size), int(n_all) // self.size))
 
@@ -59,12 +59,12 @@ class SingleProcess:
 
     @contextmanager
     def stopping_together(self, net):
-        """Let a Ctrl-C, or a callback, of one process end the training of a net in one place in all processes."""
+        """Make Ctrl-C or a callback in one process end training in all processes after the same step."""
         yield
 
 
 class _Stopped(KeyboardInterrupt):
-    """What ends training in all processes."""
+    """Raised to end training in all processes."""
 
 
 class Processes(SingleProcess):
@@ -79,7 +79,7 @@ class Processes(SingleProcess):
     def __init__(self, device):
         self.device = device
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
-        self._asked = [0.0, 0.0]  # to stop, by a signal and by a callback
+        self._asked = [0.0, 0.0]  # whether to stop, by a signal and by a callback
         self._n_averaged = 0
 
     def sums(self, *numbers):
@@ -96,7 +96,7 @@ class Processes(SingleProcess):
         if self.rank == 0:
             try:
                 result[0] = function()
-            except Exception as error:  # which the others would wait for
+            except Exception as error:  # the others would wait for it
                 result[1] = error
         _together(distributed.broadcast_object_list, result, device=self.device)
         if result[1] is not None:
@@ -118,9 +118,9 @@ class Processes(SingleProcess):
         self._average([p.grad for p in module.parameters() if p.grad is not None], n_samples)
 
     def average_buffers(self, module):
-        # Those in float64 are exact, and training leaves them as they are.
+        # Training does not change buffers in float64, which are exact.
         if buffers := [buffer for buffer in module.buffers() if buffer.dtype != torch.float64]:
-            means = [buffer.double() for buffer in buffers]  # in which the mean of equal numbers is exact
+            means = [buffer.double() for buffer in buffers]  # the mean of equal float32 values is exact in float64
             self._average(means)
             for buffer, mean in zip(buffers, means, strict=True):
                 buffer.copy_(mean)
@@ -136,7 +136,7 @@ class Processes(SingleProcess):
             self.sums()
 
     def stop(self):
-        """Ask for it: all processes stop where they next add something up, which is the same place for all."""
+        """Request a stop: all processes stop at their next sum, which is the same step for all."""
         self._asked[1] = 1.0
 
     @contextmanager
@@ -144,7 +144,7 @@ class Processes(SingleProcess):
         def ask(*_):
             self._asked[0] = 1.0
 
-        is_main = threading.current_thread() is threading.main_thread()  # the only one that signals reach
+        is_main = threading.current_thread() is threading.main_thread()  # only this one gets signals
         before = signal.signal(signal.SIGINT, ask) if is_main else None
         try:
             yield
@@ -163,7 +163,7 @@ class Generators:
     Parameters
     ----------
     common : torch.Generator
-        In one state in all processes.
+        Has the same state in all processes.
     device : torch.device
     processes : SingleProcess or Processes
     uses_globals : bool
@@ -172,7 +172,7 @@ class Generators:
     Attributes
     ----------
     own : torch.Generator
-        Source of the order and the noise, of which each process has its own; of one process it is ``common``.
+        Source of the order of samples and of noise, different in each process; ``common`` if there is one process.
     """
 
     def __init__(self, common, device, processes, uses_globals):
@@ -185,7 +185,7 @@ class Generators:
         self.part_ways()
 
     def part_ways(self):
-        """Seed what each process draws from, from what all of them have: before training, and at every epoch."""
+        """Seed the generators of each process from the common one: before training and at every epoch."""
         if self.processes.size == 1:
             return
         seed = torch.randint(2**31 - 1, (), generator=self.common, device=self.common.device).item()
@@ -201,7 +201,7 @@ class Generators:
 
 
 def _together(collective, *args, **kwargs):
-    """Call a collective operation of torch, and say what it means that another process does not answer."""
+    """Call a collective operation of torch; explain its error if another process does not respond."""
     try:
         collective(*args, **kwargs)
     except RuntimeError as error:
@@ -216,14 +216,14 @@ SINGLE_PROCESS = SingleProcess()
 
 
 def join_processes(device):
-    """Return the processes that share a fit on this device: those of a launcher, if the device is "accelerate".
+    """Return the processes that share a fit: those of a launcher if the device is "accelerate", else this one.
 
     Raises
     ------
     ImportError
         If Accelerate is not installed.
     ValueError
-        If it takes this process for the only one, and the launcher does not, or if fits run side by side.
+        If Accelerate found one process although the launcher started several, or if fits run in parallel.
     """
     if not is_shared(device):
         return SINGLE_PROCESS
@@ -237,25 +237,25 @@ def join_processes(device):
 
 
 def is_shared(device):
-    """Return whether the device is left to Accelerate."""
+    """Return whether Accelerate chooses the device."""
     return device == "accelerate"
 
 
 def device_for(device):
-    """Return the torch device that ``device`` names: "accelerate" is the one that Accelerate gives this process.
+    """Return the torch device that ``device`` names: "accelerate" is the one that Accelerate assigns to this process.
 
     Raises
     ------
     ValueError
         If there is no such device on this machine.
     ImportError
-        If it is left to Accelerate, which is not installed.
+        If ``device`` is "accelerate" and Accelerate is not installed.
     """
     return torch.device(_state()[0].device) if is_shared(device) else resolve_device(device)
 
 
 def _state():
-    """Return what Accelerate knows of the processes, and how many there are by the launcher."""
+    """Return Accelerate's state, and the number of processes that the launcher started."""
     n_launched = int(os.environ.get("WORLD_SIZE", "1"))
     try:
         from accelerate import PartialState
@@ -266,6 +266,6 @@ def _state():
             f"Fits side by side cannot each be shared by all {n_launched} processes, which would wait for each other "
             "in different places. Search with n_jobs=1, or use device='auto'."
         )
-    # Without a GPU it would see no processes, unless told that these are on the CPU.
+    # Without a GPU Accelerate finds the processes only with cpu=True.
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     return PartialState(cpu=on_cpu or not torch.cuda.is_available()), n_launched

@@ -1,6 +1,6 @@
 """The training of a network: a skorch net whose batches are cut from datasets in memory or in files.
 
-Of skae only this folder imports skorch. It knows torch modules and tensors, no estimator and no unit.
+Only this folder of skae imports skorch. It handles torch modules and tensors, not estimators or units of X.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from skae.training.batches import Batches
 from skae.training.distributed import SINGLE_PROCESS, Generators
 from skae.training.optim import build_optimizer, one_cycle, split_parameters
 
-# What values of a kind are, and what is wrong with others.
+# Checks of the kinds of values, and messages for values that fail.
 _KINDS = {
     "positive": (lambda value: value > 0, "has numbers that are not positive"),
     "share": (lambda value: (value >= 0) & (value <= 1), "is no share from 0 to 1"),
@@ -32,37 +32,35 @@ _KINDS = {
 
 
 class Net(NeuralNet):
-    """A skorch net for data in memory.
+    """A skorch net for datasets whose batches are slices.
 
-    It differs from `skorch.NeuralNet` in what costs time there: batches are slices, losses stay on the device until
-    the epoch ends, and per-batch events fire only if there is a callback to hear them. ``history`` has
-    ``train_loss``, ``valid_loss`` and ``dur`` of each epoch. The module rests in float64, so that a closed-form start
-    stays exact, and trains in float32.
+    It is faster than `skorch.NeuralNet`: batches are slices, losses stay on the device until the epoch ends, and
+    per-batch events fire only if there are callbacks. ``history`` has ``train_loss``, ``valid_loss`` and ``dur`` of
+    each epoch. The module is kept in float64, so that a closed-form start stays exact, and is trained in float32.
 
     Parameters
     ----------
     module : nn.Module
-        In float64, at its start. Its ``n_refinements`` says how many steps it takes in eval mode only.
+        In float64, at its start. Its attribute ``n_refinements`` is the number of refinement steps in eval mode.
     criterion : nn.Module
         (module output, target) -> scalar.
     width : int
-        Numbers of a sample, times draws, times copies that refinements hold: what decides how many samples an
-        evaluation takes at once.
+        Values per sample, times draws, times copies that refinements hold. It determines the batch size of evaluations.
     alpha : float
         L2 penalty on the weights of the nonlinear part.
     relative : bool
-        Whether gradients are those of the loss over its value at the start, for losses that have a unit.
+        Whether gradients are those of the loss divided by its value at the start, for losses that have a unit.
     averaged : bool
         Whether a running average of the weights, from the start on, is validated and kept.
     clipped : bool
         Whether gradients whose norm is above four times its running mean are clipped to that (Pascanu, Mikolov and
-        Bengio 2013, arXiv:1211.5063), for nets that now and then meet some that would throw them far.
+        Bengio 2013, arXiv:1211.5063), for networks with occasional very large gradients.
     progress : str or None
         Title of a progress bar on stderr.
     uses_globals : bool
         Whether the module draws from torch's global generators, which the caller then seeds.
     draws : Tensor of shape (n_draws, 1, n_components) or None
-        Noise of every evaluation, for a module that samples codes; in training it is one fresh draw for each sample.
+        Noise of all evaluations, for a module that samples codes; training uses one new draw for each sample.
     **kwargs
         Parameters of `skorch.NeuralNet`.
 
@@ -71,14 +69,14 @@ class Net(NeuralNet):
     outcome_ : "untrained", "budget", "patience", "callback", "interrupted" or "diverged"
         Why training ended: epochs used up, no improvement, a callback, Ctrl-C, a loss that is not finite.
     returns_ : int
-        How often a loss that is not finite made training go back to the best weights, with a smaller step.
+        How often training returned to the best weights, with a smaller learning rate, because the loss was not finite.
     gradient_scale_ : float
-        Factor of the loss whose gradients are taken.
+        Factor on the loss when gradients are computed.
     """
 
-    processes = SINGLE_PROCESS  # that train this net: whoever trains it with others says so
+    processes = SINGLE_PROCESS  # set by a caller that trains with several processes
     _default_callbacks = []
-    prefixes_ = [*NeuralNet.prefixes_, "optimizer"]  # known to skorch, though built only when training asks
+    prefixes_ = [*NeuralNet.prefixes_, "optimizer"]  # known to skorch, but only built for training
 
     def __init__(
         self, module, criterion, *, width, alpha, relative, averaged, clipped, progress, uses_globals, draws, **kwargs
@@ -103,21 +101,21 @@ class Net(NeuralNet):
             **kwargs,
         )
 
-    # What estimators call.
+    # Methods that estimators call.
 
     def train(self, samples, validation, epochs, best, checkpoint=None):
-        """Train on a one-cycle schedule and end with the best weights.
+        """Train on a one-cycle schedule and restore the best weights.
 
         Parameters
         ----------
         samples : Samples
         validation : Samples or None
-            Without it the last weights stay, unless training diverged.
+            None keeps the last weights, unless training diverged.
         epochs : int
         best : BestWeights
-            Offered the start first, then every epoch.
+            Gets the weights of the start, then of every epoch.
         checkpoint : Checkpoint or None, default=None
-            What to go on from, and where to keep how far training came.
+            Checkpoint to resume from and to save to.
         """
         samples, validation = self._agree(samples, validation)
         start = callbacks.weights_of(self.module_)
@@ -144,7 +142,7 @@ class Net(NeuralNet):
         self.optimizer_ = self.schedule_ = None
 
     def train_once(self, samples):
-        """Train one pass at a constant learning rate; the optimiser goes on where the last pass left it."""
+        """Train one pass at a constant learning rate; the optimiser keeps its state from the last pass."""
         samples, _ = self._agree(samples, None)
         before = callbacks.weights_of(self.module_)
         if not self._is_trainable():
@@ -179,13 +177,13 @@ class Net(NeuralNet):
         }
 
     def set_state(self, state):
-        """Take over what `get_state` returned, of a net of these weights."""
+        """Restore the output of `get_state` of a net with the same module."""
         self.module_.load_state_dict(to_tensors(state["weights"]))
         self.gradient_scale_ = state["gradient_scale"]
         if (averages := to_tensors(state["optimizer"])) is not None:
-            self.module_.float()  # what the optimiser's averages are in
+            self.module_.float()  # the dtype of the optimiser's averages
             self._build_optimizer()
-            del averages["param_groups"]  # its rate and the like are as it was just built
+            del averages["param_groups"]  # keep the settings that it was just built with
             self.optimizer_.load_state_dict(self.optimizer_.state_dict() | averages)
             self.module_.double()
         self.history_.extend(state["history"])
@@ -202,12 +200,12 @@ class Net(NeuralNet):
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
-        """Wait until training asks: a net that never trains should not pay for torch's optimisers."""
+        """Leave the optimiser to `train`: importing torch's optimisers takes time."""
         self.optimizer_ = None
         return self
 
     def notify(self, method_name, **cb_kwargs):
-        """Tell the callbacks; a KeyboardInterrupt out of one of them is its way to end training."""
+        """Notify the callbacks; one of them may end training by a KeyboardInterrupt."""
         try:
             with known_complete(False):  # they may compute with other samples
                 super().notify(method_name, **cb_kwargs)
@@ -216,7 +214,7 @@ class Net(NeuralNet):
             self.processes.stop()
 
     def fit_loop(self, X, y=None, epochs=None, *, checkpointing, validation=None, **fit_params):
-        """Train epochs on the samples X until the budget or the patience is spent."""
+        """Train on the samples X until the budget of epochs or the patience is exhausted."""
         is_averaged = self.averaged and validation is not None
         average = callbacks.WeightAverage(self.module_.parameters() if is_averaged else (), epochs)
         best, self.outcome_ = checkpointing.best, "interrupted"
@@ -255,11 +253,11 @@ class Net(NeuralNet):
             if not has_diverged:
                 best.offer(loss, self.module_)
             self.notify("on_epoch_end", **datasets)
-            self.processes.sums()  # one of them may want to stop
+            self.processes.sums()  # a process may have requested a stop
         return has_diverged
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """One pass over the batches; their mean loss, weighted by samples, is recorded as ``<prefix>_loss``."""
+        """Make one pass over the batches; record their mean loss, weighted by samples, as ``<prefix>_loss``."""
         if iterator is None:
             return
         self._set_training(training)
@@ -298,7 +296,7 @@ class Net(NeuralNet):
         return {"loss": loss, "y_pred": _tensors_of(output)}
 
     def get_dataset(self, X, y=None):
-        """Return samples as a dataset, for skorch's own ``forward`` and ``predict``, and callbacks that use them."""
+        """Return samples as a dataset, for skorch's ``forward`` and ``predict`` and callbacks that use them."""
         if is_dataset(X):
             return X
         inputs = torch.as_tensor(np.asarray(X), dtype=torch.float32, device=self.device)
@@ -310,7 +308,7 @@ class Net(NeuralNet):
         with torch.set_grad_enabled(training):
             return _tensors_of(self._output(x, training))
 
-    # Steps of the above.
+    # Helpers.
 
     def _loss(self, x, target, training=False):
         """Return the loss of a batch, and the module's output."""
@@ -318,7 +316,7 @@ class Net(NeuralNet):
         return self.criterion_(output, target), output
 
     def _output(self, x, training):
-        """Return the module's output: with fresh draws in training, else with those that all evaluations share."""
+        """Return the module's output: with new draws in training, else with the draws of all evaluations."""
         if self.draws is None:
             return self.module_(x)
         if not training:
@@ -328,9 +326,9 @@ class Net(NeuralNet):
 
     @contextmanager
     def _unrefined(self):
-        """Evaluate as training does inside the block: unrefined, with one antithetic pair of draws.
+        """Evaluate without refinement and with one antithetic pair of draws inside the block.
 
-        That is enough for a linear model.
+        This is exact enough for a linear model.
         """
         refinements, draws = self.module_.n_refinements, self.draws
         self.module_.n_refinements = 0
@@ -341,7 +339,7 @@ class Net(NeuralNet):
             self.module_.n_refinements, self.draws = refinements, draws
 
     def _agree(self, samples, validation):
-        """Let all processes begin with the same weights; return the samples that this one has its share of."""
+        """Give all processes the same weights; return this process's share of the samples."""
         if len(samples) < self.processes.size:
             raise ValueError(f"{len(samples)} rows are too few for {self.processes.size} processes. Start fewer.")
         self.processes.copy_first(self.module_)
@@ -352,7 +350,7 @@ class Net(NeuralNet):
 
     @contextmanager
     def _in_float32(self, weights):
-        """Train in float32, rest in float64; these weights come back if anything is raised."""
+        """Convert the module to float32 inside the block, then to float64; after an error restore these weights."""
         self.module_.float()
         try:
             with torch.enable_grad():
@@ -371,16 +369,16 @@ class Net(NeuralNet):
         self.optimizer_ = build_optimizer(self.module_, self.lr, self.alpha * self.gradient_scale_)
 
     def _set_gradient_scale(self, start_loss):
-        """Let Adam, whose epsilon has a unit, see losses relative to the start's, if these are sizes.
+        """Scale gradients by the loss of the start, since Adam's epsilon has a unit.
 
-        Samples have unit spread, and what a start leaves of them below float32's rounding is no size: over it, the
-        squares of gradients would overflow.
+        Samples have unit spread. A start's loss below the rounding of float32 is raised to it, since the squares of
+        gradients would overflow otherwise.
         """
         if self.relative and 0 < start_loss < math.inf:
             self.gradient_scale_ = 1 / max(start_loss, torch.finfo(torch.float32).eps ** 2)
 
     def _start_loss(self, samples, validation):
-        """Return the loss before the first step: of the validation set, or of training samples as training has it."""
+        """Return the loss before the first step: of the validation set, or of training samples, unrefined."""
         self._set_training(False)
         if validation is not None:
             return self._evaluate(self.get_iterator(validation))
@@ -394,41 +392,41 @@ class Net(NeuralNet):
         return self._mean(total, len(batches.samples))
 
     def _training_batches(self, samples):
-        """Return batches of this process's samples, as many as all processes have."""
+        """Return batches of this process's samples, the same number as in all processes."""
         batches = self.get_iterator(samples, training=True)
         batches.generator = self.generator_
         batches.n_batches = self.processes.n_batches(len(samples), batches.batch_size)
         return batches
 
     def _mean(self, total, n_samples):
-        """Return the mean over the samples of all processes of what is summed over this one's."""
+        """Return the mean over the samples of all processes; ``total`` is the sum over those of this process."""
         total, n_samples = self.processes.sums(total, n_samples)
         return float(total) / n_samples
 
 
 def _tensors_of(output):
-    """Return the tensors of a module's output, nested tuples, in one: skorch's callbacks know these only."""
+    """Return the tensors of a module's output as a flat tuple, as skorch's callbacks expect."""
     if output is None:
         return ()
     return (output,) if torch.is_tensor(output) else tuple(t for part in output for t in _tensors_of(part))
 
 
 def check_net_state(state, module):
-    """Check what `Net.get_state` returned and a file kept, for the net of this module.
+    """Check a state of `Net.get_state` that was read from a file, for the net of this module.
 
-    A module names the kind of some of its values by an attribute ``value_kinds``: {"noise": "positive"}.
+    A module declares the kinds of some of its values in an attribute ``value_kinds``: {"noise": "positive"}.
 
     Raises
     ------
     ValueError
-        If names, shapes or dtypes are not this module's, or numbers are not finite or not of their kind.
+        If names, shapes or dtypes differ from the module's, or values are not finite or not of their kind.
     """
     stored.check_dict(state, "net_")
     _check_weights(stored.get(state, "weights"), module)
     _check_history(stored.get(state, "history"))
     stored.check_number(state, "gradient_scale", low=0)
     if stored.get(state, "optimizer") is not None:
-        # In the order of the optimiser's groups, of which there may be one or two.
+        # In the order of the optimiser's groups, one or two.
         _check_optimizer(state["optimizer"], [tuple(p.shape) for part in split_parameters(module) for p in part])
 
 
@@ -449,8 +447,8 @@ def _check_weights(weights, module):
 
 
 def _check_tensor(weights, name, value, dtype):
-    """Check the array of a tensor that is cast to a dtype for training."""
-    is_range = name.endswith((".low", ".high"))  # unbounded ones are infinite
+    """Check the array of a tensor that training casts to a dtype."""
+    is_range = name.endswith((".low", ".high"))  # infinite without bounds
     stored.check_array(weights, name, value.shape, value.numpy().dtype, infinite=is_range)
     largest = torch.finfo(dtype).max if dtype.is_floating_point and not is_range else math.inf
     if np.abs(weights[name]).max(initial=0) > largest:
@@ -468,7 +466,7 @@ def _check_optimizer(state, shapes):
     stored.check_dict(state, "the optimiser's state", ("state", "param_groups", "mean_norm"))
     moments = state["state"]
     if type(moments) is not dict or not moments.keys() <= set(range(len(shapes))):
-        raise stored.fault("the optimiser's state", f"is not told for {len(shapes)} parameters by their numbers")
+        raise stored.fault("the optimiser's state", f"has other keys than the indices of {len(shapes)} parameters")
     for index, averages in moments.items():
         stored.check_dict(averages, f"the optimiser's state of parameter {index}", ("step", "exp_avg", "exp_avg_sq"))
         stored.check_array(averages, "step", (), np.float32, low=0)

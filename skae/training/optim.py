@@ -1,4 +1,4 @@
-"""Adam with gradient clipping, the groups of parameters it steps, and the schedule of its learning rate."""
+"""Adam with gradient clipping, its groups of parameters, and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from inspect import unwrap
 import torch
 from torch.optim.lr_scheduler import OneCycleLR
 
-# Where gradients are clipped, the largest norm over its running mean, and how far one step moves that mean.
+# Gradient clipping: the largest norm relative to its running mean, and the weight of a step in that mean.
 _LARGEST_NORM, _NORM_SHARE = 4, 1 / 20
 
 
 class Adam(torch.optim.Adam):
-    """torch's Adam without the wrappers that turn torch's compiler off inside it.
+    """torch's Adam without the wrappers that disable torch's compiler inside it.
 
-    Nothing here is compiled, and the first call of such a wrapper imports the compiler: one to two seconds and 70 MB,
-    more than a fit of a small table.
+    Nothing here is compiled, and the first call of such a wrapper imports the compiler. This takes one to two seconds
+    and 70 MB, more than a fit of a small table.
 
     Attributes
     ----------
     mean_norm : Tensor of shape () or None
-        Running mean of the norm of all gradients together, from the first call of `clip_gradients` on.
+        Running mean of the norm of all gradients together; None before the first call of `clip_gradients`.
     """
 
     mean_norm = None
@@ -35,18 +35,18 @@ class Adam(torch.optim.Adam):
         mean = state["mean_norm"]
         self.mean_norm = None if mean is None else mean.to(self.param_groups[0]["params"][0])
 
-    def zero_grad(self, set_to_none=True):  # which is what it does
+    def zero_grad(self, set_to_none=True):  # always to None
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
 
     @torch.no_grad()
     def clip_gradients(self):
-        """Clip gradients whose norm is far above its running mean; nothing here waits for the device."""
+        """Clip gradients whose norm is far above its running mean, without synchronisation with the device."""
         gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         mean = norm if self.mean_norm is None else self.mean_norm
-        mean = torch.where(mean > 0, mean, norm)  # after none at all, or one that was not finite
+        mean = torch.where(mean > 0, mean, norm)  # the mean was zero or not finite
         clipped = norm.minimum(_LARGEST_NORM * mean)
         factor = torch.where(clipped < norm, clipped / norm, 1)
         for gradient in gradients:
@@ -54,19 +54,20 @@ class Adam(torch.optim.Adam):
         self.mean_norm = mean.lerp(clipped, _NORM_SHARE)
 
     def restart(self, factor):
-        """Forget all earlier steps, and multiply the learning rate, now and in a schedule, by a factor."""
+        """Reset the optimiser's state, and multiply the learning rate, also in a schedule, by a factor."""
         self.state.clear()
         self.mean_norm = None
-        for group in self.param_groups:  # the last two are what a one-cycle schedule goes between
+        for group in self.param_groups:  # a one-cycle schedule uses the last two
             for rate in {"lr", "initial_lr", "max_lr", "min_lr"} & group.keys():
                 group[rate] *= factor
 
 
 def split_parameters(module):
-    """Return the trainable parameters in two lists: those an L2 penalty is on, and the others.
+    """Return the trainable parameters in two lists: those with an L2 penalty, and the others.
 
-    The penalty is on weights: parameters of more than one dimension. A module exempts some of its own by a method
-    ``unpenalised()`` that returns them: the linear part of a corrected linear map, biases and gates of several levels.
+    The penalty is on weights: parameters of more than one dimension. A module exempts parameters by a method
+    ``unpenalised()`` that returns them: the linear part of a corrected linear map, and biases and gates of several
+    levels.
     """
     exempt = {id(p) for m in module.modules() if hasattr(m, "unpenalised") for p in m.unpenalised()}
     trainable = [p for p in module.parameters() if p.requires_grad]
@@ -83,11 +84,11 @@ def build_optimizer(module, lr, penalty):
         groups = [{"params": penalised, "weight_decay": penalty}, {"params": others}]
     optimizer = Adam([group for group in groups if group["params"]], lr=lr, fused=True)
     for group in optimizer.param_groups:
-        group["initial_lr"] = lr  # a scheduler that goes on in partial_fit asks for it
+        group["initial_lr"] = lr  # a scheduler that continues in partial_fit needs it
     return optimizer
 
 
 def one_cycle(optimizer, lr, n_steps):
-    """Return the schedule of one rise and fall of the learning rate over this many steps, ``lr`` at its peak."""
-    # A rise over 10 of 100 steps; torch cannot have one that ends after the first step.
+    """Return a schedule in which the learning rate rises to ``lr`` once and falls again, over ``n_steps`` steps."""
+    # The rate rises in a tenth of the steps; torch needs a rise of more than one step.
     return OneCycleLR(optimizer, max_lr=lr, total_steps=n_steps, pct_start=0.1 if n_steps > 10 else 0.3)
