@@ -109,6 +109,8 @@ class Fit:
     labels : array-like of shape (n_samples,) or None
         Class labels, which ``context`` encodes.
     validation : RowSource or None, default=None
+    seed : int or None, default=None
+        Of the fit that is continued; None draws one from ``random_state``.
 
     Attributes
     ----------
@@ -122,13 +124,15 @@ class Fit:
 
     held_out = best = None
 
-    def __init__(self, estimator, table, rows, context, labels=None, validation=None):
+    def __init__(self, estimator, table, rows, context, labels=None, validation=None, seed=None):
         self.estimator, self.table, self.rows = estimator, table, rows
         self.context, self.validation = context, validation
         self.given = context.encode(labels, len(rows))
         self.processes = join_processes(estimator.device)
-        drawn = int(check_random_state(estimator.random_state).randint(2**31 - 1))
-        self.seed = self.processes.of_first(lambda: drawn)
+        if seed is None:
+            drawn = int(check_random_state(estimator.random_state).randint(2**31 - 1))
+            seed = self.processes.of_first(lambda: drawn)
+        self.seed = seed
 
     @cached_property
     def device(self):

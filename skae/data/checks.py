@@ -129,7 +129,7 @@ def check_labels(y, classes, n_samples):
     index = {label: k for k, label in enumerate(known)}  # NumPy would take "1" for 1
     for label in labels:
         if not isinstance(label, Hashable) or label not in index:
-            raise ValueError(f"y has {label!r}, which is not among the classes of the training rows, {listed(known)}.")
+            raise ValueError(f"y has {label!r}, which is not among the classes of the training rows: {listed(known)}.")
     return np.broadcast_to([index[label] for label in labels], n_samples)
 
 

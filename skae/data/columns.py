@@ -283,8 +283,12 @@ def fit_column(name, likelihood, column, library, dtype=None):
     if likelihood == "auto":
         chosen = {"float": "gaussian", "boolean": "bernoulli", "category": "categorical"}.get(column_type.family)
         likelihood = chosen or _of_integers(library.numbers(column))
-        if chosen == "categorical":
-            _refuse_identifier(name, values)
+        if chosen == "categorical" and (n_categories := len(set(values))) > max(_MOST_OF_IDENTIFIERS, len(values) / 2):
+            raise ValueError(
+                f"Column {name!r} of X has {n_categories} categories in {len(values)} rows, such as {values[0]!r}: it "
+                "is an identifier, or text, from which nothing can be learnt. Drop it, merge categories, or insist by "
+                f"likelihood={{{name!r}: 'categorical'}}."
+            )
     return KINDS[likelihood].fit(name, likelihood, column_type, column, library)
 
 
@@ -322,16 +326,6 @@ def _misfit(name, likelihood, value, suitable):
         f"likelihood {likelihood!r} of column {name!r} needs {KINDS[likelihood].needs}, but the column has {value!r}. "
         f"{way_out}"
     )
-
-
-def _refuse_identifier(name, values):
-    n_categories = len(set(values))
-    if n_categories > max(_MOST_OF_IDENTIFIERS, len(values) / 2):
-        raise ValueError(
-            f"Column {name!r} of X has {n_categories} categories in {len(values)} rows, such as {values[0]!r}. It is "
-            "an identifier, or text, from which nothing can be learnt: drop it, merge categories, or insist by "
-            f"likelihood={{{name!r}: 'categorical'}}."
-        )
 
 
 def _of_integers(x):

@@ -124,7 +124,7 @@ class ArrayTable:
     def _open_file(self, estimator, X, reset, options):
         """Check a block at a time: a check of all at once would copy the file, or a mask of it."""
         validate_data(estimator, X[: options["ensure_min_samples"]], reset=reset, **options)
-        options = options | {"ensure_min_samples": 1}  # of a block
+        options["ensure_min_samples"] = 1  # of a block
         rows = FileRows(X)
         for part in rows.blocks():
             block = self.prepare(check_array(rows[part], input_name="X", estimator=estimator, **options))
@@ -207,7 +207,7 @@ class TableEncoder:
         The link of each encoded column.
     order : ndarray of int
         The encoded columns in the order of the table's.
-    names : ndarray of object
+    names : list
         Of each encoded column the name of the table's.
     """
 
@@ -234,9 +234,8 @@ class TableEncoder:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
         if reset:
             self.fit(X, None if library.name else np.asarray(given).dtype)
-        # As it is now: it may have been set since the fit.
-        handle_unknown = getattr(estimator, "handle_unknown", self.handle_unknown)
-        rows = ArrayRows(self.encode(X, dtype, handle_unknown))
+        self.handle_unknown = getattr(estimator, "handle_unknown", self.handle_unknown)  # it may have been set since
+        rows = ArrayRows(self.encode(X, dtype))
         if reset and rows.has_missing:
             check_missing(rows, self.names)
         return rows
@@ -263,30 +262,26 @@ class TableEncoder:
                     f"likelihood names {unknown[0]!r}, which is no column of X. Its columns are {listed(names)}."
                 )
             chosen = [self.likelihood.get(name, "auto") for name in names]
-        each = zip(names, chosen, library.columns(X), strict=True)
-        return self._set_columns(library, [fit_column(*of_column, library, dtype) for of_column in each])
+        fitted = [fit_column(*column, library, dtype) for column in zip(names, chosen, library.columns(X), strict=True)]
+        return self._set_columns(library, fitted)
 
     def _set_columns(self, library, columns):
         self.library, self.columns, self.n_columns = library, columns, len(columns)
         by_kind = sorted(range(len(columns)), key=lambda j: list(KINDS).index(columns[j].likelihood))
-        ends = dict(zip(by_kind, np.cumsum([columns[j].width for j in by_kind]).tolist(), strict=True))
-        self.places = [slice(ends[j] - column.width, ends[j]) for j, column in enumerate(columns)]
-        self.order = np.concatenate([np.arange(place.start, place.stop) for place in self.places])
-        self.width = len(self.order)
+        encoded = [j for j in by_kind for _ in range(columns[j].width)]
+        self.width, self.order = len(encoded), np.argsort(encoded, kind="stable")
+        self.names, self.links = [columns[j].name for j in encoded], tuple(columns[j].link for j in encoded)
+        begins = np.unique(encoded, return_index=True)[1].tolist()
+        self.places = [slice(begin, begin + column.width) for begin, column in zip(begins, columns, strict=True)]
         widths = {kind: [column.width for column in columns if column.likelihood == kind] for kind in KINDS}
         self.parts = [(kind, of_kind) for kind, of_kind in widths.items() if of_kind]
-        self.links = tuple(KINDS[kind].link for kind, of_kind in self.parts for _ in range(sum(of_kind)))
-        self.names = np.empty(self.width, dtype=object)
-        for column, place in zip(columns, self.places, strict=True):
-            self.names[place] = [column.name] * column.width
         return self
 
-    def encode(self, X, dtype=np.float64, handle_unknown=None):
-        """Return a table as an array of numbers: (n_samples, width); None is the ``handle_unknown`` of the encoder."""
-        handle_unknown = handle_unknown or self.handle_unknown
+    def encode(self, X, dtype=np.float64):
+        """Return a table as an array of numbers: (n_samples, width)."""
         library, rows = library_of(X), np.empty((len(X), self.width), dtype=dtype)
         for column, place, series in zip(self.columns, self.places, library.columns(X), strict=True):
-            rows[:, place] = column.encode(series, library, handle_unknown)
+            rows[:, place] = column.encode(series, library, self.handle_unknown)
         return rows
 
     def decode(self, rows, like=None):
@@ -321,8 +316,7 @@ class TableEncoder:
 
     def to_state(self):
         """Return what was learnt as a dict of plain values and arrays."""
-        columns = [column.to_state() for column in self.columns]
-        return {"kind": self.kind, "library": self.library.name, "columns": columns}
+        return {"kind": self.kind, "library": self.library.name, "columns": [c.to_state() for c in self.columns]}
 
     def restore(self, state, fault):
         """Take over what a `to_state` says that may have been changed; see `ArrayTable.restore`."""
