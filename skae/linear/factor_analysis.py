@@ -14,24 +14,25 @@ from sklearn.model_selection import KFold
 from skae.linear.gaussian import LinearGaussian, embed_columns
 from skae.linear.pca import probabilistic_pca
 
-# The least noise variance over the column's variance: otherwise it may vanish (a Heywood case) and the density with it.
+# Lower bound on the noise variance over the column's variance: a vanishing one (a Heywood case) has infinite density.
 _SMALLEST_NOISE = 1e-6
-# Columns up to which EM costs little beside training, and where it ends, in nats a sample.
+# Most columns for which EM is fast relative to training, and its tolerance in nats per sample.
 MAX_FACTORED = 200
 _TOLERANCE = 1e-6
-# Samples up to which factor analysis is compared with probabilistic PCA, the folds, and where EM ends there.
+# Comparison with probabilistic PCA: the most samples for which it is made, its folds, and the tolerance of EM.
 _MAX_COMPARED = 1000
 _FOLDS = 5
 _ROUGH_TOLERANCE = 1e-5
 
 
 def factor_analysis(X: np.ndarray, scale: np.ndarray, n_components: int, random_state: RandomState) -> LinearGaussian:
-    """Fit factor analysis by scikit-learn's EM, run to convergence; probabilistic PCA where EM is no choice.
+    """Fit factor analysis by scikit-learn's EM, run to convergence, or probabilistic PCA if EM is not suitable.
 
-    EM would take long on many columns, and with no more samples than columns it overfits.
+    EM takes long on many columns, and overfits with no more samples than columns.
 
-    EM depends on the covariance of the samples only, so it is run on 2 n_features samples that have it; and it climbs
-    to a local optimum, so it starts twice, from equal noise variances of X and from those of ``X * scale``.
+    EM depends on the samples only through their covariance, so it is run on 2 n_features samples with the same
+    covariance. It converges to a local optimum, so it is run twice: from equal noise variances of X and of ``X *
+    scale``.
 
     Parameters
     ----------
@@ -50,9 +51,9 @@ def factor_analysis(X: np.ndarray, scale: np.ndarray, n_components: int, random_
 def likelier_start(X: np.ndarray, scale: np.ndarray, n_components: int, random_state: RandomState) -> LinearGaussian:
     """Fit factor analysis, or probabilistic PCA if that has the higher density on held-out samples.
 
-    Factor analysis has a noise variance more for each column, and overfits them to few samples. The two are compared
-    by five-fold cross-validation, on tables of at most 1,000 samples; each held-out sample has one vote, divided
-    between them by their densities, so that no single sample decides.
+    Factor analysis has a noise variance for each column, which overfits with few samples. The two are compared by
+    five-fold cross-validation if there are at most 1,000 samples. Each held-out sample has one vote, divided between
+    the two by their densities, so that no single sample decides.
 
     Parameters
     ----------
@@ -63,14 +64,14 @@ def likelier_start(X: np.ndarray, scale: np.ndarray, n_components: int, random_s
     -------
     LinearGaussian
     """
-    fewest = len(X) - -(-len(X) // _FOLDS)  # samples that a fold is fitted to
+    fewest = len(X) - -(-len(X) // _FOLDS)  # training samples of a fold
     if _FOLDS <= len(X) <= _MAX_COMPARED and n_components + 1 < fewest and _can_be_factored(X):
         votes = []
         for train, test in KFold(_FOLDS, shuffle=True, random_state=random_state).split(X):
             mean = X[train].mean(axis=0)
             rows, held_out = X[train] - mean, X[test] - mean
             rows[:, np.ptp(X[train], axis=0) == 0] = 0
-            if not rows.any():  # all samples that vary are held out
+            if not rows.any():  # all training samples are equal
                 continue
             factors = _factor_analysis(rows, [np.ones(X.shape[1])], n_components, _ROUGH_TOLERANCE)
             pca = probabilistic_pca(rows, scale, n_components, random_state)
@@ -85,7 +86,7 @@ def _can_be_factored(X):
 
 
 def _factor_analysis(X, noises, n_components, tolerance):
-    """The likeliest of the fits that start at these noise variances; ``tolerance`` in nats a sample."""
+    """Return the fit of highest likelihood from these initial noise variances; ``tolerance`` in nats per sample."""
     varying = X.any(axis=0)
     rows = _same_covariance(X[:, varying].astype(np.float64))
     fits = []
@@ -100,7 +101,7 @@ def _factor_analysis(X, noises, n_components, tolerance):
 
 
 def _same_covariance(X):
-    """At most 2 n_features samples with mean zero and the covariance of the centred samples X."""
+    """Return at most 2 n_features samples with mean zero and the covariance of the centred samples X."""
     n_samples, n_features = X.shape
     if n_samples <= 2 * n_features:
         return X

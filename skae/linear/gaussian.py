@@ -1,4 +1,4 @@
-"""The linear Gaussian model: its posterior, its density, and what it expects of missing values."""
+"""The linear Gaussian model: its posterior, its density, and the conditional means of missing values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.random import RandomState
 from sklearn.utils import gen_batches
 from torch import Tensor
 
-# The least noise variance in training, and of an ordered start, over the column's variance.
+# Lower bound on the noise variance in training and in an ordered start, over the column's variance.
 NOISE_FLOOR = 1e-4
-# The least noise variance of a model that imputes, over the column's variance.
+# Lower bound on the noise variance of an imputation model, over the column's variance.
 LEAST_IMPUTATION_NOISE = 1e-3
-# Samples whose posteriors are held at once: bounds memory.
+# Samples of a block, to bound memory.
 _BLOCK = 1024
 
 
@@ -38,7 +38,7 @@ def posterior_given_observed(x: Tensor, loadings: Tensor, noise: Tensor) -> tupl
         The lower Cholesky factor of P.
     """
     observed, dtype = ~x.isnan(), x.dtype
-    x, noise = x.double(), noise.double()  # P has ones beside inverses of little noise
+    x, noise = x.double(), noise.double()  # P adds 1 to inverses of small noise variances
     precision, shift = _information(torch.where(observed, x, 0), observed.to(x), loadings, noise)
     identity = torch.eye(loadings.shape[1], dtype=x.dtype, device=x.device)
     factor = torch.linalg.cholesky(precision + identity)
@@ -47,7 +47,7 @@ def posterior_given_observed(x: Tensor, loadings: Tensor, noise: Tensor) -> tupl
 
 
 def _information(x: Any, observed: Any, loadings: Any, noise: Any) -> tuple[Any, Any]:
-    """P - I (n, k, k) and P times the posterior mean (n, k), of tensors or arrays alike.
+    """Return P - I (n, k, k) and P times the posterior mean (n, k), for tensors or arrays.
 
     ``x`` and ``observed`` are (n, n_features), x zero where it is not observed; ``loadings`` (n_features, k), ``noise``
     (n_features,).
@@ -59,21 +59,21 @@ def _information(x: Any, observed: Any, loadings: Any, noise: Any) -> tuple[Any,
 
 
 def diagonal_posterior(loadings: Any, noise: Any) -> tuple[Any, Any]:
-    r"""Compute the posterior of z in x = loadings @ z + noise, of tensors or arrays alike.
+    r"""Compute the posterior of z in x = loadings @ z + noise, for tensors or arrays.
 
     .. math:: z \,|\, x \sim N(V W' \Psi^{-1} x, V), \quad V = (I + W' \Psi^{-1} W)^{-1}
 
     Parameters
     ----------
     loadings : Tensor or ndarray of shape (..., n_features, n_components)
-        W' Psi^-1 W must be diagonal, and so V is.
+        W' Psi^-1 W must be diagonal; V is then diagonal as well.
     noise : Tensor or ndarray of shape (..., n_features)
         Variances.
 
     Returns
     -------
     weight : Tensor or ndarray of shape (..., n_features, n_components)
-        Of the posterior mean ``x @ weight``.
+        Matrix of the posterior mean ``x @ weight``.
     precision : Tensor or ndarray of shape (..., n_components)
         The diagonal of the inverse of V.
     """
@@ -98,7 +98,7 @@ def log_density_at(rest: Tensor, z: Tensor, noise: Tensor, log_precision: Tensor
     log_precision : Tensor broadcastable to (..., n)
         The log-determinant of the inverse of V.
     counted : Tensor broadcastable to rest, default=1.0
-        0 for entries that add nothing, else 1.
+        0 for entries that are left out, else 1.
 
     Returns
     -------
@@ -112,8 +112,8 @@ def log_density_at(rest: Tensor, z: Tensor, noise: Tensor, log_precision: Tensor
 class LinearGaussian(NamedTuple):
     """The model x = location + loadings @ z + noise with a standard normal z.
 
-    Factor analysis, or probabilistic PCA if all columns have the same noise. `posterior` and all that uses it need
-    loadings that are rotated so that loadings' diag(1 / noise) loadings is diagonal, as `embed_columns` leaves them.
+    Factor analysis, or probabilistic PCA if all columns have the same noise. `posterior`, and methods that use it, need
+    rotated loadings: loadings' diag(1 / noise) loadings must be diagonal, as `embed_columns` makes it.
 
     Attributes
     ----------
@@ -141,34 +141,33 @@ class LinearGaussian(NamedTuple):
         return log_density_at(*map(torch.from_numpy, parts)).numpy()
 
     def leading(self, n_components: int, rank: int) -> LinearGaussian:
-        """Cut probabilistic PCA of samples of this rank to its first components.
+        """Truncate probabilistic PCA of samples of this rank to its first components.
 
-        The variance that the others explain is spread over the remaining directions: the maximum of the likelihood,
-        as for any number of components.
+        The variance of the others is spread evenly over the remaining directions, which maximises the likelihood.
         """
         cut = self._replace(loadings=self.loadings[:, :n_components])
         return cut.noisier(1 + self._signal()[n_components:].sum() / max(1, rank - n_components))
 
     def noisier(self, factor: float) -> LinearGaussian:
-        """Multiply the noise by a factor; the variance of each component is reduced by as much as the noise gains."""
+        """Multiply the noise by a factor, and reduce the variance of each component by the increase of the noise."""
         signal = self._signal()
         kept = np.sqrt(np.maximum(signal - (factor - 1), 0) / np.where(signal > 0, signal, 1))
         return self._replace(loadings=self.loadings * kept, noise=self.noise * factor)
 
     def _signal(self) -> np.ndarray:
-        """The variance of each component over the noise, (n_components,)."""
+        """Return the variance of each component over the noise, (n_components,)."""
         return np.square(self.loadings / np.sqrt(self.noise)[:, None]).sum(axis=0)
 
     def nearer_to_prior(self, larger: LinearGaussian) -> tuple[np.ndarray, np.ndarray]:
         """Compare the posterior with that of the `leading` components of a larger model.
 
-        The mean of z is w' x / noise times the variance, w a column of the loadings; columns and noise are those of
-        the larger model times a number. A component without loadings stays as it is.
+        The posterior mean of z is w' x / noise times its variance, with w a column of the loadings. Columns and noise
+        must be multiples of those of the larger model. Components without loadings are not changed.
 
         Returns
         -------
         ratio : ndarray of shape (n_components,)
-            Of the posterior means.
+            Ratio of the posterior means.
         gain : ndarray of shape (n_components,)
             Difference of the log-variances.
         """
@@ -180,18 +179,18 @@ class LinearGaussian(NamedTuple):
         return np.where(before > 0, ratio, 1), np.log(variance / variance_before[:n])
 
     def as_imputation_model(self) -> LinearGaussian:
-        """Bound the noise from below, for samples of columns with variance 1: the model may then impute."""
+        """Return the model for imputation of columns with variance 1: its noise is bounded below."""
         return self._replace(noise=np.maximum(self.noise, LEAST_IMPUTATION_NOISE))
 
     def fold_into_noise(self, n_components: int) -> LinearGaussian:
-        """Keep the first components; the variance that the others explain is added to the noise."""
+        """Keep the first components, and add the variance of the others to the noise."""
         kept, rest = np.split(self.loadings, [n_components], axis=1)
         return self._replace(loadings=kept, noise=self.noise + np.square(rest).sum(axis=1))
 
     def codes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean (n, n_components) and covariance (n, n_components, n_components) of z given what is observed.
+        """Return mean (n, n_components) and covariance (n, n_components, n_components) of z given the observed values.
 
-        In NumPy: with several threads on busy cores, torch takes ten times as long for many small matrices.
+        It uses NumPy, since torch takes ten times as long for many small matrices, with several threads on busy cores.
         """
         observed = ~np.isnan(X)
         precision, shift = _information(np.where(observed, X - self.location, 0), observed, self.loadings, self.noise)
@@ -199,13 +198,13 @@ class LinearGaussian(NamedTuple):
         return np.einsum("ikl,il->ik", covariance, shift), covariance
 
     def expected(self, X: np.ndarray) -> np.ndarray:
-        """Return samples whose missing values are replaced by their conditional means."""
+        """Replace missing values by their conditional means: (n, n_features) -> (n, n_features)."""
         return np.where(np.isnan(X), self.location + self.codes(X)[0] @ self.loadings.T, X)
 
     def draw(self, X: np.ndarray, random_state: RandomState) -> np.ndarray:
-        """Return samples whose missing values are drawn given the observed ones, so that columns keep their variance.
+        """Replace missing values by draws given the observed values, so that columns keep their variance.
 
-        Draws are clipped to the observed range of their column.
+        Draws are clipped to the observed range of the column.
         """
         filled, low, high = X.copy(), np.nanmin(X, axis=0), np.nanmax(X, axis=0)
         for rows in gen_batches(len(X), _BLOCK):
@@ -219,9 +218,9 @@ class LinearGaussian(NamedTuple):
 
 
 def embed_columns(loadings: np.ndarray, noise: np.ndarray, varying: np.ndarray, n_components: int) -> LinearGaussian:
-    """Extend a model of the varying columns to all columns, with a diagonal posterior, the strongest component first.
+    """Extend a model of the varying columns to all, with a diagonal posterior and components sorted by strength.
 
-    Columns that do not vary get no loadings and a noise of 1; components beyond those of the model get no loadings.
+    Constant columns get zero loadings and a noise of 1; components beyond those of the model get zero loadings.
 
     Parameters
     ----------

@@ -13,26 +13,26 @@ from skae.linear.factor_analysis import MAX_FACTORED
 from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian
 from skae.linear.pca import probabilistic_pca
 
-# Components: the fewest of EM over codes, of EM over missing values unless the net has more, and the most of all.
+# Components of EM over codes (at least) and over missing values (unless the network has more), and the most of both.
 _FEWEST_COMPONENTS, _MORE_COMPONENTS, _MAX_COMPONENTS = 10, 20, 32
-# EM over codes: the mean change of log-noise at which it ends, and its most rounds and numbers.
+# EM over codes: the tolerance on the mean change of log-noise, the most iterations and the most values.
 _NOISE_TOLERANCE, _MAX_ROUNDS, _MAX_NUMBERS = 1e-3, 200, 2**20
-# EM over missing values: its most numbers, the least noise variance, the weight of the prior of loadings, the root
-# mean square change of imputed values and the mean change of log-noise at which it ends, and its most rounds.
+# EM over missing values: the most values, the least noise variance, the weight of the prior of loadings, the tolerances
+# on the root mean square change of imputed values and on the mean change of log-noise, and the most iterations.
 _MAX_NUMBERS_MORE, _LEAST_NOISE_MORE, _PRIOR = 2**19, 1e-5, 0.1
 _VALUE_TOLERANCE, _NOISE_TOLERANCE_MORE, _MAX_ROUNDS_MORE = 1e-3, 1e-2, 100
-# Bounds of the share of entries that are hidden to compare models.
+# Bounds on the share of entries that are hidden to compare models.
 _HIDDEN = 0.05, 0.5
 
 
 def mean_imputation(location: np.ndarray) -> LinearGaussian:
-    """Return the model that imputes this location (n_features,)."""
+    """Return the model that imputes the constant location (n_features,)."""
     n_features = len(location)
     return LinearGaussian(location, np.zeros((n_features, 1)), np.ones(n_features))
 
 
 def pca_imputation(X: np.ndarray, n_components: int, random_state: RandomState | None) -> LinearGaussian:
-    """Fit probabilistic PCA to complete samples, as a model that imputes others; their means if 0 components."""
+    """Fit probabilistic PCA to complete samples as an imputation model; with 0 components it imputes means."""
     location = X.mean(axis=0, dtype=np.float64)
     if not n_components:
         return mean_imputation(location)
@@ -41,14 +41,14 @@ def pca_imputation(X: np.ndarray, n_components: int, random_state: RandomState |
 
 
 def n_imputation_components(n_components: int, n_features: int) -> int:
-    """Return the most components of the model that imputes for a net with this latent dimension."""
+    """Return the most components of the imputation model for a network with this latent dimension."""
     return max(1, min(max(n_components, _MORE_COMPONENTS), n_features - 1, _MAX_COMPONENTS))
 
 
 def hide_entries(X: np.ndarray, random_state: RandomState) -> np.ndarray:
-    """Choose observed entries to hide, so that models that impute can be compared on them.
+    """Choose observed entries to hide, on which imputation models are compared.
 
-    As large a share as is missing is hidden, within bounds, and never all of a column.
+    The share of hidden entries is that of missing ones, within bounds; no column is hidden entirely.
 
     Returns
     -------
@@ -60,17 +60,17 @@ def hide_entries(X: np.ndarray, random_state: RandomState) -> np.ndarray:
 
 
 def fit_normal(X: np.ndarray, n_components: int, random_state: RandomState) -> LinearGaussian:
-    """Fit the Gaussian model of samples with missing values that imputes hidden entries best.
+    """Fit a Gaussian imputation model to samples with missing values.
 
-    It has few components, or more if they have the smaller error. It is fitted to samples of at most 2^20 numbers,
-    drawn at random; the comparison and the fit of more components use the first of 2^19.
+    It has few components, or more if these have a smaller error on hidden entries. It is fitted to a random subset of
+    at most 2^20 values; the comparison and the fit of more components use at most 2^19 values.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
         nan where a value is missing.
     n_components : int
-        Latent dimension of the net that values are imputed for.
+        Latent dimension of the network.
     random_state : RandomState
 
     Returns
@@ -98,16 +98,16 @@ def fit_normal(X: np.ndarray, n_components: int, random_state: RandomState) -> L
 
 
 def _without_empty_columns(rows):
-    """These samples, with one value in columns that are missing entirely."""
+    """Set one value to zero in columns that are entirely missing, in place, and return the samples."""
     rows[0, np.isnan(rows).all(axis=0)] = 0
     return rows
 
 
 def _em_over_codes(X, n_components):
-    r"""EM over codes, in time linear in columns (Rubin and Thayer 1982; Ilin and Raiko 2010).
+    r"""Fit by EM over codes, in time linear in columns (Rubin and Thayer 1982; Ilin and Raiko 2010).
 
-    Each component's loadings have a normal prior of their own size (Bishop 1999, "Bayesian PCA"): those that few
-    entries support vanish.
+    The loadings of each component have a normal prior with its own variance (Bishop 1999, "Bayesian PCA"), which
+    removes components that few entries support.
     """
     n_features, observed = X.shape[1], ~np.isnan(X)
     entries, n_observed = np.where(observed, X, 0), observed.sum(axis=0)
@@ -130,7 +130,7 @@ def _em_over_codes(X, n_components):
         rest = squares - 2 * np.einsum("jk,jk->j", weights, product)
         rest += np.einsum("jk,jkl,jl->j", weights, gram, weights)
         before, noise = model.noise, np.maximum(rest / n_observed, LEAST_IMPUTATION_NOISE)
-        # Codes are to have variance one (parameter-expanded EM, Liu et al. 1998).
+        # Rescale codes to variance one (parameter-expanded EM, Liu et al. 1998).
         loadings = weights[:, :n_components] @ np.linalg.cholesky(moments[:, :-1, :-1].mean(axis=0))
         prior = n_features / np.maximum(np.square(loadings).sum(axis=0), 1e-8)
         model = LinearGaussian(weights[:, n_components], loadings, noise)
@@ -140,10 +140,10 @@ def _em_over_codes(X, n_components):
 
 
 def _em_over_missing(X, n_components):
-    """EM over missing values, which is fast if columns nearly repeat each other; slow if there are many.
+    """Fit by EM over missing values, which converges fast for highly correlated columns, but is slow for many columns.
 
-    Each round takes two steps of maximum likelihood factor analysis on the expected covariance of the samples: the
-    loadings given the noise, and the noise given the loadings.
+    Each iteration makes two steps of maximum likelihood factor analysis on the expected covariance of the samples: in
+    each, the loadings given the noise, then the noise given the loadings.
     """
     missing, n_samples = np.isnan(X), len(X)
     n_missing, weight = missing.sum(axis=0), _PRIOR * X.shape[1] / ((~missing).mean() * n_samples)
@@ -167,14 +167,14 @@ def _em_over_missing(X, n_components):
 
 
 def _factors(covariance, noise, n_components, weight):
-    r"""The likeliest loadings of factor analysis, given the noise, and then the likeliest noise.
+    r"""Return the maximum likelihood loadings of factor analysis given the noise, then the noise given the loadings.
 
-    Over the noise a component has squared length u along an eigenvector of the covariance, of value v. A normal prior
-    of its own size on each costs w log u, w being ``weight``. The minimum of
+    Relative to the noise, a component has squared length u along an eigenvector of the covariance with eigenvalue v. A
+    normal prior with its own variance on each component costs w log u, with w the ``weight``. The minimum of
 
     .. math:: \log(1 + u) + v / (1 + u) + w \log u
 
-    other than that at 0 is a root of a quadratic equation; where there is none, the component vanishes.
+    other than that at 0 is a root of a quadratic equation. Without a root, the component vanishes.
     """
     n_features, unit = len(noise), np.sqrt(noise)
     largest = [max(0, n_features - n_components), n_features - 1]

@@ -1,4 +1,4 @@
-"""A density of codes: the Gaussian mixture that is likeliest on held-out codes."""
+"""Density of codes: a Gaussian mixture, selected by its likelihood on held-out codes."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from numpy.random import RandomState
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-# Numbers of components, and additions to the variances of each, among which held-out codes choose.
+# Candidates for the number of components and for the regularisation added to their variances.
 _N_COMPONENTS = (1, 2, 4, 8, 16, 32, 64)
 _WIDENINGS = (1e-3, 1e-2, 1e-1)
-# The most samples whose codes a mixture is fitted to.
+# Most samples whose codes a mixture is fitted to.
 MAX_CODES = 5000
-# One code in so many is held out.
+# One in this many codes is held out.
 _HELD_OUT = 5
 
 
 def fit_mixture(codes: np.ndarray, seed: int, baseline: Callable | None = None) -> GaussianMixture | None:
-    """Fit the mixture of full covariances under which a fifth of the codes, held out, is likeliest, to all codes.
+    """Select a mixture with full covariances by its likelihood on a held-out fifth, and fit it to all codes.
 
-    For each widening of the components their number is doubled for as long as that helps. Codes are expected to be
-    standardised. The widening keeps components of few codes each from overfitting.
+    For each widening, a value added to the variances, the number of components is doubled for as long as the likelihood
+    increases. Codes should be standardised. The widening keeps components with few codes from overfitting.
 
     Parameters
     ----------
     codes : ndarray of shape (n_samples, n_components)
     seed : int
     baseline : callable, default=None
-        Maps codes to their mean log-density under the density that the mixture is to improve on.
+        Maps codes to their mean log-density under a baseline density.
 
     Returns
     -------
     GaussianMixture or None
-        None if the baseline is likelier.
+        None if the baseline has a higher likelihood.
     """
-    if len(codes) < _HELD_OUT:  # too few to hold any out
+    if len(codes) < _HELD_OUT:  # too few for a held-out fifth
         codes = np.repeat(codes, _HELD_OUT, axis=0)
     order = np.random.RandomState(seed).permutation(len(codes))
     held_out, rest = np.split(codes[order], [len(codes) // _HELD_OUT])
@@ -48,7 +48,7 @@ def fit_mixture(codes: np.ndarray, seed: int, baseline: Callable | None = None) 
 
     best, chosen = (-np.inf, (_WIDENINGS[-1], 1)) if baseline is None else (baseline(held_out), None)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the best of several fits is wanted, not an optimum
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fits are compared, and need not converge
         for widening in _WIDENINGS:
             last = -np.inf
             for n in (n for n in _N_COMPONENTS if n <= len(rest) // 2):
@@ -65,6 +65,6 @@ def fit_mixture(codes: np.ndarray, seed: int, baseline: Callable | None = None) 
 
 
 def draw_codes(mixture: GaussianMixture, n_samples: int, random_state: RandomState) -> np.ndarray:
-    """Draw codes from a mixture, in random order: its own draws are sorted by component."""
+    """Draw codes from a mixture, in random order, since `GaussianMixture.sample` sorts them by component."""
     mixture = copy.copy(mixture).set_params(random_state=random_state)
     return random_state.permutation(mixture.sample(n_samples)[0])

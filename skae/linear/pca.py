@@ -11,11 +11,11 @@ from sklearn.utils import gen_batches
 
 from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian, embed_columns
 
-# Codes are scaled to unit variance, but never by more than this against the leading one.
+# Codes are scaled to unit variance, with standard deviations of at least this share of the leading one.
 _SMALLEST_CODE = 1e-4
-# The least noise variance of probabilistic PCA, which is exact down to rounding.
+# Lower bound on the noise variance of probabilistic PCA, near rounding errors.
 _SMALLEST_NOISE = 1e-12
-# Samples whose residuals are held at once: bounds memory.
+# Samples of a block, to bound memory.
 _BLOCK = 1024
 
 
@@ -27,11 +27,11 @@ class PCAStart(NamedTuple):
     encoder : ndarray of shape (n_components, n_features)
     decoder : ndarray of shape (n_features, n_components)
     code_scale : ndarray of shape (n_components,)
-        Brings codes back to the scale of the principal components.
+        Factors from codes to the scale of the principal components.
     residual : ndarray of shape (n_features,)
-        Root mean square of what PCA leaves of each column.
+        Root mean square residual of PCA in each column.
     code_range : ndarray of shape (2, n_components)
-        The least and the largest codes.
+        Smallest and largest code of each component.
     """
 
     encoder: np.ndarray
@@ -41,7 +41,7 @@ class PCAStart(NamedTuple):
     code_range: np.ndarray
 
     def as_imputation_model(self, spread: np.ndarray) -> LinearGaussian:
-        """Return the Gaussian model that imputes columns of these standard deviations (n_features,)."""
+        """Return the Gaussian imputation model for columns with these standard deviations (n_features,)."""
         noise = np.maximum(np.square(self.residual), LEAST_IMPUTATION_NOISE * np.square(spread))
         return LinearGaussian(np.zeros(len(noise)), self.decoder, np.where(spread > 0, noise, 1.0))
 
@@ -49,8 +49,8 @@ class PCAStart(NamedTuple):
 def pca_start(X: np.ndarray, n_components: int, random_state: RandomState) -> PCAStart:
     """Fit PCA to centred samples and scale its codes to unit variance.
 
-    Components beyond the number that samples and columns allow (an over-complete code) get random encoder rows and
-    zero decoder columns: they change no reconstruction until training makes use of them.
+    Components beyond the number that samples and columns allow (an over-complete code) get random encoder rows and zero
+    decoder columns, so that they do not change reconstructions before training.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def pca_start(X: np.ndarray, n_components: int, random_state: RandomState) -> PC
 
 
 def leading(start: PCAStart, X: np.ndarray, n_components: int) -> PCAStart:
-    """Cut PCA of the samples X to its first components."""
+    """Truncate PCA of the samples X to its first components."""
     directions = (start.decoder / start.code_scale)[:, :n_components].T.astype(X.dtype)
     residual, k = _residual(X, directions), slice(n_components)
     return PCAStart(start.encoder[k], start.decoder[:, k], start.code_scale[k], residual, start.code_range[:, k])
@@ -103,7 +103,7 @@ def probabilistic_pca(X: np.ndarray, scale: np.ndarray, n_components: int, rando
     X : ndarray of shape (n_samples, n_features)
         Centred samples.
     scale : ndarray of shape (n_features,)
-        Factors that give all columns the same noise.
+        Factors after which all columns have the same noise.
     n_components : int
     random_state : RandomState
 
@@ -125,10 +125,10 @@ def probabilistic_pca(X: np.ndarray, scale: np.ndarray, n_components: int, rando
 def ordered_probabilistic_pca(
     X: np.ndarray, n_components: int, least_noise: float, random_state: RandomState
 ) -> LinearGaussian:
-    """Fit probabilistic PCA to standardised samples, leaving each column some noise.
+    """Fit probabilistic PCA to standardised samples, with a lower bound on the noise.
 
-    Components beyond those that leave a direction to noise get no loadings, and noise is at least ``least_noise``:
-    otherwise sizes that are cut from the model would depend on the right noise of a model that explains everything.
+    At least one direction is left to noise, so that components beyond the others get zero loadings. The noise is at
+    least ``least_noise``: otherwise truncated models would depend on the noise of a model that explains all variance.
     """
     most = min(rank_of(X), len(X) - 1) - 1
     model = probabilistic_pca(X, np.ones(X.shape[1]), max(1, min(n_components, most)), random_state)
@@ -140,19 +140,19 @@ def ordered_probabilistic_pca(
 
 
 def rank_of(X: np.ndarray) -> int:
-    """Return the number of directions that PCA finds in samples: of samples or of varying columns, the fewer."""
+    """Return the number of principal components of samples: the number of samples or of varying columns, if fewer."""
     return min(len(X), np.count_nonzero(X.any(axis=0)))
 
 
 def _fit_pca(X, n_components, random_state):
-    """PCA with as many of these components as X allows, by an exact solver wherever one takes seconds."""
+    """Fit PCA with at most as many components as X allows, with an exact solver if that takes seconds."""
     rank = min(n_components, *X.shape)
-    with np.errstate(invalid="ignore"):  # shares of a variance that is zero
+    with np.errstate(invalid="ignore"):  # the explained share of zero variance
         return PCA(rank, svd_solver=_solver(*X.shape, rank), random_state=random_state).fit(X)
 
 
 def _residual(X, directions):
-    """Root mean square (n_features,) of X outside of these orthonormal directions (n_components, n_features)."""
+    """Return the root mean square of X (n_features,) off orthonormal directions (n_components, n_features)."""
     total = np.zeros(X.shape[1])
     for rows in gen_batches(len(X), _BLOCK):
         rest = X[rows] - X[rows] @ directions.T @ directions
@@ -161,7 +161,7 @@ def _residual(X, directions):
 
 
 def _solver(n_samples, n_features, n_components):
-    """An exact solver wherever one takes seconds at most; PCA's own choice is a random one much earlier."""
+    """Return an exact solver if that takes seconds at most; "auto" would choose a randomized one for smaller X."""
     cost = n_samples * n_features * min(n_samples, n_features)
     if cost <= 1e9:
         return "full"

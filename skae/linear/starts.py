@@ -1,4 +1,4 @@
-"""The linear models that networks may start at, by the name of the parameter ``start``."""
+"""Linear models at which networks may start, by the values of the parameter ``start``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from skae.linear.pca import ordered_probabilistic_pca, pca_start, probabilistic_
 
 
 def _start_at_factor_analysis(X, scale, n_components, random_state, *, ordered, trains):
-    if ordered:  # factors are in no order
+    if ordered:  # factors have no order
         return ordered_probabilistic_pca(X, n_components, NOISE_FLOOR, random_state)
     return (likelier_start if trains else factor_analysis)(X, scale, n_components, random_state)
 
@@ -19,6 +19,6 @@ def _start_at_pca(X, scale, n_components, random_state, *, ordered, trains):
 
 # (X, n_components, random_state) -> PCAStart; None is random initialisation.
 AUTOENCODER_STARTS = {"pca": pca_start, "random": None}
-# (X, scale, n_components, random_state, *, ordered, trains) -> LinearGaussian. ``ordered`` asks for components in
-# order, ``trains`` says that the model is but the start of training.
+# (X, scale, n_components, random_state, *, ordered, trains) -> LinearGaussian. ``ordered`` is for ordered components,
+# ``trains`` if training follows.
 VAE_STARTS = {"factor_analysis": _start_at_factor_analysis, "pca": _start_at_pca, "random": None}

@@ -14,10 +14,10 @@ from skae.objectives.likelihoods.registry import LIKELIHOODS, mixed_likelihood, 
 from skae.objectives.losses import LOSSES, Loss, register_loss
 from skae.objectives.priors import PRIORS, MixturePrior, Prior, register_prior
 
-# What there is, what it is made of, and how to add to it.
+# The registries, their base classes, and functions that add to them.
 __all__ = ["LIKELIHOODS", "LOSSES", "PRIORS", "Likelihood", "Loss", "Prior"]
 __all__ += ["register_likelihood", "register_loss", "register_prior"]
-# What networks and estimators use beside these.
+# Used by networks and estimators.
 __all__ += ["NegativeELBO", "ReconstructionObjective", "ReconstructionOutput", "VAEOutput", "elbo", "gaussian_kl"]
 __all__ += ["ColumnMoments", "DefensiveMixture", "DefensiveStart", "LinearBaselines"]
 __all__ += ["MixturePrior", "mixed_likelihood"]

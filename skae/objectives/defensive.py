@@ -1,4 +1,4 @@
-"""Defensive mixtures: simpler densities that get a share, so that no sample is much less likely than under these."""
+"""Defensive mixtures with simpler densities, under which no sample has a much higher density than under the mixture."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from skae.linear.gaussian import diagonal_posterior, log_density_at, posterior_g
 
 
 class ColumnMoments(NamedTuple):
-    """Mean, variance and whether it varies of each column, all (n_features,), over ``n_samples`` samples."""
+    """Mean and variance of each column, and whether it varies, all (n_features,), from ``n_samples`` samples."""
 
     mean: Tensor
     variance: Tensor
@@ -31,7 +31,7 @@ class LinearBaselines(NamedTuple):
     varies : Tensor of shape (n_features,)
         Whether a column varies.
     shift : Tensor of shape (n_context, n_features)
-        What each column of the context adds to a sample.
+        Added to a sample for each column of the context.
     """
 
     loadings: Tensor
@@ -41,7 +41,7 @@ class LinearBaselines(NamedTuple):
 
 
 class DefensiveStart(NamedTuple):
-    """What a defensive mixture may start from: functions, since each mixture needs only some of it.
+    """Statistics to which a defensive mixture is fitted, as functions, since each mixture needs only some of them.
 
     Attributes
     ----------
@@ -58,13 +58,13 @@ class DefensiveStart(NamedTuple):
 
 
 class DefensiveMixture(nn.Module):
-    r"""A density that leaves a share to simpler models.
+    r"""Mixture of a density with simpler models.
 
     .. math:: \log \big((1 - \varepsilon)\, p(x) + \varepsilon\, p_0(x)\big)
 
-    Defensive mixture (Hesterberg 1995); a lower bound of log p(x) gives a lower bound of the whole. The buffer
-    ``share`` is zero until the caller fills it. Subclasses define ``start_at``, ``log_prob`` and ``draw``, and
-    ``n_components``, the latent dimension of the simpler models.
+    Defensive mixture (Hesterberg 1995); a lower bound on log p(x) gives a lower bound on the log-density of the
+    mixture. The buffer ``share`` is zero until the caller fills it. Subclasses define ``start_at``, ``log_prob`` and
+    ``draw``, and ``n_components``, the latent dimension of the simpler models.
 
     Shape
     -----
@@ -81,7 +81,7 @@ class DefensiveMixture(nn.Module):
         self.register_buffer("share", torch.zeros(()))
 
     def start_at(self, start: DefensiveStart) -> None:
-        """Fit the simpler models; the share is zero again."""
+        """Fit the simpler models, and reset the share to zero."""
         raise NotImplementedError
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -89,7 +89,7 @@ class DefensiveMixture(nn.Module):
         raise NotImplementedError
 
     def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
-        """Draw a sample from the simpler models for each code of standard normal draws."""
+        """Draw a sample from the simpler models for each code, a standard normal draw."""
         raise NotImplementedError
 
     def forward(self, bound: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -122,7 +122,7 @@ class LinearModels(DefensiveMixture):
 
     @torch.no_grad()
     def start_at(self, start: DefensiveStart) -> None:
-        """Take over the linear models of as many components."""
+        """Set the linear models with ``n_components`` components."""
         for name, value in start.linear_models(self.n_components)._asdict().items():
             self.get_buffer(name).copy_(value)
         self.share.zero_()

@@ -1,4 +1,4 @@
-"""The evidence lower bound and the reconstruction loss: what training minimises, and the outputs they are of."""
+"""The objectives of training, the evidence lower bound and the reconstruction loss, and their inputs."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -39,9 +39,9 @@ class VAEOutput(NamedTuple):
     z : Tensor of shape (n_draws, n, n_components)
         Draws from it.
     eta : Tensor of shape (n_draws, n, n_outputs)
-        Output of the decoder at these.
+        Output of the decoder at these draws.
     context : Tensor of shape (n, n_context) or None
-        What the model is conditional on.
+        Context that the model is conditional on.
     """
 
     mean: Tensor
@@ -62,7 +62,7 @@ def elbo(log_densities: Tensor, mean: Tensor, log_var: Tensor, beta: float = 1.0
     Parameters
     ----------
     log_densities : Tensor of shape (n_draws, n)
-        Of each sample, given draws from its posterior.
+        Log-density of each sample given draws from its posterior.
     mean, log_var : Tensor of shape (n, n_components)
         Parameters of that posterior.
     beta : float, default=1.0
@@ -80,12 +80,12 @@ class NegativeELBO(nn.Module):
     Parameters
     ----------
     likelihoods : sequence of Likelihood
-        Of the models with 1, 2, 3, ... components, or one for a model of any size; those of the network, so that they
-        are trained with it.
+        Likelihoods of the models with 1, 2, 3, ... components, or one for all sizes. They are the network's, so that
+        they are trained with it.
     beta : float, default=1.0
         Weight of the KL term (Higgins et al. 2017); 1 is the bound.
     defensive : sequence of DefensiveMixture, default=()
-        Of the same models, used in evaluation but not in training; empty for none.
+        Defensive mixtures of the same models, used in evaluation but not in training; empty for none.
 
     Shape
     -----
@@ -118,7 +118,7 @@ class ReconstructionObjective(nn.Module):
     .. math:: \frac{1}{n d} \sum_{ij} \ell(\eta_{ij}, x_{ij})
         + \lambda \sum_k \frac{\frac{1}{n} \sum_i |z_{ik}|}{\sqrt{\frac{1}{n} \sum_i z_{ik}^2}}
 
-    Small codes and a large decoder would lower a plain L1 norm without any zero.
+    A plain L1 norm could be lowered by small codes and a large decoder, without sparsity.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class ReconstructionObjective(nn.Module):
     sparsity : float, default=0.0
         The weight :math:`\lambda`.
     varies : Tensor of shape (n_features,) or None, default=None
-        1 for columns that count, 0 for those whose loss is zero whatever the output.
+        1 for columns that count, 0 for columns whose loss is always zero.
 
     Shape
     -----
@@ -144,9 +144,9 @@ class ReconstructionObjective(nn.Module):
 
     def forward(self, output: ReconstructionOutput, x: Tensor) -> Tensor:
         objective = self._mean_loss(output, x)
-        if has_missing(objective):  # nan wherever x has one, and only one number to look at
+        if has_missing(objective):  # nan if x has any, and a single value to check
             observed = ~x.isnan()
-            share = observed.to(x).mean().clamp_min(1 / x.numel())  # every entry of the batch may be missing
+            share = observed.to(x).mean().clamp_min(1 / x.numel())  # all entries of a batch may be missing
             objective = self._mean_loss(output, torch.where(observed, x, 0), observed) / share
         if self.sparsity:
             size = output.z.square().mean(0).clamp_min(torch.finfo(output.z.dtype).tiny).sqrt()
@@ -154,7 +154,7 @@ class ReconstructionObjective(nn.Module):
         return objective
 
     def _mean_loss(self, output: ReconstructionOutput, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        """Mean over entries of the loss times every weight of the entry."""
+        """Return the mean over entries of the loss times all weights of the entry."""
         x = x.expand_as(output.eta)
         factors = [factor for factor in (self.varies, output.weight, observed) if factor is not None]
         if not factors:

@@ -1,4 +1,4 @@
-"""Reconstruction losses: how far the decoder's output is from a sample, and what the output means."""
+"""Reconstruction losses, with the inverse link from the decoder's output to a reconstruction."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +21,7 @@ class Loss(NamedTuple):
     Attributes
     ----------
     entry : callable (eta, x, reduction="none" or "mean") -> Tensor
-        The loss of each entry, or their mean, which costs half as much.
+        The loss of each entry, or the mean over entries, which takes half the time.
     inverse_link : callable Tensor -> Tensor
         Maps the decoder's output to the reconstruction.
     link : "identity", "logit" or "log"
@@ -32,8 +32,8 @@ class Loss(NamedTuple):
     support : "real", "unit_interval", "non_negative" or "counts", default="real"
         Values that the loss is defined on.
     projects : bool, default=False
-        Whether the linear decoder's best code is the orthogonal projection of a sample, so that codes can be refined by
-        steps of least squares.
+        Whether the best code of a linear decoder is the orthogonal projection of the sample; codes can then be refined
+        by least-squares steps.
     """
 
     entry: Callable[..., Tensor]
@@ -44,8 +44,8 @@ class Loss(NamedTuple):
     projects: bool = False
 
 
-# The Huber loss (1964) is half the squared error below a distance of 1, the absolute error - 1/2 above. The log loss is
-# the Bernoulli cross-entropy in nats, -x log p - (1 - x) log(1 - p) with p = sigmoid(eta), for x in [0, 1].
+# The Huber loss (1964) is half the squared error below a distance of 1, and the absolute error minus 1/2 above. The log
+# loss is the Bernoulli cross-entropy in nats, -x log p - (1 - x) log(1 - p) with p = sigmoid(eta), for x in [0, 1].
 LOSSES = {
     "squared_error": Loss(partial(F.mse_loss, reduction="none"), degree=2, projects=True),
     "absolute_error": Loss(partial(F.l1_loss, reduction="none"), degree=1),

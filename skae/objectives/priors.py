@@ -1,4 +1,4 @@
-"""Priors of codes: the standard normal of training, and what may replace it in scores and samples afterwards."""
+"""Priors of codes: the standard normal, used in training, and alternatives for scores and samples."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from skae.linear.mixture import draw_codes, fit_mixture
 
-# Codes beyond this count as this: the mixture takes no infinite ones.
+# Codes are clipped to this size, since a Gaussian mixture cannot score infinite values.
 _FAR = 1e100
 
 
 def _finite(z: Tensor) -> Tensor:
-    """Return codes in double precision, cut to what a density can be computed of."""
+    """Return codes in float64, clipped to values for which densities can be computed."""
     return z.double().nan_to_num(_FAR, _FAR, -_FAR).clamp(-_FAR, _FAR)
 
 
@@ -27,12 +27,12 @@ class Prior:
     Parameters
     ----------
     density : object, default=None
-        What `fit` learned: the whole state of the prior, and the attribute ``prior_`` of an estimator.
+        Result of `fit`: the whole state of the prior, and the attribute ``prior_`` of an estimator.
 
     Attributes
     ----------
     is_learned : bool
-        Whether `fit` uses codes: the standard normal stands in for such a prior until it is fitted.
+        Whether `fit` uses codes. Until such a prior is fitted, the standard normal is used.
     """
 
     is_learned = False
@@ -42,14 +42,14 @@ class Prior:
 
     @classmethod
     def restore(cls, density: Any) -> Prior:
-        """Return the prior with this ``density``, which `fit` returned one with; None if it was not fitted.
+        """Return the prior with a ``density`` from an earlier `fit`; None if it was not fitted.
 
-        The density may come from a file: a subclass that learns one may check it here, and raise ValueError.
+        The density may come from a file: a subclass may check it here, and raise ValueError.
         """
         return StandardNormal() if cls.is_learned and density is None else cls(density)
 
     def fit(self, codes: Tensor, seed: int) -> Prior:
-        """Return the prior of these codes.
+        """Fit the prior to codes.
 
         Parameters
         ----------
@@ -60,7 +60,7 @@ class Prior:
         Returns
         -------
         Prior
-            The standard normal if that is the better one.
+            The fitted prior, or the standard normal if that fits better.
         """
         return self
 
@@ -91,7 +91,7 @@ class Prior:
 
 
 class StandardNormal(Prior):
-    """The standard normal, of independent components."""
+    """The standard normal distribution."""
 
     def log_prob(self, z: Tensor) -> Tensor:
         return -0.5 * (_finite(z).square() + math.log(2 * math.pi)).sum(-1)

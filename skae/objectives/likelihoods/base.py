@@ -1,4 +1,4 @@
-"""The likelihood of a sample given its code, and what estimators ask of it."""
+"""Base class of likelihoods: the density of a sample given the decoder's output."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LINKS: dict[str, Callable[[Tensor], Tensor]] = {"logit": torch.logit, "log": to
 
 
 def smoothed_mean(mean: Tensor, n_samples: int) -> Tensor:
-    """Return the mean with one more sample of halves: no count is impossible, and no share is 0 or 1."""
+    """Return the mean with one more sample of values 1/2, so that no mean count is 0 and no share is 0 or 1."""
     return (n_samples * mean + 0.5) / (n_samples + 1)
 
 
 class Likelihood(nn.Module):
-    """Density of samples given the decoder's output ``eta``; missing entries and constant columns add nothing.
+    """Density of samples given the decoder's output ``eta``, without missing entries and constant columns.
 
-    Subclasses define ``log_prob``, ``mean`` and ``draw``; one with a noise level of its own also defines ``start_at``.
+    Subclasses define ``log_prob``, ``mean`` and ``draw``; one with a learned noise level also defines ``start_at``.
 
     Parameters
     ----------
@@ -31,19 +31,19 @@ class Likelihood(nn.Module):
     Attributes
     ----------
     link : "identity", "logit", "log" or "share"
-        Its inverse turns the first ``n_features`` entries of eta into the mean.
+        Its inverse maps the first ``n_features`` entries of eta to the mean.
     support : "real", "unit_interval", "non_negative" or "counts"
         Values that the density is defined on.
     n_parameters : int
-        Entries of eta for each column. Those that the link belongs to come first, for all columns, then the further
-        ones, which a linear start leaves at zero.
+        Number of entries of eta for each column. The entries of all columns to which the link applies come first, then
+        the further ones, which a linear start leaves at zero.
     accepts_sparse : bool
         Whether X may be a sparse matrix.
     needs_table : bool
-        Whether X is a table, whose columns are encoded first.
+        Whether X is a table whose columns are encoded first.
     is_conjugate : bool
-        Whether the posterior is normal where the decoder is linear, with noise of ``variance(eta)``; posteriors are
-        then refined, and the validation set is stratified by the fit of the linear start.
+        Whether the posterior of a linear decoder is normal, with noise variance ``variance(eta)``. Posteriors are then
+        refined, and the validation set is stratified by the misfit of the linear start.
     varies : Tensor of shape (n_features,)
         1 for columns that count, 0 for constant ones.
 
@@ -73,11 +73,11 @@ class Likelihood(nn.Module):
 
     @classmethod
     def of_widths(cls, widths: Sequence[int]) -> Self:
-        """Return a likelihood of variables that take so many columns each."""
+        """Return a likelihood of variables with these numbers of columns."""
         return cls(sum(widths))
 
     def fresh(self) -> Likelihood:
-        """Return another likelihood of this kind and these columns, as it was before any start."""
+        """Return a new likelihood of the same class and columns, before any start."""
         return type(self)(len(self.varies))
 
     @property
@@ -98,29 +98,29 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def mean_of_missing(self, eta: Tensor, x: Tensor) -> Tensor:
-        """Return the mean of entries where x is nan, given its observed entries."""
+        """Return the mean of entries where x is nan, conditional on its observed entries."""
         return self.mean(eta)
 
     def draw_missing(self, eta: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw the entries where x is nan, given its observed entries."""
+        """Draw the entries where x is nan, conditional on its observed entries."""
         return self.draw(eta, generator)
 
     def start_at(self, noise: Tensor, variance: Tensor, scale: Tensor) -> None:
-        """Take over the noise of the linear start.
+        """Start at the noise of the linear start.
 
         Parameters
         ----------
         noise, variance : Tensor of shape (n_features,)
             Noise variance and variance of the scaled columns.
         scale : Tensor broadcastable to (n_features,)
-            What columns were divided by.
+            Scale by which columns were divided.
         """
 
     def fit_sums(self, sums: Callable[[], Any]) -> None:
-        """Take over the sums of training samples, which the function returns as an array of shape (n_samples,)."""
+        """Fit to the sums of training samples, which ``sums()`` returns as an array of shape (n_samples,)."""
 
     def independent(self, mean: Tensor, variance: Tensor, n_samples: int) -> Tensor:
-        """Become the density of independent columns, and return its eta.
+        """Become the density of independent columns, and return the eta of that density.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class Likelihood(nn.Module):
         return nn.functional.pad(mean, (0, self.n_outputs - len(mean)))
 
     def defensive(self, n_components: int, n_context: int) -> DefensiveMixture:
-        """Return the defensive mixture of a model with this latent dimension and so many columns of context."""
+        """Return a defensive mixture for a model with this latent dimension and number of columns of context."""
         return IndependentColumns(self.fresh())
 
     def forward(self, eta: Tensor, x: Tensor) -> Tensor:
@@ -150,12 +150,12 @@ class Likelihood(nn.Module):
 
 
 class IndependentColumns(DefensiveMixture):
-    """Defensive mixture with independent columns, whatever the context.
+    """Defensive mixture with independent columns, which do not depend on the context.
 
     Parameters
     ----------
     likelihood : Likelihood
-        One of its own, which is not trained.
+        A likelihood that is not shared, and is not trained.
     """
 
     n_components = 0
@@ -168,7 +168,7 @@ class IndependentColumns(DefensiveMixture):
 
     @torch.no_grad()
     def start_at(self, start: DefensiveStart) -> None:
-        """Take over mean and variance of the columns."""
+        """Fit to mean and variance of the columns."""
         mean, variance, varies, n_samples = start.columns()
         self.likelihood.varies.copy_(varies)
         self.likelihood.fit_sums(start.sums)

@@ -46,7 +46,7 @@ class Categorical(Likelihood):
 
     Shape
     -----
-    eta, x: (..., n_features) -> log_prob: (..., n_features), what each column adds.
+    eta, x: (..., n_features) -> log_prob: (..., n_features), the contribution of each column.
     """
 
     link = "log"

@@ -15,7 +15,7 @@ class Poisson(Likelihood):
 
     .. math:: \log p(x | \eta) = \sum_j x_j \eta_j - e^{\eta_j} - \log x_j!
 
-    Beyond ``LARGEST`` (e^40, 2e17) means do not grow.
+    Means are at most e^``LARGEST``, 2e17.
 
     Shape
     -----
@@ -39,13 +39,13 @@ class Poisson(Likelihood):
 
 
 class NegativeBinomial(Poisson):
-    r"""Poisson whose mean has a gamma density: counts with a variance above their mean.
+    r"""Negative binomial, a gamma mixture of Poisson densities: counts with a variance above their mean.
 
     .. math:: \log p(x | \eta) = \sum_j \log \frac{\Gamma(x_j + r_j)}{\Gamma(r_j)\, x_j!}
         + r_j \log \frac{r_j}{r_j + \mu_j} + x_j \log \frac{\mu_j}{r_j + \mu_j}, \quad \mu = e^\eta
 
-    The variance is :math:`\mu + \mu^2 / r`, with a dispersion 1 / r for each column, which is learned, between e^-7 and
-    e^5. Its logarithm is ``PACE`` times a parameter: Adam, whose steps have one size, takes it as much further a step.
+    The variance is :math:`\mu + \mu^2 / r`. The dispersion 1 / r of each column is learned, between e^-7 and e^5. Its
+    logarithm is ``PACE`` times a parameter, so that Adam changes it faster.
 
     Shape
     -----
@@ -61,11 +61,11 @@ class NegativeBinomial(Poisson):
 
     @torch.no_grad()
     def start_at(self, noise: Tensor, variance: Tensor, scale: Tensor) -> None:
-        """Start at the dispersion that the noise of the logarithms is for large counts."""
+        """Start at the noise variance of the logarithms, which is the dispersion of large counts."""
         self.dispersion.copy_((noise * scale.square()).log().clamp(*self.RANGE) / self.PACE)
 
     def independent(self, mean: Tensor, variance: Tensor, n_samples: int) -> Tensor:
-        """Take the dispersion that gives columns their variance: the method of moments."""
+        """Set the dispersion by the method of moments, from the variance of the columns."""
         eta, mean = super().independent(mean, variance, n_samples), smoothed_mean(mean, n_samples)
         self.start_at((variance - mean).clamp_min(0) / mean.square(), variance, torch.ones_like(mean))
         return eta
@@ -87,13 +87,13 @@ class NegativeBinomial(Poisson):
 
 
 class Multinomial(Likelihood):
-    r"""Counts given their sum, with the softmax of the decoder's output as shares: words of a document.
+    r"""Multinomial: counts conditional on their sum, with the softmax of the decoder's output as probabilities.
 
     .. math:: \log p(x | \eta) = \log \frac{n!}{\prod_j x_j!} + \sum_j x_j \log \mathrm{softmax}(\eta)_j,
         \quad n = \sum_j x_j
 
-    Where counts are missing the shares are those among the others. Samples are drawn with sums of training samples;
-    the mean is that of a sample with the mean sum.
+    If counts are missing, the probabilities are those among the observed columns. Samples are drawn with sums of
+    training samples; the mean is that of a sample with the mean sum.
 
     Shape
     -----
@@ -112,7 +112,7 @@ class Multinomial(Likelihood):
 
     @torch.no_grad()
     def fit_sums(self, sums: Callable[[], Any]) -> None:
-        """Draw samples whose sums are the ``N_SUMS`` quantiles of these, each equally often."""
+        """Set the sums of draws to ``N_SUMS`` quantiles of the sums of training samples, with equal probabilities."""
         ordered = torch.as_tensor(sums()).sort().values
         places = torch.linspace(0, len(ordered) - 1, self.N_SUMS, dtype=torch.float64)
         self.sums.copy_(ordered[places.round().long()])
@@ -136,11 +136,11 @@ class Multinomial(Likelihood):
         for column, share in zip(x.T, shares.T, strict=True):
             column += torch.binomial(rest, (share / left).nan_to_num(0.0).clamp(0, 1), generator=generator)
             rest, left = rest - column, (left - share).clamp_min(0)
-        x[:, -1] += rest  # what rounding left
+        x[:, -1] += rest  # the remainder from rounding
         return x
 
     def mean_of_missing(self, eta: Tensor, x: Tensor) -> Tensor:
-        """Return the counts that have their share relative to the observed ones."""
+        """Return expected counts from the shares, relative to the observed counts."""
         shares = eta.softmax(-1)
         observed = (shares * ~x.isnan()).sum(-1, keepdim=True)
         return x.nansum(-1, keepdim=True) * shares / observed.clamp_min(torch.finfo(observed.dtype).tiny)

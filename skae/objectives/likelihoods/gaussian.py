@@ -11,12 +11,13 @@ from skae.objectives.likelihoods.base import Likelihood
 
 
 class Gaussian(Likelihood):
-    r"""Normal whose mean and variance are the decoder's output.
+    r"""Normal with mean and variance from the decoder's output.
 
     .. math:: \log p(x | \eta) = \sum_j -\tfrac12 \log(2 \pi \sigma_j^2) - \frac{(x_j - \mu_j)^2}{2 \sigma_j^2}
 
-    The first half of eta is the mean. The second half moves the logarithm of the variance around one level a column,
-    which is learned, by at most ``RANGE`` either way. The variance is ``floor`` plus that, so densities stay finite.
+    The first half of eta is the mean. The second half changes the logarithm of the variance by at most ``RANGE`` in
+    either direction, relative to a learned level of each column. ``floor`` is added to the variance, so that densities
+    stay finite.
 
     Shape
     -----
@@ -44,7 +45,7 @@ class Gaussian(Likelihood):
 
     @torch.no_grad()
     def _start_between(self, floor: Tensor, variance: Tensor) -> None:
-        """Start at this variance, and keep the floor or half of it in training."""
+        """Start at this variance; training keeps it above the floor, or above half of the start if that is less."""
         self.floor.copy_(torch.minimum(floor, variance / 2))
         self.log_excess.copy_((variance - self.floor).log())
 

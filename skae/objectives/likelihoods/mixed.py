@@ -1,4 +1,4 @@
-"""Likelihood of columns of several kinds."""
+"""Likelihood of columns of different kinds."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,9 +9,10 @@ from skae.objectives.likelihoods.base import Likelihood
 
 
 class Mixed(Likelihood):
-    r"""Columns of several likelihoods: the sum of their log-densities.
+    r"""Likelihood of columns with different likelihoods: the sum of their log-densities.
 
-    The first entries of all columns come first in eta, as in every likelihood, then the further ones of each part.
+    In eta, as in all likelihoods, the entries to which the link applies come first, then the further entries of each
+    part.
 
     Parameters
     ----------

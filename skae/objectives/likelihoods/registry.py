@@ -42,11 +42,11 @@ def register_likelihood(name: str, likelihood: type[Likelihood]) -> None:
 
 
 def mixed_likelihood(parts: Iterable[tuple[str, Sequence[int]]]) -> Mixed:
-    """Return the likelihood of columns of several kinds.
+    """Return the likelihood of columns of different kinds.
 
     Parameters
     ----------
     parts : iterable of (str, sequence of int)
-        From left to right the name of a likelihood, and the number of columns of each of its variables.
+        From left to right, the name of a likelihood and the number of columns of each of its variables.
     """
     return Mixed([LIKELIHOODS[name].of_widths(widths) for name, widths in parts])
