@@ -1,1 +1,1 @@
-"""Rows of data: where they are read from, what they may hold, and tables as numbers."""
+"""Data: sources of samples, checks of values, encoded tables, and datasets for training."""

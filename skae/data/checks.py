@@ -1,4 +1,4 @@
-"""Checks of samples, labels and codes. Each message says the value, the rule and a way out."""
+"""Checks of samples, labels and codes. Each message states the value, the rule and a remedy."""
 
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
@@ -7,26 +7,27 @@ import numpy as np
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
-# Precisions that samples keep; all others become the first.
+# Dtypes that samples keep; all others are cast to the first.
 FLOATS = [np.float64, np.float32]
-# What takes any finite numbers, by parameter.
+# Value of each parameter that accepts all finite numbers.
 _WAYS_OUT = {"loss": "loss='squared_error'", "likelihood": "likelihood='gaussian'"}
-# By which scalers miss the ends of a range.
+# Tolerance at the ends of a range, for rounding of scalers.
 _SLACK = 1e-6
 
 
 class Support(NamedTuple):
-    """The numbers that a loss or a likelihood is defined on.
+    """The domain of a loss or a likelihood.
 
     Attributes
     ----------
     outside : callable
-        From an array to a mask of the entries that lie outside; missing ones do not.
+        Maps an array to a mask of the entries outside of the domain; missing values are not outside.
     needs : str
-        What numbers those inside are, what X has instead, and what to do, to be filled in with the ``low`` and ``high``
-        of X, the ``column`` and ``entry`` that come first outside, and what is to be said if there are negative ones.
+        Template of the error message: what is needed, what X has instead, and a remedy. Its fields are ``low`` and
+        ``high`` of X, ``column`` and ``entry`` of the first value outside, and ``negative``, a sentence about negative
+        values.
     positive_only : bool
-        Whether negative numbers lie outside.
+        Whether negative numbers are outside.
     """
 
     outside: Callable[[np.ndarray], np.ndarray]
@@ -43,7 +44,7 @@ class Support(NamedTuple):
             raise ValueError(f"{parameter}={value!r} needs {self.needs.format(**found)} {_WAYS_OUT[parameter]}.")
 
     def check_sparse(self, X, parameter, value):
-        """Check a CSR matrix, where an entry that is not there is zero and none is missing."""
+        """Check a CSR matrix: entries that are not stored are zero, and no value may be missing."""
         if np.isnan(X.data).any():
             raise ValueError("Sparse X contains NaN, but in sparse rows no value can be missing. Pass a dense array.")
         outside = np.flatnonzero(self.outside(X.data))
@@ -52,7 +53,7 @@ class Support(NamedTuple):
             self.check(X[[row]].toarray(), parameter, value)
 
 
-# By the name that losses and likelihoods give.
+# By the ``support`` of losses and likelihoods.
 SUPPORTS = {
     "real": Support(lambda X: np.False_),
     "unit_interval": Support(
@@ -74,7 +75,7 @@ SUPPORTS = {
 
 
 def check_missing(rows, names=None):
-    """Check that something is observed of each sample and of each column, which may have names."""
+    """Check that each sample and each column has an observed value; ``names`` are those of the columns."""
     columns, samples = np.ones(rows.shape[1], dtype=bool), []
     for block in rows.blocks():
         missing = np.isnan(rows[block])
@@ -91,7 +92,7 @@ def check_missing(rows, names=None):
 
 
 def check_classes(y, n_samples):
-    """Return the classes of training samples, sorted, and the index of each sample's."""
+    """Return the sorted classes of training samples, and the index of each sample's class."""
     if y is None:
         raise ValueError("conditional=True requires y to be passed, but the target y is None. Pass classes as y.")
     y = column_or_1d(y, warn=True)
@@ -99,7 +100,7 @@ def check_classes(y, n_samples):
     try:
         assert_all_finite(y, input_name="y")
         kind = type_of_target(y, input_name="y") if len(y) else "binary"
-    except TypeError:  # of values that have no order, or no truth
+    except TypeError:  # values cannot be compared
         kind = "unknown"
     if kind == "unknown":
         kinds = " and ".join(sorted({type(value).__name__ for value in y.tolist()}))
@@ -117,16 +118,16 @@ def check_classes(y, n_samples):
 
 
 def check_labels(y, classes, n_samples):
-    """Return the index in ``classes`` of each of n_samples labels, or of one for all."""
+    """Return the index in ``classes`` of each of n_samples labels, or of one label for all samples."""
     labels = np.asarray(y)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)
     if labels.ndim and labels.shape != (n_samples,):
         raise ValueError(f"y has shape {labels.shape}, but must be one class or have one for each of {n_samples} rows.")
     if labels.dtype.kind == classes.dtype.kind == "M":
-        labels = labels.astype(classes.dtype)  # of one unit
+        labels = labels.astype(classes.dtype)  # the same unit
     labels, known = np.atleast_1d(labels).tolist(), classes.tolist()
-    index = {label: k for k, label in enumerate(known)}  # NumPy would take "1" for 1
+    index = {label: k for k, label in enumerate(known)}  # NumPy would match "1" with 1
     for label in labels:
         if not isinstance(label, Hashable) or label not in index:
             raise ValueError(f"y has {label!r}, which is not among the classes of the training rows: {listed(known)}.")
@@ -134,7 +135,7 @@ def check_labels(y, classes, n_samples):
 
 
 def check_code_width(estimator, n_columns, n_components):
-    """Check that codes have the width that the estimator makes."""
+    """Check that codes have ``n_components`` columns."""
     if n_columns != n_components:
         raise ValueError(
             f"X has {n_columns} columns, but the codes of this {type(estimator).__name__} have n_components_="
@@ -143,6 +144,6 @@ def check_code_width(estimator, n_columns, n_components):
 
 
 def listed(names):
-    """Return names for a message, 20 at most."""
+    """Return a list of names for a message, at most 20."""
     first, others = ", ".join(map(repr, names[:20])), len(names) - 20
     return f"{first} and {others} others" if others > 0 else first

@@ -1,6 +1,6 @@
-"""Kinds of columns: each turns its values into numbers that its likelihood is of, and these into values again.
+"""Kinds of columns: each encodes values as numbers for its likelihood, and decodes them.
 
-A new kind is a class and a line of `KINDS`.
+To add a kind, define a class and add it to `KINDS`.
 """
 
 from collections import Counter
@@ -14,17 +14,17 @@ from skae.data import quantiles
 from skae.data.checks import SUPPORTS
 from skae.data.dataframes import ColumnType, first_text, is_category, is_number
 
-# Integers are no counts to "auto" if their variance is under their mean, a Poisson's, by so many standard errors, or if
-# they deviate by less than this times their mean.
+# "auto" does not treat integers as counts if their variance is this many standard errors below their mean, a Poisson's
+# variance, or if their standard deviation is less than this share of their mean.
 _ERRORS, _LEAST_DEVIATION = 3, 0.1
-# Categories above which a column that has them in more than half of its samples is an identifier.
+# A column with more categories than this, and than half of its samples, is an identifier.
 _MOST_OF_IDENTIFIERS = 100
 _SMALLEST = np.finfo(np.float64).smallest_subnormal
 
 
 @dataclass(frozen=True)
 class Column:
-    """What is known of a column of a table.
+    """A column of a table: its type and its encoding.
 
     A kind can ``fit(name, likelihood, column_type, column, library)`` a column of training samples,
     ``encode(column, library, handle_unknown)`` one of new samples as numbers (n, width), nan where missing, and
@@ -36,13 +36,13 @@ class Column:
     likelihood : str
     type : ColumnType
     width : int
-        Columns of numbers that encode it.
+        Number of columns that encode it.
     link : str
-        From the mean of such a column to what the net sees.
+        Link from the mean of an encoded column to the network's input.
     families : tuple of str
-        What types a column of this kind may have.
+        Types that a column of this kind may have.
     outside : callable
-        From numbers to a mask of those that the likelihood is not defined on.
+        Maps numbers to a mask of those outside the likelihood's domain.
     """
 
     name: object
@@ -55,7 +55,7 @@ class Column:
     outside = staticmethod(lambda x: np.True_)
 
     def log_slope(self, block):
-        """Return the logarithm of the slope of the map to these numbers, for each; 0 where missing."""
+        """Return the log-slope of the encoding at each of these encoded values; 0 where missing."""
         return 0.0
 
     def to_state(self):
@@ -63,7 +63,7 @@ class Column:
         return vars(self) | {"type": self.type._asdict()}
 
     def faults(self, library):
-        """Yield the name of each thing that a file says wrongly, and what is wrong with it."""
+        """Yield pairs of a faulty attribute, if the column is from a file, and what is wrong with it."""
         family, dtype, _, ordered = self.type
         if family not in self.families or type(ordered) is not bool:
             yield "the type of a column", f"is {shortened(self.type)}, which is not {' or '.join(self.families)}"
@@ -73,14 +73,14 @@ class Column:
 
 @dataclass(frozen=True)
 class NumberColumn(Column):
-    """A column of numbers or bools.
+    """A numeric or boolean column.
 
     Attributes
     ----------
     low, high : float, or int for integers
         Range of the training samples.
     needs : str
-        What numbers the likelihood is defined on, for messages.
+        The likelihood's domain, for messages.
     """
 
     low: float
@@ -96,37 +96,37 @@ class NumberColumn(Column):
         x = _numbers(name, likelihood, column, library, column_type.family)
         low, high = float(np.nanmin(x)), float(np.nanmax(x))
         learnt = cls._learn(name, x[~np.isnan(x)], low, high)
-        if column_type.family == "integer":  # which a float may not be able to tell
+        if column_type.family == "integer":  # large integers are not exact as floats
             whole = [int(value) for value in _observed(library.values(column))]
             low, high = min(whole), max(whole)
         return cls(name, likelihood, column_type, low, high, *learnt)
 
     @classmethod
     def _learn(cls, name, x, low, high):
-        """What a subclass has to know beside the range."""
+        """Return further attributes of a subclass, learned from values x."""
         return ()
 
     def encode(self, column, library, handle_unknown):
         return self._scores(_numbers(self.name, self.likelihood, column, library))[:, None]
 
     def decode(self, block, like=None, library=None):
-        """Return the values of numbers; where the column ``like`` has any, its values."""
+        """Return decoded values, a list; observed values of the column ``like`` replace them."""
         family, x = self.type.family, self._values(block[:, 0].astype(np.float64))
         values = np.clip(x if family == "float" else np.round(x), float(self.low), float(self.high)).tolist()
-        if family == "integer":  # the ends may be integers that no float is
+        if family == "integer":  # the bounds may not be exact as floats
             values = [min(max(int(value), self.low), self.high) for value in values]
         if like is not None:
             known = zip(library.numbers(like).tolist(), library.values(like), values, strict=True)
-            # Of integers to the last digit.
+            # Integers are kept exactly.
             values = [v if x != x else int(exact) if family == "integer" else x for x, exact, v in known]
         return [value >= 0.5 for value in values] if family == "boolean" else values
 
     def _scores(self, x):
-        """What encodes these numbers."""
+        """Encode numbers: (n,) -> (n,)."""
         return x
 
     def _values(self, scores):
-        """The numbers that these encode."""
+        """Decode numbers: (n,) -> (n,)."""
         return scores
 
     def faults(self, library):
@@ -138,12 +138,12 @@ class NumberColumn(Column):
 
 @dataclass(frozen=True)
 class ContinuousColumn(NumberColumn):
-    """A column that a monotone map makes normal.
+    """A column that is mapped to a normal distribution by a monotone map.
 
     Attributes
     ----------
     knots, steps : ndarray of shape (2, n_knots) and (2, n_steps)
-        The map and the way back, see `skae.data.quantiles`.
+        The map and its inverse, see `skae.data.quantiles`.
     """
 
     knots: np.ndarray
@@ -177,7 +177,7 @@ class ContinuousColumn(NumberColumn):
 
 @dataclass(frozen=True)
 class BinaryColumn(NumberColumn):
-    """A column of bools, or of numbers in [0, 1]."""
+    """A boolean column, or one of numbers in [0, 1]."""
 
     link = "logit"
     needs = "bools or numbers in [0, 1]"
@@ -195,12 +195,12 @@ class CountColumn(NumberColumn):
 
 @dataclass(frozen=True)
 class CategoryColumn(Column):
-    """A column of categories, with a column of 0 and 1 for each.
+    """A categorical column, one-hot encoded.
 
     Attributes
     ----------
     categories : list
-        Those of the training samples; intervals as pairs of their ends.
+        Categories of the training samples; intervals as pairs of their ends.
     """
 
     categories: list
@@ -231,7 +231,7 @@ class CategoryColumn(Column):
         return block
 
     def decode(self, block, like=None, library=None):
-        """Return the likeliest category of each sample."""
+        """Return the most probable category of each sample, a list."""
         return [self.categories[k] for k in block.argmax(axis=1)]
 
     def faults(self, library):
@@ -245,7 +245,7 @@ class CategoryColumn(Column):
             yield "categories", "of a column are not among those that its dtype declares"
 
 
-# Kinds by their likelihood, in the order of the columns of numbers.
+# Kinds by their likelihood, in the order of the encoded columns.
 KINDS = {
     "gaussian": ContinuousColumn,
     "bernoulli": BinaryColumn,
@@ -256,7 +256,7 @@ KINDS = {
 
 
 def fit_column(name, likelihood, column, library, dtype=None):
-    """Learn what is to be known of a column of training samples.
+    """Fit a `Column` to a column of training samples.
 
     Parameters
     ----------
@@ -266,7 +266,7 @@ def fit_column(name, likelihood, column, library, dtype=None):
     column : ndarray or Series
     library : Arrays, Pandas or Polars
     dtype : dtype, default=None
-        That an array had before its numbers were made floats.
+        Dtype of an array before it was cast to float.
 
     Returns
     -------
@@ -293,13 +293,13 @@ def fit_column(name, likelihood, column, library, dtype=None):
 
 
 def column_from_state(state, library, fault):
-    """Return the column of a `Column.to_state` that may have been changed; ``fault`` says what is wrong."""
+    """Return the column of a state from `Column.to_state`, after checks; ``fault`` makes the error if one fails."""
     try:
         column = KINDS[state["likelihood"]](**state | {"type": ColumnType(**state["type"])})
         wrong = next(column.faults(library), None)
-        if wrong is None:  # a dtype may have no such values
+        if wrong is None:  # the values may not fit the dtype
             library.column(column.decode(np.zeros((1, column.width))), column.type, np.float64)
-    except Exception as error:  # whatever things of other types raise
+    except Exception as error:  # values of wrong types may raise anything
         wrong = "a column of the table", f"is not what it should be ({error!r})"
     if wrong is not None:
         raise fault(*wrong)
@@ -307,7 +307,7 @@ def column_from_state(state, library, fault):
 
 
 def _numbers(name, likelihood, column, library, family="float"):
-    """A column as floats, nan where missing, that the likelihood is defined on."""
+    """Return a column as floats, nan where missing, and check that they are in the likelihood's domain."""
     try:
         x = library.numbers(column)
     except Exception as error:  # libraries differ in what they raise
@@ -329,8 +329,9 @@ def _misfit(name, likelihood, value, suitable):
 
 
 def _of_integers(x):
-    """Counts, unless integers vary less than counts do, as years or grades, and as 0 and 1 where a 1 is not rare; or
-    so little beside their size that they may as well be normal, as times.
+    """Return the likelihood of integers: counts, unless their variance or their relative deviation is too small.
+
+    Years, grades and frequent 0 and 1 vary less than counts; times vary little relative to their mean.
     """
     x = x[~np.isnan(x)]
     mean, deviation = x.mean(), x.std()
@@ -345,6 +346,6 @@ def _observed(values):
 
 
 def _odd_one(values):
-    """A value of the rarest type; of two types as rare, of the one that is no number."""
+    """Return a value of the rarest type; of two equally rare types, of the one that is not numeric."""
     counts = Counter(map(type, values))
     return min(values, key=lambda value: (counts[type(value)], is_number(value)))

@@ -1,4 +1,4 @@
-"""Context: what a conditional model is given with each sample, its class, or nothing."""
+"""Context of a conditional model: the class of each sample, or nothing."""
 
 import numpy as np
 from scipy.special import softmax
@@ -7,16 +7,16 @@ from skae.data.checks import check_classes, check_labels
 
 
 class NoContext:
-    """The context of a model that is conditional on nothing: one value, of no columns.
+    """The context of an unconditional model: a single value without columns.
 
     Attributes
     ----------
     values : ndarray of shape (n_values, width)
-        What the context may be.
+        Possible values of the context.
     log_weights : ndarray of shape (n_values,)
-        Logarithms of their prior probabilities.
+        Log prior probabilities of the values.
     width : int
-        Columns of the context.
+        Number of columns of the context.
     attributes : dict
         Fitted attributes of the estimator, by name.
     """
@@ -30,36 +30,36 @@ class NoContext:
         return np.zeros((n_samples, 0))
 
     def groups(self, y, n_samples):
-        """Return pairs of an index of samples and the value of their context, or None if it is unknown."""
+        """Return pairs of an index of samples and their context's value, or None to marginalise over it."""
         return
 
     def marginalise(self, log_density):
-        """Return the log-density of samples whatever their context; ``log_density`` takes a value."""
+        """Return the log-density of samples, marginalised over the context; ``log_density`` takes a value."""
         return log_density(self.values[0])
 
     def expected(self, function, log_density=None):
-        """Average a function of the value, by the posterior of each sample's context or by the prior."""
+        """Average a function of the value over the posterior of each sample's context, or over the prior."""
         return function(self.values[0])
 
     def check_exportable(self, name):
-        """Raise ValueError if a graph of samples or codes alone could not take the context of a ``name``."""
+        """Raise ValueError if a graph whose only input is samples or codes cannot represent the model."""
 
     def draw(self, y, n_samples, random_state):
-        """Return the context of new samples, (n_samples, width): that of labels y, or a draw."""
+        """Return the context of new samples, (n_samples, width): of labels y, or drawn from the prior."""
         if y is not None:
             raise ValueError(f"sample(y={y!r}) needs a model of each class. Fit with conditional=True and classes y.")
         return np.zeros((n_samples, 0))
 
 
 class ClassContext(NoContext):
-    """The class of a sample, as a column of 0 and 1 for each.
+    """The class of a sample, one-hot encoded.
 
     Parameters
     ----------
     classes : ndarray of shape (n_classes,)
         Sorted.
     prior : ndarray of shape (n_classes,)
-        Their shares among the training samples.
+        Shares of the classes in the training samples.
     """
 
     def __init__(self, classes, prior):
@@ -69,7 +69,7 @@ class ClassContext(NoContext):
 
     @classmethod
     def learn(cls, y, n_samples):
-        """Return the context of training labels."""
+        """Fit the context to training labels."""
         classes, labels = check_classes(y, n_samples)
         return cls(classes, np.bincount(labels, minlength=len(classes)) / n_samples)
 
@@ -83,7 +83,7 @@ class ClassContext(NoContext):
         return [(labels == k, value) for k, value in enumerate(self.values) if (labels == k).any()]
 
     def _joint(self, log_density):
-        """The log-density of samples and each class, (n_classes, n_samples), in the precision of the former."""
+        """Return the joint log-density of samples and each class, (n_classes, n_samples)."""
         joint = np.stack([log_density(value) for value in self.values])
         return (joint + self.log_weights[:, None]).astype(joint.dtype)
 
@@ -95,7 +95,7 @@ class ClassContext(NoContext):
             weights = self.prior
         else:
             joint = self._joint(log_density)
-            joint[:, joint.max(axis=0) == -np.inf] = 0  # no class explains a sample so far off
+            joint[:, joint.max(axis=0) == -np.inf] = 0  # the sample is too far from all classes
             weights = softmax(joint, axis=0)[:, :, None]
         parts = map(function, self.values)
         return sum(weight.astype(part.dtype) * part for weight, part in zip(weights, parts, strict=True))

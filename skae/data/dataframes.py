@@ -1,6 +1,6 @@
-"""Tables of NumPy, pandas and polars: what the types of their columns mean, their values, and such columns anew.
+"""Tables of NumPy, pandas and polars: types and values of their columns, and new tables with the same types.
 
-Each library is an object that answers for its tables, so that what follows does not ask which one it is.
+Each library is an object with the same methods, so that other modules need not distinguish them.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Strings of Arrow have, as pandas writes it, the name of another dtype.
+# pandas prints Arrow strings with the name of another dtype.
 _ARROW_STRING = "ArrowDtype(string)"
-# Families of columns of objects, by what pandas takes their values for.
+# Families of object columns, by the type that pandas infers.
 _FAMILIES_OF_OBJECTS = {"boolean": "boolean", "integer": "integer", "string": "category"}
 _FAMILIES_OF_OBJECTS |= dict.fromkeys(("floating", "mixed-integer-float"), "float")
 
@@ -24,13 +24,13 @@ class ColumnType(NamedTuple):
     Attributes
     ----------
     family : "float", "integer", "boolean", "category" or None
-        None is of values that no likelihood is for.
+        None if no likelihood models such values.
     dtype : str
-        As its library writes it; of a categorical one of pandas that of its categories.
+        Name of the dtype in its library; for a categorical of pandas, the dtype of the categories.
     declared : list or None
         The categories of a categorical dtype; intervals as pairs of their ends.
     ordered : bool
-        Whether these have an order.
+        Whether the categories are ordered.
     """
 
     family: str | None
@@ -40,10 +40,10 @@ class ColumnType(NamedTuple):
 
 
 class Arrays:
-    """Arrays of numbers, which are no DataFrames."""
+    """Numeric arrays, without names and dtypes of columns."""
 
     name = None
-    # What the dtype of a column may be in a file.
+    # Pattern of valid dtypes of a column in a file.
     dtypes = re.compile(".*", re.DOTALL)
 
     def names(self, X):
@@ -55,16 +55,16 @@ class Arrays:
         return list(np.asarray(X, dtype=getattr(X, "dtype", object)).T)
 
     def dates(self, X):
-        """Return for each column of dates or durations what it is called and its dtype, as a list of pairs."""
+        """Return a list of pairs (description, dtype) of the columns of dates or durations."""
         return [("X", X.dtype)] if isinstance(X, np.ndarray) and X.dtype.kind in "mM" else []
 
     def describe(self, column, dtype=None):
-        """Return the type of a column, which had the ``dtype`` before an array's numbers were made floats."""
+        """Return the type of a column; ``dtype`` is that of an array before it was cast to float."""
         kinds = {"i": "integer", "u": "integer", "b": "boolean"}
         return ColumnType(kinds.get(np.dtype(dtype or float).kind, "float"), "float64")
 
     def numbers(self, column):
-        """Return a column as an array of float64, nan where missing; raises where there is text."""
+        """Return a column as an array of float64, nan where missing; raise an error if it has text."""
         return np.asarray(column, dtype=np.float64)
 
     def values(self, column):
@@ -72,16 +72,16 @@ class Arrays:
         return [None if value is None or value != value else value for value in column.astype(object).tolist()]
 
     def column(self, values, column_type, precision):
-        """Return a column of this type, or of an array of this precision, that holds a list of values."""
+        """Return a list of values as a column of this type; arrays have the dtype ``precision``."""
         return np.asarray(values, dtype=precision)
 
     def table(self, columns, names, like=None):
-        """Return the table of these columns, with the index of ``like`` where it has one."""
+        """Return a table of these columns, with the index of ``like`` if it has one."""
         return np.column_stack(columns)
 
 
 class DataFrames(Arrays):
-    """What DataFrames of all libraries have in common."""
+    """Base class for DataFrames of all libraries."""
 
     def names(self, X):
         return list(X.columns)
@@ -142,7 +142,7 @@ class Pandas(DataFrames):
     def table(self, columns, names, like=None):
         pandas = import_module("pandas")
         made = pandas.concat([pandas.Series(column) for column in columns], axis=1)
-        made.columns = pandas.Index(names)  # of several levels where names are tuples
+        made.columns = pandas.Index(names)  # a MultiIndex if names are tuples
         return made.set_index(like.index) if library_of(like) is self else made
 
 
@@ -186,13 +186,13 @@ LIBRARIES = {library.name: library for library in (Arrays(), Pandas(), Polars())
 
 
 def library_of(X):
-    """Return the library of a table; of what is no DataFrame that of arrays, whose name is None."""
+    """Return the library of a table; that of arrays, whose name is None, for all but DataFrames."""
     modules = [cls.__module__.split(".")[0] for cls in type(X).__mro__] if hasattr(X, "columns") else []
     return LIBRARIES[next((name for name in modules if name in LIBRARIES), None)]
 
 
 def is_number(value):
-    """Return whether a number can be made of a value."""
+    """Return whether a value can be converted to a number."""
     try:
         float(value)
     except (TypeError, ValueError):
@@ -201,13 +201,13 @@ def is_number(value):
 
 
 def first_text(values):
-    """Return the first value that no number can be made of and that is not missing, or None."""
+    """Return the first value that is not missing and cannot be converted to a number, or None."""
     return next((value for value in values if value is not None and not is_number(value)), None)
 
 
 @contextmanager
 def numbers_asked(X, asked, way_out="Pass the columns of numbers."):
-    """Where a check of X fails and X holds text, let the error say so, what is ``asked`` and a way out."""
+    """If a check of X fails because of text in X, raise an error that says so, what is ``asked``, and a remedy."""
     try:
         yield
     except ValueError as error:
@@ -219,32 +219,32 @@ def numbers_asked(X, asked, way_out="Pass the columns of numbers."):
 
 
 def unmasked(X):
-    """Return X, nan where an array is masked; refuse dates and durations, which NumPy would take for numbers."""
+    """Return X, nan where an array is masked; raise ValueError for dates and durations, which NumPy would convert."""
     for name, dtype in library_of(X).dates(X):
         raise ValueError(
             f"{name} is of dtype {dtype}. Make numbers of dates and durations, such as days since the first one, with "
             "nan where they are missing."
         )
-    if np.ma.isMaskedArray(X) and X.dtype.kind != "c":  # which are refused as such
+    if np.ma.isMaskedArray(X) and X.dtype.kind != "c":  # complex arrays are refused elsewhere
         return X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan)
     return X
 
 
 def is_category(value, dtype):
-    """Return whether this is a string, a number or, of a dtype of intervals, the two ends of one."""
+    """Return whether a value is a string, a number or, for an interval dtype, the two ends of an interval."""
     ends = value if dtype.startswith("interval") and len(value) == 2 else (value,)
     return all(isinstance(end, str | Real) for end in ends)
 
 
 def _ends(value):
-    """Of an interval its ends, as Python writes numbers; else the value."""
+    """Return the ends of an interval as Python numbers, or any other value unchanged."""
     if not hasattr(value, "closed_left"):
         return value
     return tuple(getattr(end, "item", lambda end=end: end)() for end in (value.left, value.right))
 
 
 def _dtype_name(dtype):
-    """A string that pandas, or `Pandas.column`, makes that dtype of."""
+    """Return a string from which pandas, or `Pandas.column`, makes the dtype."""
     if hasattr(dtype, "pyarrow_dtype"):
         return _ARROW_STRING if str(dtype) == "string[pyarrow]" else str(dtype)
     return f"string[{dtype.storage}]" if hasattr(dtype, "storage") and str(dtype) != "str" else str(dtype)

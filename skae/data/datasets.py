@@ -1,4 +1,4 @@
-"""The datasets that batches are cut from: in memory, read when they are asked for, or streamed from a file."""
+"""Datasets from which batches are sliced: in memory, read on demand, or streamed from a file."""
 
 import copy
 from functools import cached_property
@@ -13,21 +13,21 @@ _COUNTED = 4096
 
 
 class Samples(Dataset):
-    """Inputs of a network and what its output is compared to: ``samples[index]`` is the pair (x, target).
+    """Dataset of inputs of a network and targets of its output: ``samples[index]`` is the pair (x, target).
 
-    They are made dense when they are asked for: samples of a sparse matrix, or some of a file's.
+    Samples of a sparse matrix or a file are made dense on demand.
 
     Parameters
     ----------
     inputs, targets : indexable by slices and arrays of ints, of shape (n_samples, n_inputs) and (n_samples, n_targets)
-        If they are one object, x and target are one tensor.
+        If they are the same object, x and target are the same tensor.
     device : torch.device
-        Where the tensors of a pair are.
+        Device of x and target.
     indices : array or Tensor of int, or None, default=None
-        Of the samples that belong to this dataset; None for all.
+        Indices of the samples in this dataset; None for all.
     """
 
-    # Whether no value is known to be missing.
+    # Whether it is known that no value is missing.
     is_complete = False
 
     def __init__(self, inputs, targets, device, indices=None):
@@ -43,11 +43,11 @@ class Samples(Dataset):
         return x, (x if self.targets is self.inputs else self._read(self.targets, index))
 
     def in_order(self, n_batches):
-        """Return an iterator over the samples in batches whose sizes differ by one at most."""
+        """Return an iterator over the samples in batches whose sizes differ by at most one."""
         return map(self.__getitem__, torch.arange(len(self)).tensor_split(n_batches))
 
     def shuffled(self, n_batches, generator, reuse_memory=False):
-        """Return an iterator over the samples in random order, in batches whose sizes differ by one at most.
+        """Return an iterator over the samples in random order, in batches whose sizes differ by at most one.
 
         Parameters
         ----------
@@ -55,7 +55,7 @@ class Samples(Dataset):
         generator : torch.Generator
             Source of the order.
         reuse_memory : bool, default=False
-            Whether a batch may overwrite the one before: fresh memory costs about as much as the copy.
+            Whether a batch may overwrite the one before: allocating memory takes about as long as the copy.
         """
         return map(self.__getitem__, _permutation(len(self), generator).tensor_split(n_batches))
 
@@ -66,19 +66,19 @@ class Samples(Dataset):
         return other
 
     def with_noise(self, deviation, generator):
-        """Return the samples in memory, with one draw of Gaussian noise added to the inputs: see `add_noise`."""
+        """Return the samples in memory, with one draw of Gaussian noise added to the inputs, see `add_noise`."""
         inputs, targets = self[:]
         deviation = deviation.to(inputs.device, torch.float32)
         return InMemorySamples(add_noise(inputs, deviation, generator), targets)
 
     def observed_shares(self):
-        """Return the share of target values that are not missing, of each column, as an array."""
+        """Return the share of observed target values in each column, an array of shape (n_targets,)."""
         n_batches = -(-len(self) // _COUNTED)
         n_observed = sum((~target.isnan()).sum(0) for _, target in self.in_order(n_batches))
         return n_observed.numpy(force=True) / len(self)
 
     def share(self, rank, size):
-        """Return what process ``rank`` of ``size`` trains on: every ``size``-th sample, or all if they are fewer."""
+        """Return the samples of process ``rank`` of ``size``: every ``size``-th one, or all if there are fewer."""
         return self if size == 1 or len(self) < size else self._share(rank, size)
 
     def _share(self, rank, size):
@@ -97,7 +97,7 @@ class InMemorySamples(Samples):
     Parameters
     ----------
     inputs, targets : Tensor
-        On one device. If they are one tensor, it is read once for each batch.
+        On the same device. If they are the same tensor, it is read once for each batch.
     indices : Tensor of int or None, default=None
     """
 
@@ -126,7 +126,7 @@ class InMemorySamples(Samples):
 
 
 class StreamedSamples(Samples):
-    """Samples of a file, which are read in order, or in blocks whose samples are shuffled together."""
+    """Samples of a file, read in order, or in lists of blocks whose samples are shuffled together."""
 
     def in_order(self, n_batches):
         n = len(self)
@@ -137,7 +137,7 @@ class StreamedSamples(Samples):
         for slices in self.inputs.shuffled_blocks(lambda n: _permutation(n, generator).tolist()):
             inputs, targets = self._load(slices, rest)
             n_read += sum(part.stop - part.start for part in slices)
-            last = ((n_read + 1) * n_batches - 1) // n_samples  # batches that end in what is read
+            last = ((n_read + 1) * n_batches - 1) // n_samples  # batches that are complete by now
             ends = [(i * n_samples) // n_batches - (first * n_samples) // n_batches for i in range(first + 1, last + 1)]
             *batches, left = _permutation(len(inputs), generator).tensor_split(ends)
             yield from _gathered(inputs, targets, batches, reuse_memory)
@@ -153,7 +153,7 @@ class StreamedSamples(Samples):
         return StreamedSamples(inputs, targets, self.device)
 
     def _load(self, slices, rest):
-        """Return inputs and targets of these slices one after another, behind those that are left from before."""
+        """Return inputs and targets of these slices, appended to ``rest``, those left from before."""
         begin = 0 if rest is None else len(rest[0])
         n_samples = begin + sum(part.stop - part.start for part in slices)
         x = torch.empty((n_samples, self.inputs.shape[1]), dtype=torch.float32, device=self.device)
@@ -168,7 +168,7 @@ class StreamedSamples(Samples):
 
 
 def add_noise(x, deviation, generator):
-    """Add Gaussian noise of this standard deviation for each column to x, (n, n_features)."""
+    """Add Gaussian noise to x (n, n_features), with the standard deviation of each column (n_features,)."""
     return x + deviation * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
 
@@ -177,7 +177,7 @@ def _permutation(n, generator):
 
 
 def _gathered(inputs, targets, batches, reuse_memory=False):
-    """Yield batches of tensors from the indices of their samples."""
+    """Yield batches of inputs and targets for each tensor of indices."""
     n_largest = max(map(len, batches), default=0)
     memory = [part.new_empty((n_largest, *part.shape[1:])) if reuse_memory else None for part in (inputs, targets)]
     for index in batches:

@@ -1,4 +1,4 @@
-"""Checks of parameters. Each message says the value, the rule and a way out."""
+"""Checks of parameters. Each message states the value, the rule and a remedy."""
 
 import math
 import os
@@ -10,23 +10,23 @@ _FLAGS = bool | np.bool_
 
 
 def _require(is_right, name, value, rule, error=ValueError):
-    """Raise an error that says what a parameter is and must be, if it is not right."""
+    """Raise an error with a parameter's value and rule if the value is not right."""
     if not is_right:
         raise error(f"{name}={value!r} must be {rule}.")
 
 
 def _is_a(value, kind):
-    """Whether this is a number of a kind, as True and False are not."""
+    """Return whether a value is a number of a kind; bools are not."""
     return isinstance(value, kind) and not isinstance(value, _FLAGS)
 
 
 def _is_named(value, names):
-    """Whether this is one of the names; what is no string may not even be comparable to them."""
+    """Return whether a value is one of the names; values that are not strings may not be comparable."""
     return isinstance(value, str) and value in names
 
 
 def _items(value):
-    """A number, or a sequence of several, as a list."""
+    """Return a number or a sequence as a list."""
     return np.atleast_1d(np.asarray(value, dtype=object)).tolist()
 
 
@@ -44,12 +44,12 @@ def check_real(name, value, low=0.0, high=np.inf, *, open_low=False, extra=""):
 
 
 def is_auto(value):
-    """Return whether a parameter is left to `fit`."""
+    """Return whether a parameter is "auto"."""
     return _is_named(value, ["auto"])
 
 
 def check_n_components(value, *, takes_share):
-    """Return an integer of at least 1, "auto", or, where it is taken, a share in (0, 1)."""
+    """Return an integer of at least 1, "auto" or, with ``takes_share``, a share in (0, 1)."""
     is_number = _is_a(value, Real) and ((takes_share and 0 < value < 1) or (_is_a(value, Integral) and value >= 1))
     share = ", a share of the variance to explain, in (0, 1)" if takes_share else ""
     _require(is_number or is_auto(value), "n_components", value, f"an integer of at least 1{share}, or 'auto'")
@@ -72,7 +72,7 @@ def check_choice(name, value, options):
 
 
 def known(name, registry):
-    """Return what a registry has under a name, or its first entry: tags are asked for before parameters are checked."""
+    """Return the entry of a registry, or its first one if the name is unknown, as tags need it before checks."""
     return registry[name if _is_named(name, registry) else next(iter(registry))]
 
 
@@ -103,16 +103,16 @@ def check_feature_shape(value):
 
 
 def check_fits_columns(feature_shape, n_columns):
-    """Check that samples have as many columns as images of this shape have numbers."""
+    """Check that samples have as many columns as images of this shape have values."""
     if (n_numbers := math.prod(feature_shape)) != n_columns:
         raise ValueError(
-            f"feature_shape={feature_shape} is of images of {n_numbers} numbers, but X has {n_columns} columns. Pass "
+            f"feature_shape={feature_shape} is for images of {n_numbers} values, but X has {n_columns} columns. Pass "
             "images of this shape, flattened: X.reshape(len(X), -1) of an array (n, channels, height, width)."
         )
 
 
 def check_factory(name, value):
-    """Return None or a callable (n_in, n_out) -> torch.nn.Module, which is not a module already built."""
+    """Return None or a callable (n_in, n_out) -> torch.nn.Module, but not a module that is already built."""
     is_built = hasattr(value, "forward") and not isinstance(value, type)
     rule = (
         "a callable (n_in, n_out) -> torch.nn.Module, such as lambda n_in, n_out: torch.nn.Linear(n_in, n_out), and "
@@ -123,7 +123,7 @@ def check_factory(name, value):
 
 
 def check_callbacks(value):
-    """Check that this is None or a list of skorch callbacks, of their classes, or of pairs (name, callback)."""
+    """Check that a value is None or a list of skorch callbacks, of their classes, or of pairs (name, callback)."""
     pairs = value if isinstance(value, list | tuple) else [value]
     callbacks = [item[1] if isinstance(item, tuple) and len(item) == 2 else item for item in pairs]
     are_callbacks = pairs is value and all(hasattr(callback, "on_train_begin") for callback in callbacks)
@@ -132,7 +132,7 @@ def check_callbacks(value):
 
 
 def check_folder(name, value):
-    """Check that this is None or a path."""
+    """Check that a value is None or a path."""
     is_path = isinstance(value, str | os.PathLike)
     _require(value is None or is_path, name, value, "None or a folder, as a str or a pathlib.Path", TypeError)
     if value == "":

@@ -1,31 +1,31 @@
-"""The monotone map that makes a column normal: linear between quantiles, which become those of a normal.
+"""Monotone map of a column to a normal distribution: piecewise linear from its quantiles to normal quantiles.
 
-A map is two arrays. Its *knots*, of shape (2, n_knots), are values and their scores; its *steps*, of shape
-(2, n_steps), are scores and their values: the way back, which is flat where a value is frequent.
+A map consists of two arrays. Its *knots*, of shape (2, n_knots), are values and their scores. Its *steps*, of shape (2,
+n_steps), are scores and their values, for the inverse map, which is constant where a value is frequent.
 """
 
 import numpy as np
 from scipy.special import ndtri
 
-# The most pieces of a map, and samples that tell one.
+# Most pieces of a map, and samples per piece.
 _MOST_PIECES, _SAMPLES_A_PIECE = 32, 20
-# A value of this share of the samples, and so many of them, comes back as itself.
+# A value is frequent if it has this share of the samples, and at least this many.
 _FREQUENT_SHARE, _FREQUENT_SAMPLES = 0.02, 5
-# Knots nearer to each other than this, over the range, are one.
+# Knots closer than this share of the range are merged.
 _SAME = 1e-12
-# Ranges, halved, whose pieces and their slopes are numbers.
+# Bounds on half of a range for which slopes of pieces are finite.
 _LEAST_SPAN, _MOST_SPAN = 1e-280, np.finfo(np.float64).max / 2
-# Rounding of scores in float32: at a knot the piece to its right counts.
+# Tolerance for rounding of scores in float32: at a knot the slope is that of the piece on the right.
 _ROUNDING = 1e-6
 
 
 def can_be_divided(low, high):
-    """Return whether the pieces of this range have a slope in floating point."""
-    return low == high or _LEAST_SPAN < high / 2 - low / 2 < _MOST_SPAN  # halves, which overflow for no two numbers
+    """Return whether slopes of pieces of this range are finite and positive."""
+    return low == high or _LEAST_SPAN < high / 2 - low / 2 < _MOST_SPAN  # the halves cannot overflow
 
 
 def fit_quantiles(x):
-    """Compute knots and steps of the map whose scores of these values, (n_samples,), have mean 0 and variance 1."""
+    """Fit knots and steps of a map to values (n_samples,), so that their scores have mean 0 and variance 1."""
     unique, counts = np.unique(x, return_counts=True)
     if len(unique) == 1:
         return np.array([unique, [0.0]]), np.array([[0.0], unique])
@@ -48,7 +48,7 @@ def fit_quantiles(x):
 
 
 def to_scores(x, knots):
-    """Return scores of values, nan where missing: linear between knots, and beyond the outer ones as next to them."""
+    """Return scores of values, nan where missing: linear between knots, and extrapolated linearly."""
     values, scores = knots
     if len(values) < 2:
         return np.where(np.isnan(x), np.nan, 0.0)
@@ -57,7 +57,7 @@ def to_scores(x, knots):
 
 
 def log_slope(scores, knots):
-    """Return the logarithm of the map's slope at these scores; 0 where missing."""
+    """Return the log-slope of the map at these scores; 0 where missing."""
     x, y = knots
     if len(x) < 2:
         return np.zeros(scores.shape)

@@ -1,4 +1,4 @@
-"""Sources of samples: an array, a sparse matrix or a file, which answer alike to whoever reads them in blocks."""
+"""Sources of samples with one interface for reading in blocks: an array, a sparse matrix or a file."""
 
 import copy
 import mmap
@@ -13,26 +13,26 @@ from skae._torch import tensor_of
 from skae.data.datasets import InMemorySamples, Samples, StreamedSamples
 from skae.data.statistics import has_missing
 
-# Numbers of X in a file from which on it is streamed: a smaller one is loaded.
+# X in a file is streamed if it has more values than this, and loaded otherwise.
 STREAMED_FROM = 2**25
-# Numbers of a file that are held at once: samples that are shuffled together, and those a closed form is computed from.
+# Most values of a file in memory: of samples that are shuffled together, or in a closed-form fit.
 _HELD = 2**23
-# The most numbers that a closed form is computed from where samples are sparse: 256 MB.
+# Most values of dense samples in a closed-form fit to sparse samples: 256 MB.
 _HELD_DENSE = 2**25
 # Blocks of neighbouring samples that are shuffled together.
 _SHUFFLED_BLOCKS = 128
-# Numbers of a block that is read for something else.
+# Values of a block that is read for other purposes.
 _READ = 2**18
-# Samples here and there that are read before their pages are given back.
+# Scattered samples that are read before their pages are released.
 _FAR_APART = 64
-# Samples up to which some are drawn by a permutation of all.
+# Most samples for which a random subset is drawn by a permutation of all.
 _MOST_PERMUTED = 2**24
 
 
 class RowSource:
-    """Samples that are made dense, and go through functions, when they are asked for.
+    """Source of samples, which are made dense and transformed by functions on demand.
 
-    ``rows[index]`` is an array: of a slice or an array of ints (n, n_features), of an int (n_features,).
+    ``rows[index]`` is an array: (n, n_features) for a slice or an array of ints, (n_features,) for an int.
 
     Parameters
     ----------
@@ -71,13 +71,13 @@ class RowSource:
         return rows
 
     def map(self, function):
-        """Return the same samples, which go through this function as well: (n, n_features) -> (n, n_features)."""
+        """Return the same samples, transformed by this function as well: (n, n_features) -> (n, n_features)."""
         other = copy.copy(self)
         other.functions = (*self.functions, function)
         return other
 
     def blocks(self):
-        """Return slices of samples to work on at once, in order."""
+        """Return slices of samples to process at once, in order."""
         return gen_batches(len(self), max(1, _READ // self.n_features))
 
     def sums(self):
@@ -85,19 +85,19 @@ class RowSource:
         return np.concatenate([np.nansum(self[rows], axis=1, dtype=np.float64) for rows in self.blocks()])
 
     def sample(self, n, random_state):
-        """Return the indices of n samples at random, or of all; no array of all where these are many."""
+        """Return the indices of n random samples, or of all, without an array of all if these are many."""
         if len(self) <= _MOST_PERMUTED:
             return random_state.permutation(len(self))[:n]
         return sample_without_replacement(len(self), min(n, len(self)), random_state=random_state)
 
     def most_at_once(self, minimum=1):
-        """Return how many samples are held dense at once."""
+        """Return how many dense samples may be in memory at once."""
         return max(minimum, _HELD_DENSE // self.n_features)
 
     def dense(self, minimum, random_state):
-        """Return samples as an array for a closed form: all of an array, else as many at random as are held at once.
+        """Return samples as an array for a closed-form fit: all of an array, else a random subset that fits in memory.
 
-        Columns that are missing from all of them are zero in one.
+        Columns without observed values get a zero in one sample.
         """
         rows = self[self.sample(self.most_at_once(minimum), random_state)]
         if self.has_missing:
@@ -105,34 +105,34 @@ class RowSource:
         return rows
 
     def searchable(self, random_state):
-        """Return the sorted indices of samples to choose from: of all in an array, else of as many as are held."""
+        """Return sorted indices of candidates: all samples of an array, else a random subset that fits in memory."""
         return np.sort(self.sample(self.most_at_once(), random_state))
 
     def with_columns(self, columns):
-        """Return the same samples with further columns (n_samples, n), of which only an array takes any."""
+        """Return the same samples with further columns (n_samples, n); only arrays support n > 0."""
         assert columns.shape[1] == 0
         return self
 
     def is_empty(self):
-        """Return whether all values are missing, as far as that costs little."""
+        """Return whether all values are known to be missing; only arrays check it."""
         return False
 
     def check_imputable(self):
         """Raise TypeError if no value can be missing."""
 
-    # How checkpoints describe where samples are.
+    # Where the samples are, for identities of checkpoints.
     origin = ""
 
     def fingerprint_parts(self):
-        """Return arrays, or sources of them, that hold all values."""
+        """Return arrays or sources that together hold all values."""
         return (self,)
 
     # What training reads.
 
     def samples(self, inputs, device, is_identity):
-        """Return the dataset of network inputs, a source of rows, and of these samples as targets.
+        """Return a dataset of network inputs, a `RowSource`, with these samples as targets.
 
-        If ``is_identity``, the network's output is compared to its input.
+        If ``is_identity``, the inputs are the targets.
         """
         return self._dataset(inputs, inputs if is_identity else self, device)
 
@@ -145,7 +145,7 @@ class RowSource:
 
 
 class ArrayRows(RowSource):
-    """Samples in an array, which functions are applied to at once.
+    """Samples in an array, to which functions are applied at once.
 
     Parameters
     ----------
@@ -200,25 +200,25 @@ class SparseRows(RowSource):
         return self.source.data, self.source.indices, self.source.indptr
 
     def sums(self):
-        """Return the sum of each sample as it is stored, in float64."""
+        """Return the sum of each sample in float64, from the stored entries."""
         return np.asarray(self.source.sum(axis=1), dtype=np.float64).ravel()
 
 
 class FileRows(RowSource):
     """Samples of an array in a file (`numpy.memmap`).
 
-    What is read is a copy, and the pages it was read from are given back: neither private nor resident memory grows
-    with the file.
+    Reading makes a copy and releases the pages that were read, so that neither private nor resident memory grows with
+    the file.
 
     Parameters
     ----------
     source : memmap of shape (n_samples, n_features), or a view of one
-        Of any real dtype; samples are float32 where it is, else float64.
+        Of any real dtype; samples are in float32 if it is float32, else in float64.
 
     Attributes
     ----------
     has_missing : bool
-        Whether an entry is nan: whoever checks the samples sets it.
+        Whether an entry is nan; set by the check of samples.
     """
 
     def __init__(self, source):
@@ -233,7 +233,7 @@ class FileRows(RowSource):
     def without(self, indices):
         """Return all samples but these, whose indices are sorted."""
         other = copy.copy(self)
-        other._left_out = indices - np.arange(len(indices))  # as indices of what is left, where the jumps are
+        other._left_out = indices - np.arange(len(indices))  # positions among the kept samples
         other._kept = range(len(self) - len(indices))
         return other
 
@@ -255,7 +255,7 @@ class FileRows(RowSource):
         return training, self.samples(inputs, device, is_identity).subset(held_out)
 
     def shuffled_blocks(self, permutation):
-        """Yield lists of blocks to read and shuffle together: slices, of which each sample is in one.
+        """Yield lists of blocks to read and shuffle together: slices that contain each sample once.
 
         Parameters
         ----------
@@ -272,28 +272,28 @@ class FileRows(RowSource):
     def _read(self, index):
         is_slice = isinstance(index, slice)
         together = is_slice and index.step in (None, 1)
-        n_at_once = max(1, len(self)) if is_slice else _FAR_APART  # a system may map megabytes around each
+        n_at_once = max(1, len(self)) if is_slice else _FAR_APART  # the system may map megabytes around each sample
         index = np.arange(*index.indices(len(self))) if is_slice else np.asarray(index)
         found = np.empty((len(index), self.n_features), dtype=self.dtype)
         for part in gen_batches(len(index), n_at_once):
             places = self._kept.start + index[part]
             places = places + np.searchsorted(self._left_out, places, side="right")
-            if together and len(places) and np.ptp(places) < len(places):  # neighbours are copied faster
+            if together and len(places) and np.ptp(places) < len(places):  # a slice is copied faster
                 places = slice(places[0], places[-1] + 1)
             found[part] = self.source[places]
-            # Pages of a private mapping, mode "c", may have been written to and are in no file: they stay.
+            # Pages of a private mapping (mode "c") are kept: changes to them are in no file.
             if hasattr(mmap, "MADV_DONTNEED") and self._owner.mode != "c":
                 self._owner._mmap.madvise(mmap.MADV_DONTNEED)
         return found
 
 
 def is_streamed(X):
-    """Return whether X is a large array in a file: a memmap, or a view of one that no longer says so."""
+    """Return whether X is a large array in a file: a memmap, or a view of one of any type."""
     return _memmap(X) is not None and X.ndim == 2 and X.size > STREAMED_FROM
 
 
 def _memmap(X):
-    """The memmap that an array is, or is a view of; None if there is none."""
+    """Return the memmap that X is or is a view of, or None."""
     while isinstance(X, np.ndarray):
         if getattr(X, "_mmap", None) is not None:
             return X

@@ -1,11 +1,11 @@
-"""Statistics of columns, computed over blocks of samples; missing values are left out."""
+"""Statistics of columns, computed in blocks of samples; missing values are left out."""
 
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils import gen_batches
 
-# Numbers of a block of samples: copies of it stay in the cache.
+# Values of a block of samples, whose copies stay in the cache.
 _BLOCK_NUMBERS = 2**17
 
 
@@ -25,7 +25,7 @@ class Moments(NamedTuple):
 
 
 def has_missing(rows):
-    """Return whether any entry is nan; a row source knows it."""
+    """Return whether any entry is nan; a `RowSource` has the answer as an attribute."""
     if hasattr(rows, "has_missing"):
         return rows.has_missing
     with np.errstate(over="ignore", invalid="ignore"):
@@ -35,8 +35,8 @@ def has_missing(rows):
 def column_moments(rows, function=None):
     """Compute mean, standard deviation and constancy of each column.
 
-    Samples are shifted by the first one before they are summed, so that an offset of 1e9 costs no digits, and scaled
-    by the largest entry left, so that squares neither overflow nor vanish.
+    Samples are shifted by the first one before they are summed, so that a large offset costs no precision, and scaled
+    by the largest entry after the shift, so that squares do not overflow or underflow.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def column_moments(rows, function=None):
     first = first if function is None else function(first[None])[0]
     shift, peaks = _shift(rows, first, n_observed, function)
     peak, squares = max(peaks.max(), np.finfo(np.float64).tiny), np.zeros(rows.shape[1])
-    with np.errstate(over="ignore", invalid="ignore"):  # samples that overflow are refused by name, later
+    with np.errstate(over="ignore", invalid="ignore"):  # a later check raises an error
         for shifted in _shifted(rows, first, shift, n_observed, function):
             shifted /= peak
             squares += np.einsum("ij,ij->j", shifted, shifted)
@@ -62,7 +62,7 @@ def column_moments(rows, function=None):
 
 
 def column_means(rows):
-    """Compute the mean of each column, in one pass less than `column_moments`."""
+    """Compute the mean of each column, with one pass fewer than `column_moments`."""
     first, n_observed = _first_observed(rows)
     return first + _shift(rows, first, n_observed)[0]
 
@@ -72,7 +72,7 @@ def _blocks(rows):
 
 
 def _first_observed(rows):
-    """The first observed entry of each column and the number of observed ones, both (n_features,)."""
+    """Return the first observed entry of each column and the number of observed entries, both (n_features,)."""
     n_features = rows.shape[1]
     if not has_missing(rows):
         return rows[:1][0], np.full(n_features, len(rows))
@@ -86,7 +86,7 @@ def _first_observed(rows):
 
 
 def _shifted(rows, first, shift, n_observed, function):
-    """Blocks of samples minus ``first`` and ``shift``, in float64, 0 where a value is missing."""
+    """Yield blocks of samples minus ``first`` and ``shift``, in float64, 0 where a value is missing."""
     for part in _blocks(rows):
         block = rows[part] if function is None else function(rows[part])
         shifted = np.subtract(block, first, dtype=np.float64)
@@ -97,7 +97,7 @@ def _shifted(rows, first, shift, n_observed, function):
 
 
 def _shift(rows, first, n_observed, function=None):
-    """The mean and the largest absolute value of each column of the samples minus ``first``."""
+    """Return the mean and the largest absolute value of each column, after ``first`` is subtracted."""
     total, peaks = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
         for shifted in _shifted(rows, first, 0.0, n_observed, function):

@@ -1,7 +1,7 @@
-"""Tables as numbers for a net, and back: arrays, which are numbers already, and columns of several kinds.
+"""Tables of samples and their encoding: numeric arrays, and tables with columns of different kinds.
 
-Both tables have one interface: `open` checks samples and returns them as a `RowSource` of the columns that the net
-sees, `decode` makes a table of such rows again.
+Both classes have the same interface: `open` checks samples and returns them as a `RowSource` of the encoded columns,
+`decode` returns a table from encoded samples.
 """
 
 from collections.abc import Mapping
@@ -21,39 +21,39 @@ from skae.data.statistics import has_missing
 
 
 class ArrayTable:
-    """Arrays of numbers, or DataFrames of such, which a net sees as they are.
+    """Numeric arrays or DataFrames, which are not encoded.
 
     Parameters
     ----------
     parameter : "loss" or "likelihood"
-        What decides which numbers are taken, for messages.
+        Name of the parameter that determines the domain of X, for messages.
     value : str
         Its value.
     support : Support
-        The numbers that are taken.
+        Domain of the values of X.
     accepts_sparse : bool, default=False
         Whether X may be a sparse matrix.
     streams : bool, default=True
-        Whether samples in a large file are left there.
+        Whether samples in a large file are streamed.
     link : str, default="identity"
-        From the mean of a column to what the net sees.
+        Link from the mean of a column to the network's input.
     refusal : tuple of (str, str), default=None
-        What asks for numbers, and a way out, for who fits a DataFrame that has text.
+        Reason and remedy in the error message for a DataFrame with text.
 
     Attributes
     ----------
     library : Arrays, Pandas or Polars
-        That of the fitted table.
+        Library of the fitted table.
     names : list or None
-        Those of the columns of a DataFrame.
+        Names of the columns of a DataFrame.
     n_columns, width : int
-        How many columns the table has, and the net sees.
+        Number of columns of the table, and of encoded columns.
     links : str
         The link of all columns.
     parts : None
-        Columns have no likelihoods of their own.
+        There are no likelihoods of single columns.
     order : slice
-        The columns that the net sees, in the order of the table.
+        The encoded columns in the order of the table.
     """
 
     kind = "array"
@@ -70,23 +70,23 @@ class ArrayTable:
         self.refusal = refusal
 
     def prepare(self, X):
-        """Return samples, an array or a CSR matrix, as they are to be taken: a subclass may change them here.
+        """Return samples, an array or a CSR matrix, after preprocessing, which a subclass may define here.
 
-        They are numbers that are finite or nan. Whether the loss or likelihood takes them is checked afterwards.
+        Values are finite or nan. The domain of the loss or likelihood is checked afterwards.
         """
         return X
 
     def open(self, estimator, X, *, reset=False, ensure_min_samples=1):
-        """Check samples, and learn what the table is like if ``reset``.
+        """Check samples; with ``reset``, store the columns of the table.
 
         Parameters
         ----------
         estimator : BaseEstimator
-            Has the number and the names of columns, or gets them with ``reset``.
+            Has the number and names of columns, which are set with ``reset``.
         X : array-like, CSR matrix, memmap or DataFrame of shape (n_samples, n_features)
             nan where a value is missing.
         reset : bool, default=False
-            Whether these are the first samples, and not ones that must be like them.
+            Whether these are training samples; others must have the same columns.
         ensure_min_samples : int, default=1
 
         Returns
@@ -122,9 +122,9 @@ class ArrayTable:
         return SparseRows(X)
 
     def _open_file(self, estimator, X, reset, options):
-        """Check a block at a time: a check of all at once would copy the file, or a mask of it."""
+        """Check one block at a time: a check of all samples at once would copy the file or a mask of it."""
         validate_data(estimator, X[: options["ensure_min_samples"]], reset=reset, **options)
-        options["ensure_min_samples"] = 1  # of a block
+        options["ensure_min_samples"] = 1  # for a block
         rows = FileRows(X)
         for part in rows.blocks():
             block = self.prepare(check_array(rows[part], input_name="X", estimator=estimator, **options))
@@ -135,35 +135,35 @@ class ArrayTable:
         return rows.map(self.prepare)
 
     def decode(self, rows, like=None):
-        """Return rows as what was fitted: an array, or a DataFrame with the index of ``like``."""
+        """Return samples as the type that was fitted: an array, or a DataFrame with the index of ``like``."""
         return rows if self.names is None else self.library.table(list(rows.T), self.names, like)
 
-    # Codes are decoded to arrays, as PCA does it, whatever was fitted.
+    # Codes are always decoded to arrays, as by PCA.
     decode_codes = staticmethod(lambda rows: rows)
 
     def log_slopes(self, rows):
-        """Return what log-densities of rows gain by each column in units of the table: nothing."""
+        """Return the log-slope of the encoding of each value, zero: (n, n_features)."""
         return np.zeros(rows.shape)
 
     def mean_log_slope(self, samples):
-        """Return the mean gain of the log-density of a dataset's samples."""
+        """Return the mean over samples of the log-slope, summed over columns."""
         return 0.0
 
     def check_exportable(self, name, likelihood):
-        """Raise ValueError if a graph could not take the columns as they are."""
+        """Raise ValueError if a graph cannot encode the columns."""
 
     def to_state(self):
-        """Return what was learnt as a dict of plain values."""
+        """Return the fitted state as a dict of plain values."""
         return {"kind": self.kind, "library": self.library.name, "names": self.names, "width": self.width}
 
     def restore(self, state, fault):
-        """Take over what a `to_state` says that may have been changed.
+        """Check and restore a state from `to_state`, which may come from an altered file.
 
         Parameters
         ----------
         state : dict
         fault : callable
-            (name, what) -> the exception that says so of a file.
+            (name, what) -> the exception for a faulty entry of the file.
 
         Returns
         -------
@@ -179,36 +179,36 @@ class ArrayTable:
 
 
 class TableEncoder:
-    """Tables of columns of several kinds, which are encoded as one matrix.
+    """Encoder of tables with columns of different kinds as one matrix.
 
-    Floats become normal scores by a monotone map, bools 0 and 1, counts stay as they are, and categories become a
-    column each; what is missing is nan in all columns of its block. Columns of one likelihood stand together, in the
+    Floats are mapped to normal scores by a monotone map, bools to 0 and 1, counts are not changed, and categories are
+    one-hot encoded. A missing value is nan in all columns that encode it. Columns are grouped by likelihood, in the
     order of `KINDS`.
 
     Parameters
     ----------
     likelihood : str or mapping of columns to str
-        One for all columns, or of these columns, the others then being "auto".
+        Likelihood of all columns, or a mapping for some columns; the others are then "auto".
     handle_unknown : "error" or "ignore", default="error"
-        What to do with a category that no training sample has: refuse it or take it as missing.
+        What to do with a category that is not in the training samples: raise an error or treat it as missing.
 
     Attributes
     ----------
     library : Arrays, Pandas or Polars
-        That of the fitted table.
+        Library of the fitted table.
     columns : list of Column
     places : list of slice
-        Of each column of the table, the columns that encode it.
+        For each column of the table, the columns that encode it.
     n_columns, width : int
-        How many columns the table has, and the net sees.
+        Number of columns of the table, and of encoded columns.
     parts : list of (str, list of int)
         The likelihoods of the encoded columns from left to right, each with the widths of its columns.
     links : tuple of str
         The link of each encoded column.
     order : ndarray of int
-        The encoded columns in the order of the table's.
+        The encoded columns in the order of the table's columns.
     names : list
-        Of each encoded column the name of the table's.
+        For each encoded column, the name of the table's column.
     """
 
     kind = "encoder"
@@ -220,7 +220,7 @@ class TableEncoder:
         self.handle_unknown = handle_unknown
 
     def open(self, estimator, X, *, reset=False, ensure_min_samples=1):
-        """Check and encode samples, and learn the columns if ``reset``; see `ArrayTable.open`."""
+        """Check and encode samples; with ``reset``, fit the columns; see `ArrayTable.open`."""
         X, dtype, is_enough = unmasked(X), np.float64, {"ensure_min_samples": ensure_min_samples}
         given, library = X, library_of(X)
         if not library.name and (reset or self.library is library):
@@ -241,13 +241,13 @@ class TableEncoder:
         return rows
 
     def fit(self, X, dtype=None):
-        """Learn the columns of a table.
+        """Fit the columns of a table.
 
         Parameters
         ----------
         X : DataFrame of pandas or polars, or ndarray of numbers
         dtype : dtype, default=None
-            That an array had before its numbers were made floats.
+            Dtype of an array before it was cast to float.
 
         Returns
         -------
@@ -285,7 +285,7 @@ class TableEncoder:
         return rows
 
     def decode(self, rows, like=None):
-        """Return the table that rows of numbers stand for, with the numbers of ``like`` that are not missing there."""
+        """Decode to a table of the fitted type; observed values of ``like`` replace the decoded ones."""
         library = library_of(like)
         given = [None] * self.n_columns if like is None else library.columns(unmasked(like))
         made = [
@@ -297,29 +297,29 @@ class TableEncoder:
     decode_codes = decode
 
     def mean_log_slope(self, samples):
-        """Return the mean gain of the log-density of a dataset's samples."""
+        """Return the mean over samples of the log-slope, summed over columns."""
         return float(self.log_slopes(samples[:][1].numpy(force=True)).mean(axis=0).sum())
 
     def check_exportable(self, name, likelihood):
-        """Raise ValueError: a graph could not take the columns as they are."""
+        """Raise ValueError, since a graph cannot encode the columns."""
         raise ValueError(
             f"This {name} was fitted to columns of several kinds (likelihood={likelihood!r}), which a graph cannot "
             "take as they are. Fit one to rows of numbers, with one likelihood for all columns, to export it."
         )
 
     def log_slopes(self, rows):
-        """Return what log-densities of encoded rows gain by each column in units of the table."""
+        """Return the log-slope of the encoding of each value, which converts log-densities: (n, width)."""
         gains = np.zeros(rows.shape)
         for column, place in zip(self.columns, self.places, strict=True):
             gains[:, place] = column.log_slope(rows[:, place])
         return gains
 
     def to_state(self):
-        """Return what was learnt as a dict of plain values and arrays."""
+        """Return the fitted state as a dict of plain values and arrays."""
         return {"kind": self.kind, "library": self.library.name, "columns": [c.to_state() for c in self.columns]}
 
     def restore(self, state, fault):
-        """Take over what a `to_state` says that may have been changed; see `ArrayTable.restore`."""
+        """Check and restore a state from `to_state`; see `ArrayTable.restore`."""
         (columns,) = _checked(self, state, fault, "columns")
         if type(columns) is not list or not columns:
             raise fault("columns", f"of the table are {shortened(columns)}, no list of columns")
@@ -328,7 +328,7 @@ class TableEncoder:
 
 
 def _checked(table, state, fault, *names):
-    """What a state has under these names, beside the kind of this table and a library, which are checked."""
+    """Return the entries of a state with these names, after checks of its kind and library."""
     if type(state) is not dict or set(state) != {"kind", "library", *names}:
         raise fault("the table", f"must have a kind, a library, {' and '.join(names)}")
     for name, options in (("kind", [table.kind]), ("library", LIBRARIES)):
@@ -339,7 +339,7 @@ def _checked(table, state, fault, *names):
 
 
 def _array_of_numbers(estimator, X, reset, options):
-    """Check an array; an error about strings in it says where they belong."""
+    """Check an array; an error about strings in it suggests a DataFrame."""
     try:
         return validate_data(estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite="allow-nan", **options)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""Fitted networks as ONNX graphs, which other runtimes compute.
+"""Export of fitted networks as ONNX graphs, for other runtimes.
 
-torch's own exporter follows no gradient inside a module. So `make_fx` writes out what a module does, gradients
-included, and each of its operations is translated here.
+torch's own exporter does not support gradients inside a module. Therefore `make_fx` traces a module, gradients
+included, and each traced operation is translated here.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from skae._version import __version__
 _ENDS = {"encoder": ("rows", "codes"), "decoder": ("codes", "rows"), "autoencoder": ("rows", "reconstruction")}
 _OPSET, _IR = 18, 8
 
-# Operations whose inputs all have one dtype: those of ONNX by the same name, without "bitwise_" and "logical_" before
-# it, and those by another.
+# Operations whose inputs all have one dtype: those with the same name in ONNX, apart from a prefix "bitwise_" or
+# "logical_", and those with another name.
 _LOGIC = ("and", "or", "not")
 _OF_ONE = ("abs", "cos", "erf", "exp", "log", "neg", "reciprocal", "relu", "sigmoid", "sign", "sin", "sqrt", "tanh")
 _OF_TWO = ("add", "div", "mul", "pow", "sub")
@@ -40,7 +40,7 @@ _ELEMENTWISE = {name: name.capitalize() for name in (*_LOGIC, *_OF_ONE, *_OF_TWO
 }
 _REDUCTIONS = {"sum": "ReduceSum", "mean": "ReduceMean", "amax": "ReduceMax"}
 _UNCHANGED = ("alias", "clone", "contiguous", "detach", "lift_fresh_copy")
-# What torch writes in simpler operations, beside what it does by itself.
+# Operations that torch decomposes, in addition to its core decompositions.
 _DECOMPOSED = ("_log_softmax", "_softmax", "elu", "gelu", "hardtanh", "leaky_relu", "nan_to_num")
 
 
@@ -50,30 +50,29 @@ def to_onnx(estimator, path, part="encoder"):
     Parameters
     ----------
     estimator : AutoencoderTransformer, VAEGenerator or AutoencoderTransformerCV
-        Fitted, to an array of numbers: a graph could not take the columns of a mixed table.
+        Fitted to a numeric array: a graph cannot take the columns of a mixed table.
     path : str or path-like
-        Of the file, which is overwritten.
+        The file, which is overwritten.
     part : {"encoder", "decoder", "autoencoder"}, default="encoder"
-        "encoder" is `transform`, "decoder" `inverse_transform`, "autoencoder" the one after the other.
+        "encoder" is `transform`, "decoder" is `inverse_transform`, "autoencoder" is both in sequence.
 
     Raises
     ------
     ImportError
-        Without the package onnx, which ``pip install 'skae[onnx]'`` installs.
+        If the package onnx is not installed; ``pip install 'skae[onnx]'`` installs it.
     TypeError
         If the estimator is none of these.
     ValueError
-        If there is no such part, columns have a likelihood each, the model is conditional, or an own module does what
-        cannot be exported.
+        If ``part`` is unknown, each column has its own likelihood, the model is conditional, or an own module cannot be
+        exported.
 
     Notes
     -----
-    The graph has one input and one output, of float64 and of any number of samples, ``(n, n_features_in_)`` or
-    ``(n, n_components_)``: "rows" to "codes", "codes" to "rows", and "rows" to "reconstruction". Samples are in X's
-    units, codes in those of `transform`. They are centred and scaled in float64, so that a large offset costs nothing;
-    the network between computes in float32. Steps that refine codes, with their gradients, are part of the graph;
-    missing values (nan) are imputed as `transform` imputes them. The graph does not check what samples have to be, such
-    as counts.
+    The graph has one input and one output, of float64 and of any number of samples, ``(n, n_features_in_)`` or ``(n,
+    n_components_)``: "rows" to "codes", "codes" to "rows", and "rows" to "reconstruction". Samples have the units of X,
+    codes those of `transform`. Samples are centred and scaled in float64, so that a large offset costs no precision;
+    the network computes in float32. The graph contains the refinement of codes, with its gradients, and imputes missing
+    values (nan) as `transform` does. It does not check the values of samples, for example that they are counts.
 
     Examples
     --------
@@ -93,14 +92,14 @@ def to_onnx(estimator, path, part="encoder"):
         )
     module, n_columns = estimator.exported_part(part)
     try:
-        import onnx  # noqa: F401  (what writes the graph imports it again)
+        import onnx  # noqa: F401  (export_module imports it again)
     except ImportError as error:
         raise ImportError("to_onnx needs the package onnx. Run pip install 'skae[onnx]'.") from error
     try:
         export_module(module, n_columns, path, *_ENDS[part], f"{part} of a {name}, by skae {__version__}")
     except OSError:
         raise
-    except Exception as error:  # whatever tracing a user's module may raise
+    except Exception as error:  # tracing a user's module may raise anything
         own = [half for half in ("encoder", "decoder") if getattr(estimator, half, None) is not None]
         if not own:
             raise
@@ -111,12 +110,12 @@ def to_onnx(estimator, path, part="encoder"):
 
 
 def export_module(module, n_columns, path, input_name, output_name, description):
-    """Write a module from float64 to float64, (n, n_columns) -> (n, n_out), as an ONNX file.
+    """Write a module (n, n_columns) -> (n, n_out), both in float64, as an ONNX file.
 
     Raises
     ------
     NotImplementedError
-        If the module does what is not translated; other errors are torch's, of a module that cannot be traced.
+        If an operation of the module has no translation; torch raises other errors if it cannot trace the module.
     """
     import onnx
 
@@ -144,11 +143,11 @@ def export_module(module, n_columns, path, input_name, output_name, description)
         ir_version=_IR,
     )
     onnx.checker.check_model(model)
-    onnx.save(model, path, format="protobuf")  # whatever the path ends in
+    onnx.save(model, path, format="protobuf")  # for any file extension
 
 
 def _trace(module, n_columns):
-    """Return a graph of the operations of a module, for any number of samples, none of which changes a tensor."""
+    """Return a graph of the operations of a module, for any number of samples and without in-place operations."""
     from torch._decomp import core_aten_decompositions, get_decompositions
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -159,7 +158,7 @@ def _trace(module, n_columns):
         aten.convolution_backward.default: _convolution_backward,
         aten._linalg_check_errors.default: lambda info, name, *, is_matrix: None,
     }
-    # Sizes that are equal in the trace stay so in the graph: the number of samples must be like no other.
+    # Sizes that are equal in the trace are equal in the graph, so the number of samples must differ from all others.
     samples = torch.zeros((131 if n_columns == 127 else 127, n_columns), dtype=torch.float64)
 
     def trace(function):
@@ -172,7 +171,7 @@ def _trace(module, n_columns):
             return module(x)
 
     with no_gradients(), assume_missing(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The .grad attribute")  # torch reads that of parts of weights
+        warnings.filterwarnings("ignore", message="The .grad attribute")  # torch reads it of slices of weights
         traced = trace(computed)
         if any(getattr(node.target, "_schema", None) and node.target._schema.is_mutable for node in traced.graph.nodes):
             traced = trace(torch.func.functionalize(traced))
@@ -180,7 +179,7 @@ def _trace(module, n_columns):
 
 
 class _Constants(TorchDispatchMode):
-    """Computes at once what does not depend on the samples, so that a module may ask for values of its buffers."""
+    """Mode that evaluates operations that do not depend on the samples, so that a module may read values of buffers."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -193,27 +192,27 @@ class _Constants(TorchDispatchMode):
 def _convolution_backward(
     grad, x, weight, bias_sizes, stride, padding, dilation, transposed, output_padding, groups, output_mask
 ):
-    """Return the derivative by the input, for strides of 1; that by weights, which are constants, is not needed."""
+    """Return the gradient with respect to the input, for strides of 1; weights are constants and need none."""
     if transposed or any(s != 1 for s in stride):
         raise NotImplementedError("the gradient of a convolution with a stride")
     return torch.ops.aten.convolution(grad, weight, None, stride, padding, dilation, True, [0, 0], groups), None, None
 
 
 class _Graph:
-    """Nodes and constants of an ONNX graph, each only once.
+    """Nodes and constants of an ONNX graph, without duplicates.
 
     Attributes
     ----------
     nodes, initializers : list
     values : dict
-        From nodes of a traced graph to names in this one, or to tensors where all that they depend on is constant.
+        Maps nodes of the traced graph to names in this one, or to tensors if they are constant.
     """
 
     def __init__(self):
         self.nodes, self.initializers, self.values, self._known = [], [], {}, {}
 
     def value_of(self, node):
-        """Translate an operation whose arguments have been; return its value."""
+        """Translate an operation whose arguments are translated already; return its value."""
         if node.target is operator.getitem:
             return self.values[node.args[0]][node.args[1]]
         inputs = [self.values[argument] for argument in node.all_input_nodes]
@@ -284,7 +283,7 @@ class _Graph:
         return self.op("Shape", self.name(x), start=dim, end=dim + 1)
 
     def _view(self, found, x, sizes):
-        # With no samples, a 0 among the sizes, a -1 would be unknown: known sizes replace it.
+        # If there are no samples, one size is 0 and a -1 cannot be inferred: known sizes replace it.
         known = [n if size == -1 and isinstance(n, int) else size for size, n in zip(sizes, found.shape, strict=True)]
         return self.op("Reshape", self.name(x), self.sizes(known), allowzero=1)
 
@@ -373,7 +372,7 @@ class _Graph:
         shape = {"pads": [*padding, *padding], "dilations": [*dilation], "ceil_mode": int(ceil)}
         return [self.op("MaxPool", self.name(x), kernel_shape=kernel, strides=stride or kernel, **shape)]
 
-    # ONNX factorises and solves nothing: that is written out, column by column. The trace holds one operation of each.
+    # ONNX has no factorisations and solvers: they are written out, column by column.
 
     def _linalg_cholesky_ex(self, found, matrix, **options):
         size, rest, columns = found[0].shape[-1], self.name(matrix), []
@@ -406,17 +405,17 @@ class _Graph:
 
 
 def _traced(part):
-    """Return what a node was in the trace; other arguments are what they were."""
+    """Return the traced value of a node; return other arguments unchanged."""
     return part.meta["val"] if isinstance(part, torch.fx.Node) else part
 
 
 def _dtype_of(part):
-    """Return the dtype of a node or of a result, that of sizes for all else."""
+    """Return the dtype of a node or of a result; int64, the dtype of sizes, for all others."""
     return getattr(_traced(part), "dtype", torch.int64)
 
 
 def _promoted(*parts):
-    """Return the dtype in which torch compares these nodes and numbers."""
+    """Return the dtype to which torch promotes these nodes and numbers in a comparison."""
     ends = _traced(parts[0]), _traced(parts[-1])
     return torch.result_type(*ends) if any(map(torch.is_tensor, ends)) else torch.int64
 

@@ -1,6 +1,6 @@
-"""Checks of a saved estimator's state: names, types, shapes and ranges, before a network takes over any of it.
+"""Checks of a saved estimator's state: names, types, shapes and ranges, before a network is built from it.
 
-They know no estimator, which passes what it expects. An error names what is wrong in the file.
+They are independent of estimators, which pass the expected values. An error names the faulty entry of the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sklearn.mixture import GaussianMixture
 
 from skae._version import __version__
 
-# What a file of skae's estimators may name beside plain Python, NumPy and scikit-learn.
+# Types in files of skae's estimators that are not from Python, NumPy or scikit-learn.
 TRUSTED_TYPES = [
     "skae._autoencoder.AutoencoderTransformer",
     "skae._search.AutoencoderTransformerCV",
@@ -29,7 +29,7 @@ VERSION = "_skae_version"
 
 
 class InconsistentVersionWarning(exceptions.InconsistentVersionWarning):
-    """A file of another version of skae; filters for scikit-learn's warning of this name match it too."""
+    """Warning about a file of another version of skae; a filter for scikit-learn's warning of this name matches it."""
 
     def __str__(self):
         return (
@@ -40,12 +40,12 @@ class InconsistentVersionWarning(exceptions.InconsistentVersionWarning):
 
 
 def with_version(state):
-    """Return the state and the version of skae that it is of."""
+    """Return the state with the version of skae added."""
     return state | {VERSION: __version__}
 
 
 def without_version(state, cls):
-    """Return the state that `with_version` took, as a new dict, and warn if it is of another version."""
+    """Return a copy of the state without the version, and warn if that is another one."""
     check_dict(state, "the state")
     version = str(state.get(VERSION, "of unknown version"))
     if version != __version__:
@@ -55,14 +55,14 @@ def without_version(state, cls):
 
 
 def fault(name, what):
-    """Return the error for something in a file that is not what it should be."""
+    """Return the error for a faulty entry of a file."""
     return ValueError(
         f"The saved estimator is damaged or was changed: {name} {what}. Save it again, or fit it again and save that."
     )
 
 
 def parameter_names(cls):
-    """Return the parameters of a class and of skae's class that it derives from: it may set some of these by itself."""
+    """Return the parameters of a class and of skae's class that it derives from; a subclass may have fewer."""
     return list(dict.fromkeys([*own_parameter_names(cls), *cls._get_param_names()]))
 
 
@@ -73,7 +73,7 @@ def own_parameter_names(cls):
 
 
 def check_names(state, cls):
-    """Check that all parameters are in the state, and nothing that would hide a method."""
+    """Check that the state has all parameters, and no name of a method."""
     parameters = parameter_names(cls)
     if missing := [name for name in cls._get_param_names() if name not in state]:
         raise fault(", ".join(missing), "is missing")
@@ -84,12 +84,12 @@ def check_names(state, cls):
 
 
 def is_dict(value):
-    """Return whether this is a dict with names as keys."""
+    """Return whether a value is a dict with strings as keys."""
     return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
 def check_dict(value, name, keys=None):
-    """Check a dict with names as keys, these and no others if there are any."""
+    """Check a dict with strings as keys; with ``keys``, these and no others."""
     if not is_dict(value):
         raise fault(name, f"is {shortened(value)}, not a dict with names as keys")
     if keys is not None and (wrong := sorted(value.keys() ^ keys)):
@@ -97,7 +97,7 @@ def check_dict(value, name, keys=None):
 
 
 def get(state, name):
-    """Return the value of this name."""
+    """Return the entry of this name, or raise the error that it is missing."""
     if not is_dict(state) or name not in state:
         raise fault(name, "is missing")
     return state[name]
@@ -126,7 +126,7 @@ def check_numbers(state, name, *, optional=False):
 
 
 def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, infinite=False):
-    """Check an array of this shape and dtype, of at least ``low`` and finite, or ``infinite`` but not nan."""
+    """Check an array's shape and dtype, and that values are finite and at least ``low``; ``infinite`` allows inf."""
     value, wanted = get(state, name), f"an array of {np.dtype(dtype)} and shape {tuple(shape)}"
     if not isinstance(value, np.ndarray):
         raise fault(name, f"is {type(value).__name__}, not {wanted}")
@@ -141,33 +141,33 @@ def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, infinite
 
 
 def length_of(state, name, axis):
-    """Return the length of an array along an axis, or -1, which no array has, if there is no such array."""
+    """Return the length of an array along an axis, or -1 if the entry is no such array."""
     shape = getattr(get(state, name), "shape", ())
     return shape[axis] if isinstance(shape, tuple) and len(shape) > axis else -1
 
 
 def check_one_of(state, name, options):
-    """Check a value that equals one of these, and has its type."""
+    """Check that a value equals one of the options and has the same type."""
     value = get(state, name)
     if not any(type(value) is type(option) and value == option for option in options):
         raise fault(name, f"is {shortened(value)}, not one of {', '.join(map(repr, options))}")
 
 
 def n_weights(net_state):
-    """Return how many numbers the weights of a net's state hold, 0 if it has none."""
+    """Return the number of weights in a net's state, 0 if there are none."""
     weights = net_state.get("weights") if is_dict(net_state) else None
     return sum(map(np.size, weights.values())) if is_dict(weights) else 0
 
 
 def check_widths(name, widths, n_weights):
-    """Check that the weights of layers of these widths could be among so many: a net that is too large is not built."""
+    """Check that no layer of these widths has more than ``n_weights`` weights, so that no huge net is built."""
     for n_in, n_out in pairwise(widths):
         if n_in * n_out > n_weights:
             raise fault(name, f"asks for a layer from {n_in} to {n_out} numbers, but all weights are {n_weights}")
 
 
 def check_mixture(mixture, n_components):
-    """Check a `GaussianMixture` of codes with so many components, or None."""
+    """Check a `GaussianMixture` of codes (n, n_components), or None."""
     if mixture is None:
         return
     if type(mixture) is not GaussianMixture:

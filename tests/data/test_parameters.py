@@ -123,5 +123,5 @@ def test_folders_are_paths(value):
 
 def test_columns_fit_images():
     check.check_fits_columns((1, 8, 8), 64)
-    with pytest.raises(ValueError, match=r"feature_shape=\(3, 8, 8\) is of images of 192 numbers, but X has 64"):
+    with pytest.raises(ValueError, match=r"feature_shape=\(3, 8, 8\) is for images of 192 values, but X has 64"):
         check.check_fits_columns((3, 8, 8), 64)
