@@ -1,1 +1,1 @@
-"""What looks at fitted estimators: metrics, comparisons, reports and displays."""
+"""Inspection of fitted estimators: metrics, comparisons, reports and displays."""

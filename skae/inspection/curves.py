@@ -108,9 +108,9 @@ class LossCurveDisplay(Display):
     def _draw(self, ax):
         ax = axes_or_new(ax)
         self.validation_line_ = self.start_line_ = self.best_point_ = None
-        self.train_line_ = self._draw_losses(ax, self.train_losses, "--", COLOURS[1], "training rows")
+        self.train_line_ = self._draw_losses(ax, self.train_losses, "--", COLOURS[1], "training set")
         if self.validation_losses is not None:
-            self.validation_line_ = self._draw_losses(ax, self.validation_losses, "-", COLOURS[2], "held-out rows")
+            self.validation_line_ = self._draw_losses(ax, self.validation_losses, "-", COLOURS[2], "validation set")
         if self.start_loss is not None:
             self.start_line_ = ax.axhline(self.start_loss, **_LEVEL, label="linear start")
         if self.best_epoch is not None and (self.best_epoch or self.start_loss is not None):

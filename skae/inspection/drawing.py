@@ -1,4 +1,4 @@
-"""What displays share: matplotlib, colours, and how samples are drawn."""
+"""Helpers of displays: matplotlib, colours, and grids of samples."""
 
 from __future__ import annotations
 

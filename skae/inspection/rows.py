@@ -29,7 +29,7 @@ class _GridDisplay(Display):
 
 
 class ReconstructionDisplay(_GridDisplay):
-    """Samples above their reconstructions and the errors of these, optionally beside PCA's.
+    """Samples above their reconstructions, with reconstruction errors, optionally with PCA's for comparison.
 
     Made by `from_estimator`, or by `from_predictions` from samples and their reconstructions. Samples are drawn as
     images, as bars (30 columns at most) or as lines, on one scale, which is that of the originals.

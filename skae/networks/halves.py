@@ -34,7 +34,7 @@ def doubling_levels(n_components: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """What a network is built from.
+    """Specification from which a network is built.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What training minimises: losses, likelihoods, priors and the bounds made of them."""
+"""Objectives of training: losses, likelihoods, priors and the evidence lower bound."""
 
 from skae.objectives.defensive import ColumnMoments, DefensiveMixture, DefensiveStart, LinearBaselines
 from skae.objectives.elbo import (

@@ -1,4 +1,4 @@
-"""What training does between passes: early stopping, averaging of weights, checkpoints and the progress bar."""
+"""Parts of the training loop: early stopping, averaging of weights, checkpoints and the progress bar."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def test_curves_are_the_estimators_and_the_best_epoch_is_the_one_kept(autoencode
     np.testing.assert_array_equal(display.best_point_.get_ydata(), [autoencoder.best_loss_])
     np.testing.assert_array_equal(display.best_point_.get_xdata(), [display.best_epoch])
     assert legend_labels(display) == [
-        "training rows", "held-out rows", "linear start", f"best epoch: {display.best_epoch}",
+        "training set", "validation set", "linear start", f"best epoch: {display.best_epoch}",
     ]  # fmt: skip
 
 
@@ -219,9 +219,9 @@ def test_a_start_that_nothing_beat_is_the_best(vae):
 @pytest.mark.parametrize(
     ("options", "labels"),
     [
-        ({"early_stopping": False}, ["training rows", "linear start"]),
-        ({"start": "random"}, ["training rows", "held-out rows", "best epoch: 2"]),
-        ({"max_iter": 0}, ["training rows", "held-out rows", "linear start", "best: the start"]),
+        ({"early_stopping": False}, ["training set", "linear start"]),
+        ({"start": "random"}, ["training set", "validation set", "best epoch: 2"]),
+        ({"max_iter": 0}, ["training set", "validation set", "linear start", "best: the start"]),
     ],
 )
 def test_what_a_fit_has_not_is_not_drawn(split, options, labels):
