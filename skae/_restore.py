@@ -63,7 +63,7 @@ def _probe(cls, state, built):
         raise stored.fault("a parameter", f"is not one that fit takes ({error})") from error
     expected = network_parameters(estimator)
     if built.parameters.keys() != expected.keys() or built.parameters != expected:
-        raise stored.fault("what the net was built from", "is not what its own values make of it")
+        raise stored.fault("what the net was built from", "is inconsistent")
     return estimator
 
 
@@ -78,14 +78,14 @@ def _restored_net(estimator, built, table, weights):
     except Exception as error:  # a user's encoder or decoder may have changed
         raise stored.fault("the net", f"cannot be built: {error}") from error
     check_net_state(weights, module)
-    module.load_state_dict(to_tensors(weights["weights"]))  # which the net's noise and objective come from
+    module.load_state_dict(to_tensors(weights["weights"]))  # new_net reads noise and objective from it
     try:
         device = resolve_device("auto" if is_shared(estimator.device) else estimator.device)
     except ValueError:  # fitted on a device that this machine lacks
         device = torch.device("cpu")
     net = new_net(estimator, module, built, 1, device).set_state(weights)
     if not module.check_finite():
-        raise stored.fault("the net", "makes numbers that are not finite of a typical row")
+        raise stored.fault("the net", "has outputs that are not finite for a typical sample")
     return net
 
 

@@ -111,8 +111,8 @@ class Checkpoint:
                 raise self._no_access(error) from error
             if not self._warned:
                 warnings.warn(
-                    f"A checkpoint could not be written to {str(self.path.parent)!r} ({error}). Training goes on, and "
-                    "tries again; until then the last one before stays. Make room there.",
+                    f"A checkpoint could not be written to {str(self.path.parent)!r} ({error}). Training goes on and "
+                    "will try again; the previous checkpoint is kept. Free disk space.",
                     stacklevel=2,
                 )
             self._warned = True
@@ -134,7 +134,7 @@ class Checkpoint:
         if newer:
             raise self._refusal(f"is of skae {kept['skae']}, which {__version__} cannot read", "Update skae, or name")
         if different := differences(kept["identity"], self.identity):
-            raise self._refusal(f"holds another fit, which differs in {different}", "To go on, set that back, or name")
+            raise self._refusal(f"holds another fit, which differs in {different}", "To resume, restore that, or name")
         return kept
 
     def _prepare_folder(self):

@@ -206,8 +206,8 @@ def _together(collective, *args, **kwargs):
         collective(*args, **kwargs)
     except RuntimeError as error:
         raise RuntimeError(
-            "Another process of this fit has ended, failed, or given no answer for as long as the process group waits: "
-            "its own output says why. Start all of them anew; with checkpoint='folder' the fit then goes on. "
+            "Another process of this fit has ended, failed, or not responded within the timeout of the process group: "
+            "see its output. Restart all processes; with checkpoint='folder' the fit resumes. "
             f"({str(error).splitlines()[0]})"
         ) from error
 
@@ -230,8 +230,8 @@ def join_processes(device):
     state, n_launched = _state()
     if state.num_processes == 1 < n_launched:
         raise ValueError(
-            f"WORLD_SIZE={n_launched} says how many processes there are, but Accelerate was set up for this one alone, "
-            "before the fit. Without GPUs make it Accelerator(cpu=True), or leave it to the fit."
+            f"WORLD_SIZE={n_launched} is the number of processes, but Accelerate was set up for this process alone, "
+            "before the fit. Without GPUs create Accelerator(cpu=True), or let fit set it up."
         )
     return SINGLE_PROCESS if state.num_processes == 1 else Processes(state.device)
 
@@ -263,7 +263,7 @@ def _state():
         raise ImportError("device='accelerate' needs accelerate. Install skae[distributed], or use 'auto'.") from error
     if n_launched > 1 and get_active_backend()[0].nesting_level:
         raise ValueError(
-            f"Fits side by side cannot each be shared by all {n_launched} processes, which would wait for each other "
+            f"Parallel fits cannot each be shared by all {n_launched} processes, which would wait for each other "
             "in different places. Search with n_jobs=1, or use device='auto'."
         )
     # Without a GPU Accelerate finds the processes only with cpu=True.

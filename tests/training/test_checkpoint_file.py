@@ -373,7 +373,7 @@ def test_a_checkpoint_that_goes_to_another_process_leaves_its_lock_behind(tmp_pa
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"max_iter": 4}, r"differs in max_iter=4 \(there 5\)\. .*To go on, set that back, or name another folder"),
+        ({"max_iter": 4}, r"differs in max_iter=4 \(there 5\)\. .*To resume, restore that, or name another folder"),
         ({"alpha": 0.2, "widths": [8]}, r"differs in alpha=0.2 \(there 0.1\), widths=\[8\] \(there 'absent'\)\. "),
         ({"estimator": "Other"}, r"holds another fit, which differs in estimator='Other' \(there 'Toy'\)\. "),
     ],

@@ -196,7 +196,7 @@ def test_without_a_random_state_the_seed_is_kept(curve, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"max_iter": 4}, r"differs in max_iter=4 \(there 3\)\. .*To go on, set that back, or name another folder"),
+        ({"max_iter": 4}, r"differs in max_iter=4 \(there 3\)\. .*To resume, restore that, or name another folder"),
         ({"random_state": 1, "hidden_layer_sizes": (8,)}, r"hidden_layer_sizes=\[8\].*, random_state=1 \(there 0\)\. "),
         ({"encoder": dropout}, r"differs in encoder='dropout' \(there None\)\. "),
         ({"callbacks": [LRScheduler()]}, r"differs in callbacks=\[.LRScheduler\(.*\).\] \(there None\)\. "),
