@@ -157,5 +157,5 @@ def test_a_shape_of_no_image_is_refused(estimator, shape, digits):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_shape_that_is_not_that_of_the_rows_says_both_numbers(estimator, method, digits):
-    with pytest.raises(ValueError, match=r"images of 72 numbers, but X has 64 columns"):
+    with pytest.raises(ValueError, match=r"images of 72 values, but X has 64 columns"):
         getattr(estimator(feature_shape=(1, 8, 9)), method)(digits[:50])
