@@ -266,7 +266,13 @@ class Fit:
     def resume(self, fitted):
         """Continue with a fitted network."""
         self.net, self.built = fitted.net, fitted.built
-        self.inputs = self.rows.map(partial(_scaled, self.net.module_.scaler))
+        model = self.net.module_
+        began = model.scaler.learn_columns(self.rows)
+        self.inputs = self.rows.map(partial(_scaled, model.scaler))
+        if began.any():
+            x = tensor_of(self.inputs.dense(1, np.random.RandomState(self.built.seed)))
+            model.begin_columns(began, x.to(self.net.device, torch.float64))
+            self.net.criterion_ = model.objective().to(self.net.device)
         n_done = len([row for row in self.net.history if "dur" in row])
         self.net.iterator_train__generator.manual_seed(self.built.seed + n_done)  # order of samples, noise
         self.net.batch_size = _batch_size(self.estimator.batch_size, len(self.rows))
@@ -287,7 +293,7 @@ class Fit:
 
     @property
     def has_no_gain(self):
-        """Whether no epoch had a lower validation loss than the start."""
+        """Whether no epoch was better than the start on the validation set."""
         return self.held_out is not None and self.best.loss == self.best.start_loss
 
     def curves(self, fitted):

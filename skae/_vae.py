@@ -100,7 +100,8 @@ class FittedVAE(Fitted):
             # A sample so far from the data that the arithmetic overflows has density zero.
             found = found.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)
             jacobian = ~np.isnan(block) @ log_units - self.table.log_slopes(block).sum(axis=1)
-            return (found - jacobian)[:, None]
+            constants = model.constant(tensor_of(block).to(self.net.device)).numpy(force=True)
+            return (found - jacobian + constants)[:, None]
 
         # Blocks are larger than elsewhere: with many draws a small block holds few samples, and each call has a cost.
         width = -(-len(draws) * self.built.n_features // 4)
@@ -267,7 +268,8 @@ class FittedVAE(Fitted):
         }
         if self.noise is not None:
             variance = self.noise * scaler.scale.numpy(force=True) ** 2
-            attributes["noise_variance_"] = np.where(scaler.spread.numpy(force=True) > 0, variance, 0)
+            constants = self.model.at(self.n_components).constant.noise.numpy(force=True)
+            attributes["noise_variance_"] = np.where(scaler.spread.numpy(force=True) > 0, variance, constants)
         return attributes
 
     def truncated(self, n_components):
@@ -408,9 +410,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         linear model.
 
     early_stopping : bool, default=True
-        Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a
-        linear start, validation uses a running average of the weights over epochs. If False, the last weights are kept,
-        training ends when the training loss stalls, and the linear start is never restored.
+        Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. Real-valued
+        columns have a learned variance, which can raise the density while their mean gets worse. So weights are kept
+        only if the squared error of these columns on the validation set exceeds that of the start by at most a
+        hundredth of their variance, each column scaled to variance 1. With a linear start, validation uses a running
+        average of the weights over epochs. If False, the last weights are kept, training ends when the training loss
+        stalls, and the linear start is never restored.
 
     validation_fraction : "auto" or float, default="auto"
         Share of the samples of X in the validation set, if `fit` gets no ``X_val``; "auto" is a tenth, at most 1,000
@@ -470,9 +475,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         encoder's q, without refinement. `partial_fit` does not change it.
 
     noise_variance_ : ndarray of shape (n_features_in_,)
-        Noise variance of each column, the mean over the encoder's codes of training samples, in units of X squared;
-        zero for constant columns. Only for "gaussian". This attribute and those that describe components are computed
-        on at most 5,000 samples.
+        Noise variance of each column, the mean over the encoder's codes of training samples, in units of X squared. For
+        constant columns it is the noise variance of probabilistic PCA with ``start="pca"``, else zero. Only for
+        "gaussian". This attribute and those that describe components are computed on at most 5,000 samples.
 
     kl_per_component_ : ndarray of shape (n_components_,)
         KL divergence of the encoder's posterior of each component from the standard normal, in nats: the mean over
@@ -556,9 +561,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     values. The start is fitted to samples whose missing values are drawn from that model; without missing values in
     training, the start itself is the model.
 
-    Each column is centred and divided by its standard deviation for the network; densities are in units of X. Constant
-    columns, and those observed only once, do not contribute to densities and are reconstructed as constants (own
-    modules with a random start reconstruct them themselves). Noise variances have lower bounds, since the density of
+    Each column is centred and divided by its standard deviation for the network; densities are in units of X. Columns
+    that are constant in training, and those observed only once, are reconstructed and sampled as constants (own modules
+    with a random start reconstruct them themselves). They are independent of the other columns. With "gaussian" and
+    ``start="pca"`` their density is normal with the noise variance of probabilistic PCA, so that `score` is
+    `PCA.score` at ``max_iter=0``. Otherwise the constant c adds 0 to a score. With "gaussian" another value x adds
+    :math:`-(x - c)^2 / 2 s^2`; s is a hundredth of \|c\| or of the smallest standard deviation of another column,
+    whichever is less (of the latter alone if c is 0), and at least 1e-7 \|c\|. With other likelihoods it adds -log(n +
+    2), with n training samples: by the rule of succession, the log-probability that one more sample has an unseen
+    value. "multinomial" has no such term, since the shares of all columns are in its density. `partial_fit` learns a
+    constant column from the first batch in which it varies. Noise variances have lower bounds, since the density of
     duplicated columns would otherwise be unbounded. In the start they are at least 1e-6 of the column's variance
     ("pca": 1e-12; otherwise, with ordered components, 1e-4). Training keeps them above 1e-4 of the column's variance,
     or above half their start if that is less. A code multiplies or divides a variance by at most e^3, about 20.

@@ -51,7 +51,7 @@ def to_scores(x, knots):
     """Return scores of values, nan where missing: linear between knots, and extrapolated linearly."""
     values, scores = knots
     if len(values) < 2:
-        return np.where(np.isnan(x), np.nan, 0.0)
+        return x - values[0]
     piece = np.clip(np.searchsorted(values, x, side="right") - 1, 0, len(values) - 2)
     return scores[piece] + (np.diff(scores) / np.diff(values))[piece] * (x - values[piece])
 

@@ -104,6 +104,11 @@ class RowSource:
             rows[0, np.isnan(rows).all(axis=0)] = 0
         return rows
 
+    def with_sample(self, sample):
+        """Return samples as `dense` does, and one more (n_features,)."""
+        rows = self.dense(1, np.random.RandomState(0))
+        return ArrayRows(np.vstack([rows, sample.astype(self.dtype)]))
+
     def searchable(self, random_state):
         """Return sorted indices of candidates: all samples of an array, else a random subset that fits in memory."""
         return np.sort(self.sample(self.most_at_once(), random_state))

@@ -109,6 +109,11 @@ def log_density_at(rest: Tensor, z: Tensor, noise: Tensor, log_precision: Tensor
     return -0.5 * ((entries * counted).sum(-1) + z.square().sum(-1) + log_precision)
 
 
+def rank_of(X: np.ndarray) -> int:
+    """Return the number of principal components of samples: the number of samples or of varying columns, if fewer."""
+    return min(len(X), int(np.count_nonzero(X.any(axis=0))))
+
+
 class LinearGaussian(NamedTuple):
     """The model x = location + loadings @ z + noise with a standard normal z.
 
@@ -126,6 +131,15 @@ class LinearGaussian(NamedTuple):
     location: np.ndarray
     loadings: np.ndarray
     noise: np.ndarray
+
+    @property
+    def has_constant_noise(self) -> bool:
+        """Whether constant columns have a noise variance, in units of X; otherwise it is a placeholder."""
+        return False
+
+    def rank(self, X: np.ndarray) -> int:
+        """Return the number of directions of the samples X to which the model was fitted."""
+        return rank_of(X)
 
     def posterior(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the matrix of the posterior mean (n_components, n_features) and the variances (n_components,)."""
@@ -215,6 +229,17 @@ class LinearGaussian(NamedTuple):
             drawn = np.clip(self.location + z @ self.loadings.T + noise, low, high)
             filled[rows] = np.where(np.isnan(X[rows]), drawn, X[rows])
         return filled
+
+
+class ProbabilisticPCA(LinearGaussian):
+    """Probabilistic PCA of all columns, the model of `PCA.score`: constant columns have the noise of the others."""
+
+    @property
+    def has_constant_noise(self) -> bool:
+        return True
+
+    def rank(self, X: np.ndarray) -> int:
+        return min(X.shape)
 
 
 def embed_columns(loadings: np.ndarray, noise: np.ndarray, varying: np.ndarray, n_components: int) -> LinearGaussian:

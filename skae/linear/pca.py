@@ -9,7 +9,7 @@ from numpy.random import RandomState
 from sklearn.decomposition import PCA
 from sklearn.utils import gen_batches
 
-from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian, embed_columns
+from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian, ProbabilisticPCA, embed_columns, rank_of
 
 # Codes are scaled to unit variance, with standard deviations of at least this share of the leading one.
 _SMALLEST_CODE = 1e-4
@@ -122,6 +122,29 @@ def probabilistic_pca(X: np.ndarray, scale: np.ndarray, n_components: int, rando
     return embed_columns(loadings, np.maximum(noise / unit**2, _SMALLEST_NOISE), varying, n_components)
 
 
+def pca_of_all_columns(
+    X: np.ndarray, scale: np.ndarray, n_components: int, random_state: RandomState
+) -> ProbabilisticPCA:
+    """Fit the model of `PCA.score`, in which the noise of constant columns is that of the others.
+
+    Parameters
+    ----------
+    X, scale, n_components, random_state
+        As for `probabilistic_pca`; ``X * scale`` are the samples in their own units.
+
+    Returns
+    -------
+    ProbabilisticPCA
+    """
+    model, varying = probabilistic_pca(X, scale, n_components, random_state), X.any(axis=0)
+    n_directions = rank_of(X) - min(n_components, rank_of(X))  # of the noise
+    if n_directions and not varying.all():
+        model = model.noisier(n_directions / (min(X.shape) - n_components))
+    if varying.any():
+        model.noise[~varying] = (model.noise * np.square(scale))[varying].min()
+    return ProbabilisticPCA(*model)
+
+
 def ordered_probabilistic_pca(
     X: np.ndarray, n_components: int, least_noise: float, random_state: RandomState
 ) -> LinearGaussian:
@@ -137,11 +160,6 @@ def ordered_probabilistic_pca(
         model = model.noisier(max(1.0, least_noise / model.noise[varying][0]))
     n_extra = n_components - model.loadings.shape[1]
     return model._replace(loadings=np.pad(model.loadings, ((0, 0), (0, n_extra))))
-
-
-def rank_of(X: np.ndarray) -> int:
-    """Return the number of principal components of samples: the number of samples or of varying columns, if fewer."""
-    return min(len(X), np.count_nonzero(X.any(axis=0)))
 
 
 def _fit_pca(X, n_components, random_state):

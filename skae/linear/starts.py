@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from skae.linear.factor_analysis import factor_analysis, likelier_start
 from skae.linear.gaussian import NOISE_FLOOR
-from skae.linear.pca import ordered_probabilistic_pca, pca_start, probabilistic_pca
+from skae.linear.pca import ordered_probabilistic_pca, pca_of_all_columns, pca_start
 
 
 def _start_at_factor_analysis(X, scale, n_components, random_state, *, ordered, trains):
@@ -14,7 +14,7 @@ def _start_at_factor_analysis(X, scale, n_components, random_state, *, ordered, 
 
 
 def _start_at_pca(X, scale, n_components, random_state, *, ordered, trains):
-    return probabilistic_pca(X, scale, n_components, random_state)
+    return pca_of_all_columns(X, scale, n_components, random_state)
 
 
 # (X, n_components, random_state) -> PCAStart; None is random initialisation.

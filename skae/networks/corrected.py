@@ -75,6 +75,22 @@ class CorrectedLinear(nn.Module):
         if self.correction is not None:
             self.correction.silence()  # type: ignore[operator]
 
+    @torch.no_grad()
+    def begin_inputs(self, began: Tensor, x: Tensor, spread: Tensor) -> None:
+        """Give columns of the input that were constant so far the range of x (n, n_features), and a unit."""
+        n = len(began)
+        self.low[:n][began], self.high[:n][began] = x.amin(0)[began], x.amax(0)[began]
+        self.per_input[:n][began] = (1 / spread[began]).clamp_max(self.per_input.max())
+
+    @torch.no_grad()
+    def begin_outputs(self, began: Tensor, weight: Tensor, bias: Tensor) -> None:
+        """Add a linear map to columns of the output that were constant so far; their unit is that of the others."""
+        n = len(began)
+        self.start_weight[..., :n, :][..., began, :] += weight
+        self.start_bias[..., :n][..., began] += bias
+        units = self.unit[..., :n]
+        units[..., began] = units[..., ~began].square().mean(-1, keepdim=True).sqrt()
+
     def linear_map(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the linear part, inside the input range."""
         weight = self.start_weight + self.unit.unsqueeze(-1) * self.path.weight * self.per_input

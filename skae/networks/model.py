@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -156,6 +157,34 @@ class Model(nn.Module):
             if not ((100 * self.code_scaler(codes)).isfinite().all() and rows.isfinite().all()):
                 return False
         return True
+
+    # Columns that begin to vary.
+
+    @torch.no_grad()
+    def begin_columns(self, began: Tensor, x: Tensor) -> None:
+        """Start at the regression on codes for columns that were constant so far and vary in scaled samples.
+
+        The regression is a ridge regression whose penalty is that of a standard normal prior for codes of variance 1.
+
+        Parameters
+        ----------
+        began : Tensor of bool of shape (n_features,)
+        x : Tensor of shape (n, n_features)
+        """
+        encoder: Any = self.encoder
+        decoder: Any = self.decoder
+        x, (scale, centre) = self.imputer.fill(x), self.scaler.output_map
+        encoder.begin_inputs(began, x, self.scaler.spread)
+        z, target = self.codes(x, self.n_components), (scale * x + centre)[:, began]
+        maps = []
+        for level in self.levels:
+            rest = target - self.decode(z[:, :level])[:, : x.shape[1]][:, began]
+            inputs = nn.functional.pad(z[:, :level], (0, self.n_components - level))
+            inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+            penalised = inputs.T @ inputs + torch.eye(inputs.shape[1]).to(inputs)
+            maps.append(torch.linalg.solve(penalised, inputs.T @ rest).T)
+        fitted = torch.stack(maps).squeeze(0)
+        decoder.begin_outputs(began, fitted[..., :-1], fitted[..., -1])
 
     # Levels.
 

@@ -13,6 +13,8 @@ from skae.data.statistics import column_means, column_moments
 
 # Shrinkage of samples towards the middle of their range before a link with infinite ends: logit gives +-2.9.
 _SHRINKAGE = 0.1
+# Deviation relative to the mean up to which values are equal, a few roundings of float32.
+_EQUAL = 1e-6
 # Added to a column's mean count, so that columns without counts keep a positive probability.
 _LEAST_COUNT = 1e-4
 
@@ -142,6 +144,24 @@ class Scaler(ExactModule):
         self._set_scale(deviation)
         self._check_scale(rows.size)
         return self
+
+    def learn_columns(self, rows: Any) -> Tensor:
+        """Fit the columns that were constant so far and differ in a `RowSource`: return a mask, (n_features,).
+
+        Their moments are those of the new samples and of one sample at the constants.
+        """
+        began = torch.zeros_like(self.constant)
+        if not self.constant.any():
+            return began
+        other = Scaler(len(began), self.link, per_column=self.per_column)
+        other.fit(rows.with_sample(self.mean.numpy(force=True)))
+        deviation = other.to(self.constant.device).spread * other.scale
+        began = self.constant & (deviation > _EQUAL * other.location.abs())
+        for name in ("mean", "location") + ("scale",) * self.scale.ndim:
+            self.get_buffer(name)[began] = other.get_buffer(name)[began]
+        self.spread[began] = (deviation / self.scale)[began]
+        self.constant[began] = False
+        return began
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():

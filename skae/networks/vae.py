@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from skae.data.statistics import column_moments
 from skae.linear.gaussian import LinearGaussian
 from skae.linear.missing import n_imputation_components, pca_imputation
-from skae.linear.pca import probabilistic_pca, rank_of
+from skae.linear.pca import probabilistic_pca
+from skae.networks.constant import ConstantColumns
 from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
 from skae.networks.layers import Headed, linear_at_levels
@@ -97,6 +98,7 @@ class VAE(Model):
         self.beta, self.is_ordered, self.is_stratified = beta, is_ordered, is_stratified
         self.likelihoods = nn.ModuleList(likelihoods)
         self.defensive = nn.ModuleList(defensive)
+        self.constant = nn.ModuleList(ConstantColumns(len(scaler.mean)) for _ in likelihoods)
         n, n_sizes = self.n_components, len(likelihoods)
         self.sizes_modelled = range(n - n_sizes + 1, n + 1)
         self.shrinking = nn.Parameter(torch.ones(n_sizes, n), requires_grad=n_sizes > 1)
@@ -226,7 +228,8 @@ class VAE(Model):
 
     def loss_in_units(self, loss: float, observed: Any) -> float:
         """Convert a loss of scaled samples to units of X; ``observed`` is the observed share of each column."""
-        return loss + float((torch.as_tensor(observed) * self.scaler.log_units).sum())
+        offset = torch.stack([self.at(level).constant.offset for level in self.levels]).mean(0)
+        return loss + float((torch.as_tensor(observed) * (self.scaler.log_units + offset)).sum())
 
     def get_extra_state(self) -> int:
         return self.n_steps_seen
@@ -237,14 +240,18 @@ class VAE(Model):
     # Starts.
 
     @torch.no_grad()
-    def _start_likelihoods(self, starts: Sequence[LinearGaussian] | None) -> None:
+    def _start_likelihoods(self, starts: Sequence[LinearGaussian] | None, n_samples: int) -> None:
         """Start each size's likelihood at the noise of its linear model or, without one, at the columns' variance."""
-        spread, scale = self.scaler.spread, self.scaler.scale
+        value, spread, scale = self.scaler.mean, self.scaler.spread, self.scaler.scale
         variance = torch.where(spread > 0, spread.square(), 1.0)
-        for k, likelihood in enumerate(self.likelihoods):
+        parts: Any = zip(self.likelihoods, self.constant, strict=True)
+        for k, (likelihood, constant) in enumerate(parts):
             noise = variance if starts is None else torch.from_numpy(starts[k].noise)
-            likelihood.get_buffer("varies").copy_(spread > 0)
-            likelihood.start_at(noise, variance, scale)  # type: ignore[operator]
+            likelihood.varies.copy_(spread > 0)
+            likelihood.start_at(noise, variance, scale)
+            of_constants = noise if starts and starts[k].has_constant_noise else None
+            density = likelihood.of_constants(value, spread * scale, n_samples, of_constants)
+            constant.start_at(spread <= 0, value, *density)
 
     @torch.no_grad()
     def start(self, fit: Any, rows: Any, inputs: Any, random_state: Any, *, trains: bool) -> LinearGaussian:
@@ -263,7 +270,7 @@ class VAE(Model):
             Whether training follows; only then is the defensive mixture used.
         """
         if fit is None:
-            self._start_likelihoods(None)
+            self._start_likelihoods(None, len(rows))
             imputing = pca_imputation(inputs, 0, None) if self.n_context else self.mean_imputation()
         else:
             n_features = len(self.scaler.mean)
@@ -271,7 +278,7 @@ class VAE(Model):
             scale = self.scaler.scale.numpy()
             model = fit(X, scale, self.n_components, random_state, ordered=self.is_ordered, trains=trains)
             start = LinearStart(model, X, inputs, means, random_state)
-            imputing = self._start_at(start)
+            imputing = self._start_at(start, len(rows))
             if trains:
                 self._start_defensive(start, rows)
         for likelihood in self.likelihoods:
@@ -293,12 +300,12 @@ class VAE(Model):
         for defensive in self.defensive:
             defensive.start_at(common)  # type: ignore[operator]
 
-    def _start_at(self, start: LinearStart) -> LinearGaussian:
+    def _start_at(self, start: LinearStart, n_samples: int) -> LinearGaussian:
         model, n = start.model, self.n_components
-        rank = rank_of(start.X)
+        rank = model.rank(start.X)
         several = len(self.levels) > 1
         by_size = {size: model.leading(size, rank) if several else model for size in self.sizes_modelled}
-        self._start_likelihoods(list(by_size.values()))
+        self._start_likelihoods(list(by_size.values()), n_samples)
         weight, variance = (torch.from_numpy(part) for part in model.posterior())
         bias = torch.cat([torch.zeros(n, dtype=torch.float64), variance.log()])
         shift = torch.from_numpy(start.context_means)
@@ -315,6 +322,14 @@ class VAE(Model):
         if self.n_context:
             return pca_imputation(start.inputs, n, start.random_state)
         return model.as_imputation_model()
+
+    @torch.no_grad()
+    def begin_columns(self, began: Tensor, x: Tensor) -> None:
+        super().begin_columns(began, x)
+        parts: Any = zip(self.likelihoods, self.constant, strict=True)
+        for likelihood, constant in parts:
+            likelihood.varies[began] = 1
+            constant.forget(began)
 
     def _start_decoder(self, loadings: Sequence[Tensor], shift: Tensor) -> None:
         """Start the decoder at the loadings of each level (n_features, level), with zeros for further parameters."""
@@ -367,8 +382,8 @@ class LinearStart(NamedTuple):
             return probabilistic_pca(self.X, units, self.model.loadings.shape[1], self.random_state)
 
         def models(size: int) -> LinearBaselines:
-            largest, rank = self.model.loadings.shape[1], rank_of(self.X)
-            cut = [m if size == largest else m.leading(size, rank) for m in (self.model, pca())]
+            largest = self.model.loadings.shape[1]
+            cut = [m if size == largest else m.leading(size, m.rank(self.X)) for m in (self.model, pca())]
             _, loadings, noise = (torch.stack([*map(torch.from_numpy, part)]) for part in zip(*cut, strict=True))
             varies, shift = torch.from_numpy(self.X.any(axis=0)), torch.from_numpy(self.context_means)
             return LinearBaselines(loadings, noise, varies, shift)
@@ -383,6 +398,7 @@ class SizedVAE:
     ----------
     size : int
     likelihood : Likelihood
+    constant : ConstantColumns
     defensive : DefensiveMixture or None
     """
 
@@ -390,6 +406,7 @@ class SizedVAE:
         self.vae, self.size, self.n_refinements = vae, size, n_refinements
         self.index = size - vae.sizes_modelled[0]
         self.likelihood: Any = vae.likelihoods[self.index]
+        self.constant: Any = vae.constant[self.index]
 
     @property
     def defensive(self) -> Any:
@@ -438,7 +455,11 @@ class SizedVAE:
         q = self.posterior(x)
         z = q.draw(noise)
         context = x[:, -self.vae.n_context :] if self.vae.n_context else None
-        return VAEOutput(q.mean, q.log_var, z, self._decode_draws(self.vae.with_context(z, x)), context)
+        eta, at_mean = (
+            self._decode_draws(self.vae.with_context(z, x)),
+            self.vae.decode(self.vae.with_context(q.mean, x)),
+        )
+        return VAEOutput(q.mean, q.log_var, z, eta, context, at_mean)
 
     def _decode_draws(self, z: Tensor) -> Tensor:
         return self.vae.decode(z.flatten(0, 1)).reshape(*z.shape[:2], -1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class VAEOutput(NamedTuple):
         Output of the decoder at these draws.
     context : Tensor of shape (n, n_context) or None
         Context that the model is conditional on.
+    at_mean : Tensor of shape (n, n_outputs) or None
+        Output of the decoder at the mean of the posterior; None in training.
     """
 
     mean: Tensor
@@ -49,6 +51,7 @@ class VAEOutput(NamedTuple):
     z: Tensor
     eta: Tensor
     context: Tensor | None = None
+    at_mean: Tensor | None = None
 
 
 def gaussian_kl(mean: Tensor, log_var: Tensor) -> Tensor:
@@ -110,6 +113,14 @@ class NegativeELBO(nn.Module):
 
     def forward(self, outputs: Sequence[VAEOutput], x: Tensor) -> Tensor:
         return torch.stack([-self.bound(output, x).mean() for output in outputs]).mean()
+
+    def reconstruction_error(self, outputs: Sequence[VAEOutput], x: Tensor) -> Tensor:
+        """Return the mean squared error of entries with a learned variance, nan without such entries: a scalar."""
+        errors = []
+        for output in outputs:
+            likelihood: Any = self.likelihoods[min(output.mean.shape[1], len(self.likelihoods)) - 1]
+            errors.append(likelihood.squared_errors(output.at_mean, x)[:, likelihood.varies > 0].nanmean())
+        return torch.stack(errors).mean()
 
 
 class ReconstructionObjective(nn.Module):

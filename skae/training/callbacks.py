@@ -13,12 +13,17 @@ from skorch.callbacks import LRScheduler
 
 # Window of the running average of the weights in epochs, and its largest share of all epochs.
 _LOOK_BACK, _SHARE_OF_EPOCHS = 10 / 3, 1 / 6
+# Largest increase of the reconstruction error over the start's, as a share of the variance.
+_LARGER_ERROR = 0.01
 # How often training returns to the best weights after it diverged, and the factor on the learning rate then.
 _RETURNS, _SMALLER = 3, 1 / 10
 
 
 class BestWeights:
     """The best weights so far, and the number of epochs since they improved.
+
+    The best have the lowest loss among those whose reconstruction error is at most that of the start plus a hundredth
+    of the variance, if the net's criterion has such an error.
 
     Parameters
     ----------
@@ -31,15 +36,16 @@ class BestWeights:
     def __init__(self, patience, tol):
         self.patience, self.tol = patience, tol
 
-    def begin(self, loss, weights):
-        """Set the start as the best so far."""
+    def begin(self, loss, weights, error=math.inf):
+        """Set the start as the best so far, with its loss and its reconstruction error on the validation set."""
+        self.start_error = error
         self.loss = self.start_loss = self._bar = loss if math.isfinite(loss) else math.inf
         self.weights = weights
         self._waited = 0
 
-    def offer(self, loss, module):
-        """Keep the module's weights if their loss is the lowest so far."""
-        if loss < self.loss:
+    def offer(self, loss, module, error=0.0):
+        """Keep the module's weights if their loss is the lowest so far, and their error is not too large."""
+        if loss < self.loss and not error > self.start_error + _LARGER_ERROR:
             self.loss = loss
             self.weights = weights_of(module)
         self._waited += 1

@@ -43,7 +43,8 @@ class Net(NeuralNet):
     module : nn.Module
         In float64, at its start. Its attribute ``n_refinements`` is the number of refinement steps in eval mode.
     criterion : nn.Module
-        (module output, target) -> scalar.
+        (module output, target) -> scalar. Its method ``reconstruction_error``, if it has one, takes and returns the
+        same: a share of the variance, which `BestWeights` limits.
     width : int
         Values per sample, times draws, times copies that refinements hold. It determines the batch size of evaluations.
     alpha : float
@@ -122,7 +123,8 @@ class Net(NeuralNet):
         with self._in_float32(start):
             # The loss of a random start without a validation set is not needed, and it costs a pass.
             is_needed = validation is not None or self.averaged or not epochs
-            best.begin(self._start_loss(samples, validation) if is_needed else math.inf, start)
+            loss, error = self._start_loss(samples, validation) if is_needed else (math.inf, math.inf)
+            best.begin(loss, start, math.inf if validation is None else error)
             self._set_gradient_scale(best.start_loss)
             if epochs and self._is_trainable():
                 self._build_optimizer()
@@ -136,7 +138,7 @@ class Net(NeuralNet):
             if math.isinf(best.loss):  # no epoch ended in a finite loss
                 if best_is_kept:
                     self.module_.load_state_dict(start)
-                best.begin(self._start_loss(samples, validation), start)
+                best.begin(self._start_loss(samples, validation)[0], start)
         if best_is_kept:
             self.module_.load_state_dict(best.weights)
         self.optimizer_ = self.schedule_ = None
@@ -150,7 +152,7 @@ class Net(NeuralNet):
         with self._in_float32(before):
             if self.optimizer_ is None:
                 if self.relative:
-                    self._set_gradient_scale(self._start_loss(samples, None))
+                    self._set_gradient_scale(self._start_loss(samples, None)[0])
                 self._build_optimizer()
             for group in self.optimizer_.param_groups:
                 group["lr"] = self.lr
@@ -245,35 +247,38 @@ class Net(NeuralNet):
         self.run_single_epoch(batches, True, "train", self.train_step)
         self.processes.average_buffers(self.module_)
         with average.in_place():
-            self.run_single_epoch(validation_batches, False, "valid", self.validation_step)
+            error = self.run_single_epoch(validation_batches, False, "valid", self.validation_step)
             loss = self.history[-1, "train_loss" if validation is None else "valid_loss"]
             has_diverged = not (math.isfinite(loss) and callbacks.are_finite(self.module_.parameters()))
             callbacks.record_bests(self.history)
             self.history.record("dur", time.perf_counter() - began)
             if not has_diverged:
-                best.offer(loss, self.module_)
+                best.offer(loss, self.module_, error)
             self.notify("on_epoch_end", **datasets)
             self.processes.sums()  # a process may have requested a stop
         return has_diverged
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Make one pass over the batches; record their mean loss, weighted by samples, as ``<prefix>_loss``."""
+        """Make one pass over the batches; record the mean loss of samples as ``<prefix>_loss``, return their error."""
         if iterator is None:
-            return
+            return 0.0
         self._set_training(training)
-        total = 0.0
+        total, errors = 0.0, 0.0
         with known_complete(iterator.samples.is_complete):
             for batch in iterator:
                 if self.callbacks_:
                     self.notify("on_batch_begin", batch=batch, training=training)
                 step = step_fn(batch)
                 total = total + step["loss"] * len(batch[0])
+                errors = errors + step["error"] * len(batch[0])
                 if self.callbacks_:
                     self.history.record_batch(prefix + "_loss", step["loss"].item())
                     self.history.record_batch(prefix + "_batch_size", len(batch[0]))
                     self.notify("on_batch_end", batch=batch, training=training, **step)
         self.history.record(prefix + "_batch_count", len(iterator))
-        self.history.record(prefix + "_loss", self._mean(total, len(iterator.samples)))
+        loss, error = self._means(total, errors, len(iterator.samples))
+        self.history.record(prefix + "_loss", loss)
+        return error
 
     def train_step(self, batch, **fit_params):
         self.optimizer_.zero_grad(set_to_none=True)
@@ -288,12 +293,13 @@ class Net(NeuralNet):
         self.optimizer_.step()
         if self.schedule_ is not None:
             self.schedule_.step()
-        return {"loss": loss.detach(), "y_pred": _tensors_of(output)}
+        return {"loss": loss.detach(), "y_pred": _tensors_of(output), "error": 0.0}
 
     def validation_step(self, batch, **fit_params):
         with torch.no_grad():
             loss, output = self._loss(*batch)
-        return {"loss": loss, "y_pred": _tensors_of(output)}
+            error = getattr(self.criterion_, "reconstruction_error", _no_error)(output, batch[1])
+        return {"loss": loss, "y_pred": _tensors_of(output), "error": error}
 
     def get_dataset(self, X, y=None):
         """Return samples as a dataset, for skorch's ``forward`` and ``predict`` and callbacks that use them."""
@@ -378,7 +384,7 @@ class Net(NeuralNet):
             self.gradient_scale_ = 1 / max(start_loss, torch.finfo(torch.float32).eps ** 2)
 
     def _start_loss(self, samples, validation):
-        """Return the loss before the first step: of the validation set, or of training samples, unrefined."""
+        """Return loss and error before the first step: of the validation set, or of training samples, unrefined."""
         self._set_training(False)
         if validation is not None:
             return self._evaluate(self.get_iterator(validation))
@@ -387,9 +393,14 @@ class Net(NeuralNet):
             return self._evaluate(self._training_batches(samples) if is_noisy else self.get_iterator(samples))
 
     def _evaluate(self, batches):
+        """Return the mean loss and the mean reconstruction error of the samples."""
+        total, errors = 0.0, 0.0
         with known_complete(batches.samples.is_complete):
-            total = sum(self.validation_step(batch)["loss"].item() * len(batch[0]) for batch in batches)
-        return self._mean(total, len(batches.samples))
+            for batch in batches:
+                step = self.validation_step(batch)
+                total += step["loss"].item() * len(batch[0])
+                errors += step["error"].item() * len(batch[0])
+        return self._means(total, errors, len(batches.samples))
 
     def _training_batches(self, samples):
         """Return batches of this process's samples, the same number as in all processes."""
@@ -398,10 +409,14 @@ class Net(NeuralNet):
         batches.n_batches = self.processes.n_batches(len(samples), batches.batch_size)
         return batches
 
-    def _mean(self, total, n_samples):
-        """Return the mean over the samples of all processes; ``total`` is the sum over those of this process."""
-        total, n_samples = self.processes.sums(total, n_samples)
-        return float(total) / n_samples
+    def _means(self, total, errors, n_samples):
+        """Return means over the samples of all processes; the arguments are sums over those of this process."""
+        total, errors, n_samples = self.processes.sums(total, errors, n_samples)
+        return float(total) / n_samples, float(errors) / n_samples
+
+
+def _no_error(output, target):
+    return torch.tensor(math.nan)
 
 
 def _tensors_of(output):

@@ -3,7 +3,7 @@ import torch
 from objective_cases import draws, likelihood, start_noise
 from torch.distributions import Normal, kl_divergence
 
-from skae.objectives import NegativeELBO, VAEOutput, gaussian_kl
+from skae.objectives import NegativeELBO, VAEOutput, gaussian_kl, mixed_likelihood
 
 
 def test_kl_is_torchs_and_within_monte_carlo_error(seed):
@@ -75,3 +75,17 @@ def test_every_entry_of_the_output_gets_a_gradient(seed):
     objective([output], draws(seed + 9, 6, 4)).backward()
     for part in (output.mean, output.log_var, output.eta, *objective.parameters()):
         assert part.grad.all()
+
+
+def test_the_reconstruction_error_is_that_of_columns_with_a_learned_variance(seed):
+    x, outputs = draws(seed, 6, 3), []
+    for size in (1, 2):
+        at_mean = draws(seed + size, 6, 5)  # the means of all columns, then the variances of the first two
+        outputs.append(vae_output(seed, size)._replace(at_mean=at_mean))
+    built = mixed_likelihood([("gaussian", [1, 1]), ("bernoulli", [1])])
+    x[2, 1] = torch.nan
+    expected = sum((output.at_mean[:, :2] - x[:, :2]).square().nansum() for output in outputs) / 22
+    torch.testing.assert_close(NegativeELBO([built]).reconstruction_error(outputs, x), expected)
+    built.varies[0] = 0
+    expected = sum((output.at_mean[:, 1] - x[:, 1]).square().nansum() for output in outputs) / 10
+    torch.testing.assert_close(NegativeELBO([built]).reconstruction_error(outputs, x), expected)

@@ -268,3 +268,33 @@ def test_only_the_normal_likelihood_is_conjugate():
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_likelihoods_of_counts_accept_sparse_samples(name):
     assert LIKELIHOODS[name].accepts_sparse == (LIKELIHOODS[name].support == "counts")
+
+
+def test_a_constant_of_real_columns_has_a_small_unit(seed):
+    built, deviation = likelihood("gaussian", 3), torch.tensor([0.0, 2.0, 5.0], dtype=torch.float64)
+    for value, unit in ((0.0, 2e-2), (7.0, 2e-2), (-0.5, 5e-3), (1e7, 1.0)):
+        rate, penalty, offset = built.of_constants(torch.full_like(deviation, value), deviation, 10)
+        assert 1 / rate[0] == pytest.approx(unit)
+        assert not penalty.any()
+        assert not offset.any()
+    rate, _, _ = built.of_constants(torch.zeros_like(deviation), torch.zeros_like(deviation), 10)
+    assert rate[0] == pytest.approx(100)  # no column varies
+
+
+def test_a_constant_with_a_noise_variance_has_a_normal_density():
+    built, noise = likelihood("gaussian", 2), torch.tensor([4.0, 9.0], dtype=torch.float64)
+    rate, penalty, offset = built.of_constants(torch.zeros_like(noise), torch.ones_like(noise), 10, noise)
+    normal = torch.distributions.Normal(torch.zeros_like(noise), noise.sqrt())
+    torch.testing.assert_close(-((rate * 3).square() / 2 + offset), normal.log_prob(torch.full_like(noise, 3.0)))
+    assert not penalty.any()
+
+
+def test_constants_of_a_mixed_table_are_those_of_its_parts():
+    built = mixed_likelihood([("gaussian", [1, 1]), ("bernoulli", [1])])
+    value, deviation = torch.zeros(3, dtype=torch.float64), torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
+    rate, penalty, offset = built.of_constants(value, deviation, 8)
+    torch.testing.assert_close(rate[[0, 2]], torch.tensor([100.0, 0]).double())
+    torch.testing.assert_close(penalty, torch.tensor([0, 0, 10.0]).double().log().clamp_min(0))
+    assert not offset.any()
+    counts = likelihood("multinomial", 3)
+    assert not torch.stack(counts.of_constants(value, deviation, 8)).any()

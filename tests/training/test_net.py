@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from training_cases import (
     OPTIONS,
     Counting,
+    Error,
     Output,
     Poison,
     Rates,
@@ -46,6 +47,30 @@ def test_best_weights_keep_the_lowest_loss_and_count_patience():
     best.offer(1.5, module)
     best.offer(0.5, module)
     assert not best.over
+
+
+def test_best_weights_have_no_much_larger_error_than_the_start():
+    module = nn.Linear(1, 1)
+    best = BestWeights(patience=2, tol=0.1)
+    best.begin(1.0, "start", error=2.0)
+    best.offer(0.5, module, error=2.02)
+    assert (best.loss, best.weights) == (1.0, "start")
+    best.offer(0.7, module, error=2.005)
+    assert best.loss == 0.7
+    assert best.weights != "start"
+
+
+class Drifting(Error):
+    """A criterion that falls while its reconstruction error rises."""
+
+    def reconstruction_error(self, output, target):
+        return -self(output, target)
+
+
+def test_training_keeps_the_start_if_all_epochs_have_a_larger_error(curve, monkeypatch):
+    monkeypatch.setattr("training_cases.Error", Drifting)
+    net = trained(curve, Toy(), epochs=3, lr=0.03)
+    assert min(net.history[:, "valid_loss"]) < net.best.start_loss == net.best.loss
 
 
 @pytest.mark.parametrize("module", [Toy, Sampling])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -97,6 +98,13 @@ class Likelihood(nn.Module):
         """Draw samples: (..., n_features)."""
         raise NotImplementedError
 
+    def squared_errors(self, eta: Tensor, x: Tensor) -> Tensor:
+        """Return squared errors of the mean for entries whose variance is learned, too, else nan: (..., n_features).
+
+        A likelihood with a learned variance can gain density while its mean gets worse.
+        """
+        return torch.full_like(x, math.nan)
+
     def mean_of_missing(self, eta: Tensor, x: Tensor) -> Tensor:
         """Return the mean of entries where x is nan, conditional on its observed entries."""
         return self.mean(eta)
@@ -137,6 +145,24 @@ class Likelihood(nn.Module):
         if self.link != "identity":
             mean = _LINKS[self.link](smoothed_mean(mean, n_samples))
         return nn.functional.pad(mean, (0, self.n_outputs - len(mean)))
+
+    def of_constants(
+        self, value: Tensor, deviation: Tensor, n_samples: int, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the density of columns that are constant in training: rate, penalty and offset of `ConstantColumns`.
+
+        By default another value than the constant has the probability 1 / (n_samples + 2), by the rule of succession.
+
+        Parameters
+        ----------
+        value, deviation : Tensor of shape (n_features,)
+            The constants, and the standard deviations of all columns, in units of X.
+        n_samples : int
+        noise : Tensor of shape (n_features,) or None, default=None
+            Noise variances of these columns in the linear start, if it has any.
+        """
+        zeros = torch.zeros_like(value)
+        return zeros, torch.full_like(value, math.log(n_samples + 2)), zeros
 
     def defensive(self, n_components: int, n_context: int) -> DefensiveMixture:
         """Return a defensive mixture for a model with this latent dimension and number of columns of context."""

@@ -117,6 +117,13 @@ class Multinomial(Likelihood):
         places = torch.linspace(0, len(ordered) - 1, self.N_SUMS, dtype=torch.float64)
         self.sums.copy_(ordered[places.round().long()])
 
+    def of_constants(
+        self, value: Tensor, deviation: Tensor, n_samples: int, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return zeros, since the shares of all columns are in the density."""
+        zeros = torch.zeros_like(value)
+        return zeros, zeros, zeros
+
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
         return x * eta.log_softmax(-1) - torch.lgamma(x + 1)
 

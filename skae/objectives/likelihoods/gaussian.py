@@ -9,6 +9,9 @@ from skae.linear.gaussian import NOISE_FLOOR
 from skae.objectives.defensive import DefensiveMixture, LinearModels
 from skae.objectives.likelihoods.base import Likelihood
 
+# Least unit of distances from a constant, relative to the constant and absolute.
+_ROUNDING, _LEAST_UNIT = 1e-7, 1e-150
+
 
 class Gaussian(Likelihood):
     r"""Normal with mean and variance from the decoder's output.
@@ -43,6 +46,22 @@ class Gaussian(Likelihood):
         self._start_between(variance, variance)
         return torch.cat([mean, torch.zeros_like(mean)])
 
+    def of_constants(
+        self, value: Tensor, deviation: Tensor, n_samples: int, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a normal density with this noise or, without one, the square of a distance in a small unit.
+
+        The unit is a hundredth of the smallest deviation of another column, or of the constant if that is less; it is
+        at least 1e-7 of the constant, above the rounding of float32. The constant itself contributes 0.
+        """
+        zeros = torch.zeros_like(value)
+        if noise is not None:
+            return noise.rsqrt(), zeros, (2 * math.pi * noise).log() / 2
+        smallest = torch.where(deviation > 0, deviation, torch.inf).amin().nan_to_num(posinf=1.0)
+        size = value.abs()
+        unit = torch.where(size > 0, torch.minimum(size, smallest), smallest) * NOISE_FLOOR**0.5
+        return 1 / torch.maximum(unit, _ROUNDING * size).clamp_min(_LEAST_UNIT), zeros, zeros
+
     @torch.no_grad()
     def _start_between(self, floor: Tensor, variance: Tensor) -> None:
         """Start at this variance; training keeps it above the floor, or above half of the start if that is less."""
@@ -63,6 +82,9 @@ class Gaussian(Likelihood):
 
     def mean(self, eta: Tensor) -> Tensor:
         return eta.chunk(2, -1)[0]
+
+    def squared_errors(self, eta: Tensor, x: Tensor) -> Tensor:
+        return (self.mean(eta) - x).square()
 
     def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
         mean = self.mean(eta)

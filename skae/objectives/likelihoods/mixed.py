@@ -58,12 +58,24 @@ class Mixed(Likelihood):
     def mean(self, eta: Tensor) -> Tensor:
         return torch.cat([part.mean(entries) for part, entries in self._etas(eta)], -1)
 
+    def squared_errors(self, eta: Tensor, x: Tensor) -> Tensor:
+        parts = zip(self._etas(eta), self._columns(x), strict=True)
+        return torch.cat([part.squared_errors(entries, *columns) for (part, entries), columns in parts], -1)
+
     def draw(self, eta: Tensor, generator: torch.Generator) -> Tensor:
         return torch.cat([part.draw(entries, generator) for part, entries in self._etas(eta)], -1)
 
     def start_at(self, noise: Tensor, variance: Tensor, scale: Tensor) -> None:
         for part, columns in zip(self.parts, self._columns(noise, variance, scale.expand_as(noise)), strict=True):
             part.start_at(*columns)
+
+    def of_constants(
+        self, value: Tensor, deviation: Tensor, n_samples: int, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        columns = zip(self.parts, self._columns(value, deviation), strict=True)
+        densities = [part.of_constants(of_part[0], of_part[1], n_samples) for part, of_part in columns]
+        rate, penalty, offset = (torch.cat(terms) for terms in zip(*densities, strict=True))
+        return rate, penalty, offset
 
     def independent(self, mean: Tensor, variance: Tensor, n_samples: int) -> Tensor:
         moments = zip(self.parts, self._columns(mean, variance), strict=True)

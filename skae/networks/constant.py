@@ -1,0 +1,67 @@
+"""The density of columns that were constant in training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skae.networks.preprocessing import ExactModule
+
+# Relative distance from the constant up to which a value is equal to it, a few roundings of float32.
+_EQUAL = 1e-6
+
+
+class ConstantColumns(ExactModule):
+    r"""Log-density of the columns that were constant in training, which the network does not see.
+
+    .. math:: -\sum_j \tfrac12 r_j^2 (x_j - c_j)^2 + p_j [x_j \neq c_j] + o_j
+
+    All of r, p and o are 0 for columns that varied. Missing values are left out.
+
+    Parameters
+    ----------
+    n_features : int
+
+    Attributes
+    ----------
+    value, rate, penalty, offset : Tensor of shape (n_features,)
+        The constants c in units of X, and r, p and o, see `Likelihood.of_constants`.
+
+    Shape
+    -----
+    (n, n_features), in units of X -> (n,)
+    """
+
+    value: Tensor
+    rate: Tensor
+    penalty: Tensor
+    offset: Tensor
+    value_kinds = {"rate": "size", "penalty": "size"}
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        for name in ("value", "rate", "penalty", "offset"):
+            self.register_buffer(name, torch.zeros(n_features, dtype=torch.float64))
+
+    @torch.no_grad()
+    def start_at(self, constant: Tensor, value: Tensor, rate: Tensor, penalty: Tensor, offset: Tensor) -> None:
+        """Set the density of the constant columns, a mask (n_features,)."""
+        for name, of_columns in (("value", value), ("rate", rate), ("penalty", penalty), ("offset", offset)):
+            self.get_buffer(name).copy_(torch.where(constant, of_columns, 0))
+
+    def forget(self, columns: Tensor) -> None:
+        """Leave out these columns, a mask (n_features,)."""
+        for buffer in self.buffers():
+            buffer[columns] = 0
+
+    @property
+    def noise(self) -> Tensor:
+        """Noise variance of each column, 0 where the density is no normal one: (n_features,)."""
+        return torch.where(self.offset != 0, self.rate.square().reciprocal(), 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        columns = (self.rate + self.penalty).nonzero()[:, 0]
+        x, value = x[:, columns].double(), self.value[columns]
+        differs = (x - value).abs() > _EQUAL * value.abs()
+        entries = (self.rate[columns] * (x - value)).square() / 2 + self.penalty[columns] * differs
+        return -torch.where(x.isnan(), 0, entries + self.offset[columns]).sum(1)

@@ -1,0 +1,181 @@
+"""Columns that are constant in the training samples: reconstructions, densities, and batches in which they vary."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+
+from skae import AutoencoderTransformer, VAEGenerator
+
+KINDS = {
+    "gaussian": lambda rng, n: rng.normal(size=(n, 3)) @ np.ones((3, 4)) + 0.1 * rng.normal(size=(n, 4)),
+    "bernoulli": lambda rng, n: (rng.uniform(size=(n, 1)) + rng.uniform(size=(n, 4)) > 1).astype(float),
+    "poisson": lambda rng, n: rng.poisson(rng.uniform(1, 9, size=(n, 1)), size=(n, 4)).astype(float),
+    "negative_binomial": lambda rng, n: rng.poisson(rng.uniform(1, 9, size=(n, 1)), size=(n, 4)).astype(float),
+}
+
+
+def with_constant(likelihood, value, seed=0, n=60):
+    X = KINDS[likelihood](np.random.RandomState(seed), n)
+    X[:, 2] = value
+    return X
+
+
+def changed(X, value):
+    X = X[:5].copy()
+    X[:, 2] = value
+    return X
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "constant", "other"),
+    [
+        ("gaussian", 20.0, 21.0),
+        ("gaussian", 0.0, 1.0),
+        ("gaussian", 1e6, 1e6 + 1),
+        ("bernoulli", 0.0, 1.0),
+        ("poisson", 0.0, 1000.0),
+        ("negative_binomial", 3.0, 4.0),
+    ],
+)
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_another_value_lowers_the_score(likelihood, constant, other, epochs):
+    X = with_constant(likelihood, constant)
+    model = VAEGenerator(1, likelihood=likelihood, max_iter=epochs, early_stopping=False).fit(X)
+    for score in (model.score_samples, model.log_likelihood):
+        assert (score(changed(X, other)) < score(X[:5]) - 1).all()
+        assert np.isfinite(score(changed(X, other))).all()
+        np.testing.assert_allclose(score(changed(X, np.nan)), score(X[:5]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "poisson", "negative_binomial"])
+def test_an_unseen_count_has_the_probability_of_one_more_unseen_value(likelihood):
+    X = with_constant(likelihood, 0.0)
+    model = VAEGenerator(1, likelihood=likelihood, max_iter=0).fit(X)
+    fall = model.score_samples(X[:5]) - model.score_samples(changed(X, 1.0))
+    np.testing.assert_allclose(fall, np.log(len(X) + 2))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_constant_itself_adds_nothing(dtype):
+    X = with_constant("gaussian", 0.1).astype(dtype)
+    model, plain = (VAEGenerator(1, max_iter=0).fit(rows) for rows in (X, np.delete(X, 2, axis=1)))
+    np.testing.assert_allclose(model.score_samples(X), plain.score_samples(np.delete(X, 2, axis=1)), rtol=1e-5)
+    np.testing.assert_allclose(model.score_samples(X.astype(np.float32)), model.score_samples(X), rtol=1e-3)
+    assert model.noise_variance_[2] == 0
+    assert (model.sample(9, random_state=0)[:, 2] == dtype(0.1)).all()
+
+
+def test_the_score_has_no_unit():
+    X = with_constant("gaussian", 7.0)
+    falls = []
+    for unit in (1.0, 1e6):
+        model = VAEGenerator(1, max_iter=0).fit(unit * X)
+        falls.append(model.score(unit * X[:5]) - model.score(unit * changed(X, 7.1)))
+    assert falls[0] == pytest.approx(falls[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("n_components", [1, 20])
+def test_with_the_start_pca_the_score_is_that_of_pca(n_components):
+    X = load_digits().data[:300]  # some pixels are always 0
+    model, pca = VAEGenerator(n_components, start="pca", max_iter=0).fit(X), PCA(n_components, svd_solver="full").fit(X)
+    np.testing.assert_allclose(model.score_samples(X), pca.score_samples(X))
+    np.testing.assert_allclose(model.noise_variance_, pca.noise_variance_)
+    moved = X[:5].copy()
+    moved[:, 0] = 3.0
+    np.testing.assert_allclose(model.score_samples(moved), pca.score_samples(moved))
+    assert model.linear_loss_ == pytest.approx(-pca.score(X), rel=0.1)  # on the validation set
+
+
+def test_each_size_of_an_ordered_fit_has_the_score_of_pca():
+    X = load_digits().data[:300]
+    model = VAEGenerator(4, start="pca", ordered=True, max_iter=0).fit(X)
+    for size in (1, 2, 4):
+        np.testing.assert_allclose(model.truncate(size).score(X), PCA(size).fit(X).score(X), rtol=1e-9)
+
+
+def test_columns_of_a_table(seed):
+    rng = np.random.RandomState(seed)
+    x = rng.normal(size=80)
+    table = pd.DataFrame({"x": x, "y": x + rng.normal(size=80), "c": 5.0, "flag": False, "count": 3})
+    model = VAEGenerator(1, likelihood={"count": "poisson"}, max_iter=2, early_stopping=False).fit(table)
+    other = table.assign(c=6.0), table.assign(flag=True), table.assign(count=4)
+    assert all(model.score(rows) < model.score(table) - 1 for rows in other)
+    assert pickle.loads(pickle.dumps(model)).score(other[0]) == model.score(other[0])
+
+
+def test_own_modules_from_a_random_start():
+    def linear(n_in, n_out):
+        import torch
+
+        return torch.nn.Linear(n_in, n_out)
+
+    X = with_constant("gaussian", 7.5)
+    model = VAEGenerator(1, start="random", encoder=linear, decoder=linear, max_iter=2, random_state=0).fit(X)
+    assert model.score(changed(X, 8.5)) < model.score(X[:5]) - 1
+    assert np.isfinite(model.sample(5)).all()
+    assert model.noise_variance_[2] == 0
+
+
+def batches(kind, seed):
+    """Return a batch with a constant column, and one in which that column depends on another."""
+    rng = np.random.RandomState(seed)
+    first, later = KINDS[kind](rng, 60), KINDS[kind](rng, 800)
+    first[:, 2], later[:, 2] = first[0, 2], later[:, 0]
+    return first, later
+
+
+def error_of(model, X):
+    return np.square((model.inverse_transform(model.transform(X)) - X)[:, 2]).mean()
+
+
+@pytest.mark.parametrize(
+    ("kind", "estimator"),
+    [
+        ("gaussian", AutoencoderTransformer(2)),
+        ("gaussian", AutoencoderTransformer(2, ordered=True)),
+        ("gaussian", AutoencoderTransformer(2, start="random", learning_rate_init=1e-2)),
+        ("poisson", AutoencoderTransformer(2, loss="poisson")),
+        ("bernoulli", AutoencoderTransformer(2, loss="log_loss")),
+        ("gaussian", VAEGenerator(2)),
+        ("gaussian", VAEGenerator(2, ordered=True)),
+        ("bernoulli", VAEGenerator(2, likelihood="bernoulli")),
+        ("poisson", VAEGenerator(2, likelihood="poisson")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_partial_fit_learns_a_column_once_it_varies(kind, estimator):
+    first, later = batches(kind, 0)
+    model = estimator.set_params(random_state=0).partial_fit(first)
+    missed = np.square(later[:, 2] - first[0, 2]).mean()
+    assert error_of(model, later) == pytest.approx(missed)
+    before = model.score(later)
+    for _ in range(3):
+        model.partial_fit(later)
+    assert error_of(model, later) < 0.5 * later[:, 2].var()
+    assert model.score(later) > before
+    assert error_of(pickle.loads(pickle.dumps(model)), later) == error_of(model, later)
+
+
+@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAEGenerator])
+@pytest.mark.parametrize("sparse_missing", [False, True])
+def test_partial_fit_learns_another_constant(model_class, sparse_missing):
+    first, later = batches("gaussian", 1)
+    first[:, 2], later[:, 2] = 0.0, 1.0
+    if sparse_missing:
+        later[::10, 2] = np.nan
+    model = model_class(2, random_state=0).partial_fit(first)
+    for _ in range(3):
+        model.partial_fit(later)
+    assert model.inverse_transform(model.transform(later[:5]))[:, 2] == pytest.approx(1.0, abs=0.1)
+
+
+def test_partial_fit_keeps_columns_that_stay_constant():
+    first, later = batches("gaussian", 2)
+    first[:, 2] = later[:, 2] = 0.1
+    model = AutoencoderTransformer(2, random_state=0).partial_fit(first)
+    model.partial_fit(later.astype(np.float32))
+    assert (model.inverse_transform(model.transform(later))[:, 2] == 0.1).all()
