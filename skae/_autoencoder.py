@@ -465,7 +465,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples, n_features), or DataFrame
-            The samples, observed values unchanged; a DataFrame of the same library if `fit` got one.
+            The samples, observed values unchanged; a DataFrame of the same library if `fit` got one, with the index of
+            X.
 
         Notes
         -----
@@ -494,7 +495,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
-            In units of X; a DataFrame of the same library and column names if `fit` got one.
+            In units of X; a DataFrame of the same library and names of columns if `fit` got one.
         """
         check_is_fitted(self)
         n_samples = check.check_integer("n_samples", n_samples, 1)

@@ -586,7 +586,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     quantiles of the training samples to those of a normal, and is extrapolated linearly. Densities include its slope,
     and so stay in units of X; at a knot the slope is the one on the right. In the inverse map, a value that at least a
     fiftieth of the samples have is returned for all normal scores between its quantiles. Returned samples have the
-    columns, dtypes and categories of the training samples, and stay in their range; integers are rounded. A missing
+    columns, dtypes and categories of the training samples, and stay in their range. Columns whose training values are
+    all whole numbers get whole numbers, also floats, which pandas makes of integers if some are missing. A missing
     value is missing in all columns that encode it; `impute` returns the most probable category. A score adds
     log-probabilities of bools, counts and categories to log-densities. q is not refined.
 
@@ -759,7 +760,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples, n_features), or DataFrame, or a list of ``n_draws`` of these
-            The samples, observed values unchanged; a DataFrame of the same library if `fit` got one.
+            The samples, observed values unchanged; a DataFrame of the same library if `fit` got one, with the index of
+            X.
 
         Notes
         -----
@@ -798,7 +800,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
-            In units of X; a DataFrame of the same library and column names if `fit` got one.
+            In units of X; a DataFrame of the same library and names of columns if `fit` got one.
         """
         check_is_fitted(self)
         n_samples = check.check_integer("n_samples", n_samples, 1)
@@ -821,7 +823,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
             Samples in units of X; in float32 for float32 codes, else in float64. A DataFrame if each column has its own
-            likelihood and `fit` got one.
+            likelihood and `fit` got one, with the index of a DataFrame of codes.
         """
         check_is_fitted(self)
         codes = check_codes(self, X)
@@ -830,7 +832,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             rows = self._fitted.decode(codes)
         else:
             rows = self._fitted.decode_given(codes, context.encode(y, len(codes)))
-        return self._table.decode_codes(rows)
+        return self._table.decode_codes(rows, X)
 
     def _check_parameters(self):
         super()._check_parameters()

@@ -23,34 +23,38 @@ class Support(NamedTuple):
     outside : callable
         Maps an array to a mask of the entries outside of the domain; missing values are not outside.
     needs : str
-        Template of the error message: what is needed, what X has instead, and a remedy. Its fields are ``low`` and
-        ``high`` of X, ``column`` and ``entry`` of the first value outside, and ``negative``, a sentence about negative
-        values.
+        Template of the error message: what is needed, and what X has instead. Its fields are ``low`` and ``high`` of X,
+        ``column`` and ``entry`` of the first value outside, and ``negative``, a sentence about negative values.
+    remedy : str
+        What to do in training, before another loss or likelihood is named.
     positive_only : bool
         Whether negative numbers are outside.
     """
 
     outside: Callable[[np.ndarray], np.ndarray]
     needs: str = ""
+    remedy: str = "Use"
     positive_only: bool = False
 
-    def check(self, X, parameter, value):
+    def check(self, X, parameter, value, is_training=True):
         """Check an array of samples for the ``parameter`` ("loss" or "likelihood") that has this ``value``."""
         outside = self.outside(X)
         if outside.any():
             (row, column), low = np.argwhere(outside)[0], np.nanmin(X)
             negative = " Negative values in data passed to X." if low < 0 else ""
             found = {"low": low, "high": np.nanmax(X), "column": column, "entry": X[row, column], "negative": negative}
-            raise ValueError(f"{parameter}={value!r} needs {self.needs.format(**found)} {_WAYS_OUT[parameter]}.")
+            new = "No training sample has such values: preprocess new ones alike, or leave out those that differ."
+            remedy = f"{self.remedy} {_WAYS_OUT[parameter]}." if is_training else new
+            raise ValueError(f"{parameter}={value!r} needs {self.needs.format(**found)} {remedy}")
 
-    def check_sparse(self, X, parameter, value):
+    def check_sparse(self, X, parameter, value, is_training=True):
         """Check a CSR matrix: entries that are not stored are zero, and no value may be missing."""
         if np.isnan(X.data).any():
             raise ValueError("Sparse X contains NaN, but in sparse rows no value can be missing. Pass a dense array.")
         outside = np.flatnonzero(self.outside(X.data))
         if len(outside):
             row = np.searchsorted(X.indptr, outside[0], side="right") - 1
-            self.check(X[[row]].toarray(), parameter, value)
+            self.check(X[[row]].toarray(), parameter, value, is_training)
 
 
 # By the ``support`` of losses and likelihoods.
@@ -58,17 +62,17 @@ SUPPORTS = {
     "real": Support(lambda X: np.False_),
     "unit_interval": Support(
         lambda X: (X < -_SLACK) | (X > 1 + _SLACK),
-        "values in [0, 1], but X has values from {low:g} to {high:g}. Scale it, for example with "
-        "sklearn.preprocessing.MinMaxScaler(clip=True), or use",
+        "values in [0, 1], but X has values from {low:g} to {high:g}.",
+        "Scale it, for example with sklearn.preprocessing.MinMaxScaler(clip=True), or use",
     ),
     "non_negative": Support(
         lambda X: X < 0,
-        "values of at least 0, but X has {low:g}: Negative values in data passed to X. Use",
+        "values of at least 0, but X has {low:g}: Negative values in data passed to X.",
         positive_only=True,
     ),
     "counts": Support(
         lambda X: ((X < 0) | (np.floor(X) != X)) & ~np.isnan(X),
-        "counts, integers of at least 0, but column {column} of X has {entry:g}.{negative} Use",
+        "counts, integers of at least 0, but column {column} of X has {entry:g}.{negative}",
         positive_only=True,
     ),
 }

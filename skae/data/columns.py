@@ -5,7 +5,6 @@ To add a kind, define a class and add it to `KINDS`.
 
 from collections import Counter
 from dataclasses import dataclass
-from numbers import Real
 from reprlib import repr as shortened
 
 import numpy as np
@@ -27,8 +26,9 @@ class Column:
     """A column of a table: its type and its encoding.
 
     A kind can ``fit(name, likelihood, column_type, column, library)`` a column of training samples,
-    ``encode(column, library, handle_unknown)`` one of new samples as numbers (n, width), nan where missing, and
-    ``decode(block)`` these as a list of values.
+    ``encode(column, library, handle_unknown)`` one of new samples as numbers (n, width), nan where missing,
+    ``decode(block)`` these as a list of values, and return its ``extremes()``, values that need the whole range of its
+    dtype.
 
     Attributes
     ----------
@@ -59,8 +59,8 @@ class Column:
         return 0.0
 
     def to_state(self):
-        """Return a dict of plain values and arrays."""
-        return vars(self) | {"type": self.type._asdict()}
+        """Return a dict of plain values and arrays, without the name."""
+        return {key: value for key, value in vars(self).items() if key != "name"} | {"type": self.type._asdict()}
 
     def faults(self, library):
         """Yield pairs of a faulty attribute, if the column is from a file, and what is wrong with it."""
@@ -77,8 +77,8 @@ class NumberColumn(Column):
 
     Attributes
     ----------
-    low, high : float, or int for integers
-        Range of the training samples.
+    low, high : float, or int if all values are whole
+        Range of the training samples. If they are whole numbers, decoded values are, too.
     needs : str
         The likelihood's domain, for messages.
     """
@@ -94,10 +94,11 @@ class NumberColumn(Column):
         if column_type.family == "category":
             raise _misfit(name, likelihood, _observed(library.values(column))[0], ["categorical"])
         x = _numbers(name, likelihood, column, library, column_type.family)
-        low, high = float(np.nanmin(x)), float(np.nanmax(x))
-        learnt = cls._learn(name, x[~np.isnan(x)], low, high)
-        if column_type.family == "integer":  # large integers are not exact as floats
-            whole = [int(value) for value in _observed(library.values(column))]
+        x = x[~np.isnan(x)]
+        low, high = float(x.min()), float(x.max())
+        learnt = cls._learn(name, x, low, high)
+        if (np.floor(x) == x).all():  # also of floats: pandas makes floats of integers if some are missing
+            whole = [int(value) for value in _observed(library.values(column))]  # x may not be exact
             low, high = min(whole), max(whole)
         return cls(name, likelihood, column_type, low, high, *learnt)
 
@@ -112,7 +113,8 @@ class NumberColumn(Column):
     def decode(self, block, like=None, library=None):
         """Return decoded values, a list; observed values of the column ``like`` replace them."""
         family, x = self.type.family, self._values(block[:, 0].astype(np.float64))
-        values = np.clip(x if family == "float" else np.round(x), float(self.low), float(self.high)).tolist()
+        x = np.round(x) if type(self.low) is int else x
+        values = np.clip(x, float(self.low), float(self.high)).tolist()
         if family == "integer":  # the bounds may not be exact as floats
             values = [min(max(int(value), self.low), self.high) for value in values]
         if like is not None:
@@ -129,11 +131,15 @@ class NumberColumn(Column):
         """Decode numbers: (n,) -> (n,)."""
         return scores
 
+    def extremes(self):
+        return self.decode(np.array([[-np.inf], [np.inf]]))
+
     def faults(self, library):
         yield from super().faults(library)
-        are_numbers = isinstance(self.low, Real) and isinstance(self.high, Real)
-        if not (are_numbers and self.low <= self.high and self.type.declared is None):
-            yield "low and high", f"of a column are {shortened((self.low, self.high))}, which is no range"
+        ends = self.low, self.high
+        of_one_type = {*map(type, ends)} in ([{int}, {float}] if self.type.family == "float" else [{int}])
+        if not (of_one_type and -np.inf < self.low <= self.high < np.inf and self.type.declared is None):
+            yield "low and high", f"of a column are {shortened(ends)}, which is no range"
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,8 @@ class ContinuousColumn(NumberColumn):
             are_numbers = array.dtype == np.float64 and array.shape == (2, array.shape[1]) and np.isfinite(array).all()
             if not (are_numbers and array.size and (np.diff(array) >= least).all()):
                 yield name, "of a column do not rise"
+        if not np.isfinite(self.log_slope(self.knots[1])).all():
+            yield "knots", "of a column have a slope that floating point cannot hold"
 
 
 @dataclass(frozen=True)
@@ -234,14 +242,16 @@ class CategoryColumn(Column):
         """Return the most probable category of each sample, a list."""
         return [self.categories[k] for k in block.argmax(axis=1)]
 
+    def extremes(self):
+        return self.categories if self.type.declared is None else self.type.declared
+
     def faults(self, library):
         yield from super().faults(library)
-        declared = self.categories if self.type.declared is None else self.type.declared
-        for values in (self.categories, declared):
+        for values in (self.categories, self.extremes()):
             are_known = type(values) is list and all(is_category(value, self.type.dtype) for value in values)
             if not (are_known and 0 < len(values) == len(set(values))):
                 yield "categories", f"of a column are {shortened(values)}, not strings or numbers, each there once"
-        if not set(self.categories) <= set(declared):
+        if not set(self.categories) <= set(self.extremes()):
             yield "categories", "of a column are not among those that its dtype declares"
 
 
@@ -275,7 +285,7 @@ def fit_column(name, likelihood, column, library, dtype=None):
     column_type, values = library.describe(column, dtype), _observed(library.values(column))
     if not values:
         raise ValueError(f"In column {name!r} of X every value is missing. Drop such columns before fitting.")
-    if column_type.family is None:
+    if column_type.family is None or not library.dtypes.fullmatch(column_type.dtype):
         raise ValueError(
             f"Column {name!r} of X is of dtype {column_type.dtype}, and has {_odd_one(values)!r}: no likelihood is for "
             "such values, or for several types. Make numbers, bools, categories or strings of all, or drop it."
@@ -292,13 +302,16 @@ def fit_column(name, likelihood, column, library, dtype=None):
     return KINDS[likelihood].fit(name, likelihood, column_type, column, library)
 
 
-def column_from_state(state, library, fault):
+def column_from_state(name, state, library, fault):
     """Return the column of a state from `Column.to_state`, after checks; ``fault`` makes the error if one fails."""
     try:
-        column = KINDS[state["likelihood"]](**state | {"type": ColumnType(**state["type"])})
+        column = KINDS[state["likelihood"]](name, **state | {"type": ColumnType(**state["type"])})
         wrong = next(column.faults(library), None)
-        if wrong is None:  # the values may not fit the dtype
-            library.column(column.decode(np.zeros((1, column.width))), column.type, np.float64)
+        if wrong is None:
+            values = column.extremes()
+            made = library.column(values, column.type, np.float64)
+            if library.describe(made).family is None or library.values(made) != values:
+                wrong = "a column of the table", f"has values that are none of {column.type.dtype}"
     except Exception as error:  # values of wrong types may raise anything
         wrong = "a column of the table", f"is not what it should be ({error!r})"
     if wrong is not None:
@@ -306,22 +319,27 @@ def column_from_state(state, library, fault):
     return column
 
 
-def _numbers(name, likelihood, column, library, family="float"):
-    """Return a column as floats, nan where missing, and check that they are in the likelihood's domain."""
+def _numbers(name, likelihood, column, library, family=None):
+    """Return a column as floats, nan where missing, and check that they are in the likelihood's domain.
+
+    ``family`` is that of training samples, for which another likelihood may be suitable.
+    """
     try:
         x = library.numbers(column)
     except Exception as error:  # libraries differ in what they raise
-        raise _misfit(name, likelihood, first_text(library.values(column)), ["categorical"]) from error
+        raise _misfit(name, likelihood, first_text(library.values(column)), family and ["categorical"]) from error
     outside = KINDS[likelihood].outside(x)
     if outside.any():
         suitable = [kind for kind, other in KINDS.items() if not other.outside(x[~np.isnan(x)]).any()]
         suitable += ["categorical"] * (family != "float")
-        raise _misfit(name, likelihood, x[outside.argmax()].item(), suitable)
+        raise _misfit(name, likelihood, x[outside.argmax()].item(), family and suitable)
     return x
 
 
 def _misfit(name, likelihood, value, suitable):
     way_out = f"Use {' or '.join(map(repr, suitable))} for it." if suitable else "Drop or replace such values."
+    if suitable is None:
+        way_out = "Correct such values, or make them nan, which is taken as missing."
     return ValueError(
         f"likelihood {likelihood!r} of column {name!r} needs {KINDS[likelihood].needs}, but the column has {value!r}. "
         f"{way_out}"

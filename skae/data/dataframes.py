@@ -4,6 +4,7 @@ Each library is an object with the same methods, so that other modules need not 
 """
 
 import re
+import sys
 from contextlib import contextmanager
 from importlib import import_module
 from numbers import Real
@@ -16,6 +17,8 @@ _ARROW_STRING = "ArrowDtype(string)"
 # Families of object columns, by the type that pandas infers.
 _FAMILIES_OF_OBJECTS = {"boolean": "boolean", "integer": "integer", "string": "category"}
 _FAMILIES_OF_OBJECTS |= dict.fromkeys(("floating", "mixed-integer-float"), "float")
+# Dtypes of dates, which the names of columns may be.
+_DATES = re.compile(r"(datetime64|timedelta64|period)\[[\w/+:, -]+\]")
 
 
 class ColumnType(NamedTuple):
@@ -43,8 +46,8 @@ class Arrays:
     """Numeric arrays, without names and dtypes of columns."""
 
     name = None
-    # Pattern of valid dtypes of a column in a file.
-    dtypes = re.compile(".*", re.DOTALL)
+    # Pattern of the dtypes of a column.
+    dtypes = re.compile("float64")
 
     def names(self, X):
         """Return the names of the columns of a table, as a list."""
@@ -52,7 +55,20 @@ class Arrays:
 
     def columns(self, X):
         """Return the columns of a table, as a list."""
-        return list(np.asarray(X, dtype=getattr(X, "dtype", object)).T)
+        return list(self.without_na(np.asarray(X, dtype=getattr(X, "dtype", object))).T)
+
+    def labels(self, X):
+        """Return the names of the columns and of the index as plain values."""
+        return np.shape(X)[1]
+
+    def empty(self, labels):
+        """Return a table without samples that has these labels."""
+        return np.empty((0, labels))
+
+    def without_na(self, X):
+        """Return X, nan where an object is pandas' NA."""
+        is_object = isinstance(X, np.ndarray) and X.dtype == object and "pandas" in sys.modules
+        return np.where(import_module("pandas").isna(X), np.nan, X) if is_object else X
 
     def dates(self, X):
         """Return a list of pairs (description, dtype) of the columns of dates or durations."""
@@ -75,9 +91,13 @@ class Arrays:
         """Return a list of values as a column of this type; arrays have the dtype ``precision``."""
         return np.asarray(values, dtype=precision)
 
-    def table(self, columns, names, like=None):
-        """Return a table of these columns, with the index of ``like`` if it has one."""
+    def table(self, columns, labels):
+        """Return a table of these columns."""
         return np.column_stack(columns)
+
+    def indexed(self, table, like):
+        """Return the table with the index of ``like``, if both have one."""
+        return table
 
 
 class DataFrames(Arrays):
@@ -95,9 +115,42 @@ class Pandas(DataFrames):
     """DataFrames of pandas."""
 
     name = "pandas"
+    dtypes = re.compile(
+        r"((Sparse|interval)\[)?([Uu]?[Ii]nt\d+|[Ff]loat\d+|(half)?float|double|bool(ean)?)(\[pyarrow\]|, [\w.+-]+\])?"
+        r"|[<>][fiu]\d+|object|str|(large_)?string\[\w+\]|ArrowDtype\(string\)"
+    )
 
     def columns(self, X):
         return [X.iloc[:, j] for j in range(X.shape[1])]  # names may repeat
+
+    def labels(self, X):
+        levels = [self._level(X.columns.get_level_values(k)) for k in range(X.columns.nlevels)]
+        return {"index": X.index.name, "levels": levels}
+
+    def _level(self, level):
+        column_type = self.describe(level)
+        if _DATES.fullmatch(column_type.dtype):
+            level = level.astype(str)
+        elif not self.dtypes.fullmatch(column_type.dtype):
+            level, column_type = level.astype(object), ColumnType(None, "object")
+        return {"name": level.name, "type": column_type._asdict(), "values": self.values(level)}
+
+    def empty(self, labels):
+        pandas, levels = import_module("pandas"), []
+        for level in labels["levels"]:
+            column_type = ColumnType(**level["type"])
+            if not (_DATES.fullmatch(column_type.dtype) or self.dtypes.fullmatch(column_type.dtype)):
+                raise ValueError(f"{column_type.dtype} is no dtype of names.")
+            values = self.column(level["values"], column_type, None)
+            levels.append(pandas.Index(values, values.dtype, name=level["name"], tupleize_cols=False))
+        columns = levels[0] if len(levels) == 1 else pandas.MultiIndex.from_arrays(levels)
+        return pandas.DataFrame(index=pandas.RangeIndex(0, name=labels["index"]), columns=columns)
+
+    def without_na(self, X):
+        X = X.copy(deep=False)
+        for j in np.flatnonzero(X.dtypes == "object"):
+            X.isetitem(j, X.iloc[:, j].to_numpy(dtype=object, na_value=np.nan))
+        return X
 
     def is_date(self, dtype):
         return dtype.kind in "mM"
@@ -127,23 +180,25 @@ class Pandas(DataFrames):
 
     def column(self, values, column_type, precision):
         pandas, (family, name, declared, ordered) = import_module("pandas"), column_type
-        dtype = pandas.ArrowDtype(import_module("pyarrow").string()) if name == _ARROW_STRING else name
-        if declared is None:
-            return pandas.Series(values, dtype=None if family == "float" else dtype).astype(dtype)
+        if declared is not None:
+            categories = pandas.Index(self.column(declared, column_type._replace(declared=None), precision))
+            places = {value: k for k, value in enumerate(declared)}
+            codes = [places.get(value, -1) for value in values]
+            return pandas.Series(pandas.Categorical.from_codes(codes, categories, ordered=ordered))
         if name.startswith("interval"):
             closed = name[:-1].split(", ")[1]
-            categories = pandas.IntervalIndex.from_tuples(declared, closed=closed, dtype=name)
-        else:
-            categories = pandas.Index(declared, dtype=dtype)
-        places = {value: k for k, value in enumerate(declared)}
-        codes = [places[value] for value in values]
-        return pandas.Series(pandas.Categorical.from_codes(codes, categories, ordered=ordered))
+            return pandas.Series(pandas.IntervalIndex.from_tuples(values, closed=closed, dtype=name))
+        dtype = pandas.ArrowDtype(import_module("pyarrow").string()) if name == _ARROW_STRING else name
+        return pandas.Series(values, dtype=None if family in ("float", None) else dtype).astype(dtype)
 
-    def table(self, columns, names, like=None):
-        pandas = import_module("pandas")
+    def table(self, columns, labels):
+        pandas, empty = import_module("pandas"), self.empty(labels)
         made = pandas.concat([pandas.Series(column) for column in columns], axis=1)
-        made.columns = pandas.Index(names)  # a MultiIndex if names are tuples
-        return made.set_index(like.index) if library_of(like) is self else made
+        made.columns, made.index.name = empty.columns, empty.index.name
+        return made
+
+    def indexed(self, table, like):
+        return table.set_axis(like.index) if library_of(like) is self else table
 
 
 class Polars(DataFrames):
@@ -154,6 +209,12 @@ class Polars(DataFrames):
 
     def columns(self, X):
         return X.get_columns()
+
+    def labels(self, X):
+        return X.columns
+
+    def empty(self, labels):
+        return import_module("polars").DataFrame(schema=labels)
 
     def is_date(self, dtype):
         return dtype.is_temporal()
@@ -177,9 +238,9 @@ class Polars(DataFrames):
         dtype = getattr(polars, name) if declared is None else polars.Enum(declared)
         return polars.Series(values).cast(dtype) if family == "float" else polars.Series(values, dtype=dtype)
 
-    def table(self, columns, names, like=None):
+    def table(self, columns, labels):
         polars = import_module("polars")
-        return polars.DataFrame([polars.Series(name, column) for name, column in zip(names, columns, strict=True)])
+        return polars.DataFrame([polars.Series(name, column) for name, column in zip(labels, columns, strict=True)])
 
 
 LIBRARIES = {library.name: library for library in (Arrays(), Pandas(), Polars())}
@@ -219,15 +280,16 @@ def numbers_asked(X, asked, way_out="Pass the columns of numbers."):
 
 
 def unmasked(X):
-    """Return X, nan where an array is masked; raise ValueError for dates and durations, which NumPy would convert."""
-    for name, dtype in library_of(X).dates(X):
+    """Return X, nan where masked or NA; raise ValueError for dates and durations, which NumPy would convert."""
+    library = library_of(X)
+    for name, dtype in library.dates(X):
         raise ValueError(
             f"{name} is of dtype {dtype}. Make numbers of dates and durations, such as days since the first one, with "
             "nan where they are missing."
         )
     if np.ma.isMaskedArray(X) and X.dtype.kind != "c":  # complex arrays are refused elsewhere
         return X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan)
-    return X
+    return library.without_na(X)
 
 
 def is_category(value, dtype):

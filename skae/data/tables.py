@@ -5,7 +5,6 @@ Both classes have the same interface: `open` checks samples and returns them as 
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from reprlib import repr as shortened
 
 import numpy as np
@@ -18,6 +17,9 @@ from skae.data.columns import KINDS, column_from_state, fit_column
 from skae.data.dataframes import LIBRARIES, library_of, numbers_asked, unmasked
 from skae.data.rows import ArrayRows, FileRows, SparseRows, is_streamed
 from skae.data.statistics import has_missing
+
+# Reason and remedy for text in new samples.
+_NEW = "The training samples had numbers", "Pass numbers, nan where they are missing."
 
 
 class ArrayTable:
@@ -37,15 +39,15 @@ class ArrayTable:
         Whether samples in a large file are streamed.
     link : str, default="identity"
         Link from the mean of a column to the network's input.
-    refusal : tuple of (str, str), default=None
-        Reason and remedy in the error message for a DataFrame with text.
+    refusal : tuple of (str, str)
+        Reason and remedy in the error message for training samples with text.
 
     Attributes
     ----------
     library : Arrays, Pandas or Polars
         Library of the fitted table.
-    names : list or None
-        Names of the columns of a DataFrame.
+    labels : object
+        Names of the columns and of the index; see `Arrays.labels`.
     n_columns, width : int
         Number of columns of the table, and of encoded columns.
     links : str
@@ -60,7 +62,7 @@ class ArrayTable:
     parts = None
     order = slice(None)
 
-    def __init__(self, parameter, value, support, *, link="identity", accepts_sparse=False, streams=True, refusal=None):
+    def __init__(self, parameter, value, support, *, link="identity", accepts_sparse=False, streams=True, refusal=_NEW):
         self.parameter = parameter
         self.value = value
         self.support = support
@@ -98,27 +100,31 @@ class ArrayTable:
         if self.streams and is_streamed(X):
             rows = self._open_file(estimator, X, reset, options)
         else:
-            with numbers_asked(table, *self.refusal) if reset and self.refusal else nullcontext():
+            with numbers_asked(table, *(self.refusal if reset else _NEW)):
                 X = validate_data(estimator, X, reset=reset, accept_sparse=self.accepts_sparse and "csr", **options)
-            rows = self._open_sparse(X) if issparse(X) else self._open_array(estimator, X, reset)
+            rows = self._open_sparse(X, reset) if issparse(X) else self._open_array(estimator, X, reset)
         if reset:
-            self.library, self.n_columns, self.width = library, rows.n_features, rows.n_features
-            self.names = library.names(table) if library.name else None
+            self._set_labels(library, library.labels(table), rows.n_features)
+        _check_order(self, library, table)
         return rows
+
+    def _set_labels(self, library, labels, width):
+        self.library, self.labels, self.n_columns, self.width = library, labels, width, width
+        return self
 
     def _open_array(self, estimator, X, reset):
         rows = ArrayRows(self.prepare(X))
         if reset and rows.has_missing:
             check_missing(rows, getattr(estimator, "feature_names_in_", None))
-        self.support.check(rows.source, self.parameter, self.value)
+        self.support.check(rows.source, self.parameter, self.value, reset)
         return rows
 
-    def _open_sparse(self, X):
+    def _open_sparse(self, X, reset):
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
         X = self.prepare(X)
-        self.support.check_sparse(X, self.parameter, self.value)
+        self.support.check_sparse(X, self.parameter, self.value, reset)
         return SparseRows(X)
 
     def _open_file(self, estimator, X, reset, options):
@@ -129,17 +135,18 @@ class ArrayTable:
         for part in rows.blocks():
             block = self.prepare(check_array(rows[part], input_name="X", estimator=estimator, **options))
             rows.has_missing = rows.has_missing or has_missing(block)
-            self.support.check(block, self.parameter, self.value)
+            self.support.check(block, self.parameter, self.value, reset)
         if reset and rows.has_missing:
             check_missing(rows, getattr(estimator, "feature_names_in_", None))
         return rows.map(self.prepare)
 
     def decode(self, rows, like=None):
         """Return samples as the type that was fitted: an array, or a DataFrame with the index of ``like``."""
-        return rows if self.names is None else self.library.table(list(rows.T), self.names, like)
+        table = self.library.table(list(rows.T), self.labels) if self.library.name else rows
+        return self.library.indexed(table, like)
 
     # Codes are always decoded to arrays, as by PCA.
-    decode_codes = staticmethod(lambda rows: rows)
+    decode_codes = staticmethod(lambda rows, codes: rows)
 
     def log_slopes(self, rows):
         """Return the log-slope of the encoding of each value, zero: (n, n_features)."""
@@ -154,7 +161,7 @@ class ArrayTable:
 
     def to_state(self):
         """Return the fitted state as a dict of plain values."""
-        return {"kind": self.kind, "library": self.library.name, "names": self.names, "width": self.width}
+        return {"kind": self.kind, "library": self.library.name, "labels": self.labels}
 
     def restore(self, state, fault):
         """Check and restore a state from `to_state`, which may come from an altered file.
@@ -169,13 +176,8 @@ class ArrayTable:
         -------
         self : object
         """
-        names, width = _checked(self, state, fault, "names", "width")
-        if type(width) is not int or width < 1:
-            raise fault("width", f"is {shortened(width)}, not a positive integer")
-        if names is not None and not (state["library"] and type(names) is list and len(names) == width):
-            raise fault("names", f"are {shortened(names)}, not those of {width} columns of a DataFrame")
-        self.library, self.names, self.n_columns, self.width = LIBRARIES[state["library"]], names, width, width
-        return self
+        library, names = _checked(self, state, fault)
+        return self._set_labels(library, state["labels"], len(names))
 
 
 class TableEncoder:
@@ -196,6 +198,8 @@ class TableEncoder:
     ----------
     library : Arrays, Pandas or Polars
         Library of the fitted table.
+    labels : object
+        Names of the columns and of the index; see `Arrays.labels`.
     columns : list of Column
     places : list of slice
         For each column of the table, the columns that encode it.
@@ -234,6 +238,7 @@ class TableEncoder:
             validate_data(estimator, X, reset=reset, skip_check_array=True)
         if reset:
             self.fit(X, None if library.name else np.asarray(given).dtype)
+        _check_order(self, library, X)
         self.handle_unknown = getattr(estimator, "handle_unknown", self.handle_unknown)  # it may have been set since
         rows = ArrayRows(self.encode(X, dtype))
         if reset and rows.has_missing:
@@ -263,10 +268,10 @@ class TableEncoder:
                 )
             chosen = [self.likelihood.get(name, "auto") for name in names]
         fitted = [fit_column(*column, library, dtype) for column in zip(names, chosen, library.columns(X), strict=True)]
-        return self._set_columns(library, fitted)
+        return self._set_columns(library, library.labels(X), fitted)
 
-    def _set_columns(self, library, columns):
-        self.library, self.columns, self.n_columns = library, columns, len(columns)
+    def _set_columns(self, library, labels, columns):
+        self.library, self.labels, self.columns, self.n_columns = library, labels, columns, len(columns)
         by_kind = sorted(range(len(columns)), key=lambda j: list(KINDS).index(columns[j].likelihood))
         encoded = [j for j in by_kind for _ in range(columns[j].width)]
         self.width, self.order = len(encoded), np.argsort(encoded, kind="stable")
@@ -292,9 +297,11 @@ class TableEncoder:
             self.library.column(column.decode(rows[:, place], series, library), column.type, rows.dtype)
             for column, place, series in zip(self.columns, self.places, given, strict=True)
         ]
-        return self.library.table(made, [column.name for column in self.columns], like)
+        return self.library.indexed(self.library.table(made, self.labels), like)
 
-    decode_codes = decode
+    def decode_codes(self, rows, codes):
+        """Decode samples that the network decoded from codes to a table with the index of the codes."""
+        return self.library.indexed(self.decode(rows), codes)
 
     def mean_log_slope(self, samples):
         """Return the mean over samples of the log-slope, summed over columns."""
@@ -316,34 +323,55 @@ class TableEncoder:
 
     def to_state(self):
         """Return the fitted state as a dict of plain values and arrays."""
-        return {"kind": self.kind, "library": self.library.name, "columns": [c.to_state() for c in self.columns]}
+        columns = [column.to_state() for column in self.columns]
+        return {"kind": self.kind, "library": self.library.name, "labels": self.labels, "columns": columns}
 
     def restore(self, state, fault):
         """Check and restore a state from `to_state`; see `ArrayTable.restore`."""
-        (columns,) = _checked(self, state, fault, "columns")
-        if type(columns) is not list or not columns:
-            raise fault("columns", f"of the table are {shortened(columns)}, no list of columns")
-        library = LIBRARIES[state["library"]]
-        return self._set_columns(library, [column_from_state(column, library, fault) for column in columns])
+        library, names = _checked(self, state, fault, "columns")
+        columns = state["columns"]
+        if type(columns) is not list or len(columns) != len(names):
+            raise fault("columns", f"of the table are {shortened(columns)}, not one for each of {len(names)} names")
+        columns = [column_from_state(*column, library, fault) for column in zip(names, columns, strict=True)]
+        return self._set_columns(library, state["labels"], columns)
 
 
-def _checked(table, state, fault, *names):
-    """Return the entries of a state with these names, after checks of its kind and library."""
-    if type(state) is not dict or set(state) != {"kind", "library", *names}:
-        raise fault("the table", f"must have a kind, a library, {' and '.join(names)}")
+def _check_order(table, library, X):
+    """Check that columns are in the order of training; scikit-learn does so only where all names are strings."""
+    if library.name and library is table.library:
+        names, known = library.names(X), library.names(library.empty(table.labels))
+        found, expected = list(map(repr, names)), list(map(repr, known))
+        if found != expected and sorted(found) == sorted(expected):
+            raise ValueError(
+                f"The columns of X must be in the order of training, {listed(known)}, not {listed(names)}."
+            )
+
+
+def _checked(table, state, fault, *others):
+    """Return the library and the names of the columns of a state, after checks of these; it has ``others``, too."""
+    entries = ["kind", "library", "labels", *others]
+    if type(state) is not dict or state.keys() != set(entries):
+        raise fault("the table", f"must have {', '.join(entries)}")
     for name, options in (("kind", [table.kind]), ("library", LIBRARIES)):
         if not any(type(state[name]) is type(option) and state[name] == option for option in options):
             known = " or ".join(map(repr, options))
             raise fault(name, f"of the table is {shortened(state[name])}, not {known}")
-    return [state[name] for name in names]
+    library = LIBRARIES[state["library"]]
+    try:
+        names = list(library.names(library.empty(state["labels"])))
+    except Exception:  # libraries differ in what they raise
+        names = []
+    if not names:
+        raise fault("labels", f"of the table are {shortened(state['labels'])}, which name no columns")
+    return library, names
 
 
 def _array_of_numbers(estimator, X, reset, options):
-    """Check an array; an error about strings in it suggests a DataFrame."""
+    """Check an array; an error about strings in training samples suggests a DataFrame."""
     try:
         return validate_data(estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite="allow-nan", **options)
     except ValueError as error:
-        if "convert string" not in str(error):
+        if not reset or "convert string" not in str(error):
             raise
         way_out = "An array is taken for numbers: pass strings and categories as a DataFrame."
         raise ValueError(f"{error}. {way_out}") from error

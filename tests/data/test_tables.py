@@ -72,20 +72,29 @@ def assert_same(made, X):
 PANDAS = {
     "float64": [0.5, -1.25, 3.0],
     "float32": [0.5, -1.25, 3.0],
+    "float16": [0.5, -1.25, 3.0],
+    ">f8": [0.5, -1.25, 3.0],
+    "Sparse[float64, nan]": [0.5, -1.25, 3.0],
     "Float64": [0.5, -1.25, 3.0],
     "double[pyarrow]": [0.5, -1.25, 3.0],
+    "float[pyarrow]": [0.5, -1.25, 3.0],
+    "halffloat[pyarrow]": [0.5, -1.25, 3.0],
     "int8": [0, 1, 5],
     "int64": [0, -1, 5],
     "uint16": [0, 1, 5],
+    "<i4": [0, 1, 5],
+    "Sparse[int64, 0]": [0, 1, 5],
     "Int32": [0, 1, 5],
     "int64[pyarrow]": [0, 1, 5],
     "bool": [True, False, True],
     "boolean": [True, False, True],
     "bool[pyarrow]": [True, False, True],
+    "Sparse[bool, False]": [True, False, True],
     "object": ["a", "b", "c"],
     "str": ["a", "b", "c"],
     "string[python]": ["a", "b", "c"],
     "string[pyarrow]": ["a", "b", "c"],
+    "large_string[pyarrow]": ["a", "b", "c"],
     "category": ["a", "b", "c"],
 }
 
@@ -223,6 +232,125 @@ def test_numbers_that_are_not_missing_stay(like):
     assert list(made.index) == ([4, 6, 8] if isinstance(like, pd.DataFrame) else [0, 1, 2])
 
 
+WHOLE = {
+    "missing": pd.Series([1000.0, np.nan, 5000.0, 99999.0]),
+    "complete": pd.Series([1000.0, 3.0, 5000.0, 99999.0]),
+    "single precision": pd.Series([1000, np.nan, 5000, 99999], dtype="float32"),
+    "nullable": pd.Series([1000, None, 5000, 99999], dtype="Float64"),
+    "of Arrow": pd.Series([1000, None, 5000, 99999], dtype="double[pyarrow]"),
+    "objects": pd.Series([1000.0, None, 5000.0, 99999], dtype=object),
+    "negative": pd.Series([-1000.0, np.nan, 5000.0, -99999.0]),
+    "huge": pd.Series([1e300, np.nan, 3e300, 2.0**60]),
+    "polars": pl.Series([1000.0, None, 5000.0, 99999.0]),
+    "array": np.array([1000.0, np.nan, 5000.0, 99999.0]),
+}
+
+
+@pytest.mark.parametrize("values", WHOLE.values(), ids=WHOLE)
+@pytest.mark.parametrize("likelihood", ["auto", "gaussian"])
+def test_whole_numbers_among_floats_come_back_whole(values, likelihood):
+    X = values[:, None] if isinstance(values, np.ndarray) else type(values.to_frame())({"n": values})
+    encoder, rows = encoded(X, likelihood)
+    assert [column.likelihood for column in encoder.columns] == ["gaussian"]
+    for twin in (encoder, restored(encoder)):
+        made = twin.decode(np.random.RandomState(0).normal(size=(200, 1)))
+        x = np.asarray(made, dtype=float).ravel()
+        assert (x == np.round(x)).all()
+        assert len(set(x)) > 20
+        if not isinstance(X, np.ndarray):
+            assert made["n"].dtype == X["n"].dtype
+            assert all(isinstance(value, float) for value in made["n"].to_list())
+        filled = np.asarray(twin.decode(np.where(np.isnan(rows), 0.1, rows), like=X), dtype=float).ravel()
+        given = np.asarray(pd.Series(values).to_numpy(dtype=float, na_value=np.nan))
+        np.testing.assert_array_equal(np.where(np.isnan(given), np.nan, filled), given)
+        assert (filled == np.round(filled)).all()
+
+
+def test_whole_numbers_of_training_do_not_change_other_numbers_of_new_samples():
+    encoder, _ = encoded(pd.DataFrame({"n": [1.0, 2.0, 9.0, 20.0]}))
+    new = pd.DataFrame({"n": [2.5, np.nan]})
+    assert encoder.decode(np.where(np.isnan(encoder.encode(new)), 0.1, encoder.encode(new)), like=new)["n"][0] == 2.5
+
+
+def test_broken_numbers_stay_broken():
+    encoder, _ = encoded(pd.DataFrame({"n": [1.0, 2.0, 9.0, 20.5]}))
+    made = encoder.decode(np.random.RandomState(0).normal(size=(50, 1)))["n"]
+    assert (made != made.round()).mean() > 0.5
+
+
+# Names of columns and of the index.
+
+
+NAMES = {
+    "plain": pd.Index(list("abcd"), name="variable"),
+    "range": pd.RangeIndex(4),
+    "numbers": pd.Index([3, 1, 2, 9], name="n"),
+    "floats": pd.Index([0.5, np.nan, 2, 9]),
+    "several levels": pd.MultiIndex.from_product([["a", "b"], ["x", "y"]], names=["k", "l"]),
+    "unnamed levels": pd.MultiIndex.from_product([["a", "b"], [1, 2]], names=["k", None]),
+    "dates": pd.DatetimeIndex(["2020-01-01", "2020-02-01 00:00:00.5", "2020-03-01", "2020-04-01"], name="month"),
+    "times": pd.DatetimeIndex(["2020-03-28", "2020-03-29", "2020-03-30", None], tz="Europe/Oslo"),
+    "levels with dates": pd.MultiIndex.from_product(
+        [["a", "b"], pd.to_datetime(["2020-01-01", None])], names=list("kd")
+    ),
+    "periods": pd.period_range("2020-01", periods=4, freq="M", name="p"),
+    "durations": pd.to_timedelta([1, 2, 3, 4], "h"),
+    "categories": pd.CategoricalIndex(list("abcd"), categories=list("zdcba"), ordered=True, name="c"),
+    "categories of dates": pd.CategoricalIndex(pd.date_range("2020-01-01", periods=4)).astype(object),
+    "intervals": pd.interval_range(0, 4, 4, name="i"),
+    "categories of intervals": pd.CategoricalIndex(pd.cut([1, 2, 3, 4], 4)),
+    "repeated": pd.Index(list("aabb"), name="variable"),
+    "days": pd.Index([day.date() for day in pd.date_range("2020-01-01", periods=4)], name="day"),
+    "tuples": pd.Index([("a", 1), ("b", 2), ("c", 3), ("d", 4)], tupleize_cols=False),
+    "bools": pd.Index([True, False, True, False]),
+    "nullable strings": pd.Index(list("abcd"), dtype="string", name="s"),
+    "objects": pd.Index(list("abcd"), dtype=object, name="s"),
+    "nullable numbers": pd.Index([1, 2, 3, 4], dtype="Int64"),
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+@pytest.mark.parametrize("kind", ["array", "encoder"])
+def test_names_of_columns_and_index_come_back(kind, names):
+    values = np.random.RandomState(0).normal(size=(30, 4))
+    frame = pd.DataFrame(values, columns=names, index=pd.Index(range(7, 37), name="id"))
+    if kind == "encoder":
+        made, rows = encoded(frame)
+    elif names.is_unique:  # scikit-learn refuses others
+        made = numbers()
+        rows = made.open(Model(), frame, reset=True)[:]
+    else:
+        return
+    for twin in (made, restored(made)):
+        pd.testing.assert_frame_equal(twin.decode(rows, like=frame), frame)
+        pd.testing.assert_frame_equal(twin.decode(rows), frame.set_axis(pd.RangeIndex(30, name="id")))
+        assert type(twin.decode(rows).columns) is type(names) or isinstance(names, pd.RangeIndex)
+
+
+INDEXES = {
+    "several levels": pd.MultiIndex.from_product([range(15), ["x", "y"]], names=["i", "j"]),
+    "dates": pd.date_range("2020-01-01", periods=30, freq="D", name="day"),
+    "repeated": pd.Index(["r"] * 30),
+    "categories": pd.CategoricalIndex(list("ab") * 15, name="c"),
+}
+
+
+@pytest.mark.parametrize("index", INDEXES.values(), ids=INDEXES)
+def test_samples_have_the_index_of_what_they_are_made_from(index):
+    frame = table(n=30).set_index(index)
+    encoder, rows = encoded(frame)
+    codes = pd.DataFrame(np.zeros((30, 2)), index=index[::-1])
+    pd.testing.assert_index_equal(encoder.decode(rows, like=frame).index, index)
+    pd.testing.assert_index_equal(encoder.decode_codes(rows, codes).index, index[::-1])
+    pd.testing.assert_index_equal(
+        encoder.decode_codes(rows, codes.to_numpy()).index, pd.RangeIndex(30, name=index.name)
+    )
+    pd.testing.assert_frame_equal(encoder.decode_codes(rows, codes), encoder.decode(rows).set_axis(index[::-1]))
+    in_polars = encoded(table("polars", n=30))[0]
+    assert in_polars.decode_codes(rows, codes).equals(in_polars.decode(rows))
+    assert encoder.decode_codes(rows, pl.DataFrame(codes.to_numpy())).equals(encoder.decode(rows))
+
+
 # Which likelihood a column gets.
 
 
@@ -338,12 +466,12 @@ def test_columns_that_nothing_can_be_learnt_from_are_named():
 def test_new_samples_that_do_not_fit_are_named():
     X = table()
     encoder, _ = encoded(X)
-    with pytest.raises(ValueError, match=r"'visits' needs counts.*-3\.0\. Use 'gaussian' for it"):
+    way_out = r"Correct such values, or make them nan, which is taken as missing\.$"
+    with pytest.raises(ValueError, match=rf"'visits' needs counts.*-3\.0\. {way_out}"):
         encoder.encode(X.assign(visits=-3))
-    with pytest.raises(
-        ValueError, match=r"'income' needs finite numbers, but the column has 'much'\. Use 'categorical'"
-    ):
-        encoder.encode(X.assign(income="much"))
+    for value in ("much", np.inf):
+        with pytest.raises(ValueError, match=rf"'income' needs finite numbers, but the column has .*{way_out}"):
+            encoder.encode(X.assign(income=value))
 
 
 def test_a_category_that_is_new_is_refused_or_taken_as_missing():
@@ -427,10 +555,12 @@ DAMAGE = [
     ({"kind": "array"}, "kind of the table is 'array', not 'encoder'"),
     ({"library": "os"}, "library of the table is 'os', not None or 'pandas' or 'polars'"),
     ({"library": np.zeros(2)}, "library of the table is array"),
-    ({"columns": []}, r"columns of the table are \[\]"),
+    ({"columns": []}, r"columns of the table are \[\], not one for each of 7 names"),
     ({"columns": {}}, r"columns of the table are \{\}"),
-    ({"columns": [None]}, "a column of the table is not what it should be"),
-    ({"surplus": 1}, "the table must have a kind, a library, columns"),
+    ({"columns": [None] * 7}, "a column of the table is not what it should be"),
+    ({"columns": ["x"] * 7}, "a column of the table is not what it should be"),
+    ({"columns": [[]] * 7}, "a column of the table is not what it should be"),
+    ({"surplus": 1}, "the table must have kind, library, labels, columns"),
 ]
 DAMAGED_COLUMNS = [
     ("income", {"likelihood": "normal"}, "a column of the table"),
@@ -439,6 +569,24 @@ DAMAGED_COLUMNS = [
     ("income", {"low": 9e9}, r"low and high of a column are \(9000000000.0, .* no range"),
     ("income", {"low": "0"}, "low and high"),
     ("income", {"high": np.nan}, "low and high"),
+    ("income", {"low": -np.inf, "high": np.inf}, "low and high"),
+    ("income", {"low": False, "high": True}, "low and high"),
+    ("income", {"low": -(10**400), "high": 10**400}, "a column of the table"),
+    ("visits", {"low": -(10**400), "high": 10**400}, "a column of the table"),
+    ("visits", {"low": 0, "high": 256}, "a column of the table"),
+    ("visits", {"low": 0.0, "high": 9.0}, "low and high"),
+    ("income", {"knots": np.array([[0.0, 2.0, 1.0], [0.0, 1.0, 2.0]])}, "knots of a column do not rise"),
+    ("income", {"knots": np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 1.0]])}, "knots of a column do not rise"),
+    ("income", {"knots": np.array([[0.0, 5e-324], [-1.0, 1.0]])}, "knots of a column have a slope"),
+    ("income", {"knots": np.array([[-1.7e308, 1.7e308], [-1.0, 1.0]])}, "knots of a column have a slope"),
+    ("income", {"knots": np.arange(3.0)}, "a column of the table"),
+    ("income", {"knots": [[0, 1], [0, 1]]}, "a column of the table"),
+    ("income", {"name": "income"}, "a column of the table"),
+    ("job", {"categories": ["clerk", 1]}, "."),
+    ("job", {"categories": ["clerk", np.nan]}, "."),
+    ("job", {"categories": np.array(["clerk", 1], dtype=object)}, "categories"),
+    ("job", {"categories": [["clerk"], ["smith"]]}, "categories"),
+    ("city", {"type": {"family": "category", "dtype": "Enum", "declared": ["Rome", 3], "ordered": False}}, "categor"),
     ("income", {"knots": np.zeros((2, 0))}, "knots of a column do not rise"),
     ("income", {"knots": np.zeros((2, 3))}, "knots of a column do not rise"),
     ("income", {"knots": np.array([[0.0, 1.0], [0.0, np.inf]])}, "knots"),
@@ -466,13 +614,102 @@ def test_what_is_wrong_in_the_state_of_a_table_is_named(change, message):
         restored(encoder, encoder.to_state() | change)
 
 
+def test_a_number_too_long_to_print_is_refused():
+    encoder, _ = encoded(table("polars"))
+    state = encoder.to_state()
+    state["columns"][0] |= {"low": -(10**5000), "high": 10**5000}
+    with pytest.raises(ValueError, match="damaged: a column of the table"):
+        restored(encoder, state)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(("name", "change", "message"), DAMAGED_COLUMNS)
 def test_what_is_wrong_in_the_state_of_a_column_is_named(name, change, message):
     encoder, _ = encoded(table("polars"))
     state = encoder.to_state()
-    state["columns"] = [column | change if column["name"] == name else column for column in state["columns"]]
+    state["columns"][state["labels"].index(name)] |= change
     with pytest.raises(ValueError, match=f"damaged: {message}"):
         restored(encoder, state)
+
+
+DTYPES = [
+    "S1000000000",
+    "U1000000000",
+    "V1000000000",
+    "a9",
+    "|S9",
+    "datetime64[ns]",
+    "M8[ns]",
+    "complex128",
+    "category",
+]
+DTYPES += ["Sparse[S1000000000, 0]", "interval[S9, right]", "S9[pyarrow]", "int64, S9", "period[D]", "float99", 3, None]
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, ["S9"]], ids=str)
+@pytest.mark.parametrize("name", ["income", "debt", "visits", "job", "city", "member"])
+def test_other_dtypes_than_those_of_columns_are_refused(name, dtype):
+    encoder, _ = encoded(table())
+    state = pickle.loads(pickle.dumps(encoder.to_state()))
+    state["columns"][list(table()).index(name)]["type"]["dtype"] = dtype
+    with pytest.raises(ValueError, match="damaged: "):
+        restored(encoder, state)
+
+
+@pytest.mark.parametrize("dtype", ["string[python]", "int64", "float64"])
+def test_categories_of_mixed_types_are_refused_where_the_dtype_has_one(dtype):
+    values = pd.Series([1, 2] * 6).astype(dtype)
+    encoder, _ = encoded(pd.DataFrame({"plain": values, "declared": values.astype("category")}), "categorical")
+    mixed = [*encoder.columns[0].categories, 3 if dtype == "string[python]" else "a"]
+    for j, change in enumerate([{}, {"type": encoder.columns[1].type._asdict() | {"declared": mixed}}]):
+        state = encoder.to_state()
+        state["columns"][j] |= {"categories": mixed} | change
+        with pytest.raises(ValueError, match="damaged: a column of the table"):
+            restored(encoder, state)
+
+
+def test_objects_of_mixed_types_are_refused_as_in_training():
+    encoder, _ = encoded(pd.DataFrame({"x": pd.Series(["a", "b"] * 6, dtype=object)}))
+    state = encoder.to_state()
+    state["columns"][0]["categories"] = ["a", 1]
+    with pytest.raises(ValueError, match="damaged: a column of the table has values that are none of object"):
+        restored(encoder, state)
+
+
+def level(**changes):
+    """The state of a table whose columns have names as these."""
+    state = encoded(pd.DataFrame({"a": [0.5, 1.5], "b": [1.5, 2.5]}))[0].to_state()
+    state["labels"]["levels"][0] |= changes
+    return state
+
+
+TEXT = {"family": "category", "dtype": "object", "declared": None, "ordered": False}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        level(values=["a"]),
+        level(values="ab"),
+        level(values=3),
+        level(name=["a"]),
+        level(surplus=1) | {"labels": {"index": None}},
+        level() | {"labels": None},
+        level() | {"labels": {"index": ["id"], "levels": level()["labels"]["levels"]}},
+        level() | {"labels": {"index": None, "levels": []}},
+        level() | {"labels": {"index": None, "levels": [None]}},
+        level()
+        | {"labels": {"index": None, "levels": level()["labels"]["levels"] + level(values=["a"])["labels"]["levels"]}},
+        *(level(type=TEXT | {"dtype": dtype}) for dtype in ("S1000000000", "U9", "V9", "datetime64", "M8[s]", 3)),
+        level(type=TEXT | {"dtype": "int64"}),
+        level(type=TEXT | {"dtype": "datetime64[ns, nowhere]"}, values=["2020-01-01", "2020-01-02"]),
+        level(type=TEXT | {"dtype": "period[D]"}),
+        level(type=None),
+    ],
+)
+def test_labels_that_name_no_columns_are_refused(state):
+    with pytest.raises(ValueError, match=r"damaged: (labels|columns) of the table are"):
+        TableEncoder().restore(state, fault)
 
 
 # Tables of numbers.
@@ -496,7 +733,8 @@ def test_arrays_are_taken_as_they_are(dtype):
     assert opened.dtype == (np.float32 if dtype == np.float32 else np.float64)
     np.testing.assert_array_equal(opened[:], rows)
     assert model.n_features_in_ == table.width == table.n_columns == 5
-    assert table.parts is table.names is None
+    assert table.parts is None
+    assert table.labels == 5
     assert table.decode(opened.source) is opened.source
     np.testing.assert_array_equal(opened[:][:, table.order], rows)
     assert (table.log_slopes(rows) == 0).all()
@@ -510,7 +748,7 @@ def test_dataframes_of_numbers_come_back(frame):
     made = frame(dict(zip("abcde", X.T, strict=True)))
     model, table = Model(), numbers()
     rows = table.open(model, made, reset=True)
-    assert list(model.feature_names_in_) == table.names == list("abcde")
+    assert list(model.feature_names_in_) == list("abcde")
     for twin in (table, restored(table)):
         assert_same(twin.decode(rows[:]), made)
     if frame is pd.DataFrame:
@@ -537,6 +775,54 @@ def test_what_is_masked_is_missing():
         np.testing.assert_array_equal(np.isnan(table.open(Model(), whole, reset=True)[:]), whole.mask)
     with pytest.raises(ValueError, match=r"[Cc]omplex"):
         numbers().open(Model(), np.ma.masked_array(X, hidden).astype(complex), reset=True)
+
+
+def as_objects(frame, kind):
+    """The same values as objects, those that are missing as pandas' NA, in a DataFrame, an array or lists."""
+    made = frame.astype(object).where(frame.notna(), pd.NA)
+    return {"frame": made, "array": made.to_numpy(), "lists": made.to_numpy().tolist()}[kind]
+
+
+@pytest.mark.parametrize("kind", ["frame", "array"])
+@pytest.mark.parametrize("table", [numbers(), TableEncoder("gaussian")], ids=["array", "encoder"])
+def test_na_of_pandas_is_missing(table, kind):
+    frame = pd.DataFrame(X.copy(), columns=list("abcde"))
+    frame.iloc[4, 1] = np.nan
+    objects = as_objects(frame, kind)
+    rows = table.open(Model(), objects, reset=True)[:]
+    np.testing.assert_array_equal(
+        rows, table.open(Model(), frame if kind == "frame" else frame.to_numpy(), reset=True)[:]
+    )
+    np.testing.assert_array_equal(np.isnan(rows), frame.isna())
+    assert np.asarray(objects)[4, 1] is pd.NA  # X is not changed
+    filled = np.asarray(table.decode(np.nan_to_num(rows), like=objects), dtype=float)
+    np.testing.assert_array_equal(np.where(frame.isna(), np.nan, filled), frame)
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_na_and_nat_of_pandas_are_missing_among_text_bools_and_lists():
+    frame = table(n=60).astype(object)
+    frame.iloc[5, 1:] = np.nan
+    frame.iloc[7, 0] = np.nan
+    model, encoder = Model(), TableEncoder()
+    rows = encoder.open(model, as_objects(frame, "frame"), reset=True)[:]
+    assert np.isnan(rows[5]).sum() == encoder.width - 1
+    for kind in ("frame", "array", "lists"):
+        np.testing.assert_array_equal(encoder.open(model, as_objects(frame, kind))[:], rows)
+    frame.iloc[7, 0] = pd.NaT
+    np.testing.assert_array_equal(TableEncoder().open(Model(), frame, reset=True)[:], rows)
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float32", "boolean", "int8[pyarrow]", "double[pyarrow]", "bool[pyarrow]"])
+def test_missing_values_of_nullable_dtypes_are_missing(dtype):
+    frame = pd.DataFrame({"a": pd.Series([1, None, 0, 1], dtype=dtype), "b": [0.5, 1.5, 2.5, 1.0]})
+    rows = numbers().open(Model(), frame, reset=True)[:]
+    np.testing.assert_array_equal(rows, [[1, 0.5], [np.nan, 1.5], [0, 2.5], [1, 1]])
+    encoder, rows = encoded(frame)
+    np.testing.assert_array_equal(np.isnan(rows[:, encoder.order][:, 0]), [False, True, False, False])
+    made = encoder.decode(np.nan_to_num(rows), like=frame)
+    assert made["a"].dtype == frame["a"].dtype
+    assert made["a"].drop(1).tolist() == frame["a"].drop(1).tolist()
 
 
 DATES = pd.DataFrame({"x": np.arange(9.0), "start": pd.date_range("2024-01-01", periods=9)})
@@ -591,6 +877,12 @@ def test_values_outside_the_support_are_refused_by_parameter_and_value():
     table = numbers("unit_interval", "loss", "log_loss")
     with pytest.raises(ValueError, match=r"loss='log_loss' needs values in \[0, 1\]"):
         table.open(Model(), X, reset=True)
+    model = Model()
+    table.open(model, np.clip(X, 0, 1), reset=True)
+    with pytest.raises(
+        ValueError, match=r"loss='log_loss' needs values in \[0, 1\].* No training sample has such.*differ\.$"
+    ):
+        table.open(model, X)
     with pytest.raises(ValueError, match="In column 3 of X every"):  # is what is said first
         table.open(Model(), np.where(np.arange(5) == 3, np.nan, X), reset=True)
 
@@ -601,6 +893,15 @@ def test_text_is_refused_by_name_with_a_way_out(library):
     message = r"Model takes numbers, but column 'city' of X has '\w+'\. Encode such columns\."
     with pytest.raises(ValueError, match=message):
         numbers(refusal=refusal).open(Model(), table(library), reset=True)
+    model, of_numbers = Model(), numbers(refusal=refusal)
+    of_numbers.open(model, table(library)[["income", "debt"]], reset=True)
+    new = table(library)[["income", "job"]].rename(
+        **{"columns": {"job": "debt"}} if library == "pandas" else {"mapping": {"job": "debt"}}
+    )
+    with pytest.raises(
+        ValueError, match=r"The training samples had numbers, but column 'debt' of X has '\w+'\. Pass num"
+    ):
+        of_numbers.open(model, new)
     with pytest.raises(ValueError, match="Found array with 1 sample"):
         numbers(refusal=refusal).open(Model(), pd.DataFrame({"x": [1.5]}), reset=True, ensure_min_samples=2)
 
@@ -686,10 +987,9 @@ def test_files_are_checked_as_arrays_are_a_block_at_a_time(in_file):
     [
         ({"kind": "encoder"}, "kind of the table is 'encoder', not 'array'"),
         ({"library": "os"}, "library of the table is 'os'"),
-        ({"names": list("abc")}, "names are .* not those of 5 columns"),
-        ({"names": "abcde"}, "names are"),
-        ({"width": 0}, "width is 0"),
-        ({"width": 5.0}, r"width is 5\.0"),
+        ({"labels": list("abcde")}, "labels of the table are .*, which name no columns"),
+        ({"labels": "abcde"}, "labels of the table are 'abcde'"),
+        ({"labels": None}, "labels of the table are None"),
     ],
     ids=str,
 )

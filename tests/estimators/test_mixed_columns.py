@@ -1,6 +1,7 @@
 """Tables whose columns have a likelihood each."""
 
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from scipy.integrate import trapezoid
 from sklearn.base import clone
 
-from skae import AutoencoderTransformer, VAEGenerator
+from skae import TRUSTED_TYPES, AutoencoderTransformer, VAEGenerator
 
 pl = pytest.importorskip("polars")
 
@@ -239,6 +240,146 @@ def test_what_happens_to_a_new_category_can_be_set_after_a_fit():
     model.set_params(handle_unknown="error")
     with pytest.raises(ValueError, match="'Nowhere'"):
         model.transform(new)
+
+
+# Names of columns and of the index, and whole numbers.
+
+
+LIKELIHOODS = {"gaussian": {}, "auto": {"likelihood": "auto"}, "mapping": {"likelihood": {("a", "x"): "gaussian"}}}
+MODELS = {f"VAEGenerator, {name}": VAEGenerator(2, **options) for name, options in LIKELIHOODS.items()}
+MODELS |= {"AutoencoderTransformer": AutoencoderTransformer(2)}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def labelled(request):
+    """A DataFrame with names of all kinds, and a model that was fitted to it and has been in a file."""
+    names = pd.MultiIndex.from_product([["a", "b"], ["x", "y"]], names=["k", "l"])
+    days = pd.date_range("2020-01-01", periods=60, freq="D", name="day")
+    X = pd.DataFrame(np.random.RandomState(0).normal(size=(60, 4)), columns=names, index=days)
+    X.iloc[4, 1] = X.iloc[7, 2] = np.nan
+    model = clone(MODELS[request.param]).set_params(max_iter=2, random_state=0).fit(X)
+    return X, pickle.loads(pickle.dumps(model))
+
+
+def test_samples_have_the_names_of_columns_and_index(labelled):
+    X, model = labelled
+    made = model.sample(3, random_state=0)
+    pd.testing.assert_index_equal(made.columns, X.columns)
+    pd.testing.assert_index_equal(made.index, pd.RangeIndex(3, name="day"))
+
+
+def test_imputed_samples_have_the_names_and_the_index_of_x(labelled):
+    X, model = labelled
+    for filled in (model.impute(X), model.impute(X[::-1])[::-1]):
+        pd.testing.assert_index_equal(filled.columns, X.columns)
+        pd.testing.assert_index_equal(filled.index, X.index)
+        assert filled.where(X.notna()).equals(X)
+        assert filled.notna().all(axis=None)
+
+
+def test_reconstructions_join_with_the_samples(labelled):
+    X, model = labelled
+    shuffled = X.sample(frac=1, random_state=0)
+    codes = clone(model).set_output(transform="pandas").fit(X).transform(shuffled)
+    pd.testing.assert_index_equal(codes.index, shuffled.index)
+    back, plain = model.inverse_transform(codes), model.inverse_transform(codes.to_numpy())
+    if isinstance(plain, np.ndarray):  # as of PCA, where all columns have one likelihood
+        np.testing.assert_array_equal(back, plain)
+        return
+    pd.testing.assert_index_equal(back.columns, X.columns)
+    pd.testing.assert_index_equal(back.index, shuffled.index)
+    pd.testing.assert_frame_equal(back.set_axis(plain.index), plain)
+    pd.testing.assert_index_equal(plain.index, pd.RangeIndex(60, name="day"))
+
+
+def test_columns_in_another_order_are_refused_whatever_their_names(labelled):
+    X, model = labelled
+    for method in ("transform", "score_samples", "impute"):
+        with pytest.raises(ValueError, match=r"must be in the order of training, \('a', 'x'\), .*, not \('b', 'y'\), "):
+            getattr(model, method)(X.iloc[:, ::-1])
+    numbered = clone(model).set_params(**({"likelihood": "auto"} if hasattr(model, "likelihood") else {}))
+    numbered.fit(X.set_axis([3, np.nan, 1, 2], axis=1))
+    numbered.transform(X.set_axis([3, np.nan, 1, 2], axis=1))
+    numbered.transform(X.set_axis(range(10, 14), axis=1))  # other numbers are no names, as in scikit-learn
+    with pytest.raises(
+        ValueError, match=r"must be in the order of training, 3\.0, nan, 1\.0, 2\.0, not 1\.0, 2\.0, 3\.0, nan"
+    ):
+        numbered.transform(X.set_axis([1, 2, 3, np.nan], axis=1))
+
+
+def test_skops_holds_names_that_are_dates_or_categories():
+    skops = pytest.importorskip("skops.io")
+    X = pd.DataFrame(np.random.RandomState(0).normal(size=(40, 3)))
+    for names in (
+        pd.DatetimeIndex(["2020-01-01", "2020-02-01", "2020-03-01"], name="month"),
+        pd.CategoricalIndex(list("abc"), categories=list("cxab"), name="town"),
+    ):
+        for model in (AutoencoderTransformer(1, max_iter=0), VAEGenerator(1, likelihood="auto", max_iter=0)):
+            data = skops.dumps(model.fit(X.set_axis(names, axis=1)))
+            made = skops.loads(data, trusted=TRUSTED_TYPES).sample(2)
+            pd.testing.assert_index_equal(made.columns, names)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("likelihood", ["auto", {"n": "gaussian"}], ids=str)
+def test_whole_numbers_with_missing_ones_stay_whole(library, likelihood):
+    rng = np.random.RandomState(0)
+    v = rng.normal(size=200)
+    n = np.round(50_000 + 10_000 * (v + rng.normal(size=200)))
+    n[::9] = np.nan
+    X = pd.DataFrame({"n": n, "v": v}) if library == "pandas" else pl.DataFrame({"n": n, "v": v}, nan_to_null=True)
+    model = quick(n_components=1, likelihood=likelihood).fit(X)
+    for made in (
+        model.sample(100, random_state=0),
+        model.sample(100, noise=False, random_state=0),
+        model.inverse_transform(model.transform(X)),
+        model.impute(X),
+        *model.impute(X, n_draws=2, random_state=0),
+    ):
+        assert same_schema(made, X)
+        drawn = made["n"].to_numpy()
+        np.testing.assert_array_equal(drawn, np.round(drawn))
+        assert (made["v"].to_numpy() != np.round(made["v"].to_numpy())).all()
+    np.testing.assert_array_equal(np.where(np.isnan(n), np.nan, model.impute(X)["n"].to_numpy()), n)
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_na_of_pandas_is_missing_in_columns_of_objects(model):
+    names = pd.MultiIndex.from_tuples([("a", "x"), ("b", "x"), ("c", "x")])
+    X = pd.DataFrame(np.random.RandomState(0).normal(size=(60, 3)), columns=names)
+    X.iloc[4, 1] = np.nan
+    objects = X.astype(object).where(X.notna(), pd.NA)
+    model = clone(model).set_params(max_iter=2, random_state=0)
+    codes = clone(model).fit(X).transform(X)
+    np.testing.assert_allclose(model.fit(objects).transform(objects), codes, rtol=1e-6, atol=1e-9)
+    assert np.isfinite(model.score_samples(objects)).all()
+    filled = model.impute(objects)
+    assert filled.notna().all(axis=None)
+    np.testing.assert_array_equal(filled.where(X.notna()).astype(float), X)
+
+
+# What is said of new samples.
+
+
+def test_messages_about_new_samples_do_not_ask_for_another_fit():
+    counts = pd.DataFrame({"a": [1, 2, 5, 3] * 10, "b": [0.5, 0.25, 1.0, 0.0] * 10})
+    poisson = VAEGenerator(1, likelihood="poisson", max_iter=0).fit(counts[["a", "a"]].set_axis(["a", "c"], axis=1))
+    bits = AutoencoderTransformer(1, loss="log_loss", max_iter=0).fit(counts[["b", "b"]].set_axis(["b", "c"], axis=1))
+    mixed = quick(n_components=1, likelihood={"a": "poisson"}, max_iter=0).fit(counts)
+    text = quick(n_components=1, likelihood="gaussian", max_iter=0).fit(counts)
+    for model, new in (
+        (poisson, pd.DataFrame({"a": [1, -1], "c": [1, 2]})),
+        (poisson, pd.DataFrame({"a": [1, 0.5], "c": [1, 2]})),
+        (bits, pd.DataFrame({"b": [0.5, 7.0], "c": [1, 0]})),
+        (mixed, pd.DataFrame({"a": [1, -1], "b": [1, 0.5]})),
+        (mixed, pd.DataFrame({"a": [1, 2], "b": [1, np.inf]})),
+        (mixed, pd.DataFrame({"a": ["many", "few"], "b": [1, 0.5]})),
+        (text, pd.DataFrame({"a": ["many", "few"], "b": [1, 0.5]})),
+    ):
+        for method in ("transform", "score_samples", "score", "impute"):
+            with pytest.raises(ValueError, match=r"'many'|-1|0\.5|7|inf") as caught:
+                getattr(model, method)(new)
+            assert not re.search(r"Use |\bfit|likelihood='(auto|gaussian)|loss='squared", str(caught.value))
 
 
 # Parameters.
