@@ -27,6 +27,8 @@ class Support(NamedTuple):
         ``column`` and ``entry`` of the first value outside, and ``negative``, a sentence about negative values.
     remedy : str
         What to do in training, before another loss or likelihood is named.
+    new : str
+        What to do with new samples.
     positive_only : bool
         Whether negative numbers are outside.
     """
@@ -34,6 +36,7 @@ class Support(NamedTuple):
     outside: Callable[[np.ndarray], np.ndarray]
     needs: str = ""
     remedy: str = "Use"
+    new: str = "No training sample has such values. Correct these, or leave out such samples."
     positive_only: bool = False
 
     def check(self, X, parameter, value, is_training=True):
@@ -43,8 +46,7 @@ class Support(NamedTuple):
             (row, column), low = np.argwhere(outside)[0], np.nanmin(X)
             negative = " Negative values in data passed to X." if low < 0 else ""
             found = {"low": low, "high": np.nanmax(X), "column": column, "entry": X[row, column], "negative": negative}
-            new = "No training sample has such values: preprocess new ones alike, or leave out those that differ."
-            remedy = f"{self.remedy} {_WAYS_OUT[parameter]}." if is_training else new
+            remedy = f"{self.remedy} {_WAYS_OUT[parameter]}." if is_training else self.new
             raise ValueError(f"{parameter}={value!r} needs {self.needs.format(**found)} {remedy}")
 
     def check_sparse(self, X, parameter, value, is_training=True):
@@ -64,6 +66,7 @@ SUPPORTS = {
         lambda X: (X < -_SLACK) | (X > 1 + _SLACK),
         "values in [0, 1], but X has values from {low:g} to {high:g}.",
         "Scale it, for example with sklearn.preprocessing.MinMaxScaler(clip=True), or use",
+        "Scale new samples as the training samples; sklearn.preprocessing.MinMaxScaler(clip=True) keeps the range.",
     ),
     "non_negative": Support(
         lambda X: X < 0,

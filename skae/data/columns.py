@@ -232,7 +232,7 @@ class CategoryColumn(Column):
         if handle_unknown == "error" and (found == -1).any():
             raise ValueError(
                 f"Column {self.name!r} of X has {values[int((found == -1).argmax())]!r}, a category that no training "
-                "row has. Fit on rows that have it, or set handle_unknown='ignore' to take it as missing."
+                "row has. Set handle_unknown='ignore' to take it as missing, or leave out such rows."
             )
         block = (found[:, None] == np.arange(self.width)).astype(np.float64)
         block[found < 0] = np.nan

@@ -880,7 +880,7 @@ def test_values_outside_the_support_are_refused_by_parameter_and_value():
     model = Model()
     table.open(model, np.clip(X, 0, 1), reset=True)
     with pytest.raises(
-        ValueError, match=r"loss='log_loss' needs values in \[0, 1\].* No training sample has such.*differ\.$"
+        ValueError, match=r"loss='log_loss' needs values in \[0, 1\].* Scale new samples .* keeps the range\.$"
     ):
         table.open(model, X)
     with pytest.raises(ValueError, match="In column 3 of X every"):  # is what is said first

@@ -367,7 +367,9 @@ def test_messages_about_new_samples_do_not_ask_for_another_fit():
     bits = AutoencoderTransformer(1, loss="log_loss", max_iter=0).fit(counts[["b", "b"]].set_axis(["b", "c"], axis=1))
     mixed = quick(n_components=1, likelihood={"a": "poisson"}, max_iter=0).fit(counts)
     text = quick(n_components=1, likelihood="gaussian", max_iter=0).fit(counts)
+    city = quick(n_components=1, max_iter=0).fit(counts.assign(b=["Oslo", "Rome"] * 20))
     for model, new in (
+        (city, pd.DataFrame({"a": [1, 2], "b": ["Oslo", "Bonn-1"]})),
         (poisson, pd.DataFrame({"a": [1, -1], "c": [1, 2]})),
         (poisson, pd.DataFrame({"a": [1, 0.5], "c": [1, 2]})),
         (bits, pd.DataFrame({"b": [0.5, 7.0], "c": [1, 0]})),
