@@ -50,8 +50,8 @@ class Arrays:
     dtypes = re.compile("float64")
 
     def names(self, X):
-        """Return the names of the columns of a table, as a list."""
-        return list(range(X.shape[1]))
+        """Return the names of the columns of a table, a sequence."""
+        return range(X.shape[1])
 
     def columns(self, X):
         """Return the columns of a table, as a list."""
@@ -210,8 +210,7 @@ class Polars(DataFrames):
     def columns(self, X):
         return X.get_columns()
 
-    def labels(self, X):
-        return X.columns
+    labels = DataFrames.names
 
     def empty(self, labels):
         return import_module("polars").DataFrame(schema=labels)

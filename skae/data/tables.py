@@ -5,6 +5,7 @@ Both classes have the same interface: `open` checks samples and returns them as 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from reprlib import repr as shortened
 
 import numpy as np
@@ -356,11 +357,9 @@ def _checked(table, state, fault, *others):
         if not any(type(state[name]) is type(option) and state[name] == option for option in options):
             known = " or ".join(map(repr, options))
             raise fault(name, f"of the table is {shortened(state[name])}, not {known}")
-    library = LIBRARIES[state["library"]]
-    try:
-        names = list(library.names(library.empty(state["labels"])))
-    except Exception:  # libraries differ in what they raise
-        names = []
+    library, names = LIBRARIES[state["library"]], []
+    with suppress(Exception):  # libraries differ in what they raise
+        names = library.names(library.empty(state["labels"]))
     if not names:
         raise fault("labels", f"of the table are {shortened(state['labels'])}, which name no columns")
     return library, names

@@ -686,6 +686,13 @@ def level(**changes):
 TEXT = {"family": "category", "dtype": "object", "declared": None, "ordered": False}
 
 
+@pytest.mark.parametrize("labels", [10**12, -1, 10**30, 5.0, "5", [5], None], ids=str)
+def test_widths_of_arrays_are_checked_before_they_take_memory(labels):
+    encoder, _ = encoded(np.random.RandomState(0).normal(size=(30, 5)))
+    with pytest.raises(ValueError, match=r"damaged: (labels|columns) of the table are"):
+        restored(encoder, encoder.to_state() | {"labels": labels})
+
+
 @pytest.mark.parametrize(
     "state",
     [
