@@ -215,6 +215,13 @@ def test_unknown_classes_list_the_known_ones(named, y, message):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("classes", [["a", 1, "b"], ["a", None, "b"], [{}, {}, {}], ["b", "a", "c"]], ids=str)
+def test_classes_in_a_file_that_are_not_sorted_are_refused(named, classes):
+    state = named.__getstate__() | {"classes_": np.array(classes, dtype=object)}
+    with pytest.raises(ValueError, match="damaged or was changed: classes_ is no array of classes, sorted"):
+        VAEGenerator.__new__(VAEGenerator).__setstate__(state)
+
+
 def test_of_many_classes_some_are_listed(wine):
     X, _ = wine
     model = VAEGenerator(2, conditional=True, max_iter=0).fit(X[:50], np.arange(50))
