@@ -59,7 +59,7 @@ class Arrays:
 
     def labels(self, X):
         """Return the names of the columns and of the index as plain values."""
-        return np.shape(X)[1]
+        return X.shape[1]
 
     def empty(self, labels):
         """Return a table without samples that has these labels."""

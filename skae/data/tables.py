@@ -105,7 +105,7 @@ class ArrayTable:
                 X = validate_data(estimator, X, reset=reset, accept_sparse=self.accepts_sparse and "csr", **options)
             rows = self._open_sparse(X, reset) if issparse(X) else self._open_array(estimator, X, reset)
         if reset:
-            self._set_labels(library, library.labels(table), rows.n_features)
+            self._set_labels(library, library.labels(table if library.name else rows), rows.n_features)
         _check_order(self, library, table)
         return rows
 
