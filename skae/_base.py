@@ -114,6 +114,7 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
                 f"The first call of partial_fit needs more rows than n_components={self.n_components}, but X has "
                 f"{len(rows)}: the scaler and the linear start are fitted to it. Pass a larger first batch."
             )
+        rows = rows if is_first else self._table.learn_columns(rows)
         fit = Fit(self, self._table, rows, NoContext(), seed=None if is_first else self._fitted.built.seed)
         fit.check_processes()
         fit.start() if is_first else fit.resume(self._fitted)

@@ -58,6 +58,14 @@ class Column:
         """Return the log-slope of the encoding at each of these encoded values; 0 where missing."""
         return 0.0
 
+    def refitted(self, block):
+        """Return the column after a fit to encoded values (n, width), if it was constant and these are not."""
+        return self
+
+    def encode_again(self, block, before):
+        """Return values that the column ``before`` encoded as this column encodes them."""
+        return block
+
     def to_state(self):
         """Return a dict of plain values and arrays, without the name."""
         return {key: value for key, value in vars(self).items() if key != "name"} | {"type": self.type._asdict()}
@@ -123,6 +131,20 @@ class NumberColumn(Column):
             values = [v if x != x else int(exact) if family == "integer" else x for x, exact, v in known]
         return [value >= 0.5 for value in values] if family == "boolean" else values
 
+    def refitted(self, block):
+        x = self._values(block[~np.isnan(block)])
+        if self.low != self.high or (x == self.low).all():
+            return self
+        x = np.append(x, float(self.low))
+        low, high = float(x.min()), float(x.max())
+        learnt = self._learn(self.name, x, low, high)
+        if type(self.low) is int and (np.floor(x) == x).all():
+            low, high = int(low), int(high)
+        return type(self)(self.name, self.likelihood, self.type, low, high, *learnt)
+
+    def encode_again(self, block, before):
+        return self._scores(before._values(block))
+
     def _scores(self, x):
         """Encode numbers: (n,) -> (n,)."""
         return x
@@ -168,7 +190,7 @@ class ContinuousColumn(NumberColumn):
         return quantiles.to_scores(x, self.knots)
 
     def _values(self, scores):
-        return np.interp(scores, *self.steps)
+        return np.interp(scores, *self.steps) if self.low < self.high else scores + float(self.low)
 
     def log_slope(self, block):
         return quantiles.log_slope(block.astype(np.float64), self.knots)

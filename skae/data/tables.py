@@ -149,6 +149,10 @@ class ArrayTable:
     # Codes are always decoded to arrays, as by PCA.
     decode_codes = staticmethod(lambda rows, codes: rows)
 
+    def learn_columns(self, rows):
+        """Return samples with the encoding of columns that were constant so far and vary in them."""
+        return rows
+
     def log_slopes(self, rows):
         """Return the log-slope of the encoding of each value, zero: (n, n_features)."""
         return np.zeros(rows.shape)
@@ -289,6 +293,14 @@ class TableEncoder:
         for column, place, series in zip(self.columns, self.places, library.columns(X), strict=True):
             rows[:, place] = column.encode(series, library, self.handle_unknown)
         return rows
+
+    def learn_columns(self, rows):
+        encoded = rows[:].copy()
+        for j, (before, place) in enumerate(zip(self.columns, self.places, strict=True)):
+            self.columns[j] = column = before.refitted(encoded[:, place])
+            if column is not before:
+                encoded[:, place] = column.encode_again(encoded[:, place], before)
+        return ArrayRows(encoded)
 
     def decode(self, rows, like=None):
         """Decode to a table of the fitted type; observed values of ``like`` replace the decoded ones."""

@@ -179,3 +179,18 @@ def test_partial_fit_keeps_columns_that_stay_constant():
     model = AutoencoderTransformer(2, random_state=0).partial_fit(first)
     model.partial_fit(later.astype(np.float32))
     assert (model.inverse_transform(model.transform(later))[:, 2] == 0.1).all()
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "bernoulli", "poisson"])
+def test_partial_fit_learns_a_column_of_a_table_once_it_varies(kind):
+    first, later = (pd.DataFrame(rows, columns=list("abcd")) for rows in batches(kind, 0))
+    model = VAEGenerator(2, likelihood=dict.fromkeys("abcd", kind), random_state=0).partial_fit(first)
+    before = model.score(later)
+    for _ in range(4):
+        model.partial_fit(later)
+    decoded = model.inverse_transform(model.transform(later))
+    assert np.square(decoded["c"] - later["c"]).mean() < 0.5 * later["c"].var()
+    assert model.score(later) > before
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.score_samples(later), model.score_samples(later))
+    assert list(model.sample(3).columns) == list("abcd")
