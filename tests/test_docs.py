@@ -112,7 +112,10 @@ PAGES = [
 WITH_CODE = [page for page in PAGES if "```py" in (ROOT / page).read_text()]
 
 
-@pytest.mark.parametrize("page", WITH_CODE)
+# The index shows what the README shows.
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.slow if page == "docs/index.md" else ()) for page in WITH_CODE]
+)
 def test_what_pages_show_is_what_happens(page):
     test = doctest.DocTestParser().get_doctest((ROOT / page).read_text(), {}, page, page, 0)
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS

@@ -194,8 +194,8 @@ def test_what_is_masked_is_missing(curve):
     whole = np.ma.masked_array(np.arange(12).reshape(6, 2), np.eye(6, 2, dtype=bool))
     assert AutoencoderTransformer(1, max_iter=0).fit(whole).mean_ == pytest.approx([6, 6.6])
     for likelihood in ("gaussian", "auto", {0: "gaussian"}):
-        model = VAEGenerator(2, likelihood=likelihood, max_iter=0).fit(masked)
-        assert model.score(masked) == model.score(gaps)
+        model = VAEGenerator(2, likelihood=likelihood, max_iter=0).fit(masked[:100])
+        assert model.score(masked[:100]) == model.score(gaps[:100])
     searches = [AutoencoderTransformerCV([1, 2], cv=2, max_iter=2, random_state=0).fit(rows) for rows in (masked, gaps)]
     np.testing.assert_array_equal(searches[0].transform(masked), searches[1].transform(gaps))
     errors = [reconstruction_error(models[0], rows) for rows in (masked, gaps)]

@@ -48,7 +48,8 @@ def test_the_density_of_a_row_is_its_mean_over_classes(wine, named):
     joint = [np.log(np.mean(y == label)) + named.score_samples(X, [name] * len(X)) for label, name in enumerate("abc")]
     np.testing.assert_allclose(named.score_samples(X), np.logaddexp.reduce(joint), rtol=1e-10)
     assert named.score(X, named.classes_[y]) == pytest.approx(named.score_samples(X, named.classes_[y]).mean())
-    assert (named.log_likelihood(X, 500) >= named.score_samples(X) - 0.2).all()
+    some = X[::3]
+    assert (named.log_likelihood(some, 500) >= named.score_samples(some) - 0.2).all()
 
 
 def test_a_code_is_the_posterior_mean_over_classes():
@@ -86,10 +87,10 @@ def test_rows_are_sampled_by_class():
 
 def test_a_class_tells_the_net_more_than_its_mean():
     rng = np.random.default_rng(0)
-    y = rng.integers(2, size=1500)
-    t = rng.normal(size=1500)
-    X = np.c_[t, np.where(y == 1, t, -t)] + 0.1 * rng.normal(size=(1500, 2))  # lines that cross
-    fitted = VAEGenerator(1, conditional=True, max_iter=60, random_state=0).fit(X, y)
+    y = rng.integers(2, size=700)
+    t = rng.normal(size=700)
+    X = np.c_[t, np.where(y == 1, t, -t)] + 0.1 * rng.normal(size=(700, 2))  # lines that cross
+    fitted = VAEGenerator(1, conditional=True, max_iter=40, learning_rate_init=5e-3, random_state=0).fit(X, y)
     linear = VAEGenerator(1, conditional=True, max_iter=0).fit(X, y)
     assert fitted.score(X, y) > linear.score(X, y) + 1
     falling, rising = (fitted.sample(500, y=label, random_state=0) for label in (0, 1))

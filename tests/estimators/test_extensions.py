@@ -138,10 +138,13 @@ def estimator(request, extended):
     return extended.set_params(ordered=request.param, max_iter=20 if request.param else 5)
 
 
-def assert_same_methods(found, expected, X):
+def assert_same_methods(models, expected, X):
     for method in ("transform", "score_samples", "impute"):
-        np.testing.assert_array_equal(getattr(found, method)(X), getattr(expected, method)(X), err_msg=method)
-    np.testing.assert_array_equal(found.sample(9, random_state=0), expected.sample(9, random_state=0))
+        result = getattr(expected, method)(X)
+        for model in models:
+            np.testing.assert_array_equal(getattr(model, method)(X), result, err_msg=method)
+    for model in models:
+        np.testing.assert_array_equal(model.sample(9, random_state=0), expected.sample(9, random_state=0))
 
 
 def from_skops(model):
@@ -156,8 +159,8 @@ def test_what_is_registered_is_fitted_scored_sampled_imputed_and_saved(estimator
     X = np.where(np.random.RandomState(0).uniform(size=curve.shape) < 0.05, np.nan, curve)
     model = estimator.fit(X)
     assert model.best_loss_ < model.linear_loss_
-    assert np.isfinite(model.score_samples(X)).all()
-    assert model.score(X) > model.score(X[:, ::-1])
+    assert np.isfinite(model.score_samples(X[:100])).all()
+    assert model.score(X[:100]) > model.score(X[:100, ::-1])
     drawn = model.sample(500, random_state=0)
     np.testing.assert_allclose(drawn.mean(axis=0), curve.mean(axis=0), atol=0.5)
     imputed = model.impute(X)
@@ -165,16 +168,15 @@ def test_what_is_registered_is_fitted_scored_sampled_imputed_and_saved(estimator
     np.testing.assert_array_equal(imputed[~np.isnan(X)], X[~np.isnan(X)])
     models = [model, model.truncate(1)] if model.ordered else [model]
     for each in models:
-        assert_same_methods(pickle.loads(pickle.dumps(each)), each, X)
-        assert_same_methods(from_skops(each), each, X)
-    assert_same_methods(clone(model).fit(X), model, X)
+        assert_same_methods([pickle.loads(pickle.dumps(each)), from_skops(each)], each, X[:40])
+    assert_same_methods([clone(model).fit(X)], model, X[:40])
     before = model.transform(curve)
     assert not np.array_equal(model.partial_fit(curve).transform(curve), before)
 
 
 def test_a_fit_that_was_interrupted_has_the_same_result(estimator, curve, tmp_path, monkeypatch):
     monkeypatch.setattr("skae.training.checkpoint.SECONDS", 0.0)  # a state is written after each epoch
-    estimator.set_params(callbacks=[Kill()])
+    estimator.set_params(callbacks=[Kill()], max_iter=12 if estimator.ordered else 5)
     expected = clone(estimator).fit(curve)
     estimator.set_params(checkpoint=tmp_path)
     with monkeypatch.context() as patch:
@@ -184,7 +186,7 @@ def test_a_fit_that_was_interrupted_has_the_same_result(estimator, curve, tmp_pa
     resumed = clone(estimator).fit(curve)
     assert resumed.loss_curve_ == expected.loss_curve_
     assert len(resumed.loss_curve_) > 2
-    assert_same_methods(resumed, expected, curve)
+    assert_same_methods([resumed], expected, curve[:40])
 
 
 def test_the_best_loss_is_in_terms_of_the_users_loss(curve):
@@ -198,7 +200,7 @@ def test_densities_integrate_to_one(name, curve):
     X = curve[:, :2]
     model = VAEGenerator(1, max_iter=20, random_state=0, **{name: "laplace"}).fit(X)
     assert name == "likelihood" or model.prior_.shape == (1,)
-    sides = [np.linspace(*ends, 70) for ends in zip(X.min(axis=0) - 3, X.max(axis=0) + 3, strict=True)]
+    sides = [np.linspace(*ends, 45) for ends in zip(X.min(axis=0) - 3, X.max(axis=0) + 3, strict=True)]
     grid = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
     cell = np.prod([side[1] - side[0] for side in sides])
     assert np.exp(model.log_likelihood(grid, 20)).sum() * cell == pytest.approx(1, abs=0.05)

@@ -168,7 +168,7 @@ def test_training_improves_on_the_start_in_nats_of_the_table(fitted):
 def test_a_density_integrates_to_one(max_iter):
     x = columns()["income"][:, None]
     model = quick(n_components=1, max_iter=max_iter).fit(x)
-    grid = np.concatenate([np.linspace(-3, 3, 20001), np.geomspace(3, 3000, 20001)[1:]])
+    grid = np.concatenate([np.linspace(-3, 3, 4001), np.geomspace(3, 3000, 4001)[1:]])
     density = np.exp(model.log_likelihood(grid[:, None], n_draws=20))
     assert trapezoid(density, grid) == pytest.approx(1, abs=0.03)
 
@@ -485,12 +485,13 @@ def test_pickles_and_clones(library):
     X = table(library)
     model = quick(likelihood={"visits": "poisson"}, prior="mixture").fit(X)
     twin = pickle.loads(pickle.dumps(model))
-    np.testing.assert_array_equal(twin.score_samples(X), model.score_samples(X))
+    scores = model.score_samples(X[:100])
+    np.testing.assert_array_equal(twin.score_samples(X[:100]), scores)
     np.testing.assert_array_equal(twin.mean_, model.mean_)
     ours, theirs = model.sample(5, random_state=0), twin.sample(5, random_state=0)
     assert ours.equals(theirs)
     again = clone(model).fit(X)
-    np.testing.assert_array_equal(again.score_samples(X), model.score_samples(X))
+    np.testing.assert_array_equal(again.score_samples(X[:100]), scores)
 
 
 def test_skops_holds_a_fit():
@@ -531,8 +532,8 @@ def test_partial_fit_keeps_the_columns_of_the_first_call():
     ids=str,
 )
 def test_other_parameters_go_with_tables(parameters):
-    X = table()
-    model = quick(**parameters).fit(X)
+    X = table(n=120)
+    model = quick(**{"max_iter": 3} | parameters).fit(X)
     assert np.isfinite(model.score(X))
     assert same_schema(model.sample(20, random_state=0), X)
     if parameters.get("ordered"):

@@ -33,7 +33,7 @@ def pca_error(size, train, test):
 
 
 def test_without_training_it_is_pca_of_every_size(scaled_table):
-    X = scaled_table
+    X = scaled_table[:200]
     model = ordered(min(8, *X.shape), max_iter=0).fit(X)
     scale = X.std(axis=0).max()
     for size in range(1, model.n_components_ + 1):

@@ -169,7 +169,7 @@ def test_eight_threads_get_the_answers_of_one(estimator, curve):
         with ThreadPoolExecutor(8) as threads:
             asked = [
                 (threads.submit(model.transform, X), threads.submit(model.score_samples, X), answers)
-                for _ in range(8)
+                for _ in range(4)
                 for X, answers in zip(rows, expected, strict=True)
             ]
             for codes, scores, answers in asked:

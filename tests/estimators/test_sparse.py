@@ -30,10 +30,11 @@ def test_sparse_rows_are_fitted_as_dense_ones(kind, container, words):
     options = {"likelihood": kind, "max_iter": 3, "random_state": 0}
     dense = VAEGenerator(2, **options).fit(words)
     same = VAEGenerator(2, **options).fit(container(words))
+    some = words[:60]
     for method in ("transform", "score_samples", "log_likelihood"):
-        expected = getattr(dense, method)(words)
-        np.testing.assert_allclose(getattr(same, method)(container(words)), expected, rtol=1e-3, atol=1e-3)
-        np.testing.assert_allclose(getattr(same, method)(words), expected, rtol=1e-3, atol=1e-3)
+        expected = getattr(dense, method)(some)
+        np.testing.assert_allclose(getattr(same, method)(container(some)), expected, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(getattr(same, method)(some), expected, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(same.best_loss_, dense.best_loss_, rtol=1e-3)
 
 

@@ -96,6 +96,7 @@ def run_process(*arguments):
 
 def test_the_command_compares_a_table(csv, tmp_path):
     report = tmp_path / "out.html"
+    pd.read_csv(csv).head(40).to_csv(csv, index=False)
     options = ["--components", 2, "--target", "label", "--cv", 2, "--jobs", 1, "--report", report]
     done = run_process("compare", csv, *options)
     assert done.returncode == 0, done.stderr
@@ -147,9 +148,9 @@ def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
 
     X, y, notes = command._digits()
     assert X.shape == (1797, 64)
-    monkeypatch.setattr(command, "_digits", lambda: (X[:100], y[:100], notes))
+    monkeypatch.setattr(command, "_digits", lambda: (X[:60], y[:60], notes))
     assert main(["compare", "--components", "2", "--cv", "2", "--jobs", "1", "--report", "none"]) == 0
-    assert "100 rows, 64 columns" in capsys.readouterr().out
+    assert "60 rows, 64 columns" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,19 @@ import sys
 
 import pytest
 
+BAR = """
+import sys, warnings
+warnings.simplefilter("error")
+from skae.training.callbacks import BestWeights, progress_bar
+
+def show(title="Toy"):
+    best = BestWeights(1, 0.0)
+    best.begin(4.0, {})
+    with progress_bar(title, 4, best, 1) as tick:
+        best.loss = 1.0
+        for _ in range(3):
+            tick()
+"""
 FIT = """
 import warnings
 warnings.simplefilter("error")
@@ -26,27 +39,42 @@ sys.modules["IPython"] = types.ModuleType("IPython")
 sys.modules["IPython"].get_ipython = lambda: None
 sys.modules["ipywidgets"] = None
 """
+NEXT = "\nprint('next', file=sys.stderr)\n"
 
 
 def stderr_of(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
 
 
-def test_a_notebook_without_widgets_gets_a_bar_and_no_warning():
-    told = stderr_of(NOTEBOOK + FIT + "model.fit(X)")
-    assert "AutoencoderTransformer: 100%" in told
-    assert "2/2" in told
-    assert "Warning" not in told
+def test_a_bar_needs_a_title_and_a_notebook_without_widgets_gets_one_and_no_warning():
+    untitled = "show(None)\nassert 'tqdm.auto' not in sys.modules"
+    shown = stderr_of(NOTEBOOK + BAR + untitled + NEXT + "show()" + NEXT + FIT + "model.fit(X)")
+    none, bar, fit = shown.split("next\n")
+    assert none == ""
+    assert "Toy: 100%" in bar
+    assert "4/4" in bar
+    assert "loss 0.250 of the start's" in bar
+    assert "AutoencoderTransformer: 100%" in fit
+    assert "2/2" in fit
+    assert "Warning" not in bar + fit
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 def test_workers_of_joblib_are_silent(backend):
+    code = f"import joblib\nwith joblib.parallel_backend({backend!r}):\n"
+    code += "    joblib.Parallel(2)(joblib.delayed(show)() for _ in range(2))"
+    assert stderr_of(BAR + code) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_a_search_of_several_processes_shows_no_bar(backend):
     search = SEARCH.format(n_jobs=2)
-    told = stderr_of(
+    shown = stderr_of(
         f"{FIT}import joblib\nwith joblib.parallel_backend({backend!r}):\n" + search.replace("\n", "\n    ")
     )
-    assert told == ""
+    assert shown == ""
 
 
 @pytest.mark.slow

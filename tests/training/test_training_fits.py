@@ -233,7 +233,7 @@ def low_precision():
 )
 def test_in_whatever_mode_of_torch_the_results_are_the_same(curve, mode, model):
     model.set_params(max_iter=2, random_state=0)
-    X, y = np.where(np.arange(curve.size).reshape(curve.shape) % 7, curve, np.nan)[:80], curve[:80, 0] > 0
+    X, y = np.where(np.arange(curve.size).reshape(curve.shape) % 7, curve, np.nan)[:40], curve[:40, 0] > 0
 
     def results():
         codes = model.fit(X, y).transform(X)
