@@ -125,7 +125,7 @@ REPRESENTATIVES = [
     quick(),
     quick(n_components=3, ordered=True, max_iter=5),
     ImageAutoencoder(max_iter=2),
-    AutoencoderTransformerCV(cv=2, max_iter=5),
+    AutoencoderTransformerCV(cv=2, max_iter=2),
     quick_vae(),
     CountVAE(likelihood="negative_binomial", max_iter=2),
     quick_vae(likelihood="auto"),
@@ -153,13 +153,13 @@ OTHERS = [
     quick_vae(start="pca", n_components=1),
     quick_vae(start="random", hidden_layer_sizes=(8,), activation="tanh"),
     quick_vae(hidden_layer_sizes=(), beta=0.5),
-    quick_vae(encoder=OwnCoder, decoder=OwnCoder),
+    quick_vae(encoder=OwnCoder, decoder=OwnCoder, start="pca"),
     quick_vae(encoder=OwnCoder, decoder=OwnCoder, start="random"),
-    quick_vae(n_components=3, alpha=0.01),
+    quick_vae(n_components=3, alpha=0.01, start="pca"),
     quick_vae(n_components=3, ordered=True, max_iter=5),
     quick_vae(n_components="auto", max_iter=5),
-    quick_vae(early_stopping=False, batch_size=4),
-    ImageVAE(max_iter=2),
+    quick_vae(early_stopping=False, batch_size=4, start="pca"),
+    ImageVAE(start="pca", max_iter=2),
 ]
 # All checks only with make test-all: these train for longer.
 DEFAULTS = [AutoencoderTransformer(), VAEGenerator()]

@@ -165,7 +165,7 @@ def test_one_grid_holds_pca_and_the_autoencoder(digits):
 def test_a_grid_without_a_classifier_scores_by_reconstruction(digits):
     X = digits[:300]
     pipeline = Pipeline([("scale", StandardScaler()), ("reduce", PCA())])
-    grid = {"reduce": [PCA(), quick(max_iter=30)], "reduce__n_components": [2, 8]}
+    grid = {"reduce": [PCA(), quick(max_iter=10)], "reduce__n_components": [2, 8]}
     search = GridSearchCV(pipeline, grid, cv=2, n_jobs=2, scoring=reconstruction_scorer).fit(X)
     assert search.best_score_ < 0
     assert search.best_params_["reduce__n_components"] == 8

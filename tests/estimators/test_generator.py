@@ -36,7 +36,9 @@ VARYING_TABLES = {
 }
 
 
-@pytest.fixture(params=VARYING_TABLES)
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.slow if name == "digits" else ()) for name in VARYING_TABLES]
+)
 def varying_table(request):
     return varying(VARYING_TABLES[request.param]().data[:200])
 

@@ -88,7 +88,7 @@ def test_step_zero_is_pca(shape, ordered):
 @pytest.mark.parametrize("start", ["factor_analysis", "pca"])
 @pytest.mark.parametrize("shape", SHAPES[:2])
 def test_step_zero_is_the_linear_model(shape, start):
-    X = some_images(shape, 100)
+    X = some_images(shape, 60)
     dense = VAEGenerator(3, start=start, max_iter=0, random_state=0).fit(X)
     convolutional = clone(dense).set_params(feature_shape=shape).fit(X)
     np.testing.assert_allclose(convolutional.score_samples(X), dense.score_samples(X))
@@ -112,7 +112,7 @@ def test_a_fit_is_repeatable_pickles_and_is_a_function_of_the_row(estimator, par
 
 
 def test_images_are_learnt():
-    X = some_images((1, 12, 12), 600)
+    X = some_images((1, 12, 12), 400)
     model = AutoencoderTransformer(3, feature_shape=(1, 12, 12), max_iter=30, random_state=0).fit(X)
     assert model.best_loss_ < 0.5 * model.linear_loss_
 

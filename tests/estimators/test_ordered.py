@@ -138,10 +138,11 @@ def test_every_method_works_at_the_chosen_size(split):
     model = AutoencoderTransformer(0.6, max_iter=3, random_state=0).fit(split[0])
     assert model.sample(3).shape == (3, 64)
     assert len(model.get_feature_names_out()) == model.n_components_
-    assert np.isfinite(model.score_samples(split[1])).all()
+    X = split[1][:100]
+    assert np.isfinite(model.score_samples(X)).all()
     again = pickle.loads(pickle.dumps(model))
-    np.testing.assert_allclose(again.transform(split[1]), model.transform(split[1]), atol=1e-6)
-    np.testing.assert_allclose(again.truncate(1).transform(split[1]), model.truncate(1).transform(split[1]), atol=1e-6)
+    np.testing.assert_allclose(again.transform(X), model.transform(X), atol=1e-6)
+    np.testing.assert_allclose(again.truncate(1).transform(X), model.truncate(1).transform(X), atol=1e-6)
 
 
 def test_constant_columns_come_back_at_every_size(curve):

@@ -26,7 +26,7 @@ def ordered(n_components=8, **parameters):
 def split(digits):
     rng = np.random.RandomState(0)
     X = digits + rng.uniform(0, 1, digits.shape)
-    return X[:800], X[800:1200]
+    return X[:600], X[800:1200]
 
 
 @pytest.fixture(scope="module")

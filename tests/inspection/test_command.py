@@ -94,17 +94,17 @@ def run_process(*arguments):
     )
 
 
-def test_the_command_compares_a_table(csv, tmp_path):
+def test_the_command_compares_a_table(run, csv, tmp_path):
     report = tmp_path / "out.html"
     pd.read_csv(csv).head(40).to_csv(csv, index=False)
     options = ["--components", 2, "--target", "label", "--cv", 2, "--jobs", 1, "--report", report]
-    done = run_process("compare", csv, *options)
-    assert done.returncode == 0, done.stderr
-    assert "Left out, not numeric: city." in done.stdout
-    assert "At 2 components the error of the autoencoder is" in done.stdout
-    assert "accuracy" in done.stdout
-    assert "[8/8] VAEGenerator, 2 components, fold 2" in done.stderr
-    assert f"The report is {report}." in done.stdout
+    code, out, err = run("compare", csv, *options)
+    assert code == 0, err
+    assert "Left out, not numeric: city." in out
+    assert "At 2 components the error of the autoencoder is" in out
+    assert "accuracy" in out
+    assert "[8/8] VAEGenerator, 2 components, fold 2" in err
+    assert f"The report is {report}." in out
     assert "Left out, not numeric: city." in report.read_text()
 
 
