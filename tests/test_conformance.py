@@ -161,9 +161,17 @@ OTHERS = [
     quick_vae(early_stopping=False, batch_size=4, start="pca"),
     ImageVAE(start="pca", max_iter=2),
 ]
-# All checks only with make test-all: these train for longer.
-DEFAULTS = [AutoencoderTransformer(), VAEGenerator()]
-CONFIGURATIONS = REPRESENTATIVES + OTHERS + DEFAULTS
+# All checks only with make test-all: these train for longer, or estimate factor analysis first.
+SLOW = [
+    AutoencoderTransformer(),
+    VAEGenerator(),
+    AutoencoderTransformerCV(max_iter=5),
+    quick_vae(encoder=OwnCoder, decoder=OwnCoder),
+    quick_vae(n_components=3, alpha=0.01),
+    quick_vae(early_stopping=False, batch_size=4),
+    ImageVAE(max_iter=2),
+]
+CONFIGURATIONS = REPRESENTATIVES + OTHERS + SLOW
 BEHAVIOUR = {
     "check_estimators_dtypes",
     "check_estimators_pickle",
