@@ -11,7 +11,6 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.utils import check_random_state, gen_batches
 
 from skae._torch import evaluation_batch_size, seeded_globals, tensor_of
@@ -21,7 +20,7 @@ from skae.linear.pca import n_components_for
 from skae.networks.halves import NetworkSpec
 from skae.networks.layers import ACTIVATIONS
 from skae.persistence import state as stored
-from skae.training.callbacks import BestWeights
+from skae.training.callbacks import BestWeights, cloned
 from skae.training.checkpoint import Checkpoint, differences, fingerprint, glimpse, plain
 from skae.training.distributed import device_for, join_processes
 from skae.training.net import Net
@@ -335,7 +334,7 @@ def new_net(estimator, model, built, n_samples, device):
         batch_size=_batch_size(estimator.batch_size, n_samples),
         iterator_train__generator=_generator(built.seed, device),
         iterator_train__noise=None if noise is None else noise.to(device, torch.float32),
-        callbacks=None if estimator.callbacks is None else clone(list(estimator.callbacks), safe=False),
+        callbacks=None if estimator.callbacks is None else cloned(estimator.callbacks),
         progress=type(estimator).__name__ if estimator.verbose else None,
         uses_globals=bool(parameters["encoder"] or parameters["decoder"]),
         device=device,

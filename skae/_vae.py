@@ -274,7 +274,7 @@ class FittedVAE(Fitted):
 
     def truncated(self, n_components):
         other = super().truncated(n_components)
-        codes = torch.from_numpy(self._codes).to(self.net.device)
+        codes = tensor_of(self._codes).to(self.net.device)
         other._describe((part, None) for part in codes.split(evaluation_batch_size(self.net.width), dim=1))
         model = self.net.inference_module(torch.float64).at(n_components)
         with torch.no_grad():

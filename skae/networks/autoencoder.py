@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -139,6 +140,10 @@ class Autoencoder(Model):
 
     def inverse_link(self, eta: Tensor, n_components: int) -> Tensor:
         return self.loss.inverse_link(eta)
+
+    def reconstructions(self, outputs: Sequence[Tensor]) -> Tensor:
+        eta = outputs[1]
+        return self.loss.inverse_link(eta if eta.ndim == 2 else eta[-1])
 
     def decoded_size(self, n_components: int) -> int:
         return int(self.decoded[n_components - 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -97,6 +97,10 @@ class Model(nn.Module):
 
     def inverse_link(self, eta: Tensor, n_components: int) -> Tensor:
         """Return the mean of samples from the decoder's output for codes of this size."""
+        raise NotImplementedError
+
+    def reconstructions(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Return reconstructions in the scale of training targets, from the tensors of `forward`'s output."""
         raise NotImplementedError
 
     def mean_imputation(self) -> LinearGaussian:

@@ -186,6 +186,9 @@ class VAE(Model):
     def inverse_link(self, eta: Tensor, n_components: int) -> Tensor:
         return self.at(n_components).likelihood.mean(eta)
 
+    def reconstructions(self, outputs: Sequence[Tensor]) -> Tensor:
+        return self.inverse_link(outputs[3], self.n_components).mean(0)  # eta of the largest level
+
     def with_context(self, z: Tensor, x: Tensor) -> Tensor:
         """Append the context of samples x to their codes (..., n, k)."""
         if not self.n_context:

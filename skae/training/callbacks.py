@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import torch
 from joblib.parallel import get_active_backend
-from skorch.callbacks import LRScheduler
+from sklearn.base import clone
+from skorch.callbacks import LRScheduler, ProgressBar
 
 # Window of the running average of the weights in epochs, and its largest share of all epochs.
 _LOOK_BACK, _SHARE_OF_EPOCHS = 10 / 3, 1 / 6
@@ -189,6 +190,32 @@ class Checkpointing:
             if kept["outcome"] != "diverged" and not are_finite(module.parameters()):
                 raise ValueError("The checkpoint has weights that are not finite. Name another folder for a new fit.")
         self.net.gradient_scale_, self.net.returns_ = kept["gradient_scale"], kept["returns"]
+
+
+def cloned(callbacks):
+    """Return clones of callbacks or pairs (name, callback); one that cannot be copied, such as a writer, is kept."""
+    return [_cloned(callback) for callback in callbacks]
+
+
+def _cloned(callback):
+    try:
+        return clone(callback, safe=False)
+    except TypeError:  # it holds a lock or an open file
+        return callback
+
+
+def have_bar(net):
+    """Return whether one of the callbacks shows a progress bar."""
+    return any(isinstance(callback, ProgressBar) for _, callback in net.callbacks_)
+
+
+def explain(error, history):
+    """Raise a callback's error with a remedy if it is about the loss of a validation set that does not exist."""
+    if "valid_" in str(error) and history and "valid_loss" not in history[-1]:
+        raise ValueError(
+            f"A callback needs the loss of a validation set, and there is none ({error}). Use early_stopping=True, "
+            "or let the callback monitor 'train_loss'."
+        ) from error
 
 
 def schedulers(net):

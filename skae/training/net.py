@@ -98,7 +98,7 @@ class Net(NeuralNet):
             iterator_valid=Batches,
             iterator_valid__batch_size=evaluation_batch_size(width),
             train_split=None,
-            verbose=0,
+            verbose=int(progress is not None),  # as callbacks read it
             **kwargs,
         )
 
@@ -214,6 +214,9 @@ class Net(NeuralNet):
         except KeyboardInterrupt:
             self.outcome_ = "callback"
             self.processes.stop()
+        except Exception as error:
+            callbacks.explain(error, self.history)
+            raise
 
     def fit_loop(self, X, y=None, epochs=None, *, checkpointing, validation=None, **fit_params):
         """Train on the samples X until the budget of epochs or the patience is exhausted."""
@@ -222,7 +225,7 @@ class Net(NeuralNet):
         best, self.outcome_ = checkpointing.best, "interrupted"
         batches = self._training_batches(X), None if validation is None else self.get_iterator(validation)
         n_done = checkpointing.begin(average)
-        title = self.progress if self.processes.rank == 0 else None
+        title = self.progress if self.processes.rank == 0 and not callbacks.have_bar(self) else None
         with self.processes.stopping_together(self), callbacks.progress_bar(title, epochs, best, n_done) as tick:
             for epoch in range(n_done, epochs):
                 has_diverged = self._train_epoch(*batches, best, average)
@@ -313,6 +316,10 @@ class Net(NeuralNet):
         x = batch[0].to(next(self.module_.parameters()).dtype)
         with torch.set_grad_enabled(training):
             return _tensors_of(self._output(x, training))
+
+    def predict_proba(self, X):
+        """Return reconstructions, which skorch's `EpochScoring` compares with the targets: (n, n_features)."""
+        return np.concatenate([self.module_.reconstructions(part).numpy(force=True) for part in self.forward_iter(X)])
 
     # Helpers.
 

@@ -122,6 +122,29 @@ def test_another_process_reads_the_same_model(fitted, tmp_path):
         np.testing.assert_allclose(codes[name], model.transform(X), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("mode", ["r", "r+"])
+@pytest.mark.parametrize("name", FITS)
+def test_a_model_that_is_mapped_into_memory_gives_no_warning_and_leaves_its_file(fitted, name, mode, tmp_path):
+    model, X = fitted[name]
+    joblib.dump(model, tmp_path / "model")
+    before = (tmp_path / "model").read_bytes()
+    torch.set_warn_always(True)  # torch warns of read-only arrays once in a process
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            twin = joblib.load(tmp_path / "model", mmap_mode=mode)
+            same(model, twin, X)
+            twin.impute(X)
+            twin.sample(3)
+            if "ordered" in name:
+                twin.truncate(1).transform(X)
+            if name in ("autoencoder", "vae"):
+                twin.partial_fit(X)
+    finally:
+        torch.set_warn_always(False)
+    assert (tmp_path / "model").read_bytes() == before
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
 def test_a_model_goes_from_the_gpu_to_the_cpu_and_back(estimator):

@@ -1,12 +1,22 @@
 """The training of a net: its loop, its events and what it leaves."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, EpochScoring, Freezer, LRScheduler
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    Freezer,
+    LRScheduler,
+    PrintLog,
+    ProgressBar,
+)
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_cases import (
@@ -28,7 +38,7 @@ from training_cases import (
     weights,
 )
 
-from skae.training.callbacks import BestWeights
+from skae.training.callbacks import BestWeights, cloned
 from skae.training.net import Net
 
 
@@ -290,14 +300,69 @@ def test_skorchs_checkpoint_finds_its_monitor(curve, tmp_path):
 
 
 @pytest.mark.parametrize("module", [Toy, Sampling])
-def test_skorchs_predict_returns_codes(module, curve):
+def test_skorchs_predict_returns_reconstructions(module, curve):
     net = trained(curve, module(), epochs=1)
-    codes = net.predict(curve)
-    expected = net.module_.encoder(torch.from_numpy(curve)).numpy(force=True)
-    if module is Sampling:  # of each of the two draws
-        assert codes.shape == (2, 300, 1)
-        codes = codes.mean(axis=0)
-    np.testing.assert_allclose(codes, expected, rtol=1e-4, atol=1e-4)
+    z = net.module_.encoder(torch.from_numpy(curve))
+    if module is Sampling:  # the mean of the two draws
+        z = torch.stack([z + 0.1, z - 0.1])
+    expected = net.module_.decoder(z).reshape(-1, *curve.shape).mean(0).numpy(force=True)
+    np.testing.assert_allclose(net.predict(curve), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_skorchs_epoch_scoring_compares_reconstructions_with_samples(curve):
+    scoring = EpochScoring("neg_mean_squared_error", lower_is_better=False)
+    net = trained(curve, epochs=4, callbacks=[scoring])
+    np.testing.assert_allclose(
+        net.history[:, "neg_mean_squared_error"], -np.array(net.history[:, "valid_loss"]), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [EarlyStopping(), Checkpoint(fn_prefix="unwritten"), LRScheduler("ReduceLROnPlateau", monitor="valid_loss")],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_a_monitor_of_a_validation_loss_that_does_not_exist_is_named(callback, curve):
+    with pytest.raises(
+        ValueError, match=r"'?valid_loss.* not found in history.*early_stopping=True, or .*'train_loss'"
+    ):
+        trained(curve, validates=False, averaged=False, callbacks=[callback])
+
+
+def test_other_errors_of_callbacks_are_not_changed(curve):
+    class Fails(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise KeyError("valid_accuracy")
+
+    with pytest.raises(KeyError, match="valid_accuracy"):
+        trained(curve, callbacks=[Fails()])
+
+
+@pytest.mark.parametrize("progress", [None, "Toy"])
+def test_skorchs_print_log_prints_if_the_net_shows_progress(progress, curve, capsys):
+    trained(curve, epochs=3, progress=progress, callbacks=[PrintLog()])
+    printed = capsys.readouterr()
+    assert printed.out.count("\n") == (0 if progress is None else 5)
+    assert ("Toy:" in printed.err) == (progress is not None)
+
+
+def test_a_progress_bar_of_skorch_is_the_only_one(curve, capsys):
+    trained(curve, epochs=2, progress="Toy", callbacks=[ProgressBar()])
+    printed = capsys.readouterr().err
+    assert "it/s" in printed
+    assert "Toy:" not in printed
+
+
+def test_callbacks_that_cannot_be_copied_are_used_as_they_are():
+    class Writer(Callback):
+        def __init__(self, lock):
+            self.lock = lock
+
+    writer, stopping = Writer(threading.Lock()), EarlyStopping()
+    kept, (name, named), copied = cloned([writer, ("writer", writer), ("stop", stopping)])
+    assert kept is named is writer
+    assert name == "writer"
+    assert copied[1] is not stopping
 
 
 @pytest.mark.parametrize("use_caching", [True, False])

@@ -6,8 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 from torch import nn
@@ -113,11 +115,56 @@ def test_only_this_process_generator_is_seeded(monkeypatch, curve):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_skorchs_predict_gives_what_the_net_makes_of_rows(curve):
-    for model in (AutoencoderTransformer(2, max_iter=1, random_state=0), VAEGenerator(2, max_iter=1, random_state=0)):
-        network = model.fit(curve).net_.module_
-        codes = torch.from_numpy(model.net_.predict(network.scaler(torch.from_numpy(curve))))
-        np.testing.assert_allclose(network.code_scaler(codes), model.transform(curve), rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize(
+    "model",
+    [
+        AutoencoderTransformer(2),
+        AutoencoderTransformer(3, ordered=True),
+        AutoencoderTransformer(2, loss="poisson"),
+        VAEGenerator(2),
+        VAEGenerator(3, ordered=True),
+        VAEGenerator(2, likelihood="poisson"),
+        VAEGenerator(2, likelihood="auto"),
+    ],
+)
+def test_skorchs_epoch_scoring_compares_reconstructions_with_samples(model, curve):
+    """The error of what `net_` is trained on: scaled samples or, with another link, those in units of X."""
+    is_count = "poisson" in (model.get_params().get("loss"), model.get_params().get("likelihood"))
+    X = np.random.RandomState(0).poisson(np.exp(curve)) if is_count else curve
+    scoring = EpochScoring("neg_mean_squared_error", lower_is_better=False)
+    model = clone(model).set_params(max_iter=6, random_state=0, callbacks=[scoring]).fit(X, X_val=X)
+    network, errors = model.net_.module_, -np.array(model.net_.history[:, "neg_mean_squared_error"])
+    is_scaled = network.scaler.is_identity
+    table = model._open(X)[:]
+    targets = network.scaler(torch.from_numpy(table)).numpy() if is_scaled else table
+    with torch.no_grad():
+        predicted = model.net_.predict(network.scaler(torch.from_numpy(table)))
+    np.testing.assert_allclose(np.square(predicted - targets).mean(), errors.min(), rtol=0.2)
+    assert errors.min() < 0.5 * np.square(targets - targets.mean(axis=0)).mean()
+
+
+def test_settings_of_named_callbacks_are_parameters(curve):
+    model = AutoencoderTransformer(2, max_iter=9, random_state=0, callbacks=[("stop", EarlyStopping(threshold=10))])
+    search = GridSearchCV(model, {"callbacks__stop__patience": [2, 3]}, cv=2).fit(curve)
+    assert search.best_estimator_.n_iter_ == 1 + search.best_params_["callbacks__stop__patience"]
+    assert model.get_params()["callbacks__stop__patience"] == 5
+    model.set_params(callbacks__stop__patience=4)
+    assert model.callbacks[0][1].patience == 4
+    other = EarlyStopping()
+    model.set_params(callbacks__stop__patience=7, callbacks__stop=other)  # in whatever order
+    assert model.callbacks == [("stop", other)]
+    assert other.patience == 7
+    assert clone(model).set_params(**model.get_params()).get_params(deep=False).keys() == model.get_params(False).keys()
+
+
+@pytest.mark.parametrize("callbacks", [None, [EarlyStopping()], [("stop", EarlyStopping)], "text", 3])
+def test_a_setting_of_a_callback_without_this_name_is_an_error(callbacks):
+    model = AutoencoderTransformer(callbacks=callbacks)
+    assert not [name for name in model.get_params() if "__" in name]
+    with pytest.raises(
+        ValueError, match=r"callbacks__stop__patience .* 'stop'.*callbacks=\[\('stop', callback\), \.\.\.\]"
+    ):
+        model.set_params(callbacks__stop__patience=3)
 
 
 def test_skorchs_epoch_scoring_can_ask_the_net(curve):

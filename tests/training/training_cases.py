@@ -40,6 +40,9 @@ class Toy(nn.Module):
         z = self.encoder(x)
         return Output(z, self.decoder(z))
 
+    def reconstructions(self, outputs):
+        return outputs[1]
+
 
 class Sampling(Toy):
     """The same with noise on the codes: (n_draws, n or 1, 1)."""
@@ -47,6 +50,9 @@ class Sampling(Toy):
     def forward(self, x, noise):
         z = self.encoder(x) + 0.1 * noise
         return Output(z, self.decoder(z))
+
+    def reconstructions(self, outputs):
+        return outputs[1].mean(0)
 
 
 class Counting(Toy):
