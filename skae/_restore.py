@@ -12,8 +12,8 @@ from skae._torch import resolve_device, to_tensors
 from skae.data.context import ClassContext, NoContext
 from skae.networks.halves import NetworkSpec
 from skae.persistence import state as stored
+from skae.training.checks import check_net_state
 from skae.training.distributed import is_shared
-from skae.training.net import check_net_state
 
 _BUILT = {"parameters", "n_features", "n_context", "n_components", "has_missing", "seed", "is_truncated"}
 

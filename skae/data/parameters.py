@@ -142,5 +142,5 @@ def check_folder(name, value):
     """Check that a value is None or a path."""
     is_path = isinstance(value, str | os.PathLike)
     _require(value is None or is_path, name, value, "None or a folder, as a str or a pathlib.Path", TypeError)
-    if value == "":
-        raise ValueError(f"{name}='' names no folder. For the current one pass '.', for none None.")
+    if value == "" or (is_path and "\0" in str(value)):
+        raise ValueError(f"{name}={value!r} names no folder. For the current one pass '.', for none None.")

@@ -26,6 +26,7 @@ TRUSTED_TYPES = [
 ]
 
 VERSION = "_skae_version"
+_LARGEST = np.finfo(np.float64).max
 
 
 class InconsistentVersionWarning(exceptions.InconsistentVersionWarning):
@@ -55,10 +56,13 @@ def without_version(state, cls):
 
 
 def fault(name, what):
-    """Return the error for a faulty entry of a file."""
-    return ValueError(
-        f"The saved estimator is damaged or was changed: {name} {what}. Save it again, or fit it again and save that."
+    """Return the error for a faulty entry of a file; its attribute ``entry`` is the entry and what is wrong."""
+    entry = f"{name} {what}"
+    error = ValueError(
+        f"The saved estimator is damaged or was changed: {entry}. Save it again, or fit it again and save that."
     )
+    error.entry = entry
+    return error
 
 
 def parameter_names(cls):
@@ -111,10 +115,10 @@ def check_integer(state, name, low=0, high=2**63):
     return int(value)
 
 
-def check_number(state, name, *, low=-math.inf, optional=False):
-    """Check a number of at least ``low`` that is not nan, or None if ``optional``."""
+def check_number(state, name, *, low=-math.inf, high=math.inf, optional=False):
+    """Check a number within bounds that is not nan, or None if ``optional``."""
     value = get(state, name)
-    if not (value is None and optional) and not (_is_number(value, Real) and value >= low):
+    if not (value is None and optional) and not (_is_number(value, Real) and low <= value <= high):
         raise fault(name, f"is {shortened(value)}, not a number{f' of at least {low:g}' if low > -math.inf else ''}")
 
 
@@ -138,6 +142,32 @@ def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, infinite
         raise fault(name, "has numbers that are not finite")
     if value.size and value.min() < low:
         raise fault(name, f"has {value.min():g}, less than {low:g}")
+
+
+def check_like(value, own, name):
+    """Check that a value has the structure of ``own``: keys, lengths, shapes and types.
+
+    Numbers are finite unless those of ``own`` are not, and not negative unless those of ``own`` are.
+    """
+    if isinstance(own, dict):
+        check_dict(value, name, own)
+        for key, part in own.items():
+            check_like(value[key], part, key)
+    elif isinstance(own, list):
+        if type(value) is not list or len(value) != len(own):
+            raise fault(name, f"is {shortened(value)}, not a list of {len(own)}")
+        for part, of_own in zip(value, own, strict=True):
+            check_like(part, of_own, name)
+    elif isinstance(own, np.ndarray):
+        infinite = own.dtype.kind == "f" and not np.isfinite(own).all()
+        check_array({name: value}, name, own.shape, own.dtype, infinite=infinite)
+    elif _is_number(own, Integral):
+        check_integer({name: value}, name)
+    elif _is_number(own, Real):
+        low, high = (0 if own >= 0 else -_LARGEST, _LARGEST) if math.isfinite(own) else (-_LARGEST, math.inf)
+        check_number({name: value}, name, low=low, high=high)
+    else:
+        check_one_of({name: value}, name, [own])
 
 
 def length_of(state, name, axis):

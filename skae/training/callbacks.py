@@ -12,6 +12,8 @@ from joblib.parallel import get_active_backend
 from sklearn.base import clone
 from skorch.callbacks import LRScheduler, ProgressBar
 
+from skae.training.checks import check_kept, check_parts
+
 # Window of the running average of the weights in epochs, and its largest share of all epochs.
 _LOOK_BACK, _SHARE_OF_EPOCHS = 10 / 3, 1 / 6
 # Largest increase of the reconstruction error over the start's, as a share of the variance.
@@ -121,13 +123,23 @@ class Checkpointing:
     best : BestWeights
     checkpoint : Checkpoint or None
         None saves nothing.
+    losses : sequence of str
+        Names of the losses of an epoch.
+
+    Raises
+    ------
+    ValueError
+        If the state in the folder is none that this training could have.
     """
 
-    def __init__(self, net, best, checkpoint):
+    def __init__(self, net, best, checkpoint, losses=("train_loss",)):
         self.net, self.best = net, best
         self._kept = None if checkpoint is None else checkpoint.take()
+        self._given = checkpoint
         self._checkpoint = checkpoint if net.processes.rank == 0 else None  # only the first process writes
         if self._kept is not None:
+            with checkpoint.explained():
+                check_kept(self._kept, net.module_, vars(best), losses)
             net.history_.extend(self._kept["history"])  # callbacks read it when training begins
 
     def has_ended(self):
@@ -138,18 +150,23 @@ class Checkpointing:
         self.net.outcome_ = self._kept["outcome"]
         return True
 
-    def begin(self, average):
-        """Resume from the folder after callbacks have begun; return the number of epochs that are done."""
+    def begin(self, average, epochs, n_batches):
+        """Resume from the folder after callbacks have begun; return how many of the epochs are done."""
         net, kept, n_done = self.net, self._kept, 0
         self._parts = {"optimizer": net.optimizer_, "generators": net.generators_, "average": average}
         self._schedules = [net.schedule_] if net.schedule_ else [part.lr_scheduler_ for part in schedulers(net)]
         if kept is not None:
+            with self._given.explained():
+                check_parts(kept, self._state(), net.generators_, epochs)
             self._take_weights()
             for name, part in self._parts.items():
                 part.load_state_dict(kept[name])
-            for schedule, numbers in zip(self._schedules, kept["schedules"], strict=True):
-                schedule.load_state_dict(schedule.state_dict() | numbers)
             self._kept, n_done = None, len(net.history)
+            n_steps = n_done * n_batches
+            one_cycle = [{"last_epoch": n_steps, "_step_count": n_steps + 1}]
+            schedules = one_cycle if net.schedule_ else kept["schedules"]
+            for schedule, numbers in zip(self._schedules, schedules, strict=True):
+                schedule.load_state_dict(schedule.state_dict() | numbers)
         self._save(first=True)
         return n_done
 
@@ -163,8 +180,10 @@ class Checkpointing:
             self._save()
 
     def _save(self, first=False):
-        if self._checkpoint is None:
-            return
+        if self._checkpoint is not None:
+            self._checkpoint.save(self._state(), first=first)
+
+    def _state(self):
         net = self.net
         state = {
             "weights": net.module_.state_dict(),
@@ -175,20 +194,12 @@ class Checkpointing:
             "returns": net.returns_,
             "schedules": [_numbers(schedule.state_dict()) for schedule in self._schedules],
         }
-        self._checkpoint.save(state | {name: part.state_dict() for name, part in self._parts.items()}, first=first)
+        return state | {name: part.state_dict() for name, part in self._parts.items()}
 
     def _take_weights(self):
-        kept, module = self._kept, self.net.module_
-        vars(self.best).update(kept["best"])
-        for weights in (self.best.weights, kept["weights"]):
-            try:
-                module.load_state_dict(weights)
-            except RuntimeError as error:
-                raise ValueError(
-                    f"The checkpoint is of another net ({error}). Use its encoder and decoder, or name another folder."
-                ) from error
-            if kept["outcome"] != "diverged" and not are_finite(module.parameters()):
-                raise ValueError("The checkpoint has weights that are not finite. Name another folder for a new fit.")
+        kept = self._kept
+        vars(self.best).update(kept["best"] | {"patience": self.best.patience, "tol": self.best.tol})
+        self.net.module_.load_state_dict(kept["weights"])
         self.net.gradient_scale_, self.net.returns_ = kept["gradient_scale"], kept["returns"]
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import time
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from sklearn.utils import gen_batches
 from skae._torch import map_leaves
 from skae._version import __version__
 from skae.persistence.state import is_dict
+from skae.training.checks import OUTCOMES
 
 # Version of the format: increased when older versions of skae could not read new files, or would misread them.
 FORMAT = 1
@@ -33,6 +35,8 @@ _HASHED = 2**24
 # Number of samples that `glimpse` hashes.
 _GLIMPSED = 100
 _CHECKSUM = 16
+# Most bytes of a file: the state of a network of 400 million weights.
+_LARGEST = 2**33
 _PLAIN = str | int | float | None
 
 
@@ -122,7 +126,7 @@ class Checkpoint:
         """Return the content of the file, or None; raise an error if it is of another fit."""
         try:
             kept = read(self.path) if self.path.exists() else None
-            newer = kept is not None and kept["format"] > FORMAT
+            newer = kept is not None and type(kept["format"]) is int and kept["format"] > FORMAT
             if kept is not None and not newer:
                 _check_content(kept)
         except OSError as error:
@@ -132,7 +136,8 @@ class Checkpoint:
         if kept is None:
             return None
         if newer:
-            raise self._refusal(f"is of skae {kept['skae']}, which {__version__} cannot read", "Update skae, or name")
+            version = kept.get("skae")
+            raise self._refusal(f"is of skae {version}, which {__version__} cannot read", "Update skae, or name")
         if different := differences(kept["identity"], self.identity):
             raise self._refusal(f"holds another fit, which differs in {different}", "To resume, restore that, or name")
         return kept
@@ -146,6 +151,16 @@ class Checkpoint:
             self._lock = _locked(self.path.parent / LOCK)
         except OSError as error:
             raise self._no_access(error) from error
+
+    @contextmanager
+    def explained(self):
+        """Turn the error for a faulty entry of the state into one that names the folder."""
+        try:
+            yield
+        except Exception as error:  # a damaged state may raise anything
+            entry = getattr(error, "entry", error)
+            reason = f"holds no state of this fit ({entry}): it is damaged, was changed or is of another net"
+            raise self._refusal(reason, "Use that net's encoder and decoder, or name") from error
 
     def _refusal(self, reason, remedy="Name"):
         folder = str(self.path.parent)
@@ -217,8 +232,9 @@ def write(path, content):
     torch.save(content, buffer)
     buffer.write(_checksum(buffer.getvalue()))
     draft = path.with_name(f"{path.name}.tmp")
+    draft.unlink(missing_ok=True)  # it may be a link or a pipe
     try:
-        with open(draft, "wb") as file:
+        with open(draft, "xb") as file:
             file.write(buffer.getvalue())
             file.flush()
             os.fsync(file.fileno())
@@ -239,8 +255,10 @@ def read(path):
     Raises
     ------
     ValueError
-        If the checksum does not match; torch would not notice a changed byte.
+        If it is not a regular file or too large, or the checksum does not match; torch would not notice a changed byte.
     """
+    if not path.is_file() or path.stat().st_size > _LARGEST:  # a pipe or a device may have no end
+        raise ValueError(f"it is not a regular file of at most {_LARGEST} bytes")
     data = path.read_bytes()
     if _checksum(data[:-_CHECKSUM]) != data[-_CHECKSUM:]:
         raise ValueError("its checksum is wrong")
@@ -267,9 +285,10 @@ def _locked(path):
 
 def _check_content(content):
     """Raise ValueError if an entry is missing or has the wrong type."""
-    seed, parts = content["seed"], {"outcome", "history", "weights", "best"}
-    is_seed = isinstance(seed, int) and 0 <= seed < 2**32
-    if not (is_seed and is_dict(content["identity"]) and content["state"].keys() >= parts):
+    seed, identity, state = content["seed"], content["identity"], content["state"]
+    are_integers = type(seed) is type(content["format"]) is int and 0 <= seed < 2**32
+    is_state = state.keys() >= {"history", "weights", "best"} and state["outcome"] in OUTCOMES
+    if not (are_integers and is_dict(identity) and json.dumps(identity) and is_state):
         raise ValueError("something is missing or of another type")
 
 

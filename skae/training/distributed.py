@@ -199,6 +199,11 @@ class Generators:
         for generator, state in zip((self.common, *self._globals), states, strict=True):
             generator.set_state(state)
 
+    def check(self, states):
+        """Raise RuntimeError if one of these arrays is no state of a generator."""
+        for generator, state in zip((self.common, *self._globals), states, strict=True):
+            torch.Generator(generator.device).set_state(torch.from_numpy(state))
+
 
 def _together(collective, *args, **kwargs):
     """Call a collective operation of torch; explain its error if another process does not respond."""

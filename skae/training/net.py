@@ -17,18 +17,10 @@ from skorch.utils import is_dataset
 
 from skae._torch import evaluation_batch_size, known_complete, to_arrays, to_tensors
 from skae.data.datasets import InMemorySamples
-from skae.persistence import state as stored
 from skae.training import callbacks
 from skae.training.batches import Batches
 from skae.training.distributed import SINGLE_PROCESS, Generators
-from skae.training.optim import build_optimizer, one_cycle, split_parameters
-
-# Checks of the kinds of values, and messages for values that fail.
-_KINDS = {
-    "positive": (lambda value: value > 0, "has numbers that are not positive"),
-    "share": (lambda value: (value >= 0) & (value <= 1), "is no share from 0 to 1"),
-    "size": (lambda value: value >= 0, "has negative numbers"),
-}
+from skae.training.optim import build_optimizer, one_cycle
 
 
 class Net(NeuralNet):
@@ -130,7 +122,8 @@ class Net(NeuralNet):
                 self._build_optimizer()
                 if not callbacks.schedulers(self):
                     self.schedule_ = one_cycle(self.optimizer_, self.lr, epochs * len(self._training_batches(samples)))
-                checkpointing = callbacks.Checkpointing(self, best, checkpoint)
+                losses = ["train_loss"] if validation is None else ["train_loss", "valid_loss"]
+                checkpointing = callbacks.Checkpointing(self, best, checkpoint, losses)
                 if not checkpointing.has_ended():
                     self.partial_fit(samples, epochs=epochs, validation=validation, checkpointing=checkpointing)
                     checkpointing.end()
@@ -224,7 +217,7 @@ class Net(NeuralNet):
         average = callbacks.WeightAverage(self.module_.parameters() if is_averaged else (), epochs)
         best, self.outcome_ = checkpointing.best, "interrupted"
         batches = self._training_batches(X), None if validation is None else self.get_iterator(validation)
-        n_done = checkpointing.begin(average)
+        n_done = checkpointing.begin(average, epochs, len(batches[0]))
         title = self.progress if self.processes.rank == 0 and not callbacks.have_bar(self) else None
         with self.processes.stopping_together(self), callbacks.progress_bar(title, epochs, best, n_done) as tick:
             for epoch in range(n_done, epochs):
@@ -431,68 +424,3 @@ def _tensors_of(output):
     if output is None:
         return ()
     return (output,) if torch.is_tensor(output) else tuple(t for part in output for t in _tensors_of(part))
-
-
-def check_net_state(state, module):
-    """Check a state of `Net.get_state` that was read from a file, for the net of this module.
-
-    A module declares the kinds of some of its values in an attribute ``value_kinds``: {"noise": "positive"}.
-
-    Raises
-    ------
-    ValueError
-        If names, shapes or dtypes differ from the module's, or values are not finite or not of their kind.
-    """
-    stored.check_dict(state, "net_")
-    _check_weights(stored.get(state, "weights"), module)
-    _check_history(stored.get(state, "history"))
-    stored.check_number(state, "gradient_scale", low=0)
-    if stored.get(state, "optimizer") is not None:
-        # In the order of the optimiser's groups, one or two.
-        _check_optimizer(state["optimizer"], [tuple(p.shape) for part in split_parameters(module) for p in part])
-
-
-def _check_weights(weights, module):
-    trained = copy.deepcopy(module).float().state_dict()
-    stored.check_dict(weights, "the weights of the net", trained)
-    for name, value in module.state_dict().items():
-        if torch.is_tensor(value):
-            _check_tensor(weights, name, value, trained[name].dtype)
-        else:
-            stored.check_integer(weights, name)
-    for prefix, part in module.named_modules():
-        for name, kind in getattr(part, "value_kinds", {}).items():
-            name = f"{prefix}.{name}".lstrip(".")
-            fits, what = _KINDS[kind]
-            if not fits(weights[name]).all():
-                raise stored.fault(name, what)
-
-
-def _check_tensor(weights, name, value, dtype):
-    """Check the array of a tensor that training casts to a dtype."""
-    is_range = name.endswith((".low", ".high"))  # infinite without bounds
-    stored.check_array(weights, name, value.shape, value.numpy().dtype, infinite=is_range)
-    largest = torch.finfo(dtype).max if dtype.is_floating_point and not is_range else math.inf
-    if np.abs(weights[name]).max(initial=0) > largest:
-        raise stored.fault(name, f"has numbers beyond {largest:.0e}")
-
-
-def _check_history(history):
-    are_lists = isinstance(history, list) and all(map(stored.is_dict, history))
-    if not (are_lists and all(type(row.get("batches")) is list for row in history)):
-        raise stored.fault("the history", "is no list of an epoch's records by name")
-
-
-def _check_optimizer(state, shapes):
-    """Check the averages of Adam, for parameters of these shapes."""
-    stored.check_dict(state, "the optimiser's state", ("state", "param_groups", "mean_norm"))
-    moments = state["state"]
-    if type(moments) is not dict or not moments.keys() <= set(range(len(shapes))):
-        raise stored.fault("the optimiser's state", f"has other keys than the indices of {len(shapes)} parameters")
-    for index, averages in moments.items():
-        stored.check_dict(averages, f"the optimiser's state of parameter {index}", ("step", "exp_avg", "exp_avg_sq"))
-        stored.check_array(averages, "step", (), np.float32, low=0)
-        stored.check_array(averages, "exp_avg", shapes[index], np.float32)
-        stored.check_array(averages, "exp_avg_sq", shapes[index], np.float32, low=0)
-    if state["mean_norm"] is not None:
-        stored.check_array(state, "mean_norm", (), np.float32, low=0)

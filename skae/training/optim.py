@@ -9,6 +9,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 # Gradient clipping: the largest norm relative to its running mean, and the weight of a step in that mean.
 _LARGEST_NORM, _NORM_SHARE = 4, 1 / 20
+# Settings of a group of parameters that schedules and `Adam.restart` change.
+_RATES = {"lr", "initial_lr", "max_lr", "min_lr", "betas"}
 
 
 class Adam(torch.optim.Adam):
@@ -31,7 +33,13 @@ class Adam(torch.optim.Adam):
         return unwrap(torch.optim.Adam.state_dict)(self) | {"mean_norm": self.mean_norm}
 
     def load_state_dict(self, state):
-        unwrap(torch.optim.Adam.load_state_dict)(self, state)
+        """Restore averages and rates; other settings stay those that the optimiser was built with."""
+        own = self.state_dict()["param_groups"]
+        groups = [
+            group | {name: kept[name] for name in _RATES & group.keys()}
+            for group, kept in zip(own, state["param_groups"], strict=True)
+        ]
+        unwrap(torch.optim.Adam.load_state_dict)(self, state | {"param_groups": groups})
         mean = state["mean_norm"]
         self.mean_norm = None if mean is None else mean.to(self.param_groups[0]["params"][0])
 

@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -153,7 +154,7 @@ def test_training_that_had_ended_is_given_at_once(curve, tmp_path, monkeypatch):
 
 def test_a_network_of_another_shape_is_refused(curve, tmp_path):
     kill_at(20, lambda: kept_in(tmp_path)(curve, Toy(4)))
-    with pytest.raises(ValueError, match=r"(?s)another net .*Use its encoder"):
+    with pytest.raises(ValueError, match=r"(?s)of another net. Use that net"):
         kept_in(tmp_path)(curve, Toy(5))
 
 
@@ -166,15 +167,136 @@ def test_weights_that_are_not_finite_are_not_taken(part, curve, tmp_path):
         place = place[name]
     place["decoder.0.weight"][0, 0] = torch.nan
     module.write(tmp_path / NAME, content)
-    with pytest.raises(ValueError, match="has weights that are not finite"):
+    with pytest.raises(ValueError, match=r"decoder\.0\.weight has numbers that are not finite"):
         kept_in(tmp_path)(curve)
 
 
-# The folder and its file.
+NAN = float("nan")
 
 
 def state_of(**further):
     return {"outcome": None, "history": [], "weights": {"a": torch.arange(3.0)}, "best": {}} | further
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "message"),
+    [
+        ("weights/encoder.weight", lambda part: part[:, :3], r"encoder.weight is of float32 and shape \(1, 3\), not"),
+        ("weights/encoder.weight", lambda part: part.double(), "encoder.weight is of float64"),
+        ("weights/encoder.weight", lambda part: part[:, :1].expand(1, 10**9), "shape .*1000000000"),
+        ("best/weights/encoder.bias", lambda part: part[:0], r"encoder.bias is of float32 and shape \(0,\)"),
+        ("best/weights", lambda part: {}, "the weights of the net has entries missing, or too many"),
+        ("best/loss", lambda part: NAN, "loss is nan"),
+        ("best/loss", lambda part: -float("inf"), "loss is -inf"),
+        ("best/_waited", lambda part: -1, "_waited is -1"),
+        ("best/_bar", None, "best has entries missing, or too many: _bar"),
+        ("best", lambda part: [], r"best is \[\], not a dict"),
+        ("average", lambda part: part[1:], "average is .*, not a list of 6"),
+        ("average/0", lambda part: part[..., :2], r"average is of float32 and shape \(1, 2\)"),
+        ("average/0", lambda part: part * NAN, "average has numbers that are not finite"),
+        ("optimizer/state/0/exp_avg", lambda part: part.flatten()[:1], r"exp_avg is of float32 and shape \(1,\)"),
+        ("optimizer/state/0/exp_avg_sq", lambda part: part - 1, "exp_avg_sq has -.*, less than 0"),
+        ("optimizer/state/0/step", lambda part: part[None], r"step is of float32 and shape \(1,\)"),
+        ("optimizer/state/0", lambda part: part | {"max_exp_avg_sq": 0}, "parameter 0 has entries .*max_exp_avg_sq"),
+        ("optimizer/param_groups/0/lr", lambda part: -1e-3, "lr is -0.001"),
+        ("optimizer/param_groups/0/lr", lambda part: NAN, "lr is nan"),
+        ("optimizer/param_groups/0/betas", lambda part: [1.5, 0.999], r"betas are \[1\.5, 0\.999\], not less than 1"),
+        ("optimizer/param_groups/0/amsgrad", lambda part: True, "amsgrad is True, not one of False"),
+        ("optimizer/param_groups", lambda part: part * 2, "param_groups is .*, not a list of 1"),
+        ("optimizer", lambda part: None, "param_groups is missing"),
+        ("generators/0", lambda part: part[:100], r"generators is of uint8 and shape \(100,\)"),
+        ("generators/0", lambda part: torch.full_like(part, 255), "Invalid mt19937 state|mt19937"),
+        ("generators", lambda part: [], r"generators is \[\], not a list of 1"),
+        ("schedules", lambda part: [], r"schedules is \[\], not a list of 1"),
+        ("gradient_scale", lambda part: NAN, "gradient_scale is nan"),
+        ("returns", lambda part: True, "returns is True"),
+        (
+            "history/0",
+            lambda part: {"batches": [], "dur": 1.0},
+            "the history has an epoch without train_loss, valid_loss",
+        ),
+        ("history/0/train_batch_count", lambda part: "9", "has a number of batches that is no integer"),
+        ("history", lambda part: part * 9, "the history has 18 epochs, more than the 5 of this fit"),
+        *[(name, None, "is missing") for name in ("optimizer", "generators", "schedules", "average", "returns")],
+    ],
+    ids=lambda value: value if isinstance(value, str) and "/" in value else "",
+)
+def test_a_state_that_this_training_cannot_have_is_refused_with_the_entry(path, change, message, curve, tmp_path):
+    kill_at(20, lambda: kept_in(tmp_path)(curve))
+    content = module.read(tmp_path / NAME)
+    *way, last = (int(name) if name.isdigit() else name for name in path.split("/"))
+    place = content["state"]
+    for name in way:
+        place = place[name]
+    if change is None:
+        del place[last]
+    else:
+        place[last] = change(place[last])
+    module.write(tmp_path / NAME, content)
+    with pytest.raises(ValueError, match=message) as caught:
+        kept_in(tmp_path)(curve)
+    assert re.search(r"checkpoint='.*' holds no state of this fit \(.*name another folder", str(caught.value))
+
+
+def test_settings_of_the_optimiser_are_those_of_the_fit(curve, tmp_path):
+    """A file may hold other ones: it only says how far the rates have come."""
+    expected = trained(curve, epochs=5)
+    kill_at(20, lambda: kept_in(tmp_path)(curve))
+    content = module.read(tmp_path / NAME)
+    content["state"]["optimizer"]["param_groups"][0] |= {"eps": 0.5, "weight_decay": 3}
+    content["state"]["optimizer"]["param_groups"][0]["params"].reverse()
+    module.write(tmp_path / NAME, content)
+    assert_same_training(kept_in(tmp_path)(curve), expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": True}, "missing or of another type"),
+        ({"seed": 0.5}, "missing or of another type"),
+        ({"identity": {"X": torch.zeros(3)}}, "not JSON serializable"),
+        ({"format": "1"}, "damaged, or not skae's"),
+        ({"state": state_of(outcome=torch.zeros(3))}, "missing or of another type"),
+        ({"state": state_of(outcome="untrained")}, "missing or of another type"),
+        ({"format": 2, "skae": "9.9"}, r"is of skae 9\.9, which"),
+    ],
+    ids=str,
+)
+def test_what_surrounds_a_state_is_checked(changed, message, tmp_path):
+    with opened(tmp_path) as checkpoint:
+        checkpoint.save(state_of())
+    module.write(tmp_path / NAME, module.read(tmp_path / NAME) | changed)
+    with pytest.raises(ValueError, match=message):
+        opened(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices are POSIX's")
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "large"])
+def test_only_a_regular_file_of_a_plausible_size_is_read(kind, tmp_path):
+    make = {
+        "pipe": os.mkfifo,
+        "device": lambda path: path.symlink_to("/dev/zero"),
+        "folder": Path.mkdir,
+        "large": lambda path: (path.touch(), os.truncate(path, 2**40)),  # it holds nothing, and takes no disk space
+    }
+    make[kind](tmp_path / NAME)
+    with pytest.raises(ValueError, match="it is not a regular file of at most"):
+        opened(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes are POSIX's")
+def test_a_state_is_not_written_through_a_link_or_a_pipe(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    draft = tmp_path / f"{NAME}.tmp"
+    with opened(tmp_path) as checkpoint:
+        for make in (lambda: draft.symlink_to(tmp_path / "mine"), lambda: os.mkfifo(draft)):
+            make()
+            checkpoint.save(state_of(), first=True)
+            assert epochs_kept(tmp_path) == (0, None)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+# The folder and its file.
 
 
 def test_a_state_comes_back_as_it_was(tmp_path):

@@ -267,8 +267,9 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_the_start(curve, tmp
         AutoencoderTransformer(checkpoint=tmp_path).fit(curve)
     with pytest.raises(TypeError, match="checkpoint=3 must be None or a folder"):
         AutoencoderTransformer(checkpoint=3).fit(curve)
-    with pytest.raises(ValueError, match=r"checkpoint='' names no folder\. For the current one pass '\.'"):
-        AutoencoderTransformer(checkpoint="").fit(curve)
+    for nowhere in ("", "a\0b"):
+        with pytest.raises(ValueError, match=r"checkpoint='.*' names no folder\. For the current one pass '\.'"):
+            AutoencoderTransformer(checkpoint=nowhere).fit(curve)
 
 
 class Poison(Callback):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from training_cases import Toy, built, samples
 
-from skae.training.net import check_net_state
+from skae.training.checks import check_net_state
 
 
 class Kept(Toy):
