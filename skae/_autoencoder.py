@@ -120,7 +120,8 @@ class FittedAutoencoder(Fitted):
 
     def restore(self, kept, state):
         width = self.built.n_components
-        stored.check_array(kept, "codes", (stored.length_of(kept, "codes", 0), width))
+        largest = np.finfo(np.float32).max  # codes were computed in it
+        stored.check_array(kept, "codes", (stored.length_of(kept, "codes", 0), width), low=-largest, high=largest)
         stored.check_integer(state, "n_components_", 1, width)
         self._codes = kept["codes"]
         if self.built.is_ordered:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 
 import numpy as np
@@ -33,11 +34,15 @@ def restored(cls, state):
     table = estimator._new_table().restore(stored.get(state, "_table"), stored.fault)
     stored.check_integer(kept["built"], "n_features", table.width, table.width)
     _check_attributes(state, table)
+    _check_size(built, stored.get(state, "net_"), estimator._model_class)
     context = _restored_context(state, built.n_context)
     vars(estimator).update({name: state[name] for name in stored.parameter_names(cls) if name in state})
     net = _restored_net(estimator, built, table, stored.get(state, "net_"))
     fitted = cls._fitted_class(net, built, table, context, state["n_components_"])
     fitted.restore(kept, state)
+    for name, value in fitted.attributes().items():
+        if isinstance(value, np.ndarray) and not np.allclose(value, stored.get(state, name), rtol=1e-5, atol=0):
+            raise stored.fault(name, "is not that of the net")
     return state | {"_table": table, "net_": net, "_fitted": fitted}
 
 
@@ -69,11 +74,20 @@ def _probe(cls, state, built):
     return estimator
 
 
+def _check_size(built, net_state, model_class):
+    """Check that the file holds the weights of the network, so that no larger one is built."""
+    weights = stored.get(net_state, "weights")
+    stored.check_dict(weights, "the weights of the net")
+    n_weights, n_layers = sum(map(np.size, weights.values())), len(built.parameters["hidden_layer_sizes"])
+    if (shape := built.parameters["feature_shape"]) is not None and math.prod(shape) != built.n_features:
+        raise stored.fault("feature_shape", f"is {shape}, not the shape of {built.n_features} columns")
+    if n_layers > len(weights) or (least := model_class.least_weights(built)) > n_weights:
+        asked = f"{n_layers} hidden layers" if n_layers > len(weights) else f"at least {least} weights"
+        raise stored.fault("what the net was built from", f"asks for {asked}, but the file has {n_weights} in all")
+
+
 def _restored_net(estimator, built, table, weights):
     model_class = estimator._model_class
-    if not (built.parameters["encoder"] and built.parameters["decoder"]):
-        widths = [built.n_features, *built.parameters["hidden_layer_sizes"], built.n_components]
-        stored.check_widths("hidden_layer_sizes", widths, stored.n_weights(weights))
     try:
         scaler = model_class.scaler_of(built.n_features, table.links, built.is_raw)
         module = model_class.build(built, scaler, table).double()
@@ -106,13 +120,16 @@ def _check_attributes(state, table):
     stored.check_one_of(state, "n_features_in_", [table.n_columns])
     if "feature_names_in_" in state:
         stored.check_array(state, "feature_names_in_", (table.n_columns,), object)
+    if (config := state.get("_sklearn_output_config")) is not None:
+        stored.check_dict(config, "_sklearn_output_config", ("transform",))
+        stored.check_one_of(config, "transform", ["default", "pandas", "polars"])
 
 
 def _restored_context(state, n_context):
     """Check the classes and class priors of a conditional estimator, and return its context."""
     if n_context == 0:
         return NoContext()
-    stored.check_array(state, "class_prior_", (n_context,), low=0)
+    stored.check_array(state, "class_prior_", (n_context,), low=np.finfo(np.float64).tiny)
     classes, is_sorted = stored.get(state, "classes_"), False
     with suppress(TypeError):  # values of several types cannot be compared
         is_sorted = np.array_equal(np.unique(classes), classes)

@@ -103,7 +103,8 @@ class Autoencoder(Model):
         """Build an autoencoder with random weights."""
         generator = torch.Generator().manual_seed(spec.seed)
         n, n_features = spec.n_components, spec.n_features
-        loss, noise, sparsity = LOSSES[spec.parameters["loss"]], spec.parameters["noise"], spec.parameters["sparsity"]
+        loss = LOSSES[spec.parameters["loss"]]
+        noise, sparsity = float(spec.parameters["noise"]), float(spec.parameters["sparsity"])
         encoder = spec.build_encoder(n, generator, cls)
         imputer = Imputer(n_features, n_imputation_components(n, n_features), spec.is_masked)
         decoder = spec.build_decoder(n_features, generator, cls)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from skae._torch import no_gradients, seeded_globals
+from skae.linear.missing import n_imputation_components
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.images import ImageDecoder, ImageEncoder
 from skae.networks.layers import MLP, linear_at_levels
@@ -82,6 +84,16 @@ class NetworkSpec:
     def is_masked(self) -> bool:
         """Whether skae's own encoder gets the mask of missing values."""
         return self.has_missing and self.parameters["encoder"] is None
+
+    def least_weights(self) -> int:
+        """Return a lower bound on the number of weights, which a file must have before the network is built."""
+        hidden, shape, n = self.parameters["hidden_layer_sizes"], self.parameters["feature_shape"], self.n_components
+        n_in = self.n_features // (shape[0] if shape else 1)
+        n_halves = [self.parameters["encoder"], self.parameters["decoder"]].count(None)
+        dense = sum(a * b for a, b in pairwise([n_in, *hidden, n])) if hidden or shape else 0
+        n_columns = self.n_features + self.n_context
+        path = (n_halves if self.is_raw else 2) * n_columns * n
+        return n_halves * dense + path + n_columns * n_imputation_components(n, n_columns)
 
     def build_encoder(self, n_out: int, generator: torch.Generator, model: Any) -> nn.Module:
         """Build the encoder: (n, n_features + n_context, twice that with a mask) -> (n, n_out)."""

@@ -15,6 +15,9 @@ from skae.networks.corrected import CorrectedLinear
 from skae.networks.imputation import Imputer
 from skae.networks.preprocessing import CodeScaler, Scaler
 
+# A mean is scaled to less than this; far from it if the scaler's location is another column's, or changed.
+_FAR = 1e6
+
 
 class Model(nn.Module):
     """An encoder and a decoder for each level: the first m columns of a code are a code of m components.
@@ -86,6 +89,11 @@ class Model(nn.Module):
         """Return ``n_components``, or the largest number that samples of this shape allow."""
         return n_components
 
+    @classmethod
+    def least_weights(cls, spec: Any) -> int:
+        """Return a lower bound on the number of weights of the network that is built from a `NetworkSpec`."""
+        return spec.least_weights()
+
     def hold_out(self, n_samples: int) -> None:
         """Set the size of the validation set."""
 
@@ -150,9 +158,11 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def check_finite(self) -> bool:
-        """Return whether typical samples have finite codes and reconstructions."""
+        """Return whether typical samples have finite codes and reconstructions, and means are scaled to near zero."""
         x = self.scaler(self.scaler.mean[None])
         if not self.scaler.is_raw:
+            if (x.abs() > _FAR).any():
+                return False
             x = x + torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64).to(x)
         for context in torch.eye(self.n_context, dtype=x.dtype) if self.n_context else x.new_zeros(1, 0):
             context = context.to(x).expand(len(x), -1)

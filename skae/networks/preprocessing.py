@@ -256,7 +256,7 @@ class CodeScaler(ExactModule):
     """
 
     scale: Tensor
-    value_kinds = {"scale": "size"}
+    value_kinds = {"scale": "positive"}
 
     def __init__(self, n_components: int) -> None:
         super().__init__()

@@ -125,7 +125,7 @@ class VAE(Model):
     @classmethod
     def build(cls, spec: NetworkSpec, scaler: Scaler, table: Any) -> VAE:
         """Build a VAE with random weights; ``table`` holds the likelihoods of mixed columns."""
-        generator, beta = torch.Generator().manual_seed(spec.seed), spec.parameters["beta"]
+        generator, beta = torch.Generator().manual_seed(spec.seed), float(spec.parameters["beta"])
 
         def likelihood() -> Likelihood:
             if table.parts:
@@ -151,6 +151,10 @@ class VAE(Model):
             spec.is_ordered,
             is_stratified=one.is_conjugate and not spec.is_random,
         )
+
+    @classmethod
+    def least_weights(cls, spec: NetworkSpec) -> int:
+        return super().least_weights(spec) + (spec.n_components**2 if spec.is_ordered else 0)
 
     def hold_out(self, n_samples: int) -> None:
         """Set the share of the defensive mixture by the rule of succession.

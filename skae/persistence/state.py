@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from itertools import pairwise
 from numbers import Integral, Real
 from reprlib import repr as shortened
 
@@ -129,8 +128,8 @@ def check_numbers(state, name, *, optional=False):
         raise fault(name, f"is {shortened(values)}, not a list of numbers")
 
 
-def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, infinite=False):
-    """Check an array's shape and dtype, and that values are finite and at least ``low``; ``infinite`` allows inf."""
+def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, high=math.inf, infinite=False):
+    """Check an array's shape and dtype, and that values are finite and within bounds; ``infinite`` allows inf."""
     value, wanted = get(state, name), f"an array of {np.dtype(dtype)} and shape {tuple(shape)}"
     if not isinstance(value, np.ndarray):
         raise fault(name, f"is {type(value).__name__}, not {wanted}")
@@ -142,6 +141,8 @@ def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, infinite
         raise fault(name, "has numbers that are not finite")
     if value.size and value.min() < low:
         raise fault(name, f"has {value.min():g}, less than {low:g}")
+    if value.size and value.max() > high:
+        raise fault(name, f"has {value.max():g}, more than {high:g}")
 
 
 def check_like(value, own, name):
@@ -181,19 +182,6 @@ def check_one_of(state, name, options):
     value = get(state, name)
     if not any(type(value) is type(option) and value == option for option in options):
         raise fault(name, f"is {shortened(value)}, not one of {', '.join(map(repr, options))}")
-
-
-def n_weights(net_state):
-    """Return the number of weights in a net's state, 0 if there are none."""
-    weights = net_state.get("weights") if is_dict(net_state) else None
-    return sum(map(np.size, weights.values())) if is_dict(weights) else 0
-
-
-def check_widths(name, widths, n_weights):
-    """Check that no layer of these widths has more than ``n_weights`` weights, so that no huge net is built."""
-    for n_in, n_out in pairwise(widths):
-        if n_in * n_out > n_weights:
-            raise fault(name, f"asks for a layer from {n_in} to {n_out} numbers, but all weights are {n_weights}")
 
 
 def check_mixture(mixture, n_components):

@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 import traceback
 import warnings
 import zipfile
@@ -197,17 +198,38 @@ def changed(model, path, *value):
             r"start_weight has .* beyond 3e\+38",
         ),
         ("autoencoder", "_fitted/built/parameters/encoder", int, "the net cannot be built: encoder must be a callable"),
-        ("autoencoder", "_fitted/built/parameters/hidden_layer_sizes", (10**9,), "hidden_layer_sizes asks for a layer"),
+        ("autoencoder", "_fitted/built/parameters/hidden_layer_sizes", (10**9,), "asks for at least"),
+        ("autoencoder", "_fitted/built/parameters/hidden_layer_sizes", (1,) * 10**5, "asks for 100000 hidden layers"),
         ("autoencoder", "_fitted/built/parameters/loss", "poison", "loss='poison' is not known"),
-        ("autoencoder", "_fitted/built/n_components", 10**12, "n_components|asks for a layer"),
+        ("autoencoder", "_fitted/built/n_components", 10**12, "asks for at least"),
         ("autoencoder", "_fitted/built/n_features", 10**12, "n_features is 1000000000000"),
-        ("autoencoder", "_fitted/built/n_context", 10**12, "class_prior_ is missing"),
+        ("autoencoder", "_fitted/built/n_context", 10**12, "asks for at least"),
+        ("autoencoder", "_fitted/built/n_context", 1, "class_prior_ is missing"),
         ("autoencoder", "_fitted/built/seed", -1, "seed is -1"),
         ("autoencoder", "_fitted/codes", np.full((150, 2), np.nan), "codes has numbers that are not finite"),
         ("autoencoder", "net_/weights/scaler.scale", np.array(0.0), "scaler.scale has numbers that are not"),
         ("autoencoder", "net_/weights/scaler.mean", np.full(4, np.inf), "scaler.mean has numbers that are not finite"),
         ("autoencoder", "net_/weights/scaler.spread", np.full(4, -1.0), "scaler.spread has negative"),
-        ("autoencoder", "net_/weights/code_scaler.scale", np.full(2, -1.0), "code_scaler.scale has negative"),
+        (
+            "autoencoder",
+            "net_/weights/code_scaler.scale",
+            np.array([1.0, 0.0]),
+            "code_scaler.scale has numbers that are not pos",
+        ),
+        ("autoencoder", "net_/weights/scaler.location", np.full(4, 1e300), "not finite for a typical sample"),
+        ("autoencoder", "net_/weights/scaler.scale", np.array(1e-150), "components_ is not that of the net"),
+        ("autoencoder", "net_/weights/code_scaler.scale", np.ones(2), "components_ is not that of the net"),
+        ("autoencoder", "mean_", np.zeros(4), "mean_ is not that of the net"),
+        ("autoencoder", "components_", np.ones((2, 4)), "components_ is not that of the net"),
+        ("vae", "noise_variance_", np.ones(4), "noise_variance_ is not that of the net"),
+        ("autoencoder", "_fitted/codes", np.full((150, 2), 1e200), r"codes has 1e\+200, more than 3"),
+        ("autoencoder", "net_/history", [{"batches": [], "dur": 1.0}], "the history has an epoch without train_loss"),
+        ("autoencoder", "net_/gradient_scale", np.inf, "gradient_scale is inf"),
+        ("autoencoder", "_sklearn_output_config", 5, "_sklearn_output_config is 5"),
+        ("autoencoder", "_sklearn_output_config", {"transform": "text"}, "transform is 'text', not one of 'default'"),
+        ("autoencoder", "_fitted/built/parameters/noise", -1, "noise=-1 must be"),
+        ("autoencoder", "verbose", np.zeros(3), "verbose=.* must be an integer"),
+        ("ordered", "net_/optimizer", {"state": {0.0: {}}, "param_groups": [], "mean_norm": None}, "the optimiser's"),
         ("autoencoder", "_table/library", "os", "library of the table is 'os'"),
         ("autoencoder", "_table/kind", "encoder", "kind of the table is 'encoder'"),
         ("autoencoder", "transform", np.sin, "transform is the name of a method"),
@@ -226,6 +248,32 @@ def test_what_is_wrong_in_a_file_is_named(fitted, name, path, value, message):
     with pytest.raises(ValueError, match=message) as caught:
         changed(model, path, value)
     assert "damaged or was changed" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "changes"),
+    [
+        (AutoencoderTransformer(2, hidden_layer_sizes=(32,) * 4, max_iter=0), {"hidden_layer_sizes": (250,) * 1000}),
+        (AutoencoderTransformer(2, hidden_layer_sizes=(32,) * 4, max_iter=0), {"hidden_layer_sizes": (1,) * 100_000}),
+        (AutoencoderTransformer(2, hidden_layer_sizes=(32,) * 4, max_iter=0), {"feature_shape": (1, 10**4, 10**4)}),
+        (AutoencoderTransformer(2, feature_shape=(3, 8, 8), max_iter=0), {"hidden_layer_sizes": (250,) * 1000}),
+        (AutoencoderTransformer(2, encoder=own_module, max_iter=0), {"hidden_layer_sizes": (250,) * 1000}),
+        (VAEGenerator(2, ordered=True, hidden_layer_sizes=(1,), max_iter=0), {"n_components": 10**5}),
+    ],
+    ids=["deep and wide", "deep", "huge images", "images", "own encoder", "many sizes"],
+)
+def test_no_net_larger_than_its_file_is_built(estimator, changes):
+    X = np.random.RandomState(0).normal(size=(20, 192 if estimator.feature_shape else 4))
+    state = estimator.fit(X).__getstate__()
+    built = state["_fitted"]["built"]
+    parameters = {name: value for name, value in changes.items() if name in built["parameters"]}
+    built |= {"parameters": built["parameters"] | parameters} | {k: v for k, v in changes.items() if k in built}
+    twin, began = type(estimator).__new__(type(estimator)), time.perf_counter()
+    with pytest.raises(
+        ValueError, match=r"damaged or was changed: (what the net was built from asks|feature_shape is)"
+    ):
+        twin.__setstate__(state | {name: value for name, value in changes.items() if name in state})
+    assert time.perf_counter() - began < 1
 
 
 def result_of(function):

@@ -55,6 +55,7 @@ def test_what_is_right_passes(function, value, args, options):
         (stored.check_array, np.array([np.inf]), ((1,),), {}, "has numbers that are not finite"),
         (stored.check_array, np.array([np.nan]), ((1,),), {"infinite": True}, "has numbers that are not finite"),
         (stored.check_array, np.array([-1.0]), ((1,),), {"low": 0}, "has -1, less than 0"),
+        (stored.check_array, np.array([2.0]), ((1,),), {"high": 1}, "has 2, more than 1"),
         (stored.check_one_of, 1, ([True, False],), {}, "is 1, not one of True, False"),
         (stored.check_one_of, "os", (["pandas", None],), {}, "is 'os', not one of 'pandas', None"),
     ],
@@ -75,13 +76,39 @@ def test_only_arrays_have_a_length(value, length):
     assert stored.length_of({"x": value}, "x", 1) == length
 
 
-def test_layers_wider_than_all_weights_are_refused():
-    weights = {"weights": {"a": np.zeros((4, 5)), "b": np.zeros(5)}}
-    assert stored.n_weights(weights) == 25
-    assert [stored.n_weights(state) for state in (None, {}, {"weights": 3})] == [0, 0, 0]
-    stored.check_widths("x", [4, 5, 1], 25)
-    with pytest.raises(ValueError, match=DAMAGED + "asks for a layer from 5 to 6 numbers, but all weights are 25"):
-        stored.check_widths("x", [4, 5, 6], 25)
+OWN = {"a": np.zeros(2), "b": [1, 0.5, None, True], "c": {"d": -1.0, "e": np.inf, "f": 3}, "g": np.array([np.inf])}
+
+
+def test_what_is_like_its_pattern_passes():
+    stored.check_like(OWN, OWN, "x")
+    found = {"a": np.ones(2), "b": [7, 2.5, None, True], "c": {"d": -3.5, "e": 0.0, "f": 0}, "g": np.zeros(1)}
+    stored.check_like(found, OWN, "x")
+    stored.check_like({"a": np.float64(0.5), "b": 2}, {"a": 1.0, "b": 2.0}, "x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"a": np.zeros(3)}, r"a is of float64 and shape \(3,\)"),
+        ({"a": np.array([0, np.inf])}, "a has numbers that are not finite"),
+        ({"b": [1, 0.5, None]}, "b is .*, not a list of 4"),
+        ({"b": [1, np.nan, None, True]}, "b is nan, not a number"),
+        ({"b": [1, -0.5, None, True]}, "b is -0.5, not a number of at least 0"),
+        ({"b": [-1, 0.5, None, True]}, "b is -1, not an integer"),
+        ({"b": [1, 0.5, 0, True]}, "b is 0, not one of None"),
+        ({"b": [1, 0.5, None, 1]}, "b is 1, not one of True"),
+        ({"c": []}, r"c is \[\], not a dict"),
+        ({"c": {"d": -1.0}}, "c has entries missing, or too many: e, f"),
+        ({"c": {"d": np.inf, "e": 0.0, "f": 0}}, "d is inf"),
+        ({"c": {"d": 0.0, "e": np.nan, "f": 0}}, "e is nan"),
+        ({"c": {"d": 0.0, "e": -np.inf, "f": 0}}, "e is -inf"),
+        ({"g": np.array([np.nan])}, "g has numbers that are not finite"),
+    ],
+    ids=str,
+)
+def test_what_is_unlike_its_pattern_is_named(changes, message):
+    with pytest.raises(ValueError, match="was changed: " + message):
+        stored.check_like(OWN | changes, OWN, "x")
 
 
 def mixture(**changes):
