@@ -97,6 +97,7 @@ class FittedAutoencoder(Fitted):
 
         return self.map(rows, errors, 1, np.float64, width=self.net.width)[:, 0]
 
+    @no_gradients()
     def sample(self, n_samples, random_state):
         """Draw new samples: (n_samples, n_features)."""
         codes = self.codes()[:, : self.n_components]
@@ -430,6 +431,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         errors = self._fitted.squared_errors(rows) / np.maximum(observed, 1)
         return np.maximum(-errors, np.finfo(rows.dtype).min).astype(rows.dtype)
 
+    @no_gradients()
     def score(self, X, y=None):
         """Return the R^2 of the reconstruction over all entries, against the training mean.
 

@@ -64,8 +64,14 @@ def seeded_globals(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Compute in torch's default modes, whatever mode the caller is in: gradients, no autocast, the cpu."""
+    """Compute in torch's default modes, whatever mode the caller is in: gradients, no autocast, the cpu.
+
+    An error mode of NumPy that raises becomes its default: underflow is ignored, for example.
+    """
+    raised = [kind for kind, mode in np.geterr().items() if mode == "raise"]
+    usual: dict[str, Any] = {kind: "ignore" if kind == "under" else "warn" for kind in raised}
     with ExitStack() as modes:
+        modes.enter_context(np.errstate(**usual))
         modes.enter_context(torch.inference_mode(False))
         if torch.empty(0).device.type != "cpu":
             modes.enter_context(torch.device("cpu"))

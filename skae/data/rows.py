@@ -155,7 +155,11 @@ class ArrayRows(RowSource):
     Parameters
     ----------
     array : ndarray of shape (n_samples, n_features)
+        Copied to C order if it is in another: sums depend on the order in memory by rounding.
     """
+
+    def __init__(self, array):
+        super().__init__(np.ascontiguousarray(array))
 
     @cached_property
     def has_missing(self):

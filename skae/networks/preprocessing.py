@@ -181,11 +181,13 @@ class Scaler(ExactModule):
 
     def _check_scale(self, size: int) -> None:
         total = self.scale.square() * size
-        usual = (total > 0) & (total < torch.inf)
-        if not usual.all():
-            spread = float(self.scale[~usual].max())
+        unusual = (total < torch.finfo(total.dtype).tiny) | (total == torch.inf)
+        if unusual.any():
+            column = int((torch.where(unusual, self.scale, -1.0) if self.scale.ndim else self.spread).argmax())
+            spread = float(self.scale[unusual].max())
             raise ValueError(
-                f"The spread of X, {spread:g}, is beyond what floating point can square. Rescale X by a constant."
+                f"The spread of column {column} of X, {spread:g}, is beyond what floating point can square: its "
+                "square would overflow or underflow. Rescale the column, or all of X, by a constant."
             )
 
     @property

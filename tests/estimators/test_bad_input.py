@@ -101,18 +101,27 @@ def test_callbacks_of_a_wrong_type_are_refused(callbacks):
         quick(callbacks=callbacks).fit(X)
 
 
+@pytest.mark.parametrize("small", [5e-324, 1e-310, 1e-200])
+def test_a_column_that_is_too_small_beside_others_is_named(small):
+    rows = np.hstack([X, small * np.arange(len(X))[:, None]])
+    with pytest.raises(ValueError, match=rf"spread of column {X.shape[1]} of X, .* square.*underflow"):
+        VAEGenerator(1).fit(rows)
+
+
 def test_partial_fit_refuses_another_net():
     model = quick().partial_fit(X)
     with pytest.raises(ValueError, match="n_components changed since the network was built"):
         model.set_params(n_components=3).partial_fit(X)
 
 
-@pytest.mark.parametrize("unit", [1e-170, 1e170])
+@pytest.mark.parametrize("unit", [1e-170, 1e-160, 1e170])
 def test_a_spread_that_has_no_square_is_named(unit):
-    with pytest.raises(ValueError, match="beyond what floating point can square"):
+    with pytest.raises(ValueError, match=r"column \d of X, .*, is beyond what floating point can square.* Rescale the"):
         quick().fit(X * unit)
     sign = "-" if unit < 1 else r"\+"
-    with pytest.raises(ValueError, match=rf"spread of X, .*e{sign}1\d\d, is"):  # not the 1 that constant columns have
+    with pytest.raises(
+        ValueError, match=rf"spread of column \d of X, .*e{sign}1\d\d, is"
+    ):  # not the 1 that constant columns have
         VAEGenerator(1).fit(np.hstack([X * unit, np.ones((len(X), 1))]))
 
 

@@ -26,6 +26,7 @@ from skae import (
     VAEGenerator,
     reconstruction_scorer,
 )
+from skae.objectives import LIKELIHOODS, LOSSES
 
 # Five epochs are few: some fits here end at their linear start and say so.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -238,6 +239,53 @@ def test_read_only_and_fortran_rows(curve):
     frozen = np.asfortranarray(curve)
     frozen.setflags(write=False)
     np.testing.assert_allclose(quick().fit(frozen).transform(frozen), quick().fit(curve).transform(curve), atol=1e-9)
+
+
+@both
+@pytest.mark.parametrize(
+    "lie", [np.asfortranarray, lambda X: np.repeat(X, 2, axis=1)[:, ::2], lambda X: X[::-1].copy()[::-1]]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fits_do_not_depend_on_the_order_in_memory(curve, kind, lie, dtype):
+    """Not even in the last bit: a checkpoint takes both for the same samples."""
+    X, model = curve.astype(dtype), kind(2, max_iter=3, random_state=0)
+    expected = clone(model).fit(X, X_val=X[:50])
+    found = clone(model).fit(lie(X), X_val=lie(X[:50]))
+    np.testing.assert_array_equal(found.transform(X), expected.transform(X))
+    np.testing.assert_array_equal(found.transform(lie(X)), expected.transform(X))
+    assert found.loss_curve_ == expected.loss_curve_
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(AutoencoderTransformer(2, loss=loss) for loss in LOSSES),
+        *(VAEGenerator(2, likelihood=likelihood) for likelihood in LIKELIHOODS),
+        *(VAEGenerator(2, start=start) for start in ("pca", "random")),
+        AutoencoderTransformer(2, start="random"),
+        AutoencoderTransformer(2, ordered=True),
+        AutoencoderTransformer(2, noise=0.1, sparsity=0.1),
+        VAEGenerator(2, ordered=True),
+        VAEGenerator(2, prior="mixture"),
+        VAEGenerator(2, likelihood="auto"),
+    ],
+)
+def test_numpy_may_raise_errors_of_floating_point(curve, model):
+    """Underflow, for example, is harmless in a square or an exponential."""
+    name = model.get_params().get("loss", model.get_params().get("likelihood"))
+    ranks = curve.argsort(axis=0).argsort(axis=0)
+    X = {"log_loss": ranks / len(curve), "bernoulli": ranks % 2, "categorical": ranks % 3}.get(name, curve)
+    X = np.round(np.exp(curve)) if name in ("poisson", "negative_binomial", "multinomial") else X * 1.0
+    X[::7, 1] = np.nan if name != "multinomial" else X[::7, 1]
+    with np.errstate(all="raise"):
+        model = clone(model).set_params(max_iter=8, random_state=0).fit(X)
+        for method in ("transform", "score", "score_samples", "impute", "log_likelihood"):
+            if hasattr(model, method):
+                getattr(model, method)(X)
+        model.inverse_transform(model.transform(X))
+        model.sample(5, random_state=0)
+        pickle.loads(pickle.dumps(model)).partial_fit(X)
+        assert set(np.geterr().values()) == {"raise"}
 
 
 def test_inputs_are_not_changed(curve):
