@@ -7,6 +7,8 @@ good as what `fit` learns in as many passes?
 ``ranks``: one fit in several processes. How many rows a second does each of them train, and is what they learn together
 as good as what one process learns?
 
+``files``: of files of estimators and checkpoints with one change each, how many are refused, and how many are taken?
+
 Prints the figures and writes them to benchmarks/results, JSON and Markdown. ``--only`` measures some sections anew and
 keeps the others' results; ``--quick`` only shows that everything runs: small files, few passes, nothing written.
 """
@@ -237,7 +239,35 @@ def ranks(quick=False):
             yield figure(name, "held-out error over that of one process", together / alone, at_most=1.02)
 
 
-SECTIONS = {"memory": memory, "ranks": ranks}
+# Files.
+
+
+def outcomes_of(kind, n, seed=0):
+    """Outcomes of changed files, in a process of its own: counts, changes with other outcomes, and the exit status."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        command = [sys.executable, "changed_files.py", kind, str(n), "--seed", str(seed), "--log", str(log)]
+        environment = os.environ | dict.fromkeys(LIMITS, "1")
+        process = subprocess.run(command, cwd=Path(__file__).parent, env=environment, stdout=subprocess.PIPE, text=True)
+        if process.returncode:
+            return {}, [f"{log.read_text()}: the process ended with status {process.returncode}"]
+    found = json.loads(process.stdout.splitlines()[-1])
+    return found["counts"], found["others"]
+
+
+def files(quick=False):
+    """Files with one change each: states of estimators, bytes of pickles, and checkpoints, see changed_files.py."""
+    for kind, n in (("states", 5000), ("pickles", 5000), ("checkpoints", 3000)):
+        counts, others = outcomes_of(kind, 50 if quick else n)
+        name = f"{kind}, {sum(counts.values()):,} changes"
+        yield figure(name, "refused by an error that says so", counts.get("refused", 0))
+        yield figure(name, "taken, with finite results", counts.get("finite", 0))
+        yield figure(name, "other: another error, a crash, over 3 s or 1 GB, not finite", len(others), at_most=0)
+        for other in others:
+            print(other, file=sys.stderr)
+
+
+SECTIONS = {"memory": memory, "ranks": ranks, "files": files}
 
 
 # The report.

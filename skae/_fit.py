@@ -60,7 +60,7 @@ def check_parameters(estimator):
     if not check.is_auto(fraction := estimator.validation_fraction):
         check.check_real("validation_fraction", fraction, high=1.0, open_low=True, extra=", or 'auto'")
     check.check_integer("n_iter_no_change", estimator.n_iter_no_change, 1)
-    if not isinstance(estimator.verbose, bool):
+    if not isinstance(estimator.verbose, bool | np.bool_):
         check.check_integer("verbose", estimator.verbose, 0, extra=", or a bool")
     check.check_real("tol", estimator.tol)
     check.check_folder("checkpoint", estimator.checkpoint)

@@ -6,6 +6,7 @@ import copy
 import math
 import warnings
 from contextlib import contextmanager
+from inspect import signature
 
 import torch
 from joblib.parallel import get_active_backend
@@ -156,13 +157,13 @@ class Checkpointing:
         self._parts = {"optimizer": net.optimizer_, "generators": net.generators_, "average": average}
         self._schedules = [net.schedule_] if net.schedule_ else [part.lr_scheduler_ for part in schedulers(net)]
         if kept is not None:
+            n_steps = len(kept["history"]) * n_batches
             with self._given.explained():
-                check_parts(kept, self._state(), net.generators_, epochs)
+                check_parts(kept, self._state(), net.generators_, epochs, n_steps)
             self._take_weights()
             for name, part in self._parts.items():
                 part.load_state_dict(kept[name])
             self._kept, n_done = None, len(net.history)
-            n_steps = n_done * n_batches
             one_cycle = [{"last_epoch": n_steps, "_step_count": n_steps + 1}]
             schedules = one_cycle if net.schedule_ else kept["schedules"]
             for schedule, numbers in zip(self._schedules, schedules, strict=True):
@@ -192,7 +193,7 @@ class Checkpointing:
             "history": net.history.to_list(),
             "outcome": None if net.outcome_ == "interrupted" else net.outcome_,
             "returns": net.returns_,
-            "schedules": [_numbers(schedule.state_dict()) for schedule in self._schedules],
+            "schedules": [*map(_numbers, self._schedules)],
         }
         return state | {name: part.state_dict() for name, part in self._parts.items()}
 
@@ -275,6 +276,8 @@ def progress_bar(title, n_epochs, best, n_done=0):
         yield tick
 
 
-def _numbers(state):
-    """Return the part of a schedule's state that changes; the constructor sets the rest."""
-    return {name: value for name, value in state.items() if isinstance(value, int | float) or name == "_last_lr"}
+def _numbers(schedule):
+    """Return the part of a schedule's state that may change; the constructor sets the rest."""
+    fixed = signature(type(schedule)).parameters.keys() - {"last_epoch"}
+    numbers = {name: value for name, value in schedule.state_dict().items() if isinstance(value, int | float)}
+    return {name: value for name, value in numbers.items() if name not in fixed} | {"_last_lr": schedule.get_last_lr()}

@@ -57,13 +57,18 @@ def check_kept(kept, module, best, losses):
     check_net_state(arrays, module, losses)
 
 
-def check_parts(kept, own, generators, epochs):
+def check_parts(kept, own, generators, epochs, n_steps):
     """Check the averages, generators, schedules and rates of a checkpoint; ``own`` is the state of a new training."""
     if len(kept["history"]) > epochs:
         raise stored.fault("the history", f"has {len(kept['history'])} epochs, more than the {epochs} of this fit")
     kept, own = _as_arrays(kept), _as_arrays(own)
     for name in ("average", "generators", "schedules"):
         stored.check_like(stored.get(kept, name), own[name], name)
+    for numbers, of_own in zip(kept["schedules"], own["schedules"], strict=True):
+        stored.check_integer(numbers, "last_epoch", 0, n_steps)
+        for name in of_own.keys() - {"_last_lr"}:
+            if 0 < of_own[name] < np.inf and numbers[name] <= 0:
+                raise stored.fault(name, f"of a schedule is {numbers[name]}, not positive")
     groups = stored.get(kept["optimizer"], "param_groups")
     stored.check_like(groups, own["optimizer"]["param_groups"], "param_groups")
     for group in groups:

@@ -17,6 +17,7 @@ import torch
 from scipy.sparse import csr_matrix
 from skorch.callbacks import Callback, LRScheduler
 from torch import nn
+from torch.optim import lr_scheduler
 from training_cases import (
     Counting,
     Poison,
@@ -236,6 +237,32 @@ def test_a_state_that_this_training_cannot_have_is_refused_with_the_entry(path, 
     with pytest.raises(ValueError, match=message) as caught:
         kept_in(tmp_path)(curve)
     assert re.search(r"checkpoint='.*' holds no state of this fit \(.*name another folder", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings", "changed", "message"),
+    [
+        (
+            "StepLR",
+            {"step_size": 2},
+            {"step_size": 0},
+            "schedules has entries|has entries missing, or too many: step_size",
+        ),
+        ("StepLR", {"step_size": 2}, {"last_epoch": 19}, "last_epoch is 19, not an integer from 0 to 18"),
+        ("CosineAnnealingWarmRestarts", {"T_0": 3}, {"T_i": 0}, "T_i of a schedule is 0, not positive"),
+        ("ReduceLROnPlateau", {"patience": 0}, {"best": NAN}, "best is nan"),
+    ],
+)
+def test_a_schedule_of_a_callback_is_checked(policy, settings, changed, message, curve, tmp_path):
+    def train():
+        return kept_in(tmp_path)(curve, callbacks=[LRScheduler(getattr(lr_scheduler, policy), **settings)])
+
+    kill_at(20, train)
+    content = module.read(tmp_path / NAME)
+    content["state"]["schedules"][0] |= changed
+    module.write(tmp_path / NAME, content)
+    with pytest.raises(ValueError, match=message):
+        train()
 
 
 def test_settings_of_the_optimiser_are_those_of_the_fit(curve, tmp_path):
