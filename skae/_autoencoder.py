@@ -233,7 +233,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         needs its own folder. `partial_fit` does not use it.
 
     callbacks : list of skorch callbacks, default=None
-        Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule.
+        Cloned if they can be copied, then notified of skorch's events. The settings of a pair (name, callback) are
+        parameters: ``callbacks__name__setting``. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule.
         Without callbacks, events of single batches cost nothing. At the end of an epoch callbacks see the weights that
         were validated. With a linear start and a validation set these are the running average; training continues from
         the weights that were averaged.
@@ -243,7 +244,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         to this process; all processes of its launcher then share one fit. It needs ``skae[distributed]``.
 
     verbose : int, default=0
-        Show a progress bar on stderr if not 0; joblib's workers show none.
+        Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then.
 
     random_state : int, RandomState instance or None, default=None
         Source of the validation set, the order of samples, initial weights and noise. An int gives the same fit each

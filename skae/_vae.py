@@ -304,6 +304,8 @@ class FittedVAE(Fitted):
         if self.model.at(n).likelihood.is_conjugate:
             stored.check_array(state, "noise_variance_", (self.built.n_features,), low=0)
             stored.check_array(kept, "noise", (self.built.n_features,), low=0)
+        else:
+            stored.check_one_of(kept, "noise", [None])
         if self.built.is_ordered:
             stored.check_array(kept, "codes", (2, stored.length_of(kept, "codes", 1), width))
         else:
@@ -436,7 +438,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         needs its own folder. `partial_fit` does not use it.
 
     callbacks : list of skorch callbacks, default=None
-        Cloned, then notified of skorch's events. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule. At
+        Cloned if they can be copied, then notified of skorch's events. The settings of a pair (name, callback) are
+        parameters: ``callbacks__name__setting``. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule. At
         the end of an epoch they see the weights that were validated. With a linear start and a validation set these are
         the running average; training continues from the weights that were averaged.
 
@@ -445,7 +448,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         to this process; all processes of its launcher then share one fit. It needs ``skae[distributed]``.
 
     verbose : int, default=0
-        Show a progress bar on stderr if not 0; joblib's workers show none.
+        Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then.
 
     random_state : int, RandomState instance or None, default=None
         Source of the validation set, the order of samples, initial weights and draws of codes in training. An int gives

@@ -204,12 +204,8 @@ class Checkpointing:
         self.net.gradient_scale_, self.net.returns_ = kept["gradient_scale"], kept["returns"]
 
 
-def cloned(callbacks):
-    """Return clones of callbacks or pairs (name, callback); one that cannot be copied, such as a writer, is kept."""
-    return [_cloned(callback) for callback in callbacks]
-
-
-def _cloned(callback):
+def cloned(callback):
+    """Return a clone of a callback or pair (name, callback); one that cannot be copied, such as a writer, as it is."""
     try:
         return clone(callback, safe=False)
     except TypeError:  # it holds a lock or an open file

@@ -42,7 +42,7 @@ def check_net_state(state, module, losses=("train_loss",)):
 
 
 def check_kept(kept, module, best, losses):
-    """Check a checkpoint's state, except for the parts that training builds when it begins."""
+    """Check a checkpoint's state, except for the parts that training builds when it begins; keep the own scalers."""
     stored.check_integer(kept, "returns")
     arrays = _as_arrays(kept)
     best_kept = stored.get(arrays, "best")
@@ -55,6 +55,9 @@ def check_kept(kept, module, best, losses):
     if kept["outcome"] == "diverged":  # its last weights may not be finite
         kept["weights"], arrays["weights"] = kept["best"]["weights"], _as_arrays(module.state_dict())
     check_net_state(arrays, module, losses)
+    for name, own in module.state_dict().items():
+        if getattr(own, "dtype", None) == torch.float64:  # training does not change it
+            kept["weights"][name] = kept["best"]["weights"][name] = own
 
 
 def check_parts(kept, own, generators, epochs, n_steps):

@@ -221,6 +221,7 @@ def changed(model, path, *value):
         ("autoencoder", "net_/weights/code_scaler.scale", np.ones(2), "components_ is not that of the net"),
         ("autoencoder", "mean_", np.zeros(4), "mean_ is not that of the net"),
         ("autoencoder", "components_", np.ones((2, 4)), "components_ is not that of the net"),
+        ("mixed columns", "_fitted/noise", [], r"noise is \[\], not one of None"),
         ("vae", "noise_variance_", np.ones(4), "noise_variance_ is not that of the net"),
         ("autoencoder", "_fitted/codes", np.full((150, 2), 1e200), r"codes has 1e\+200, more than 3"),
         ("autoencoder", "net_/history", [{"batches": [], "dur": 1.0}], "the history has an epoch without train_loss"),

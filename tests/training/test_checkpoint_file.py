@@ -22,6 +22,7 @@ from training_cases import (
     Counting,
     Poison,
     Sampling,
+    Scaled,
     Toy,
     assert_same_training,
     trained,
@@ -237,6 +238,19 @@ def test_a_state_that_this_training_cannot_have_is_refused_with_the_entry(path, 
     with pytest.raises(ValueError, match=message) as caught:
         kept_in(tmp_path)(curve)
     assert re.search(r"checkpoint='.*' holds no state of this fit \(.*name another folder", str(caught.value))
+
+
+@pytest.mark.parametrize("part", [("weights",), ("best", "weights")])
+def test_what_training_does_not_change_is_that_of_the_start(part, curve, tmp_path):
+    expected = trained(curve, Scaled())
+    kill_at(20, lambda: kept_in(tmp_path)(curve, Scaled()))
+    content = module.read(tmp_path / NAME)
+    place = content["state"]
+    for name in part:
+        place = place[name]
+    place["scaler.mean"] = place["scaler.mean"] * 1.001
+    module.write(tmp_path / NAME, content)
+    assert_same_training(kept_in(tmp_path)(curve, Scaled()), expected)
 
 
 @pytest.mark.parametrize(

@@ -359,7 +359,7 @@ def test_callbacks_that_cannot_be_copied_are_used_as_they_are():
             self.lock = lock
 
     writer, stopping = Writer(threading.Lock()), EarlyStopping()
-    kept, (name, named), copied = cloned([writer, ("writer", writer), ("stop", stopping)])
+    kept, (name, named), copied = map(cloned, [writer, ("writer", writer), ("stop", stopping)])
     assert kept is named is writer
     assert name == "writer"
     assert copied[1] is not stopping
