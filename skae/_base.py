@@ -19,9 +19,10 @@ from skae.data import parameters as check
 from skae.data.context import ClassContext, NoContext
 from skae.networks.export import exported
 from skae.persistence import state as stored
+from skae.training.callbacks import NamedCallbacks
 
 
-class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base class of skae's estimators: the steps of `fit` and the public methods.
 
     A subclass documents its parameters and defines five hooks: ``_starts`` (linear models by name), ``_model_class``
@@ -176,53 +177,6 @@ class BaseNetTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         truncated._fitted = self._fitted.truncated(n_components)
         vars(truncated).update(truncated._fitted.attributes())
         return truncated
-
-    def get_params(self, deep=True):
-        """Return parameters, with ``deep`` also named callbacks and their settings.
-
-        The callback of a pair (name, callback) is the parameter ``callbacks__name``, its settings are
-        ``callbacks__name__setting``, as in skorch.
-
-        Parameters
-        ----------
-        deep : bool, default=True
-
-        Returns
-        -------
-        dict
-        """
-        params = super().get_params(deep)
-        for name, callback in check.named_callbacks(params.get("callbacks")).items() if deep else ():
-            settings = {"": callback} | {f"__{key}": value for key, value in callback.get_params().items()}
-            params |= {f"callbacks__{name}{key}": value for key, value in settings.items()}
-        return params
-
-    def set_params(self, **params):
-        """Set parameters, also those of named callbacks, see `get_params`.
-
-        Parameters
-        ----------
-        **params : dict
-
-        Returns
-        -------
-        self : object
-        """
-        nested = {key: params.pop(key) for key in sorted(params) if key.startswith("callbacks__")}
-        super().set_params(**params)
-        for key, value in nested.items():
-            name, _, setting = key.removeprefix("callbacks__").partition("__")
-            named = check.named_callbacks(self.callbacks)
-            if name not in named:
-                raise ValueError(
-                    f"{key} is for a callback that is named {name!r}, and callbacks names {sorted(named) or 'none'}. "
-                    f"Pass pairs: callbacks=[({name!r}, callback), ...]."
-                )
-            if setting:
-                named[name].set_params(**{setting: value})
-            else:
-                self.callbacks = [(name, value) if item == (name, named[name]) else item for item in self.callbacks]
-        return self
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")

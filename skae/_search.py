@@ -16,9 +16,10 @@ from skae.data.checks import FLOATS
 from skae.data.dataframes import numbers_asked, unmasked
 from skae.inspection.metrics import pca_errors_by_size, squared_error
 from skae.persistence import state as stored
+from skae.training.callbacks import NamedCallbacks
 
 
-class AutoencoderTransformerCV(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class AutoencoderTransformerCV(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""An `AutoencoderTransformer` whose n_components is chosen by cross-validation, with one fit for each fold.
 
     In each fold an autoencoder with ordered components is fitted once, at the largest size, and truncated to the

@@ -131,13 +131,6 @@ def check_callbacks(value):
     _require(value is None or are_callbacks, "callbacks", value, rule, TypeError)
 
 
-def named_callbacks(value):
-    """Return the callbacks that a list holds as pairs (name, callback), by name; none if it is not such a list."""
-    items = value if isinstance(value, list | tuple) else ()
-    pairs = [item for item in items if isinstance(item, tuple) and len(item) == 2]
-    return {name: one for name, one in pairs if hasattr(one, "get_params") and not isinstance(one, type)}
-
-
 def check_folder(name, value):
     """Check that a value is None or a path."""
     is_path = isinstance(value, str | os.PathLike)

@@ -204,6 +204,64 @@ class Checkpointing:
         self.net.gradient_scale_, self.net.returns_ = kept["gradient_scale"], kept["returns"]
 
 
+class NamedCallbacks:
+    """Mixin of estimators with a parameter ``callbacks``: callbacks in pairs (name, callback) are parameters, too."""
+
+    def get_params(self, deep=True):
+        """Return parameters, with ``deep`` also named callbacks and their settings.
+
+        The callback of a pair (name, callback) is the parameter ``callbacks__name``, its settings are
+        ``callbacks__name__setting``, as in skorch.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+
+        Returns
+        -------
+        dict
+        """
+        params = super().get_params(deep)
+        for name, callback in _named(params.get("callbacks")).items() if deep else ():
+            settings = {"": callback} | {f"__{key}": value for key, value in callback.get_params().items()}
+            params |= {f"callbacks__{name}{key}": value for key, value in settings.items()}
+        return params
+
+    def set_params(self, **params):
+        """Set parameters, also those of named callbacks, see `get_params`.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self : object
+        """
+        nested = {key: params.pop(key) for key in sorted(params) if key.startswith("callbacks__")}
+        super().set_params(**params)
+        for key, value in nested.items():
+            name, _, setting = key.removeprefix("callbacks__").partition("__")
+            named = _named(self.callbacks)
+            if name not in named:
+                raise ValueError(
+                    f"{key} is for a callback that is named {name!r}, and callbacks names {sorted(named) or 'none'}. "
+                    f"Pass pairs: callbacks=[({name!r}, callback), ...]."
+                )
+            if setting:
+                named[name].set_params(**{setting: value})
+            else:
+                self.callbacks = [(name, value) if item == (name, named[name]) else item for item in self.callbacks]
+        return self
+
+
+def _named(value):
+    """Return the callbacks that a list holds as pairs (name, callback), by name; none if it is not such a list."""
+    items = value if isinstance(value, list | tuple) else ()
+    pairs = [item for item in items if isinstance(item, tuple) and len(item) == 2]
+    return {name: one for name, one in pairs if hasattr(one, "get_params") and not isinstance(one, type)}
+
+
 def cloned(callback):
     """Return a clone of a callback or pair (name, callback); one that cannot be copied, such as a writer, as it is."""
     try:

@@ -15,7 +15,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
+from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, reconstruction_error
 from skae.training.net import Net
 
 IMAGES = {"feature_shape": (1, 8, 8)}
@@ -155,6 +155,11 @@ def test_settings_of_named_callbacks_are_parameters(curve):
     assert model.callbacks == [("stop", other)]
     assert other.patience == 7
     assert clone(model).set_params(**model.get_params()).get_params(deep=False).keys() == model.get_params(False).keys()
+
+
+def test_settings_of_named_callbacks_are_parameters_of_a_search_over_sizes(curve):
+    search = AutoencoderTransformerCV((1, 2), cv=2, max_iter=50, callbacks=[("stop", EarlyStopping(threshold=10))])
+    assert search.set_params(callbacks__stop__patience=2).fit(curve).best_estimator_.n_iter_ == 3
 
 
 @pytest.mark.parametrize("callbacks", [None, [EarlyStopping()], [("stop", EarlyStopping)], "text", 3])
