@@ -479,7 +479,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         1, 2, 4, ... components): the one with the least squared error on entries of training samples that `fit` hides.
         """
         check_is_fitted(self)
-        return self._table.decode(self._fitted.fill(self._open(X)[:]), like=X)
+        rows = self._open(X)
+        rows.check_imputable()
+        return self._table.decode(self._fitted.fill(rows[:]), like=X)
 
     def sample(self, n_samples=1, *, random_state=None):
         """Draw new samples: decode draws from a Gaussian mixture fitted to codes of training samples.

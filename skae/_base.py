@@ -36,10 +36,12 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training samples: at least two, and at least as many as components. Missing values are nan; each sample and
-            each column needs an observed value. A `numpy.memmap` of more than 2^25 values is read in blocks, never as a
-            whole; the linear start is then fitted to a random subset of its samples.
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Training samples: at least two, and at least as many as components. Missing values are nan; each column
+            needs an observed value. A sparse matrix is made dense one batch at a time; models of mixed columns and
+            conditional models do not take one. A `numpy.memmap` of more than 2^25 values is read in blocks, never as a
+            whole. The linear start is fitted to a random subset of the samples of a file or of a sparse matrix of more
+            than 2^25 entries.
         y : array-like of shape (n_samples,), default=None
             Class labels, if the model is conditional; otherwise ignored.
         X_val : array-like of shape (n_validation, n_features), default=None

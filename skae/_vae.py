@@ -335,12 +335,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         and "negative_binomial" are for counts, which the network sees after a logarithm; the latter has a dispersion
         for each column, for counts that vary more than a Poisson of the same mean. "multinomial" is for counts
         conditional on their sum in a sample, such as word counts of documents. New samples take their sums from
-        training samples. For these three likelihoods X may be sparse; it is made dense one batch at a time, and the
-        linear start is fitted to a random subset of 2^25 values. "categorical" is for categories. "auto" chooses by the
-        dtype of each column: floats "gaussian", bools "bernoulli", categories and strings "categorical", integers
-        "negative_binomial" if they vary as counts do, else "bernoulli" if they are 0 and 1, else "gaussian". A mapping
-        sets the likelihoods of some columns, by name or, for an array, by index; the other columns use "auto".
-        "categorical", "auto" and a mapping accept DataFrames of pandas and polars, see Notes.
+        training samples. "categorical" is for categories. "auto" chooses by the dtype of each column: floats
+        "gaussian", bools "bernoulli", categories and strings "categorical", integers "negative_binomial" if they vary
+        as counts do, else "bernoulli" if they are 0 and 1, else "gaussian". A mapping sets the likelihoods of some
+        columns, by name or, for an array, by index; the other columns use "auto". "categorical", "auto" and a mapping
+        accept DataFrames of pandas and polars, see Notes.
 
     handle_unknown : {"error", "ignore"}, default="error"
         What to do with a category that is not in the training samples: raise an error or treat it as missing.
@@ -878,7 +877,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             self.likelihood,
             SUPPORTS[likelihood.support],
             link=likelihood.link,
-            accepts_sparse=likelihood.accepts_sparse and not self.conditional,
+            accepts_sparse=not self.conditional,
             streams=not self.conditional,
             refusal=refusal,
         )

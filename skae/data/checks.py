@@ -82,20 +82,15 @@ SUPPORTS = {
 
 
 def check_missing(rows, names=None):
-    """Check that each sample and each column has an observed value; ``names`` are those of the columns."""
-    columns, samples = np.ones(rows.shape[1], dtype=bool), []
-    for block in rows.blocks():
-        missing = np.isnan(rows[block])
-        columns &= missing.all(axis=0)
-        samples.append(block.start + np.flatnonzero(missing.all(axis=1)))
-    for kind, empty, way_out in (
-        ("column", np.flatnonzero(columns), "Drop such columns, or fit on rows that have some."),
-        ("row", np.concatenate(samples), "Drop such rows before fitting."),
-    ):
-        if len(empty):
-            name = f" ({names[empty[0]]!r})" if names is not None and kind == "column" else ""
-            others = f", as in {len(empty) - 1} others," if len(empty) > 1 else ""
-            raise ValueError(f"In {kind} {empty[0]}{name} of X{others} every value is missing. {way_out}")
+    """Check that each column has an observed value; ``names`` are those of the columns."""
+    missing = np.all([np.isnan(rows[block]).all(axis=0) for block in rows.blocks()], axis=0)
+    if len(empty := np.flatnonzero(missing)):
+        name = f" ({names[empty[0]]!r})" if names is not None else ""
+        others = f", as in {len(empty) - 1} others," if len(empty) > 1 else ""
+        raise ValueError(
+            f"In column {empty[0]}{name} of X{others} every value is missing. Drop such columns, or fit on samples "
+            "that have some."
+        )
 
 
 def check_classes(y, n_samples):

@@ -111,6 +111,8 @@ class RowSource:
 
     def searchable(self, random_state):
         """Return sorted indices of candidates: all samples of an array, else a random subset that fits in memory."""
+        if len(self) <= self.most_at_once():
+            return np.arange(len(self))
         return np.sort(self.sample(self.most_at_once(), random_state))
 
     def with_columns(self, columns):
@@ -179,9 +181,6 @@ class ArrayRows(RowSource):
 
     def dense(self, minimum, random_state):
         return self.source
-
-    def searchable(self, random_state):
-        return np.arange(len(self))
 
     def with_columns(self, columns):
         return ArrayRows(np.hstack([self.source, columns.astype(self.dtype)])) if columns.shape[1] else self

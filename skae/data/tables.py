@@ -34,7 +34,7 @@ class ArrayTable:
         Its value.
     support : Support
         Domain of the values of X.
-    accepts_sparse : bool, default=False
+    accepts_sparse : bool, default=True
         Whether X may be a sparse matrix.
     streams : bool, default=True
         Whether samples in a large file are streamed.
@@ -63,7 +63,7 @@ class ArrayTable:
     parts = None
     order = slice(None)
 
-    def __init__(self, parameter, value, support, *, link="identity", accepts_sparse=False, streams=True, refusal=_NEW):
+    def __init__(self, parameter, value, support, *, link="identity", accepts_sparse=True, streams=True, refusal=_NEW):
         self.parameter = parameter
         self.value = value
         self.support = support

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -19,7 +20,7 @@ def reconstruction_error(estimator, X):
     ----------
     estimator : object
         Fitted, with ``transform`` and ``inverse_transform``: for example a PCA, an autoencoder, or a Pipeline of such.
-    X : array-like of shape (n_samples, n_features)
+    X : array-like or sparse matrix of shape (n_samples, n_features)
         Samples, nan where missing.
 
     Returns
@@ -42,7 +43,9 @@ def reconstruction_error(estimator, X):
     0.0253
     """
     _check_has(estimator, ("transform", "inverse_transform"), "Each step of a Pipeline needs both methods.")
-    observed = numeric_array(X, "The reconstruction error takes numbers", ensure_all_finite="allow-nan")
+    options = {"ensure_all_finite": "allow-nan", "accept_sparse": True}
+    observed = numeric_array(X, "The reconstruction error takes numbers", **options)
+    observed = observed.toarray() if issparse(observed) else observed  # as large as the reconstruction
     return squared_error(observed, np.asarray(estimator.inverse_transform(estimator.transform(X))))
 
 

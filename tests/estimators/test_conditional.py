@@ -225,7 +225,7 @@ def test_classes_in_a_file_that_are_not_sorted_are_refused(named, classes):
 
 def test_of_many_classes_some_are_listed(wine):
     X, _ = wine
-    model = VAEGenerator(2, conditional=True, max_iter=0).fit(X[:50], np.arange(50))
+    model = VAEGenerator(2, conditional=True, max_iter=0).fit(X[:100], np.arange(100) % 50)
     with pytest.raises(ValueError, match=r"-1, which is not among .* 18, 19 and 30 others\."):
         model.sample(y=-1)
 

@@ -44,6 +44,27 @@ def test_every_method_takes_missing_values(estimator, where, curve):
     assert get_tags(model).input_tags.allow_nan
 
 
+@pytest.mark.parametrize("epochs", [0, 3])
+@pytest.mark.parametrize("parameters", [{}, {"ordered": True}, {"start": "random"}])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_samples_of_nothing_are_imputed_by_typical_values(estimator, parameters, epochs, curve):
+    incomplete = with_missing(curve[:120])
+    incomplete[[3, 50, 51]] = np.nan
+    model = estimator(2, max_iter=epochs, random_state=0, **parameters).fit(incomplete)
+    imputed, deviation = model.impute(incomplete), np.nanstd(incomplete, axis=0)
+    assert np.isfinite(model.transform(incomplete)).all()
+    assert (np.abs(imputed[3] - np.nanmean(incomplete, axis=0)) < deviation).all()
+    assert np.isfinite(imputed).all()
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "multinomial"])
+def test_counts_of_nothing_are_imputed_by_typical_counts(likelihood):
+    X = np.random.RandomState(0).poisson([2.0, 5.0, 9.0], size=(80, 3)).astype(float)
+    X[7] = np.nan
+    imputed = VAEGenerator(1, likelihood=likelihood, max_iter=2, random_state=0).fit(X).impute(X)[7]
+    np.testing.assert_allclose(imputed, np.nanmean(X, axis=0), rtol=0.3)
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_without_missing_values_the_encoder_gets_no_mask(estimator, curve):
     module = estimator(2, max_iter=0).fit(curve).net_.module_

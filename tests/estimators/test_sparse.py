@@ -1,4 +1,4 @@
-"""Sparse counts: the same fit as of dense ones, without ever a dense matrix."""
+"""Sparse samples: the same fit as of dense ones, without ever a dense matrix."""
 
 import pickle
 import tracemalloc
@@ -6,9 +6,15 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import get_tags
 
-from skae import VAEGenerator
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error, reconstruction_scorer
 from skae.data.rows import SparseRows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -48,11 +54,77 @@ def test_validation_rows_passes_and_pickles_of_sparse_rows(words):
     assert passes.loss_curve_[-1] < passes.loss_curve_[0]
 
 
-def test_only_counts_may_be_sparse(words):
-    assert get_tags(VAEGenerator(likelihood="multinomial")).input_tags.sparse
-    assert not get_tags(VAEGenerator()).input_tags.sparse
-    with pytest.raises(TypeError, match=r"[Ss]parse"):
-        VAEGenerator().fit(sparse.csr_array(words))
+@pytest.fixture(scope="module")
+def categories():
+    """Categories of three columns, and their one-hot encoding."""
+    rng = np.random.RandomState(0)
+    table = np.array([rng.choice(list(letters), 150) for letters in ("abcdef", "xyz", "pqrs")]).T
+    return table, OneHotEncoder().fit_transform(table)
+
+
+@pytest.mark.parametrize("epochs", [0, 3])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        AutoencoderTransformer(),
+        AutoencoderTransformer(loss="huber", noise=0.1),
+        AutoencoderTransformer(loss="log_loss"),
+        AutoencoderTransformer(ordered=True),
+        AutoencoderTransformer(start="random"),
+        VAEGenerator(),
+        VAEGenerator(start="pca", prior="mixture"),
+        VAEGenerator(likelihood="bernoulli", ordered=True),
+    ],
+    ids=repr,
+)
+def test_shares_are_fitted_as_dense_ones(estimator, epochs):
+    rows = sparse.random_array((150, 12), density=0.4, format="csr", rng=0)
+    dense, same = (clone(estimator).set_params(max_iter=epochs, random_state=0) for _ in range(2))
+    dense.fit(rows.toarray())
+    same.fit(sparse.csc_array(rows))
+    for method in ("transform", "score_samples"):
+        expected = getattr(dense, method)(rows.toarray())
+        np.testing.assert_allclose(getattr(same, method)(sparse.coo_array(rows)), expected, atol=1e-4)
+    assert reconstruction_error(same, rows) == pytest.approx(reconstruction_error(dense, rows.toarray()), abs=1e-5)
+
+
+def test_codes_at_the_start_are_those_of_pca(categories):
+    rows = categories[1]
+    model, pca = AutoencoderTransformer(3, max_iter=0).fit(rows), PCA(3, svd_solver="arpack").fit(rows)
+    np.testing.assert_allclose(np.abs(model.transform(rows)), np.abs(pca.transform(rows)), atol=1e-6)
+
+
+def test_the_autoencoder_stands_where_pca_stands_after_one_hot_encoding(categories):
+    table = categories[0]
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    pipeline = Pipeline([("encode", encoder), ("reduce", PCA()), ("predict", LogisticRegression())])
+    grid = {"reduce": [PCA(2, svd_solver="arpack"), AutoencoderTransformer(2, max_iter=3, random_state=0)]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(table, table[:, 0] == "a")
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    rows = categories[1]
+    assert reconstruction_scorer(PCA(2, svd_solver="arpack").fit(rows), rows) < 0
+
+
+@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAEGenerator])
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_batches_of_sparse_rows(model_class, index, categories):
+    rows = sparse.csr_array(categories[1])
+    rows.indices, rows.indptr = rows.indices.astype(index), rows.indptr.astype(index)
+    passes = model_class(2, random_state=0)
+    dense = model_class(2, random_state=0)
+    for _ in range(2):
+        passes.partial_fit(rows)
+        dense.partial_fit(rows.toarray())
+    np.testing.assert_allclose(passes.transform(rows), dense.transform(rows.toarray()), atol=1e-3)
+
+
+def test_all_but_mixed_tables_and_conditional_models_take_sparse_rows(words):
+    for model in (AutoencoderTransformer(), VAEGenerator(), VAEGenerator(likelihood="multinomial")):
+        assert get_tags(model).input_tags.sparse
+    for model in (VAEGenerator(likelihood="auto"), VAEGenerator(conditional=True)):
+        assert not get_tags(model).input_tags.sparse
+        with pytest.raises(TypeError, match=r"[Ss]parse"):
+            model.fit(sparse.csr_array(words), np.arange(len(words)) % 2)
 
 
 def test_bad_sparse_rows_are_named(words):
@@ -62,8 +134,9 @@ def test_bad_sparse_rows_are_named(words):
         rows[3, 4] = value
         with pytest.raises(ValueError, match=message):
             model.fit(sparse.csr_array(rows))
-    with pytest.raises(TypeError, match="nothing to impute"):
-        model.fit(words).impute(sparse.csr_array(words))
+    for other in (model, AutoencoderTransformer(2, max_iter=0)):
+        with pytest.raises(TypeError, match="nothing to impute"):
+            other.fit(words).impute(sparse.csr_array(words))
 
 
 def test_a_matrix_is_never_made_dense():

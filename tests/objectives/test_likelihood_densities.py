@@ -265,11 +265,6 @@ def test_only_the_normal_likelihood_is_conjugate():
     assert [name for name in LIKELIHOODS if LIKELIHOODS[name].is_conjugate] == ["gaussian"]
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
-def test_likelihoods_of_counts_accept_sparse_samples(name):
-    assert LIKELIHOODS[name].accepts_sparse == (LIKELIHOODS[name].support == "counts")
-
-
 def test_a_constant_of_real_columns_has_a_small_unit(seed):
     built, deviation = likelihood("gaussian", 3), torch.tensor([0.0, 2.0, 5.0], dtype=torch.float64)
     for value, unit in ((0.0, 2e-2), (7.0, 2e-2), (-0.5, 5e-3), (1e7, 1.0)):

@@ -38,8 +38,6 @@ class Likelihood(nn.Module):
     n_parameters : int
         Number of entries of eta for each column. The entries of all columns to which the link applies come first, then
         the further ones, which a linear start leaves at zero.
-    accepts_sparse : bool
-        Whether X may be a sparse matrix.
     needs_table : bool
         Whether X is a table whose columns are encoded first.
     is_conjugate : bool
@@ -63,7 +61,6 @@ class Likelihood(nn.Module):
     link = "identity"
     support = "real"
     n_parameters = 1
-    accepts_sparse = False
     needs_table = False
     is_conjugate = False
     varies: Tensor

@@ -24,7 +24,6 @@ class Poisson(Likelihood):
 
     link = "log"
     support = "counts"
-    accepts_sparse = True
     LARGEST = 40.0
 
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
@@ -102,7 +101,6 @@ class Multinomial(Likelihood):
 
     link = "share"
     support = "counts"
-    accepts_sparse = True
     N_SUMS = 100
     sums: Tensor
 
@@ -147,10 +145,11 @@ class Multinomial(Likelihood):
         return x
 
     def mean_of_missing(self, eta: Tensor, x: Tensor) -> Tensor:
-        """Return expected counts from the shares, relative to the observed counts."""
+        """Return expected counts from the shares, relative to the observed counts, or the mean if all are missing."""
         shares = eta.softmax(-1)
         observed = (shares * ~x.isnan()).sum(-1, keepdim=True)
-        return x.nansum(-1, keepdim=True) * shares / observed.clamp_min(torch.finfo(observed.dtype).tiny)
+        total = x.nansum(-1, keepdim=True) / observed.clamp_min(torch.finfo(observed.dtype).tiny)
+        return shares * torch.where(x.isnan().all(-1, keepdim=True), self.sums.mean(), total)
 
     def draw_missing(self, eta: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
         """Draw Poisson counts with that mean."""
