@@ -93,8 +93,9 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
         """Make one pass over these samples, at a constant learning rate and without validation.
 
         The first call fits the scaler and the linear start. After `fit`, training continues from the fitted weights. A
-        column that was constant so far is learned from the first batch in which it varies: its scale is that of this
-        batch, and its reconstruction starts at a ridge regression on the codes.
+        column of numbers that was constant so far is learned from the first batch in which it varies. Its mean and
+        scale are those of this batch and one sample at the constant, and its reconstruction starts at a ridge
+        regression on the codes.
 
         Parameters
         ----------
@@ -259,7 +260,7 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
             )
         elif no_gain and self.n_iter_ > 0 and self.start != "random":
             warnings.warn(
-                f"No epoch was better than the linear start on the validation set, so {name} keeps that start. More "
+                f"No epoch improved on the linear start on the validation set, so {name} keeps that start. More "
                 "samples or a lower learning_rate_init may help, or a linear model is enough for these data.",
                 ConvergenceWarning,
                 stacklevel=5,

@@ -563,19 +563,22 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     values. The start is fitted to samples whose missing values are drawn from that model; without missing values in
     training, the start itself is the model.
 
-    Each column is centred and divided by its standard deviation for the network; densities are in units of X. Columns
-    that are constant in training, and those observed only once, are reconstructed and sampled as constants (own modules
-    with a random start reconstruct them themselves). They are independent of the other columns. With "gaussian" and
-    ``start="pca"`` their density is normal with the noise variance of probabilistic PCA, so that `score` is
-    `PCA.score` at ``max_iter=0``. Otherwise the constant c adds 0 to a score. With "gaussian" another value x adds
-    :math:`-(x - c)^2 / 2 s^2`; s is a hundredth of \|c\| or of the smallest standard deviation of another column,
-    whichever is less (of the latter alone if c is 0), and at least 1e-7 \|c\|. With other likelihoods it adds -log(n +
-    2), with n training samples: by the rule of succession, the log-probability that one more sample has an unseen
-    value. "multinomial" has no such term, since the shares of all columns are in its density. `partial_fit` learns a
-    constant column from the first batch in which it varies. Noise variances have lower bounds, since the density of
-    duplicated columns would otherwise be unbounded. In the start they are at least 1e-6 of the column's variance
-    ("pca": 1e-12; otherwise, with ordered components, 1e-4). Training keeps them above 1e-4 of the column's variance,
-    or above half their start if that is less. A code multiplies or divides a variance by at most e^3, about 20.
+    Each column is centred and divided by its standard deviation for the network; densities are in units of X. Noise
+    variances have lower bounds, since the density of duplicated columns would otherwise be unbounded. In the start they
+    are at least 1e-6 of the column's variance ("pca": 1e-12; otherwise, with ordered components, 1e-4). Training keeps
+    them above 1e-4 of the column's variance, or above half their start if that is less. A code multiplies or divides a
+    variance by at most e^3, about 20.
+
+    Columns that are constant in training, and those observed only once, are reconstructed and sampled as constants (own
+    modules with a random start reconstruct them themselves). They are independent of the other columns. With "gaussian"
+    and ``start="pca"`` their density is normal with the noise variance of probabilistic PCA, so that `score` is
+    `PCA.score` at ``max_iter=0``. Otherwise the constant c itself adds 0 to a score. Another value x adds :math:`-(x -
+    c)^2 / 2 s^2` with "gaussian". Here s is the smaller of \|c\| / 100 and 1/100 of the smallest standard deviation of
+    another column (only the latter if c is 0; 1/100 if no other column varies), but at least 1e-7 \|c\|. In mixed
+    tables s is between \|c\| / 200 and \|c\| / 100, or 1/100 if c is 0. With other likelihoods another value adds
+    -log(n + 2), with n training samples: by the rule of succession, the log-probability of a value that was never seen.
+    "multinomial" has no such term, since the shares of all columns are in its density. `partial_fit` learns a constant
+    column of numbers from the first batch in which it varies.
 
     With ``conditional=True`` encoder and decoder, also own modules, get the one-hot encoded class as further columns of
     their input [8]_. The linear start is fitted to samples minus the mean of their class. If y is None, the class is

@@ -190,7 +190,9 @@ class ContinuousColumn(NumberColumn):
         return quantiles.to_scores(x, self.knots)
 
     def _values(self, scores):
-        return np.interp(scores, *self.steps) if self.low < self.high else scores + float(self.low)
+        if self.low == self.high:
+            return scores * quantiles.unit_of_constant(float(self.low))
+        return np.interp(scores, *self.steps)
 
     def log_slope(self, block):
         return quantiles.log_slope(block.astype(np.float64), self.knots)

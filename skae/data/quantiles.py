@@ -47,11 +47,16 @@ def fit_quantiles(x):
     return np.array([values, (scores - centre) / unit]), steps
 
 
+def unit_of_constant(value):
+    """Return the largest power of two that is at most |value|, so that division by it is exact; 1 for 0."""
+    return float(np.ldexp(1.0, np.frexp(value)[1] - 1)) if value else 1.0
+
+
 def to_scores(x, knots):
     """Return scores of values, nan where missing: linear between knots, and extrapolated linearly."""
     values, scores = knots
     if len(values) < 2:
-        return x - values[0]
+        return x / unit_of_constant(values[0])
     piece = np.clip(np.searchsorted(values, x, side="right") - 1, 0, len(values) - 2)
     return scores[piece] + (np.diff(scores) / np.diff(values))[piece] * (x - values[piece])
 

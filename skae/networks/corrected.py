@@ -89,7 +89,7 @@ class CorrectedLinear(nn.Module):
         self.start_weight[..., :n, :][..., began, :] += weight
         self.start_bias[..., :n][..., began] += bias
         units = self.unit[..., :n]
-        units[..., began] = units[..., ~began].square().mean(-1, keepdim=True).sqrt()
+        units[..., began] = units[..., ~began].square().mean(-1, keepdim=True).sqrt().nan_to_num(nan=1.0)
 
     def linear_map(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias of the linear part, inside the input range."""

@@ -185,6 +185,8 @@ class Model(nn.Module):
         began : Tensor of bool of shape (n_features,)
         x : Tensor of shape (n, n_features)
         """
+        if self.scaler.is_raw:  # own modules see all columns from the beginning
+            return
         encoder: Any = self.encoder
         decoder: Any = self.decoder
         x, (scale, centre) = self.imputer.fill(x), self.scaler.output_map

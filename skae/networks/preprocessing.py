@@ -150,14 +150,15 @@ class Scaler(ExactModule):
 
         Their moments are those of the new samples and of one sample at the constants.
         """
-        began = torch.zeros_like(self.constant)
-        if not self.constant.any():
-            return began
-        other = Scaler(len(began), self.link, per_column=self.per_column)
+        waiting = self.spread <= 0 if self.is_raw else self.constant
+        if not waiting.any():
+            return torch.zeros_like(waiting)
+        other = Scaler(len(waiting), self.link, per_column=self.per_column)
         other.fit(rows.with_sample(self.mean.numpy(force=True)))
         deviation = other.to(self.constant.device).spread * other.scale
-        began = self.constant & (deviation > _EQUAL * other.location.abs())
-        for name in ("mean", "location") + ("scale",) * self.scale.ndim:
+        began = waiting & (deviation > _EQUAL * other.location.abs())
+        learned = ("mean", "location", "scale") if self.scale.ndim else ("mean", "location")
+        for name in () if self.is_raw else learned:
             self.get_buffer(name)[began] = other.get_buffer(name)[began]
         self.spread[began] = (deviation / self.scale)[began]
         self.constant[began] = False
@@ -184,7 +185,7 @@ class Scaler(ExactModule):
         unusual = (total < torch.finfo(total.dtype).tiny) | (total == torch.inf)
         if unusual.any():
             column = int((torch.where(unusual, self.scale, -1.0) if self.scale.ndim else self.spread).argmax())
-            spread = float(self.scale[unusual].max())
+            spread = float((self.scale if self.scale.ndim else self.scale * self.spread)[column])
             raise ValueError(
                 f"The spread of column {column} of X, {spread:g}, is beyond what floating point can square: its "
                 "square would overflow or underflow. Rescale the column, or all of X, by a constant."

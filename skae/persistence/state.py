@@ -162,6 +162,8 @@ def check_like(value, own, name):
     elif isinstance(own, np.ndarray):
         infinite = own.dtype.kind == "f" and not np.isfinite(own).all()
         check_array({name: value}, name, own.shape, own.dtype, infinite=infinite)
+    elif _is_number(own, Real) and _is_number(value, Real) and value == own:
+        return  # also if it is infinite
     elif _is_number(own, Integral):
         check_integer({name: value}, name)
     elif _is_number(own, Real):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import warnings
 from contextlib import contextmanager
 from inspect import signature
@@ -199,7 +200,8 @@ class Checkpointing:
 
     def _take_weights(self):
         kept = self._kept
-        vars(self.best).update(kept["best"] | {"patience": self.best.patience, "tol": self.best.tol})
+        own = {name: getattr(self.best, name) for name in ("patience", "tol", "start_error")}
+        vars(self.best).update(kept["best"] | own)
         self.net.module_.load_state_dict(kept["weights"])
         self.net.gradient_scale_, self.net.returns_ = kept["gradient_scale"], kept["returns"]
 
@@ -277,7 +279,7 @@ def have_bar(net):
 
 def explain(error, history):
     """Raise a callback's error with a remedy if it is about the loss of a validation set that does not exist."""
-    if "valid_" in str(error) and history and "valid_loss" not in history[-1]:
+    if re.search(r"\bvalid_", str(error)) and history and "valid_loss" not in history[-1]:
         raise ValueError(
             f"A callback needs the loss of a validation set, and there is none ({error}). Use early_stopping=True, "
             "or let the callback monitor 'train_loss'."

@@ -231,6 +231,8 @@ def write(path, content):
     buffer = io.BytesIO()
     torch.save(content, buffer)
     buffer.write(_checksum(buffer.getvalue()))
+    if buffer.tell() > _LARGEST:
+        raise OSError(f"the state has {buffer.tell()} bytes, more than {_LARGEST}")
     draft = path.with_name(f"{path.name}.tmp")
     draft.unlink(missing_ok=True)  # it may be a link or a pipe
     try:

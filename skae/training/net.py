@@ -330,20 +330,6 @@ class Net(NeuralNet):
         shape = (1, len(x), self.draws.shape[-1])
         return self.module_(x, torch.randn(shape, generator=self.generator_, device=x.device, dtype=x.dtype))
 
-    @contextmanager
-    def _unrefined(self):
-        """Evaluate without refinement and with one antithetic pair of draws inside the block.
-
-        This is exact enough for a linear model.
-        """
-        refinements, draws = self.module_.n_refinements, self.draws
-        self.module_.n_refinements = 0
-        self.draws = None if draws is None else draws[:: len(draws) // 2]
-        try:
-            yield
-        finally:
-            self.module_.n_refinements, self.draws = refinements, draws
-
     def _agree(self, samples, validation):
         """Give all processes the same weights; return this process's share of the samples."""
         if len(samples) < self.processes.size:
@@ -389,7 +375,7 @@ class Net(NeuralNet):
         if validation is not None:
             return self._evaluate(self.get_iterator(validation))
         is_noisy = self.iterator_train__noise is not None
-        with self._unrefined():
+        with _unrefined(self):
             return self._evaluate(self._training_batches(samples) if is_noisy else self.get_iterator(samples))
 
     def _evaluate(self, batches):
@@ -413,6 +399,21 @@ class Net(NeuralNet):
         """Return means over the samples of all processes; the arguments are sums over those of this process."""
         total, errors, n_samples = self.processes.sums(total, errors, n_samples)
         return float(total) / n_samples, float(errors) / n_samples
+
+
+@contextmanager
+def _unrefined(net):
+    """Evaluate a net without refinement and with one antithetic pair of draws inside the block.
+
+    This is exact enough for a linear model.
+    """
+    refinements, draws = net.module_.n_refinements, net.draws
+    net.module_.n_refinements = 0
+    net.draws = None if draws is None else draws[:: len(draws) // 2]
+    try:
+        yield
+    finally:
+        net.module_.n_refinements, net.draws = refinements, draws
 
 
 def _no_error(output, target):

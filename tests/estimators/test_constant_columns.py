@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
@@ -16,6 +17,10 @@ KINDS = {
     "poisson": lambda rng, n: rng.poisson(rng.uniform(1, 9, size=(n, 1)), size=(n, 4)).astype(float),
     "negative_binomial": lambda rng, n: rng.poisson(rng.uniform(1, 9, size=(n, 1)), size=(n, 4)).astype(float),
 }
+
+
+def linear(n_in, n_out):
+    return torch.nn.Linear(n_in, n_out)
 
 
 def with_constant(likelihood, value, seed=0, n=60):
@@ -108,11 +113,6 @@ def test_columns_of_a_table(seed):
 
 
 def test_own_modules_from_a_random_start():
-    def linear(n_in, n_out):
-        import torch
-
-        return torch.nn.Linear(n_in, n_out)
-
     X = with_constant("gaussian", 7.5)
     model = VAEGenerator(1, start="random", encoder=linear, decoder=linear, max_iter=2, random_state=0).fit(X)
     assert model.score(changed(X, 8.5)) < model.score(X[:5]) - 1
@@ -194,3 +194,46 @@ def test_partial_fit_learns_a_column_of_a_table_once_it_varies(kind):
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.score_samples(later), model.score_samples(later))
     assert list(model.sample(3).columns) == list("abcd")
+
+
+@pytest.mark.parametrize("constant", [5e-6, 1e8 + 0.3, -40.0])
+def test_the_unit_of_a_constant_of_a_table_follows_the_constant(constant):
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=80)
+    table = pd.DataFrame({"x": x, "y": x + rng.normal(size=80), "c": constant})
+    model = VAEGenerator(1, likelihood="auto", max_iter=0).fit(table)
+    score = model.score(table)
+    assert model.score(table.assign(c=1.1 * constant)) < score - 10
+    assert model.score(table.assign(c=float(np.float32(constant)))) == pytest.approx(score, abs=0.1)
+
+
+def test_partial_fit_of_own_modules_counts_a_column_once_it_varies():
+    first, later = batches("gaussian", 0)
+    model = VAEGenerator(2, start="random", encoder=linear, decoder=linear, random_state=0).partial_fit(first)
+    before = model.score(later)
+    for _ in range(3):
+        model.partial_fit(later)
+    assert model.score(later) > before
+    assert model.noise_variance_[2] > 0
+
+
+@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAEGenerator])
+def test_partial_fit_after_a_batch_of_equal_samples(model_class):
+    first, later = batches("gaussian", 0)
+    model = model_class(2, random_state=0).partial_fit(np.repeat(first[:1], 9, axis=0))
+    for _ in range(3):
+        model.partial_fit(later)
+    assert np.isfinite(model.transform(later)).all()
+    assert np.isfinite(model.score(later))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_a_table_whose_column_begins_to_vary_is_saved(dtype):
+    first, later = batches("gaussian", 0)
+    first[:, 2], later[:, 2] = 3.0, np.round(later[:, 2] * 7) / (1 if dtype == "int64" else 3)
+    first, later = (pd.DataFrame(rows, columns=list("abcd")).astype({"c": dtype}) for rows in (first, later))
+    model = VAEGenerator(2, likelihood=dict.fromkeys("abcd", "gaussian"), random_state=0).partial_fit(first)
+    model.partial_fit(later)
+    again = pickle.loads(pickle.dumps(model))
+    assert again.sample(5, random_state=0)["c"].dtype == dtype
+    assert again.sample(200, random_state=0)["c"].nunique() > 1

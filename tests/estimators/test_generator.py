@@ -720,7 +720,7 @@ def test_a_bad_call_is_named(fitted, call, message):
 
 
 @pytest.mark.parametrize("parameters", [{}, {"ordered": True}])
-@pytest.mark.filterwarnings("ignore:No epoch was better")
+@pytest.mark.filterwarnings("ignore:No epoch improved")
 def test_reconstructions_of_few_samples_with_many_columns_do_not_get_worse(parameters):
     rng = np.random.RandomState(0)
     X = rng.normal(size=(80, 3)) @ rng.normal(size=(3, 500)) + rng.normal(size=(80, 500))

@@ -233,7 +233,7 @@ def test_a_cut_mixture_is_kept_only_if_it_is_likelier():
 def test_skorchs_own_predict_and_scoring_work(curve):
     model = ordered(3, max_iter=3, callbacks=[EpochScoring(lambda net, X, y: float(net.predict(X).mean()))]).fit(curve)
     x = model.net_.module_.scaler(torch.from_numpy(curve)).float()
-    assert model.net_.predict(x.numpy()).shape == (300, 3)
+    assert model.net_.predict(x.numpy()).shape == (300, 5)  # reconstructions
 
 
 def test_components_without_loadings_learn_too():

@@ -1,0 +1,79 @@
+"""Golden answers: codes, scores and draws of a dozen estimators on six tables, in golden.npz.
+
+`python tests/golden.py` computes them anew, for a commit that changes what fits give, which says so.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine, make_swiss_roll
+from sklearn.preprocessing import minmax_scale
+
+from skae import AutoencoderTransformer, VAEGenerator
+
+PATH = Path(__file__).parent / "golden.npz"
+N_SAMPLES, N_SHOWN = 80, 4
+
+
+def shares(X):
+    return minmax_scale(X).clip(0, 1)
+
+
+def counts(X):
+    return np.round(6 * shares(X))
+
+
+def with_missing(X):
+    return np.where(np.random.RandomState(0).uniform(size=X.shape) < 0.1, np.nan, X)
+
+
+def tables():
+    """Return six tables of different units and shapes, by name."""
+    loaders = load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+    found = {loader.__name__[5:]: loader().data[::2][:N_SAMPLES] for loader in loaders}
+    return found | {"swiss_roll": make_swiss_roll(N_SAMPLES, random_state=0)[0]}
+
+
+# An estimator, and what is made of a table first.
+CASES = {
+    "autoencoder": (AutoencoderTransformer(), None),
+    "ordered autoencoder": (AutoencoderTransformer(ordered=True), None),
+    "denoising autoencoder": (AutoencoderTransformer(loss="huber", noise=0.2), None),
+    "autoencoder of shares": (AutoencoderTransformer(loss="log_loss"), shares),
+    "autoencoder with missing values": (AutoencoderTransformer(), with_missing),
+    "random autoencoder": (AutoencoderTransformer(start="random", hidden_layer_sizes=(8,)), None),
+    "vae": (VAEGenerator(), None),
+    "vae from pca": (VAEGenerator(start="pca", prior="mixture"), None),
+    "ordered vae": (VAEGenerator(ordered=True), None),
+    "vae of counts": (VAEGenerator(likelihood="negative_binomial"), counts),
+    "vae of bits": (VAEGenerator(likelihood="bernoulli"), lambda X: (shares(X) > 0.5).astype(float)),
+    "vae with missing values": (VAEGenerator(), with_missing),
+}
+
+
+def answers(name, X, max_iter):
+    """Return codes and scores of the first samples of X, and the first columns of draws, of one fit."""
+    estimator, change = CASES[name]
+    X = X if change is None else change(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = estimator.set_params(max_iter=max_iter, random_state=0).fit(X)
+    drawn = model.sample(N_SHOWN, random_state=0)[:, :N_SHOWN]
+    some = X[:N_SHOWN]
+    return {"codes": model.transform(some), "scores": model.score_samples(some), "draws": drawn}
+
+
+def all_answers():
+    """Return the answers of all cases on all tables, without training and after five epochs, by name."""
+    found = {}
+    for table, X in tables().items():
+        for name in CASES:
+            for max_iter in (0, 5):
+                for kind, array in answers(name, X, max_iter).items():
+                    found[f"{name}/{table}/{max_iter}/{kind}"] = array
+    return found
+
+
+if __name__ == "__main__":
+    np.savez_compressed(PATH, **all_answers())
