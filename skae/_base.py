@@ -99,7 +99,7 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             A batch of training samples; the first one needs more samples than components.
         y : None
             Ignored.
@@ -273,7 +273,7 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             Samples, in the units of the training samples.
 
         Returns

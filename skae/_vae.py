@@ -700,7 +700,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
             With ``conditional=True`` the classes of the samples, on which the densities are conditional; if None, the
             class is marginalised out. Otherwise ignored.
@@ -718,7 +718,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
             As in `score_samples`.
 
@@ -733,7 +733,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
         n_draws : int, default=100
             Draws for each sample, the same for all samples and at every call.
         y : array-like of shape (n_samples,), default=None

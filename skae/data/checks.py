@@ -36,7 +36,7 @@ class Support(NamedTuple):
     outside: Callable[[np.ndarray], np.ndarray]
     needs: str = ""
     remedy: str = "Use"
-    new: str = "No training sample has such values. Correct these, or leave out such samples."
+    new: str = "Such values are outside the domain of the training samples. Correct them, or drop these samples."
     positive_only: bool = False
 
     def check(self, X, parameter, value, is_training=True):
@@ -88,8 +88,8 @@ def check_missing(rows, names=None):
         name = f" ({names[empty[0]]!r})" if names is not None else ""
         others = f", as in {len(empty) - 1} others," if len(empty) > 1 else ""
         raise ValueError(
-            f"In column {empty[0]}{name} of X{others} every value is missing. Drop such columns, or fit on samples "
-            "that have some."
+            f"In column {empty[0]}{name} of X{others} every value is missing. Drop such columns, or add samples "
+            "in which they are observed."
         )
 
 

@@ -247,8 +247,8 @@ class NamedCallbacks:
             named = _named(self.callbacks)
             if name not in named:
                 raise ValueError(
-                    f"{key} is for a callback that is named {name!r}, and callbacks names {sorted(named) or 'none'}. "
-                    f"Pass pairs: callbacks=[({name!r}, callback), ...]."
+                    f"callbacks has no callback named {name!r} (names: {sorted(named) or 'none'}), so {key} cannot be "
+                    f"set. Pass pairs: callbacks=[({name!r}, callback), ...]."
                 )
             if setting:
                 named[name].set_params(**{setting: value})

@@ -1,6 +1,7 @@
 """Nothing lost: training that is killed goes on to the same end, and what cannot be kept is reported in time."""
 
 import errno
+import math
 import os
 import pickle
 import random
@@ -730,3 +731,25 @@ def test_twenty_kills_at_random_moments_lose_an_epoch_each_at_most(tmp_path):
         assert process.returncode == 0
     np.testing.assert_array_equal(np.load(tmp_path / "killed.npy"), np.load(tmp_path / "whole.npy"))
     assert files_in(folder) == {NAME}
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_schedule_with_infinite_numbers_is_resumed(mode, curve, tmp_path):
+    def train(function, **options):
+        return function(curve, callbacks=[LRScheduler("ReduceLROnPlateau", mode=mode, patience=0)], **options)
+
+    expected = train(trained, epochs=5)
+    kill_at(20, lambda: train(kept_in(tmp_path)))
+    assert_same_training(train(kept_in(tmp_path)), expected)
+
+
+@pytest.mark.parametrize("error", ["text", None, 1e300, math.nan])
+def test_the_limit_of_the_error_is_that_of_the_fit(error, curve, tmp_path):
+    expected = trained(curve, epochs=5)
+    kill_at(20, lambda: kept_in(tmp_path)(curve))
+    content = module.read(tmp_path / NAME)
+    content["state"]["best"]["start_error"] = error
+    module.write(tmp_path / NAME, content)
+    again = kept_in(tmp_path)(curve)
+    assert_same_training(again, expected)
+    assert again.best.start_error is not error

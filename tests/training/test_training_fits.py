@@ -167,7 +167,7 @@ def test_a_setting_of_a_callback_without_this_name_is_an_error(callbacks):
     model = AutoencoderTransformer(callbacks=callbacks)
     assert not [name for name in model.get_params() if "__" in name]
     with pytest.raises(
-        ValueError, match=r"callbacks__stop__patience .* 'stop'.*callbacks=\[\('stop', callback\), \.\.\.\]"
+        ValueError, match=r"named 'stop' .*callbacks__stop__patience .*callbacks=\[\('stop', callback\), \.\.\.\]"
     ):
         model.set_params(callbacks__stop__patience=3)
 
