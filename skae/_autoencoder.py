@@ -93,9 +93,13 @@ class FittedAutoencoder(Fitted):
         def errors(module, block):
             x = tensor_of(block).to(self.net.device)
             residual = x - module.from_codes(module.to_codes(x, self.n_components))
-            return residual.double().square().nansum(1, keepdim=True)
+            return residual.double().square().masked_fill(x.isnan(), 0).sum(1, keepdim=True)
 
         return self.map(rows, errors, 1, np.float64, width=self.net.width)[:, 0]
+
+    def n_observed(self, rows):
+        """Return the number of each sample's observed values."""
+        return self.map(rows, lambda _, x: (~np.isnan(x)).sum(axis=1, keepdims=True), 1, np.int64)[:, 0]
 
     @no_gradients()
     def sample(self, n_samples, random_state):
@@ -428,8 +432,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         """
         check_is_fitted(self)
         rows = self._open(X)
-        observed = self._fitted.map(rows, lambda _, x: (~np.isnan(x)).sum(axis=1, keepdims=True), 1, np.int64)[:, 0]
-        errors = self._fitted.squared_errors(rows) / np.maximum(observed, 1)
+        errors = self._fitted.squared_errors(rows) / np.maximum(self._fitted.n_observed(rows), 1)
         return np.maximum(-errors, np.finfo(rows.dtype).min).astype(rows.dtype)
 
     @no_gradients()
@@ -448,6 +451,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         float
+            nan if no value of X is observed.
         """
         check_is_fitted(self)
         rows = self._open(X)
@@ -455,7 +459,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         blocks = (np.square(rows[block] - self.mean_, dtype=np.float64) for block in rows.blocks())
         total = sum(np.nansum(block) for block in blocks)
         if total == 0:
-            return float(unexplained == 0)
+            return float(unexplained == 0) if self._fitted.n_observed(rows).any() else np.nan
         return float(1 - unexplained / total)
 
     def impute(self, X):

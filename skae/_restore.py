@@ -40,7 +40,8 @@ def restored(cls, state):
     net = _restored_net(estimator, built, table, stored.get(state, "net_"))
     fitted = cls._fitted_class(net, built, table, context, state["n_components_"])
     fitted.restore(kept, state)
-    for name, value in fitted.attributes().items():
+    attributes = {} if built.is_truncated else fitted.attributes()  # the network may have been trained since
+    for name, value in attributes.items():
         if isinstance(value, np.ndarray) and not np.allclose(value, stored.get(state, name), rtol=1e-5, atol=0):
             raise stored.fault(name, "is not that of the net")
     return state | {"_table": table, "net_": net, "_fitted": fitted}

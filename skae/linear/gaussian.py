@@ -134,7 +134,7 @@ class LinearGaussian(NamedTuple):
 
     @property
     def has_constant_noise(self) -> bool:
-        """Whether constant columns have a noise variance, in units of X; otherwise it is a placeholder."""
+        """Whether constant columns have the noise variance of the others, in units of X."""
         return False
 
     def rank(self, X: np.ndarray) -> int:

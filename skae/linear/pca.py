@@ -140,8 +140,6 @@ def pca_of_all_columns(
     n_directions = rank_of(X) - min(n_components, rank_of(X))  # of the noise
     if n_directions and not varying.all():
         model = model.noisier(n_directions / (min(X.shape) - n_components))
-    if varying.any():
-        model.noise[~varying] = (model.noise * np.square(scale))[varying].min()
     return ProbabilisticPCA(*model)
 
 

@@ -256,7 +256,9 @@ class VAE(Model):
             noise = variance if starts is None else torch.from_numpy(starts[k].noise)
             likelihood.varies.copy_(spread > 0)
             likelihood.start_at(noise, variance, scale)
-            of_constants = noise if starts and starts[k].has_constant_noise else None
+            of_constants = None
+            if starts and starts[k].has_constant_noise and (spread > 0).any():
+                of_constants = (noise * scale.square())[spread > 0].amin().expand_as(noise)  # equal, but for the floor
             density = likelihood.of_constants(value, spread * scale, n_samples, of_constants)
             constant.start_at(spread <= 0, value, *density)
 
@@ -337,6 +339,8 @@ class VAE(Model):
         for likelihood, constant in parts:
             likelihood.varies[began] = 1
             constant.forget(began)
+        for defensive in self.defensive:
+            defensive.begin_columns(began)  # type: ignore[operator]
 
     def _start_decoder(self, loadings: Sequence[Tensor], shift: Tensor) -> None:
         """Start the decoder at the loadings of each level (n_features, level), with zeros for further parameters."""

@@ -63,8 +63,8 @@ class DefensiveMixture(nn.Module):
     .. math:: \log \big((1 - \varepsilon)\, p(x) + \varepsilon\, p_0(x)\big)
 
     Defensive mixture (Hesterberg 1995); a lower bound on log p(x) gives a lower bound on the log-density of the
-    mixture. The buffer ``share`` is zero until the caller fills it. Subclasses define ``start_at``, ``log_prob`` and
-    ``draw``, and ``n_components``, the latent dimension of the simpler models.
+    mixture. The buffer ``share`` is zero until the caller fills it. Subclasses define ``start_at``,
+    ``begin_columns``, ``log_prob`` and ``draw``, and ``n_components``, the latent dimension of the simpler models.
 
     Shape
     -----
@@ -82,6 +82,10 @@ class DefensiveMixture(nn.Module):
 
     def start_at(self, start: DefensiveStart) -> None:
         """Fit the simpler models, and reset the share to zero."""
+        raise NotImplementedError
+
+    def begin_columns(self, began: Tensor) -> None:
+        """Count columns that were constant so far, a mask (n_features,), with the variance of the scaled columns."""
         raise NotImplementedError
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -126,6 +130,9 @@ class LinearModels(DefensiveMixture):
         for name, value in start.linear_models(self.n_components)._asdict().items():
             self.get_buffer(name).copy_(value)
         self.share.zero_()
+
+    def begin_columns(self, began: Tensor) -> None:
+        self.varies[began] = 1
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         x = x if context is None else x - context @ self.shift

@@ -1,5 +1,6 @@
 """The objectives of training, the evidence lower bound and the reconstruction loss, and their inputs."""
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NamedTuple
@@ -115,12 +116,12 @@ class NegativeELBO(nn.Module):
         return torch.stack([-self.bound(output, x).mean() for output in outputs]).mean()
 
     def reconstruction_error(self, outputs: Sequence[VAEOutput], x: Tensor) -> Tensor:
-        """Return the mean squared error of entries with a learned variance, nan without such entries: a scalar."""
+        """Return the mean squared error of entries with a learned variance, 0 without such entries: a scalar."""
         errors = []
         for output in outputs:
             likelihood: Any = self.likelihoods[min(output.mean.shape[1], len(self.likelihoods)) - 1]
             errors.append(likelihood.squared_errors(output.at_mean, x)[:, likelihood.varies > 0].nanmean())
-        return torch.stack(errors).mean()
+        return torch.stack(errors).nan_to_num(nan=0.0, posinf=math.inf).mean()
 
 
 class ReconstructionObjective(nn.Module):

@@ -50,7 +50,7 @@ class BestWeights:
 
     def offer(self, loss, module, error=0.0):
         """Keep the module's weights if their loss is the lowest so far, and their error is not too large."""
-        if loss < self.loss and not error > self.start_error + _LARGER_ERROR:
+        if loss < self.loss and error <= self.start_error + _LARGER_ERROR:
             self.loss = loss
             self.weights = weights_of(module)
         self._waited += 1

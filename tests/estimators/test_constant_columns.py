@@ -237,3 +237,43 @@ def test_a_table_whose_column_begins_to_vary_is_saved(dtype):
     again = pickle.loads(pickle.dumps(model))
     assert again.sample(5, random_state=0)["c"].dtype == dtype
     assert again.sample(200, random_state=0)["c"].nunique() > 1
+
+
+def test_a_far_value_of_a_learned_column_lowers_the_score_of_a_trained_model():
+    first, later = batches("gaussian", 0)
+    model = VAEGenerator(2, max_iter=3, early_stopping=False, random_state=0).fit(first)
+    for _ in range(3):
+        model.partial_fit(later)
+    scores = [model.score(changed(later, value)) for value in (5.0, 100.0, 1e4)]
+    assert scores[0] - 10 > scores[1] > scores[2] + 10
+
+
+@pytest.mark.parametrize("start", ["factor_analysis", "pca"])
+def test_a_learned_column_starts_in_its_own_unit(start):
+    first, later = batches("gaussian", 0)
+    scores = []
+    for unit in (1e-4, 1e4):
+        model = VAEGenerator(2, start=start, random_state=0).partial_fit(unit * first).partial_fit(unit * later)
+        scores.append(model.score(unit * later) + 4 * np.log(unit))
+        assert 1e-6 < model.noise_variance_[2] / unit**2 < 100
+    assert scores[0] == pytest.approx(scores[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAEGenerator])
+def test_a_column_with_a_large_offset_is_learned(model_class):
+    first, later = batches("gaussian", 0)
+    first[:, 2], later[:, 2] = 1.7e9, 1.7e9 + 100 * later[:, 0]
+    model = model_class(2, random_state=0).partial_fit(first)
+    for _ in range(5):
+        model.partial_fit(later)
+    assert error_of(model, later) < 0.3 * later[:, 2].var()
+
+
+@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAEGenerator])
+def test_a_truncated_model_is_saved_after_its_network_was_trained_on(model_class):
+    _, later = batches("gaussian", 0)
+    model = model_class(3, ordered=True, max_iter=3, early_stopping=False, random_state=0).fit(later)
+    few = model.truncate(2)
+    model.partial_fit(later)
+    again = pickle.loads(pickle.dumps(few))
+    np.testing.assert_array_equal(again.transform(later), few.transform(later))

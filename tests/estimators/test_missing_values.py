@@ -57,6 +57,10 @@ def test_samples_of_nothing_are_imputed_by_typical_values(estimator, parameters,
     assert np.isfinite(imputed).all()
 
 
+def test_the_score_of_samples_of_nothing_is_no_number(curve):
+    assert np.isnan(AutoencoderTransformer(max_iter=0).fit(curve).score(np.full((3, 5), np.nan)))
+
+
 @pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "multinomial"])
 def test_counts_of_nothing_are_imputed_by_typical_counts(likelihood):
     X = np.random.RandomState(0).poisson([2.0, 5.0, 9.0], size=(80, 3)).astype(float)

@@ -198,6 +198,9 @@ class IndependentColumns(DefensiveMixture):
         self.eta.copy_(self.likelihood.independent(mean.to(self.eta), variance.to(self.eta), n_samples))
         self.share.zero_()
 
+    def begin_columns(self, began: Tensor) -> None:
+        self.likelihood.varies[began] = 1
+
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.likelihood(self.eta, x)
 
