@@ -210,7 +210,7 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
         return [name for name in vars(self) if name.endswith("_") or name in ("_table", "_fitted")]
 
     def _is_conditional(self):
-        return getattr(self, "conditional", False)
+        return check.check_flag("conditional", getattr(self, "conditional", False))
 
     def _open(self, X, *, reset=False, ensure_min_samples=1):
         """Check samples and return them as a `RowSource` with the columns that the network sees."""

@@ -243,7 +243,8 @@ class AutoencoderTransformerCV(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, 
     def __setstate__(self, state):
         state = stored.without_version(state, type(self))
         stored.check_names(state, type(self))
-        if (best := state.get("best_estimator_")) is not None:
+        if "best_estimator_" in state:
+            best = state["best_estimator_"]
             if type(best) is not AutoencoderTransformer or not best.__sklearn_is_fitted__():
                 raise stored.fault("best_estimator_", f"is no fitted AutoencoderTransformer, but {type(best).__name__}")
             for name in ("n_components_", "n_features_in_"):

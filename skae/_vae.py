@@ -880,8 +880,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             self.likelihood,
             SUPPORTS[likelihood.support],
             link=likelihood.link,
-            accepts_sparse=not self.conditional,
-            streams=not self.conditional,
+            accepts_sparse=not self._is_conditional(),
+            streams=not self._is_conditional(),
             refusal=refusal,
         )
 

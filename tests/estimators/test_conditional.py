@@ -270,3 +270,11 @@ def test_what_a_conditional_fit_cannot_use_is_refused(wine):
             VAEGenerator(conditional=True).set_params(**wrong).fit(X, y)
     with pytest.raises(ValueError, match=r"conditional='yes' must be True or False"):
         VAEGenerator(conditional="yes").fit(X, y)
+
+
+def test_conditional_is_true_or_false(wine):
+    X, y = wine
+    model = VAEGenerator(max_iter=0, conditional=True).fit(X, y).set_params(conditional=np.zeros(3))
+    for method in (model.fit, model.transform):
+        with pytest.raises(ValueError, match=r"conditional=array.* must be True or False"):
+            method(X)

@@ -241,6 +241,7 @@ def changed(model, path, *value):
         ("mixed columns", "_table/labels/index", ["id"], "labels of the table are .*, which name no columns"),
         ("mixed columns", "_table/columns", [None] * 3, "a column of the table is not what it should be"),
         ("search", "best_estimator_", StandardScaler(), "best_estimator_ is no fitted"),
+        ("search", "best_estimator_", None, "best_estimator_ is no fitted"),
     ],
     ids=lambda value: str(value)[:60],
 )
