@@ -57,13 +57,13 @@ def estimators():
     X, images = rows(), np.random.RandomState(0).uniform(size=(80, 64))
     kinds = pd.Categorical(np.where(X[:, 1] > 1, "wide", "narrow"))
     table = pd.DataFrame({"length": X[:, 0], "kind": kinds, "count": np.round(X[:, 1]).astype(int)})
-    gaps = np.where(np.arange(X.size).reshape(X.shape) % 7 == 0, np.nan, X)
+    incomplete = np.where(np.arange(X.size).reshape(X.shape) % 7 == 0, np.nan, X)
     y = np.where(X[:, 0] > 0, "up", "down")
     yield "autoencoder", AutoencoderTransformer(2, alpha=0.1, **QUICK).fit(X).partial_fit(X), X
     yield "ordered", AutoencoderTransformer(3, ordered=True, **QUICK).fit(pd.DataFrame(X, columns=list("abcde"))), X
     yield "own modules", AutoencoderTransformer(2, encoder=dropout, decoder=dropout, **QUICK).fit(X), X
     yield "images", AutoencoderTransformer(2, feature_shape=(1, 8, 8), loss="log_loss", **QUICK).fit(images), images
-    yield "VAE with gaps", VAEGenerator(2, prior="mixture", **QUICK).fit(gaps), gaps
+    yield "VAE with missing values", VAEGenerator(2, prior="mixture", **QUICK).fit(incomplete), incomplete
     yield "ordered VAE", VAEGenerator(2, ordered=True, **QUICK).fit(X), X
     counts = np.round(np.exp(X))
     yield "counts", VAEGenerator(2, likelihood="negative_binomial", **QUICK).fit(counts), counts

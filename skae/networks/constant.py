@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skae.networks.preprocessing import ExactModule
-
-# Relative distance from the constant up to which a value is equal to it, a few roundings of float32.
-_EQUAL = 1e-6
+from skae.networks.preprocessing import EQUAL, ExactModule
 
 
 class ConstantColumns(ExactModule):
@@ -62,6 +59,6 @@ class ConstantColumns(ExactModule):
     def forward(self, x: Tensor) -> Tensor:
         columns = (self.rate + self.penalty).nonzero()[:, 0]
         x, value = x[:, columns].double(), self.value[columns]
-        differs = (x - value).abs() > _EQUAL * value.abs()
+        differs = (x - value).abs() > EQUAL * value.abs()
         entries = (self.rate[columns] * (x - value)).square() / 2 + self.penalty[columns] * differs
         return -torch.where(x.isnan(), 0, entries + self.offset[columns]).sum(1)

@@ -13,8 +13,8 @@ from skae.data.statistics import column_means, column_moments
 
 # Shrinkage of samples towards the middle of their range before a link with infinite ends: logit gives +-2.9.
 _SHRINKAGE = 0.1
-# Deviation relative to the mean up to which two constants are equal, a few roundings of float32.
-_EQUAL = 1e-6
+# Relative distance up to which a value equals the constant of a column: a few roundings of float32.
+EQUAL = 1e-6
 # Added to a column's mean count, so that columns without counts keep a positive probability.
 _LEAST_COUNT = 1e-4
 
@@ -156,9 +156,10 @@ class Scaler(ExactModule):
         other = Scaler(len(waiting), self.link, per_column=self.per_column)
         seen = rows.with_sample(self.mean.numpy(force=True))
         other.fit(seen)
-        varies = ~torch.from_numpy(column_moments(seen[:-1]).constant).to(waiting.device)
+        x = tensor_of(seen[:-1]).to(waiting.device)  # a column may be missing entirely
+        varies = torch.where(x.isnan(), -torch.inf, x).amax(0) > torch.where(x.isnan(), torch.inf, x).amin(0)
         deviation = other.to(waiting.device).spread * other.scale
-        began = waiting & (varies | (deviation > _EQUAL * other.location.abs()))
+        began = waiting & (varies | (deviation > EQUAL * other.location.abs()))
         learned = ("mean", "location", "scale") if self.scale.ndim else ("mean", "location")
         for name in () if self.is_raw else learned:
             self.get_buffer(name)[began] = other.get_buffer(name)[began]

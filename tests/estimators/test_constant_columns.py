@@ -277,3 +277,15 @@ def test_a_truncated_model_is_saved_after_its_network_was_trained_on(model_class
     model.partial_fit(later)
     again = pickle.loads(pickle.dumps(few))
     np.testing.assert_array_equal(again.transform(later), few.transform(later))
+
+
+@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAEGenerator])
+def test_batches_may_lack_columns_entirely(model_class):
+    first, later = batches("gaussian", 0)
+    model = model_class(2, random_state=0).partial_fit(first)
+    for column in (2, 3):
+        lacking = later.copy()
+        lacking[:, column] = np.nan
+        model.partial_fit(lacking)
+    assert np.isfinite(model.transform(later)).all()
+    assert error_of(model.partial_fit(later), later) < later[:, 2].var()

@@ -48,7 +48,7 @@ def tell(**found):
 
 
 def launched(code, folder, n_processes=2, succeeds=True):
-    """What each process told; one process is this one."""
+    """Return what each process wrote; a single process is this one."""
     script = folder / "script.py"
     script.write_text(COMMON + dedent(code))
     if n_processes == 1:
