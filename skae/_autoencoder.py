@@ -15,7 +15,7 @@ from skae._fit import chooses_size
 from skae._fitted import MAX_SIZED, Fitted
 from skae._torch import evaluation_batch_size, no_gradients, tensor_of
 from skae.data import parameters as check
-from skae.data.checks import SUPPORTS
+from skae.data.checks import SUPPORTS, check_weights
 from skae.data.tables import ArrayTable
 from skae.linear.mixture import MAX_CODES, draw_codes, fit_mixture
 from skae.linear.starts import AUTOENCODER_STARTS
@@ -34,10 +34,11 @@ class FittedAutoencoder(Fitted):
     _inputs = _codes = _mixture = explained = None
 
     def settle(self, estimator, training, held_out, best, before):
+        training = training.unweighted()
         drawn = np.random.RandomState(self.built.seed).permutation(len(training))[:MAX_CODES]
         self._inputs = training[torch.from_numpy(drawn).to(self.net.device)][0]
         if self.built.is_ordered:
-            self._choose_size(estimator.n_components, training if held_out is None else held_out)
+            self._choose_size(estimator.n_components, training if held_out is None else held_out.unweighted())
 
     def attributes(self):
         attributes = super().attributes()
@@ -436,7 +437,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         return np.maximum(-errors, np.finfo(rows.dtype).min).astype(rows.dtype)
 
     @no_gradients()
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Return the R^2 of the reconstruction over all entries, against the training mean.
 
         1 is perfect, 0 no better than the mean of the training samples. For PCA, on its training samples, this is the
@@ -447,6 +448,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         X : array-like or sparse matrix of shape (n_samples, n_features)
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, at least 0; None for equal ones.
 
         Returns
         -------
@@ -454,10 +457,10 @@ class AutoencoderTransformer(BaseNetTransformer):
             nan if no value of X is observed.
         """
         check_is_fitted(self)
-        rows = self._open(X)
-        unexplained = self._fitted.squared_errors(rows).sum()
+        rows = self._open(X, weights=check_weights(sample_weight, X))
+        unexplained = rows.weigh(self._fitted.squared_errors(rows)).sum()
         blocks = (np.square(rows[block] - self.mean_, dtype=np.float64) for block in rows.blocks())
-        total = sum(np.nansum(block) for block in blocks)
+        total = rows.weigh(np.concatenate([np.nansum(block, axis=1) for block in blocks])).sum()
         if total == 0:
             return float(unexplained == 0) if self._fitted.n_observed(rows).any() else np.nan
         return float(1 - unexplained / total)

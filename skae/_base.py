@@ -5,17 +5,20 @@ from __future__ import annotations
 import warnings
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import _safe_indexing
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skae._fit import Fit, check_parameters, network_parameters
 from skae._fitted import check_codes
 from skae._restore import restored, to_state
 from skae._torch import torch_defaults
 from skae.data import parameters as check
+from skae.data.checks import check_weights
 from skae.data.context import ClassContext, NoContext
 from skae.networks.export import exported
 from skae.persistence import state as stored
@@ -31,7 +34,7 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
     """
 
     @torch_defaults()
-    def fit(self, X, y=None, *, X_val=None):
+    def fit(self, X, y=None, *, sample_weight=None, X_val=None):
         """Fit the network and keep the weights with the lowest validation loss.
 
         Parameters
@@ -44,6 +47,11 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
             than 2^25 entries.
         y : array-like of shape (n_samples,), default=None
             Class labels, if the model is conditional; otherwise ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, at least 0; None for equal ones. Samples of weight 0 are left out. The linear start
+            has weighted moments, so that at ``max_iter=0`` a weight of 2 is a sample twice (without missing values,
+            which it replaces by draws). Training minimises the weighted mean of the losses; minibatches and a random
+            validation set make weights and repeated samples equivalent only in distribution.
         X_val : array-like of shape (n_validation, n_features), default=None
             Validation set, in place of a random ``validation_fraction`` of X. Needs ``early_stopping=True``.
 
@@ -55,7 +63,7 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
         Raises
         ------
         ValueError
-            If a parameter or X is invalid, if ``checkpoint`` holds a fit with other data or parameters, or if processes
+            If a parameter, X or a weight is invalid, if ``checkpoint`` holds another fit, or if processes
             that train together (``device="accelerate"``) get different data or parameters.
         OSError
             If ``checkpoint`` cannot be written when training begins, or another fit uses it now.
@@ -64,8 +72,8 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
         """
         self._forget()
         self._check_parameters()
-        rows = self._open(X, reset=True, ensure_min_samples=2)
-        context = ClassContext.learn(y, len(rows)) if self._is_conditional() else NoContext()
+        rows, y = self._open_training(X, y, sample_weight, reset=True, ensure_min_samples=2)
+        context = ClassContext.learn(y, len(rows), rows.weights) if self._is_conditional() else NoContext()
         fit = Fit(self, self._table, rows, context, y, self._open_validation(X_val))
         with fit.checkpointed() as checkpoint:
             fit.start()
@@ -89,7 +97,7 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
 
     @available_if(lambda self: self._takes_batches())
     @torch_defaults()
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, *, sample_weight=None):
         """Make one pass over these samples, at a constant learning rate and without validation.
 
         The first call fits the scaler and the linear start. After `fit`, training continues from the fitted weights. A
@@ -103,6 +111,8 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
             A batch of training samples; the first one needs more samples than components.
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples relative to the others of this batch; see `fit`.
 
         Returns
         -------
@@ -112,7 +122,8 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
         self._check_parameters()
         is_first = not self.__sklearn_is_fitted__()
         self._forget() if is_first else self._check_continues()
-        rows = self._open(X, reset=is_first, ensure_min_samples=2 if is_first else 1)
+        least = 2 if is_first else 1
+        rows, _ = self._open_training(X, None, sample_weight, reset=is_first, ensure_min_samples=least)
         if is_first and len(rows) <= self.n_components:
             raise ValueError(
                 f"The first call of partial_fit needs more rows than n_components={self.n_components}, but X has "
@@ -212,11 +223,20 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
     def _is_conditional(self):
         return check.check_flag("conditional", getattr(self, "conditional", False))
 
-    def _open(self, X, *, reset=False, ensure_min_samples=1):
+    def _open(self, X, *, reset=False, **options):
         """Check samples and return them as a `RowSource` with the columns that the network sees."""
         if reset:
             self._table = self._new_table()
-        return self._table.open(self, X, reset=reset, ensure_min_samples=ensure_min_samples)
+        return self._table.open(self, X, reset=reset, **options)
+
+    def _open_training(self, X, y, sample_weight, **options):
+        """Return weighted samples and their labels, without samples of weight 0."""
+        weights = check_weights(sample_weight, X, options["ensure_min_samples"])
+        rows = self._open(X, weights=weights, **options)
+        if y is None or weights is None:
+            return rows, y
+        check_consistent_length(X, y)
+        return rows, _safe_indexing(y, np.flatnonzero(weights))
 
     def _open_validation(self, X_val):
         if X_val is None:

@@ -177,7 +177,8 @@ class Fit:
         parameters["device"] = self.device.type
         identity = {"estimator": type(estimator).__name__} | {name: plain(value) for name, value in parameters.items()}
         given = self.given if self.context.width else None
-        return identity | {"X": describe(self.rows), "y": describe(given), "X_val": describe(self.validation)}
+        data = {"X": self.rows, "y": given, "sample_weight": self.rows.weights, "X_val": self.validation}
+        return identity | {name: describe(values) for name, values in data.items()}
 
     # Steps.
 
@@ -214,13 +215,13 @@ class Fit:
         return least
 
     def _complete(self, n_components):
-        """Return dense samples for closed-form fits, missing values imputed, and the model that imputed them."""
+        """Return `ArrayRows` for closed-form fits, missing values imputed, and the model that imputed them."""
         complete = self.inputs.dense(max(2 * n_components, 2), np.random.RandomState(self.seed))
         if not self.inputs.has_missing:
             return complete, None
         random_state = np.random.RandomState(self.seed)
-        normal = fit_normal(complete, n_components, random_state)
-        return normal.draw(complete, random_state), normal
+        normal = fit_normal(complete.source, n_components, random_state, complete.weights)
+        return complete.map(lambda X: normal.draw(X, random_state)), normal
 
     def _n_components(self, complete):
         """Return the network's number of components; if it is chosen, by PCA of complete scaled samples."""
@@ -228,9 +229,9 @@ class Fit:
         if not chooses_size(self.estimator):
             return int(asked)
         if asked == "auto":
-            n_components = min(n_components_for(complete, _AUTO_SHARE), _MAX_AUTO)
+            n_components = min(n_components_for(complete.unweighted(), _AUTO_SHARE), _MAX_AUTO)
             return self.estimator._model_class.at_most(n_components, complete.shape)
-        return n_components_for(complete, (1 + asked) / 2)
+        return n_components_for(complete.unweighted(), (1 + asked) / 2)
 
     def split(self):
         """Split the samples into a training set and a validation set."""
@@ -245,8 +246,10 @@ class Fit:
         if self.validation is not None:
             scaled = self.validation.map(partial(_scaled, model.scaler))
             self.held_out = self.validation.samples(scaled, device, is_identity)
+        self.training = self.training.normalised()
         if self.held_out is None:
             return
+        self.held_out = self.held_out.normalised()
         if estimator.max_iter:
             model.hold_out(len(self.held_out))
         if model.input_noise is not None:  # training and validation loss are then comparable
@@ -271,7 +274,7 @@ class Fit:
         began = model.scaler.learn_columns(self.rows)
         self.inputs = self.rows.map(partial(_scaled, model.scaler))
         if began.any():
-            x = tensor_of(self.inputs.dense(1, np.random.RandomState(self.built.seed)))
+            x = tensor_of(self.inputs.dense(1, np.random.RandomState(self.built.seed)).source)
             model.begin_columns(began, x.to(self.net.device, torch.float64))
             self.net.criterion_ = model.objective().to(self.net.device)
         n_done = len([row for row in self.net.history if "dur" in row])
@@ -282,7 +285,7 @@ class Fit:
         """Make one pass over the samples."""
         net = self.net
         net.processes, net.lr = self.processes, self.estimator.learning_rate_init
-        self.training = self.rows.samples(self.inputs, net.device, net.module_.scaler.is_identity)
+        self.training = self.rows.samples(self.inputs, net.device, net.module_.scaler.is_identity).normalised()
         with self._seeded():
             net.train_once(self.training)
 

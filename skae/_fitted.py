@@ -164,11 +164,14 @@ class Fitted:
         """Return the weight with the least squared error, in standard deviations of the columns, on hidden entries."""
         random_state = np.random.RandomState(self.built.seed)
         n = int(np.clip(_HIDDEN_NUMBERS // rows.n_features, *_HIDDEN_SAMPLES))
-        X = rows[rows.sample(n, random_state)]
+        drawn = rows.sample(n, random_state)
+        X = rows[drawn]
         hidden = hide_entries(X, random_state)
         seen = np.where(hidden, np.nan, X)
         moments = column_moments(rows)
         units = np.where(moments.constant, 1.0, moments.deviation)
+        if rows.weights is not None:
+            units = units / np.sqrt(rows.weights[drawn, None])
         means = self.fill_by_network(seen)
         step, error = (((target - means) / units)[hidden] for target in (self.fill_by_normal(seen), X))
         size = step @ step

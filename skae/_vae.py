@@ -19,7 +19,7 @@ from skae._fit import is_ordered
 from skae._fitted import MAX_SIZED, Fitted, check_codes
 from skae._torch import evaluation_batch_size, no_gradients, tensor_of
 from skae.data import parameters as check
-from skae.data.checks import SUPPORTS
+from skae.data.checks import SUPPORTS, weighted_mean
 from skae.data.columns import KINDS
 from skae.data.tables import ArrayTable, TableEncoder
 from skae.linear.mixture import MAX_CODES
@@ -184,8 +184,9 @@ class FittedVAE(Fitted):
     # Statistics of training samples.
 
     def settle(self, estimator, training, held_out, best, before):
+        training = training.unweighted()
         if estimator.n_components == "auto":
-            self._choose_size(training if held_out is None else held_out)
+            self._choose_size(training if held_out is None else held_out.unweighted())
         if best is None:  # partial_fit leaves the prior as it is
             self.prior = self.prior if before is None else before.prior
         else:
@@ -713,7 +714,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         check_is_fitted(self)
         return self._fitted.elbo(self._open(X), y)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Return the mean ELBO of the samples, in nats a sample, in units of X.
 
         Parameters
@@ -721,12 +722,14 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
             As in `score_samples`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, at least 0; None for equal ones.
 
         Returns
         -------
         float
         """
-        return float(self.score_samples(X, y).mean(dtype=np.float64))
+        return weighted_mean(self.score_samples(X, y), sample_weight)
 
     def log_likelihood(self, X, n_draws=100, *, y=None):
         """Return the importance-weighted bound on each sample's log-density: the more draws, the tighter.

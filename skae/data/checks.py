@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import _check_sample_weight
 
 # Dtypes that samples keep; all others are cast to the first.
 FLOATS = [np.float64, np.float32]
@@ -117,6 +118,27 @@ def check_classes(y, n_samples):
             "sklearn.preprocessing.KBinsDiscretizer, or make it a column of X."
         )
     return np.unique(y, return_inverse=True)
+
+
+def check_weights(sample_weight, X, ensure_min_samples=1):
+    """Check the weights of samples X: return an array (n_samples,), or None if all are 1 or none are passed."""
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if (n_positive := np.count_nonzero(weights)) < ensure_min_samples:
+        raise ValueError(
+            f"sample_weight is positive for {n_positive} samples, but at least {ensure_min_samples} are needed. "
+            "Samples of weight 0 are left out."
+        )
+    return None if (weights == 1).all() else weights
+
+
+def weighted_mean(values, sample_weight):
+    """Return the mean of values (n_samples,) with these weights, as a float; those of weight 0 are left out."""
+    weights = check_weights(sample_weight, values)
+    if weights is None:
+        return float(values.mean(dtype=np.float64))
+    return float(np.average(values[weights > 0].astype(np.float64), weights=weights[weights > 0]))
 
 
 def check_labels(y, classes, n_samples):

@@ -68,10 +68,11 @@ class ClassContext(NoContext):
         self.attributes = {"classes_": classes, "class_prior_": prior}
 
     @classmethod
-    def learn(cls, y, n_samples):
-        """Fit the context to training labels."""
+    def learn(cls, y, n_samples, weights=None):
+        """Fit the context to labels of training samples with these weights (n_samples,); None for equal ones."""
         classes, labels = check_classes(y, n_samples)
-        return cls(classes, np.bincount(labels, minlength=len(classes)) / n_samples)
+        totals = np.bincount(labels, weights, minlength=len(classes))
+        return cls(classes, totals / totals.sum())
 
     def encode(self, y, n_samples):
         return self.values[check_labels(y, self.classes, n_samples)]

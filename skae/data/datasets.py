@@ -3,10 +3,12 @@
 import copy
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from skae._torch import has_missing
+from skae.data.statistics import n_unweighted, resampled
 
 # Samples whose missing values are counted at once.
 _COUNTED = 4096
@@ -15,7 +17,7 @@ _COUNTED = 4096
 class Samples(Dataset):
     """Dataset of inputs of a network and targets of its output: ``samples[index]`` is the pair (x, target).
 
-    Samples of a sparse matrix or a file are made dense on demand.
+    If samples have weights, a third tensor holds these. Samples of a sparse matrix or a file are made dense on demand.
 
     Parameters
     ----------
@@ -25,13 +27,18 @@ class Samples(Dataset):
         Device of x and target.
     indices : array or Tensor of int, or None, default=None
         Indices of the samples in this dataset; None for all.
+    weights : ndarray or Tensor of shape (n_samples,), or None, default=None
+        Weights of all samples, also of those that are not in this dataset; None if they are equal.
     """
 
     # Whether it is known that no value is missing.
     is_complete = False
+    # Number of samples without weights that represent those of this dataset.
+    n_unweighted = None
 
-    def __init__(self, inputs, targets, device, indices=None):
+    def __init__(self, inputs, targets, device, indices=None, weights=None):
         self.inputs, self.targets, self.device, self.indices = inputs, targets, device, indices
+        self._weights = None if weights is None else torch.as_tensor(weights).to(device, torch.float32)
 
     def __len__(self):
         return len(self.inputs if self.indices is None else self.indices)
@@ -40,7 +47,32 @@ class Samples(Dataset):
         index = index if isinstance(index, slice) else self._as_index(index)
         index = index if self.indices is None else self.indices[index]
         x = self._read(self.inputs, index)
-        return x, (x if self.targets is self.inputs else self._read(self.targets, index))
+        target = x if self.targets is self.inputs else self._read(self.targets, index)
+        return (x, target) if self._weights is None else (x, target, self._weights[index])
+
+    @property
+    def weights(self):
+        """Weights of the samples of this dataset, with mean 1: (n_samples,), or None if they are equal."""
+        if self._weights is None or self.indices is None:
+            return self._weights
+        return self._weights[self.indices]
+
+    def normalised(self):
+        """Return the samples with weights divided by their mean, so that a mean over samples is a weighted one."""
+        if self._weights is None:
+            return self
+        other, weights = copy.copy(self), self.weights
+        other.n_unweighted = n_unweighted(weights.numpy(force=True), 1)
+        other._weights = self._weights / weights.mean()
+        return other
+
+    def unweighted(self):
+        """Return samples without weights, in which each occurs in proportion to its weight."""
+        if self._weights is None:
+            return self
+        other = self.subset(resampled(self.weights.numpy(force=True).astype(np.float64), self.n_unweighted))
+        other._weights = None
+        return other
 
     def in_order(self, n_batches):
         """Return an iterator over the samples in batches whose sizes differ by at most one."""
@@ -67,15 +99,15 @@ class Samples(Dataset):
 
     def with_noise(self, deviation, generator):
         """Return the samples in memory, with one draw of Gaussian noise added to the inputs, see `add_noise`."""
-        inputs, targets = self[:]
+        inputs, targets = self[:][:2]
         deviation = deviation.to(inputs.device, torch.float32)
-        return InMemorySamples(add_noise(inputs, deviation, generator), targets)
+        return InMemorySamples(add_noise(inputs, deviation, generator), targets, weights=self.weights)
 
     def observed_shares(self):
         """Return the share of observed target values in each column, an array of shape (n_targets,)."""
         n_batches = -(-len(self) // _COUNTED)
-        n_observed = sum((~target.isnan()).sum(0) for _, target in self.in_order(n_batches))
-        return n_observed.numpy(force=True) / len(self)
+        observed = sum(_weighted(~batch[1].isnan(), *batch[2:]).sum(0) for batch in self.in_order(n_batches))
+        return observed.numpy(force=True) / len(self)
 
     def share(self, rank, size):
         """Return the samples of process ``rank`` of ``size``: every ``size``-th one, or all if there are fewer."""
@@ -99,10 +131,11 @@ class InMemorySamples(Samples):
     inputs, targets : Tensor
         On the same device. If they are the same tensor, it is read once for each batch.
     indices : Tensor of int or None, default=None
+    weights : as for `Samples`
     """
 
-    def __init__(self, inputs, targets, indices=None):
-        super().__init__(inputs, targets, inputs.device, indices)
+    def __init__(self, inputs, targets, indices=None, weights=None):
+        super().__init__(inputs, targets, inputs.device, indices, weights)
 
     @cached_property
     def is_complete(self):
@@ -110,13 +143,17 @@ class InMemorySamples(Samples):
 
     def in_order(self, n_batches):
         if self.indices is None:
-            return zip(self.inputs.tensor_split(n_batches), self.targets.tensor_split(n_batches), strict=True)
-        return _gathered(self.inputs, self.targets, self.indices.tensor_split(n_batches))
+            return zip(*(part.tensor_split(n_batches) for part in self._parts), strict=True)
+        return _gathered(self._parts, self.indices.tensor_split(n_batches))
 
     def shuffled(self, n_batches, generator, reuse_memory=False):
         order = _permutation(len(self), generator)
         order = order if self.indices is None else self.indices[order]
-        return _gathered(self.inputs, self.targets, order.tensor_split(n_batches), reuse_memory)
+        return _gathered(self._parts, order.tensor_split(n_batches), reuse_memory)
+
+    @property
+    def _parts(self):
+        return (self.inputs, self.targets) if self._weights is None else (self.inputs, self.targets, self._weights)
 
     def _as_index(self, index):
         return torch.as_tensor(index, device=self.device)
@@ -135,36 +172,39 @@ class StreamedSamples(Samples):
     def shuffled(self, n_batches, generator, reuse_memory=False):
         n_samples, n_read, first, rest = len(self), 0, 0, None
         for slices in self.inputs.shuffled_blocks(lambda n: _permutation(n, generator).tolist()):
-            inputs, targets = self._load(slices, rest)
+            parts = self._load(slices, rest)
             n_read += sum(part.stop - part.start for part in slices)
             last = ((n_read + 1) * n_batches - 1) // n_samples  # batches that are complete by now
             ends = [(i * n_samples) // n_batches - (first * n_samples) // n_batches for i in range(first + 1, last + 1)]
-            *batches, left = _permutation(len(inputs), generator).tensor_split(ends)
-            yield from _gathered(inputs, targets, batches, reuse_memory)
-            first, rest = last, (inputs.index_select(0, left), targets.index_select(0, left))
+            *batches, left = _permutation(len(parts[0]), generator).tensor_split(ends)
+            yield from _gathered(parts, batches, reuse_memory)
+            first, rest = last, [part.index_select(0, left) for part in parts]
 
     def subset(self, indices):
-        return Samples(self.inputs, self.targets, self.device).subset(indices)
+        return Samples(self.inputs, self.targets, self.device, weights=self._weights).subset(indices)
 
     def _share(self, rank, size):
         part = slice(rank * len(self) // size, (rank + 1) * len(self) // size)
         inputs = self.inputs.part(part)
         targets = inputs if self.targets is self.inputs else self.targets.part(part)
-        return StreamedSamples(inputs, targets, self.device)
+        weights = None if self._weights is None else self._weights[part]
+        return StreamedSamples(inputs, targets, self.device, weights=weights)
 
     def _load(self, slices, rest):
-        """Return inputs and targets of these slices, appended to ``rest``, those left from before."""
+        """Return inputs, targets and weights of these slices, appended to ``rest``, those left from before."""
         begin = 0 if rest is None else len(rest[0])
         n_samples = begin + sum(part.stop - part.start for part in slices)
         x = torch.empty((n_samples, self.inputs.shape[1]), dtype=torch.float32, device=self.device)
         target = x if self.targets is self.inputs else x.new_empty((n_samples, self.targets.shape[1]))
-        if rest is not None:
-            x[:begin], target[:begin] = rest
+        parts = (x, target) if self._weights is None else (x, target, x.new_empty(n_samples))
+        for whole, before in zip(parts, rest or (), strict=False):
+            whole[:begin] = before
         for part in slices:
             end = begin + part.stop - part.start
-            x[begin:end], target[begin:end] = self[part]
+            for whole, read in zip(parts, self[part], strict=True):
+                whole[begin:end] = read
             begin = end
-        return x, target
+        return parts
 
 
 def add_noise(x, deviation, generator):
@@ -176,13 +216,19 @@ def _permutation(n, generator):
     return torch.randperm(n, generator=generator, device=generator.device)
 
 
-def _gathered(inputs, targets, batches, reuse_memory=False):
-    """Yield batches of inputs and targets for each tensor of indices."""
+def _gathered(parts, batches, reuse_memory=False):
+    """Yield batches of inputs, targets and weights, if there are any, for each tensor of indices."""
     n_largest = max(map(len, batches), default=0)
-    memory = [part.new_empty((n_largest, *part.shape[1:])) if reuse_memory else None for part in (inputs, targets)]
+    memory = [part.new_empty((n_largest, *part.shape[1:])) if reuse_memory else None for part in parts]
     for index in batches:
-        x = _gather(inputs, index, memory[0])
-        yield x, (x if targets is inputs else _gather(targets, index, memory[1]))
+        x = _gather(parts[0], index, memory[0])
+        rest = zip(parts[1:], memory[1:], strict=True)
+        yield x, *(x if part is parts[0] else _gather(part, index, kept) for part, kept in rest)
+
+
+def _weighted(values, weights=None):
+    """Return values (n, ...) times the weights (n,) of their samples, if there are any."""
+    return values if weights is None else values * weights[:, None]
 
 
 def _gather(tensor, index, memory):

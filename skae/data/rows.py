@@ -11,7 +11,7 @@ from sklearn.utils.random import sample_without_replacement
 
 from skae._torch import tensor_of
 from skae.data.datasets import InMemorySamples, Samples, StreamedSamples
-from skae.data.statistics import has_missing
+from skae.data.statistics import has_missing, n_effective, n_unweighted, resampled, without_weights
 
 # X in a file is streamed if it has more values than this, and loaded otherwise.
 STREAMED_FROM = 2**25
@@ -43,9 +43,12 @@ class RowSource:
     n_features : int
     has_missing : bool
         Whether an entry is nan.
+    weights : ndarray of shape (n_samples,) or None
+        Positive weights of the samples; None if all are 1.
     """
 
     has_missing = False
+    weights = None
     functions = ()
 
     def __init__(self, source):
@@ -81,8 +84,36 @@ class RowSource:
         return gen_batches(len(self), max(1, _READ // self.n_features))
 
     def sums(self):
-        """Return the sum of each sample in float64, missing values left out."""
-        return np.concatenate([np.nansum(self[rows], axis=1, dtype=np.float64) for rows in self.blocks()])
+        """Return the sums of samples in float64, missing values left out; samples occur by their weights."""
+        sums = np.concatenate([np.nansum(self[rows], axis=1, dtype=np.float64) for rows in self.blocks()])
+        return sums[self.resampled()]
+
+    def resampled(self):
+        """Return indices of samples without weights, in which each occurs in proportion to its weight."""
+        if self.weights is None:
+            return np.arange(len(self))
+        return resampled(self.weights, n_unweighted(self.weights, 1))
+
+    @property
+    def n_effective(self):
+        """Number of samples that the weights stand for."""
+        return len(self) if self.weights is None else n_effective(self.weights)
+
+    def weigh(self, values):
+        """Return values (n_samples, ...) times the weights of their samples."""
+        return values if self.weights is None else (self.weights * values.T).T
+
+    def weighted(self, weights):
+        """Return the samples with positive weights, and these weights; None leaves the samples as they are."""
+        if weights is None:
+            return self
+        kept = np.flatnonzero(weights)
+        other = copy.copy(self) if len(kept) == len(self) else self._subset(kept)
+        other.weights = weights[kept]
+        return other
+
+    def _subset(self, kept):
+        return type(self)(self.source[kept])
 
     def sample(self, n, random_state):
         """Return the indices of n random samples, or of all, without an array of all if these are many."""
@@ -95,19 +126,21 @@ class RowSource:
         return max(minimum, _HELD_DENSE // self.n_features)
 
     def dense(self, minimum, random_state):
-        """Return samples as an array for a closed-form fit: all of an array, else a random subset that fits in memory.
+        """Return `ArrayRows` for a closed-form fit: all of an array, else a random subset that fits in memory.
 
         Columns without observed values get a zero in one sample.
         """
-        rows = self[self.sample(self.most_at_once(minimum), random_state)]
+        index = self.sample(self.most_at_once(minimum), random_state)
+        rows = self[index]
         if self.has_missing:
             rows[0, np.isnan(rows).all(axis=0)] = 0
-        return rows
+        return ArrayRows(rows, None if self.weights is None else self.weights[index])
 
     def with_sample(self, sample):
-        """Return samples as `dense` does, and one more (n_features,)."""
+        """Return samples as `dense` does, and one more (n_features,), of weight 1."""
         rows = self.dense(1, np.random.RandomState(0))
-        return ArrayRows(np.vstack([rows, sample.astype(self.dtype)]))
+        weights = None if rows.weights is None else np.append(rows.weights, 1)
+        return ArrayRows(np.vstack([rows.source, sample.astype(self.dtype)]), weights)
 
     def searchable(self, random_state):
         """Return sorted indices of candidates: all samples of an array, else a random subset that fits in memory."""
@@ -141,7 +174,7 @@ class RowSource:
 
         If ``is_identity``, the inputs are the targets.
         """
-        return self._dataset(inputs, inputs if is_identity else self, device)
+        return self._dataset(inputs, inputs if is_identity else self, device, weights=self.weights)
 
     _dataset = Samples
 
@@ -158,10 +191,12 @@ class ArrayRows(RowSource):
     ----------
     array : ndarray of shape (n_samples, n_features)
         Copied to C order if it is in another: sums depend on the order in memory by rounding.
+    weights : ndarray of shape (n_samples,) or None, default=None
     """
 
-    def __init__(self, array):
+    def __init__(self, array, weights=None):
         super().__init__(np.ascontiguousarray(array))
+        self.weights = weights
 
     @cached_property
     def has_missing(self):
@@ -171,7 +206,11 @@ class ArrayRows(RowSource):
         return self.source[index]
 
     def map(self, function):
-        return ArrayRows(function(self.source))
+        return ArrayRows(function(self.source), self.weights)
+
+    def unweighted(self):
+        """Return an array of samples without weights that have the mean and the covariance of these."""
+        return self.source if self.weights is None else without_weights(self.source, self.weights)
 
     def blocks(self):
         return gen_batches(len(self), max(1, len(self)))
@@ -180,19 +219,22 @@ class ArrayRows(RowSource):
         return len(self)
 
     def dense(self, minimum, random_state):
-        return self.source
+        return self
 
     def with_columns(self, columns):
-        return ArrayRows(np.hstack([self.source, columns.astype(self.dtype)])) if columns.shape[1] else self
+        if not columns.shape[1]:
+            return self
+        return ArrayRows(np.hstack([self.source, columns.astype(self.dtype)]), self.weights)
 
     def is_empty(self):
         return bool(np.isnan(self.source).all())
 
     def samples(self, inputs, device, is_identity):
         x = tensor_of(inputs.source).to(device, torch.float32)
+        target = x if x.shape[1] == self.n_features else x[:, : self.n_features]
         if not is_identity:
-            return InMemorySamples(x, torch.tensor(self.source, dtype=torch.float32, device=device))
-        return InMemorySamples(x, x if x.shape[1] == self.n_features else x[:, : self.n_features])
+            target = torch.tensor(self.source, dtype=torch.float32, device=device)
+        return InMemorySamples(x, target, weights=self.weights)
 
 
 class SparseRows(RowSource):
@@ -208,8 +250,7 @@ class SparseRows(RowSource):
         return self.source.data, self.source.indices, self.source.indptr
 
     def sums(self):
-        """Return the sum of each sample in float64, from the stored entries."""
-        return np.asarray(self.source.sum(axis=1), dtype=np.float64).ravel()
+        return np.asarray(self.source.sum(axis=1), dtype=np.float64).ravel()[self.resampled()]
 
 
 class FileRows(RowSource):
@@ -240,15 +281,21 @@ class FileRows(RowSource):
 
     def without(self, indices):
         """Return all samples but these, whose indices are sorted."""
-        other = copy.copy(self)
-        other._left_out = indices - np.arange(len(indices))  # positions among the kept samples
+        other, before = copy.copy(self), self._left_out + np.arange(len(self._left_out))
+        left_out = np.sort(np.concatenate([before, self._places(indices)]))
+        other._left_out = left_out - np.arange(len(left_out))  # positions among the kept samples
         other._kept = range(len(self) - len(indices))
+        other.weights = None if self.weights is None else np.delete(self.weights, indices)
         return other
+
+    def _subset(self, kept):
+        return self.without(np.setdiff1d(np.arange(len(self)), kept))
 
     def part(self, rows):
         """Return the samples of a slice."""
         other = copy.copy(self)
         other._kept = self._kept[rows]
+        other.weights = None if self.weights is None else self.weights[rows]
         return other
 
     def most_at_once(self, minimum=1):
@@ -277,6 +324,11 @@ class FileRows(RowSource):
             numbers = order[i * n_blocks // n_lists : (i + 1) * n_blocks // n_lists]
             yield [slice(b * len(self) // n_blocks, (b + 1) * len(self) // n_blocks) for b in numbers]
 
+    def _places(self, index):
+        """Return the positions of samples in the file."""
+        places = self._kept.start + index
+        return places + np.searchsorted(self._left_out, places, side="right")
+
     def _read(self, index):
         is_slice = isinstance(index, slice)
         together = is_slice and index.step in (None, 1)
@@ -284,8 +336,7 @@ class FileRows(RowSource):
         index = np.arange(*index.indices(len(self))) if is_slice else np.asarray(index)
         found = np.empty((len(index), self.n_features), dtype=self.dtype)
         for part in gen_batches(len(index), n_at_once):
-            places = self._kept.start + index[part]
-            places = places + np.searchsorted(self._left_out, places, side="right")
+            places = self._places(index[part])
             if together and len(places) and np.ptp(places) < len(places):  # a slice is copied faster
                 places = slice(places[0], places[-1] + 1)
             found[part] = self.source[places]

@@ -10,14 +10,14 @@ from reprlib import repr as shortened
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.utils import check_array
+from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import validate_data
 
 from skae.data.checks import FLOATS, SUPPORTS, check_missing, listed
 from skae.data.columns import KINDS, column_from_state, fit_column
 from skae.data.dataframes import LIBRARIES, library_of, numbers_asked, unmasked
 from skae.data.rows import ArrayRows, FileRows, SparseRows, is_streamed
-from skae.data.statistics import has_missing
+from skae.data.statistics import has_missing, n_unweighted, resampled
 
 # Reason and remedy for text in new samples.
 _NEW = "The training samples had numbers", "Pass numbers, nan where they are missing."
@@ -79,7 +79,7 @@ class ArrayTable:
         """
         return X
 
-    def open(self, estimator, X, *, reset=False, ensure_min_samples=1):
+    def open(self, estimator, X, *, reset=False, ensure_min_samples=1, weights=None):
         """Check samples; with ``reset``, store the columns of the table.
 
         Parameters
@@ -91,6 +91,8 @@ class ArrayTable:
         reset : bool, default=False
             Whether these are training samples; others must have the same columns.
         ensure_min_samples : int, default=1
+        weights : ndarray of shape (n_samples,), default=None
+            Weights of the samples; those of weight 0 are left out.
 
         Returns
         -------
@@ -99,11 +101,12 @@ class ArrayTable:
         library, table, X = library_of(X), X, unmasked(X)
         options = {"dtype": FLOATS, "ensure_min_samples": ensure_min_samples, "ensure_all_finite": "allow-nan"}
         if self.streams and is_streamed(X):
-            rows = self._open_file(estimator, X, reset, options)
+            rows = self._open_file(estimator, X, reset, options).weighted(weights)
         else:
             with numbers_asked(table, *(self.refusal if reset else _NEW)):
                 X = validate_data(estimator, X, reset=reset, accept_sparse=self.accepts_sparse and "csr", **options)
-            rows = self._open_sparse(X, reset) if issparse(X) else self._open_array(estimator, X, reset)
+            open_rows = self._open_sparse if issparse(X) else self._open_array
+            rows = open_rows(estimator, X, reset, weights)
         if reset:
             self._set_labels(library, library.labels(table if library.name else rows), rows.n_features)
         _check_order(self, library, table)
@@ -113,20 +116,20 @@ class ArrayTable:
         self.library, self.labels, self.n_columns, self.width = library, labels, width, width
         return self
 
-    def _open_array(self, estimator, X, reset):
-        rows = ArrayRows(self.prepare(X))
+    def _open_array(self, estimator, X, reset, weights):
+        rows = ArrayRows(self.prepare(X)).weighted(weights)
         if reset and rows.has_missing:
             check_missing(rows, getattr(estimator, "feature_names_in_", None))
         self.support.check(rows.source, self.parameter, self.value, reset)
         return rows
 
-    def _open_sparse(self, X, reset):
+    def _open_sparse(self, estimator, X, reset, weights):
         if not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()
         X = self.prepare(X)
         self.support.check_sparse(X, self.parameter, self.value, reset)
-        return SparseRows(X)
+        return SparseRows(X).weighted(weights)
 
     def _open_file(self, estimator, X, reset, options):
         """Check one block at a time: a check of all samples at once would copy the file or a mask of it."""
@@ -228,7 +231,7 @@ class TableEncoder:
         self.likelihood = likelihood
         self.handle_unknown = handle_unknown
 
-    def open(self, estimator, X, *, reset=False, ensure_min_samples=1):
+    def open(self, estimator, X, *, reset=False, ensure_min_samples=1, weights=None):
         """Check and encode samples; with ``reset``, fit the columns; see `ArrayTable.open`."""
         X, dtype, is_enough = unmasked(X), np.float64, {"ensure_min_samples": ensure_min_samples}
         given, library = X, library_of(X)
@@ -241,11 +244,16 @@ class TableEncoder:
             else:
                 X = check_array(X, dtype=object, ensure_all_finite=False, estimator=estimator, **is_enough)
             validate_data(estimator, X, reset=reset, skip_check_array=True)
+        if weights is not None:
+            X, weights = _safe_indexing(X, np.flatnonzero(weights)), weights[weights > 0]
         if reset:
-            self.fit(X, None if library.name else np.asarray(given).dtype)
+            drawn = X
+            if weights is not None:
+                drawn = _safe_indexing(X, resampled(weights, n_unweighted(weights, X.shape[1])))
+            self.fit(drawn, None if library.name else np.asarray(given).dtype)
         _check_order(self, library, X)
         self.handle_unknown = getattr(estimator, "handle_unknown", self.handle_unknown)  # it may have been set since
-        rows = ArrayRows(self.encode(X, dtype))
+        rows = ArrayRows(self.encode(X, dtype), weights)
         if reset and rows.has_missing:
             check_missing(rows, self.names)
         return rows
@@ -300,7 +308,7 @@ class TableEncoder:
             self.columns[j] = column = before.refitted(encoded[:, place])
             if column is not before:
                 encoded[:, place] = column.encode_again(encoded[:, place], before)
-        return ArrayRows(encoded)
+        return ArrayRows(encoded, rows.weights)
 
     def decode(self, rows, like=None):
         """Decode to a table of the fitted type; observed values of ``like`` replace the decoded ones."""
@@ -318,7 +326,9 @@ class TableEncoder:
 
     def mean_log_slope(self, samples):
         """Return the mean over samples of the log-slope, summed over columns."""
-        return float(self.log_slopes(samples[:][1].numpy(force=True)).mean(axis=0).sum())
+        slopes = self.log_slopes(samples[:][1].numpy(force=True))
+        weights = None if samples.weights is None else samples.weights.numpy(force=True)
+        return float(np.average(slopes, axis=0, weights=weights).sum())
 
     def check_exportable(self, name, likelihood):
         """Raise ValueError, since a graph cannot encode the columns."""

@@ -10,10 +10,11 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from skae.data.checks import check_weights
 from skae.data.dataframes import numbers_asked, unmasked
 
 
-def reconstruction_error(estimator, X):
+def reconstruction_error(estimator, X, sample_weight=None):
     """Mean squared error of ``inverse_transform(transform(X))``, over the observed entries of X.
 
     Parameters
@@ -22,6 +23,8 @@ def reconstruction_error(estimator, X):
         Fitted, with ``transform`` and ``inverse_transform``: for example a PCA, an autoencoder, or a Pipeline of such.
     X : array-like or sparse matrix of shape (n_samples, n_features)
         Samples, nan where missing.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the samples, at least 0; None for equal ones.
 
     Returns
     -------
@@ -46,15 +49,20 @@ def reconstruction_error(estimator, X):
     options = {"ensure_all_finite": "allow-nan", "accept_sparse": True}
     observed = numeric_array(X, "The reconstruction error takes numbers", **options)
     observed = observed.toarray() if issparse(observed) else observed  # as large as the reconstruction
-    return squared_error(observed, np.asarray(estimator.inverse_transform(estimator.transform(X))))
+    weights = check_weights(sample_weight, observed)
+    return squared_error(observed, np.asarray(estimator.inverse_transform(estimator.transform(X))), weights)
 
 
-def squared_error(X, X_hat):
-    """Return the mean squared error over the entries of X that are not missing."""
-    return float(np.nanmean(np.square(np.subtract(X, X_hat, dtype=np.float64))))
+def squared_error(X, X_hat, weights=None):
+    """Return the mean squared error over the entries of X that are not missing, with weights of the samples."""
+    errors = np.square(np.subtract(X, X_hat, dtype=np.float64))
+    if weights is None:
+        return float(np.nanmean(errors))
+    observed = ~np.isnan(errors)
+    return float(weights @ np.where(observed, errors, 0).sum(axis=1) / (weights @ observed.sum(axis=1)))
 
 
-def reconstruction_scorer(estimator, X, y=None):
+def reconstruction_scorer(estimator, X, y=None, sample_weight=None):
     """Negative reconstruction error, for ``scoring=``: higher is better.
 
     Parameters
@@ -64,6 +72,8 @@ def reconstruction_scorer(estimator, X, y=None):
     X : array-like of shape (n_samples, n_features)
     y : None
         Ignored.
+    sample_weight : array-like of shape (n_samples,), default=None
+        As in `reconstruction_error`.
 
     Returns
     -------
@@ -80,7 +90,7 @@ def reconstruction_scorer(estimator, X, y=None):
     >>> GridSearchCV(PCA(), {"n_components": [1, 2]}, scoring=reconstruction_scorer).fit(X).best_params_
     {'n_components': 2}
     """
-    return -reconstruction_error(estimator, X)
+    return -reconstruction_error(estimator, X, sample_weight)
 
 
 def pca_errors_by_size(n_components, X_train, X):

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.random import RandomState
 from scipy.linalg import eigh
 
-from skae.data.statistics import column_moments
+from skae.data.rows import ArrayRows
+from skae.data.statistics import column_moments, n_effective
 from skae.linear.factor_analysis import MAX_FACTORED
 from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian
 from skae.linear.pca import probabilistic_pca
@@ -59,7 +60,9 @@ def hide_entries(X: np.ndarray, random_state: RandomState) -> np.ndarray:
     return hidden & ~(hidden | missing).all(axis=0)
 
 
-def fit_normal(X: np.ndarray, n_components: int, random_state: RandomState) -> LinearGaussian:
+def fit_normal(
+    X: np.ndarray, n_components: int, random_state: RandomState, weights: np.ndarray | None = None
+) -> LinearGaussian:
     """Fit a Gaussian imputation model to samples with missing values.
 
     It has few components, or more if these have a smaller error on hidden entries. It is fitted to a random subset of
@@ -72,28 +75,33 @@ def fit_normal(X: np.ndarray, n_components: int, random_state: RandomState) -> L
     n_components : int
         Latent dimension of the network.
     random_state : RandomState
+    weights : ndarray of shape (n_samples,), default=None
+        Positive weights of the samples; None for equal ones.
 
     Returns
     -------
     LinearGaussian
     """
     n_features, more = X.shape[1], n_imputation_components(n_components, X.shape[1])
+    weights = np.ones(len(X)) if weights is None else weights * (n_effective(weights) / weights.sum())
     few = min(more, max(n_components, _FEWEST_COMPONENTS))
     most = _MAX_NUMBERS // max(n_features, (few + 1) ** 2)
-    X = _without_empty_columns(X[random_state.permutation(len(X))[: max(1, most)]])
-    centre, unit, _ = column_moments(X)
+    drawn = random_state.permutation(len(X))[: max(1, most)]
+    X, weights = _without_empty_columns(X[drawn]), weights[drawn]
+    centre, unit, _ = column_moments(ArrayRows(X, weights))
     unit = np.where(unit > 0, unit, 1)
     X = (X - centre) / unit
     fit = fit_few = partial(_em_over_codes, n_components=few)
     if n_features <= MAX_FACTORED:
         fit_more = partial(_em_over_missing, n_components=more)
         compared = _without_empty_columns(X[: max(1, _MAX_NUMBERS_MORE // (more + 1) ** 2)].copy())
-        hidden = hide_entries(compared, random_state)
+        hidden, of_rows = hide_entries(compared, random_state), weights[: len(compared)]
         seen = np.where(hidden, np.nan, compared)
-        errors = [np.square((each(seen).expected(seen) - compared)[hidden]).sum() for each in (fit_few, fit_more)]
+        rests = [each(seen, of_rows).expected(seen) - compared for each in (fit_few, fit_more)]
+        errors = [(of_rows[:, None] * np.square(rest))[hidden].sum() for rest in rests]
         if errors[1] < errors[0]:
-            fit, X = fit_more, compared
-    model = fit(X)
+            fit, X, weights = fit_more, compared, of_rows
+    model = fit(X, weights)
     return LinearGaussian(centre + model.location * unit, model.loadings * unit[:, None], model.noise * unit**2)
 
 
@@ -103,18 +111,19 @@ def _without_empty_columns(rows):
     return rows
 
 
-def _em_over_codes(X, n_components):
+def _em_over_codes(X, weights, n_components):
     r"""Fit by EM over codes, in time linear in columns (Rubin and Thayer 1982; Ilin and Raiko 2010).
 
     The loadings of each component have a normal prior with its own variance (Bishop 1999, "Bayesian PCA"), which
     removes components that few entries support.
     """
     n_features, observed = X.shape[1], ~np.isnan(X)
-    entries, n_observed = np.where(observed, X, 0), observed.sum(axis=0)
-    squares = np.square(entries).sum(axis=0)
-    _, lengths, directions = np.linalg.svd(entries, full_matrices=False)
+    entries, observed = np.where(observed, X, 0), weights[:, None] * observed
+    squares, n_observed = (weights[:, None] * np.square(entries)).sum(axis=0), observed.sum(axis=0)
+    _, lengths, directions = np.linalg.svd(np.sqrt(weights)[:, None] * entries, full_matrices=False)
     n_components = min(n_components, len(lengths))
-    loadings = directions[:n_components].T * lengths[:n_components] / np.sqrt(len(X))
+    loadings = directions[:n_components].T * lengths[:n_components] / np.sqrt(weights.sum())
+    entries = weights[:, None] * entries
     model = LinearGaussian(np.zeros(n_features), loadings, np.maximum(1 - np.square(loadings).sum(axis=1), 0.05))
     prior = np.zeros(n_components)
     for _ in range(_MAX_ROUNDS):
@@ -126,51 +135,53 @@ def _em_over_codes(X, n_components):
         gram = (observed.T @ moments.reshape(len(X), -1)).reshape(n_features, n_components + 1, n_components + 1)
         product = entries.T @ z
         ridge = np.diag(np.append(prior, 0)) * model.noise[:, None, None]
-        weights = np.linalg.solve(gram + ridge + 1e-9 * np.eye(n_components + 1), product[:, :, None])[:, :, 0]
-        rest = squares - 2 * np.einsum("jk,jk->j", weights, product)
-        rest += np.einsum("jk,jkl,jl->j", weights, gram, weights)
+        maps = np.linalg.solve(gram + ridge + 1e-9 * np.eye(n_components + 1), product[:, :, None])[:, :, 0]
+        rest = squares - 2 * np.einsum("jk,jk->j", maps, product)
+        rest += np.einsum("jk,jkl,jl->j", maps, gram, maps)
         before, noise = model.noise, np.maximum(rest / n_observed, LEAST_IMPUTATION_NOISE)
         # Rescale codes to variance one (parameter-expanded EM, Liu et al. 1998).
-        loadings = weights[:, :n_components] @ np.linalg.cholesky(moments[:, :-1, :-1].mean(axis=0))
+        of_codes = np.average(moments[:, :-1, :-1], axis=0, weights=weights)
+        loadings = maps[:, :n_components] @ np.linalg.cholesky(of_codes)
         prior = n_features / np.maximum(np.square(loadings).sum(axis=0), 1e-8)
-        model = LinearGaussian(weights[:, n_components], loadings, noise)
+        model = LinearGaussian(maps[:, n_components], loadings, noise)
         if np.abs(np.log(noise / before)).mean() < _NOISE_TOLERANCE:
             break
     return model
 
 
-def _em_over_missing(X, n_components):
+def _em_over_missing(X, weights, n_components):
     """Fit by EM over missing values, which converges fast for highly correlated columns, but is slow for many columns.
 
     Each iteration makes two steps of maximum likelihood factor analysis on the expected covariance of the samples: in
     each, the loadings given the noise, then the noise given the loadings.
     """
-    missing, n_samples = np.isnan(X), len(X)
-    n_missing, weight = missing.sum(axis=0), _PRIOR * X.shape[1] / ((~missing).mean() * n_samples)
+    missing, n_samples, root = np.isnan(X), weights.sum(), np.sqrt(weights)[:, None]
+    n_missing, penalty = weights @ missing, _PRIOR * X.shape[1] / ((weights @ ~missing).mean())
     model = mean_imputation(np.zeros(X.shape[1]))._replace(noise=np.full(X.shape[1], 0.5))
     filled, noise = np.inf, np.ones(X.shape[1])
     for _ in range(_MAX_ROUNDS_MORE):
         before, (mean, spread) = filled, model.codes(X)
         filled = np.where(missing, model.location + mean @ model.loadings.T, X)
         moved, changed = np.square(filled - before).sum(), np.abs(np.log(model.noise / noise)).mean()
-        if moved <= _VALUE_TOLERANCE**2 * n_missing.sum() and changed < _NOISE_TOLERANCE_MORE:
+        if moved <= _VALUE_TOLERANCE**2 * missing.sum() and changed < _NOISE_TOLERANCE_MORE:
             break
-        location = filled.mean(axis=0)
-        factor = (model.loadings @ np.linalg.cholesky(spread) * missing[:, :, None]).transpose(1, 0, 2)
-        factor = np.hstack([(filled - location).T, factor.reshape(len(model.noise), -1)])
+        location = np.average(filled, axis=0, weights=weights)
+        factor = model.loadings @ np.linalg.cholesky(spread) * (root * missing)[:, :, None]
+        factor = factor.transpose(1, 0, 2).reshape(len(model.noise), -1)
+        factor = np.hstack([(root * (filled - location)).T, factor])
         covariance = (factor @ factor.T + np.diag(n_missing * model.noise)) / n_samples
         noise = of_two = model.noise
         for _ in range(2):
-            loadings, of_two = _factors(covariance, of_two, n_components, weight)
+            loadings, of_two = _factors(covariance, of_two, n_components, penalty)
         model = LinearGaussian(location, loadings, of_two)
     return model
 
 
-def _factors(covariance, noise, n_components, weight):
+def _factors(covariance, noise, n_components, penalty):
     r"""Return the maximum likelihood loadings of factor analysis given the noise, then the noise given the loadings.
 
     Relative to the noise, a component has squared length u along an eigenvector of the covariance with eigenvalue v. A
-    normal prior with its own variance on each component costs w log u, with w the ``weight``. The minimum of
+    normal prior with its own variance on each component costs w log u, with w the ``penalty``. The minimum of
 
     .. math:: \log(1 + u) + v / (1 + u) + w \log u
 
@@ -179,10 +190,10 @@ def _factors(covariance, noise, n_components, weight):
     n_features, unit = len(noise), np.sqrt(noise)
     largest = [max(0, n_features - n_components), n_features - 1]
     values, vectors = eigh(covariance / np.outer(unit, unit), subset_by_index=largest)
-    half = (values - 1) / 2 - weight
-    root = half**2 - (1 + weight) * weight
+    half = (values - 1) / 2 - penalty
+    root = half**2 - (1 + penalty) * penalty
     kept = (half > 0) & (root > 0)
-    length = (half + np.sqrt(np.where(kept, root, 0)))[kept] / (1 + weight)
+    length = (half + np.sqrt(np.where(kept, root, 0)))[kept] / (1 + penalty)
     loadings = vectors[:, kept] * np.sqrt(length) * unit[:, None]
     if not kept.any():
         return np.zeros((n_features, 1)), np.maximum(np.diag(covariance), _LEAST_NOISE_MORE)

@@ -30,15 +30,12 @@ class PCAStart(NamedTuple):
         Factors from codes to the scale of the principal components.
     residual : ndarray of shape (n_features,)
         Root mean square residual of PCA in each column.
-    code_range : ndarray of shape (2, n_components)
-        Smallest and largest code of each component.
     """
 
     encoder: np.ndarray
     decoder: np.ndarray
     code_scale: np.ndarray
     residual: np.ndarray
-    code_range: np.ndarray
 
     def as_imputation_model(self, spread: np.ndarray) -> LinearGaussian:
         """Return the Gaussian imputation model for columns with these standard deviations (n_features,)."""
@@ -72,21 +69,19 @@ def pca_start(X: np.ndarray, n_components: int, random_state: RandomState) -> PC
     n_extra = n_components - len(deviation)
     extra = random_state.normal(size=(n_extra, X.shape[1])) / np.sqrt(X.shape[1])
     encoder = np.vstack([pca.components_ / deviation[:, None], extra])
-    codes = X @ encoder.T.astype(X.dtype)
     return PCAStart(
         encoder=encoder,
         decoder=np.hstack([pca.components_.T * deviation, np.zeros((X.shape[1], n_extra))]),
         code_scale=np.concatenate([deviation, np.ones(n_extra)]),
         residual=_residual(X, pca.components_),
-        code_range=np.stack([codes.min(axis=0), codes.max(axis=0)]),
     )
 
 
 def leading(start: PCAStart, X: np.ndarray, n_components: int) -> PCAStart:
     """Truncate PCA of the samples X to its first components."""
     directions = (start.decoder / start.code_scale)[:, :n_components].T.astype(X.dtype)
-    residual, k = _residual(X, directions), slice(n_components)
-    return PCAStart(start.encoder[k], start.decoder[:, k], start.code_scale[k], residual, start.code_range[:, k])
+    k = slice(n_components)
+    return PCAStart(start.encoder[k], start.decoder[:, k], start.code_scale[k], _residual(X, directions))
 
 
 def n_components_for(X: np.ndarray, share: float) -> int:

@@ -180,7 +180,7 @@ class Autoencoder(Model):
         return loss if self.is_ordered else float(self.scaler.scale) ** self.loss.degree * loss
 
     @torch.no_grad()
-    def start(self, fit: Any, rows: Any, X: Any, random_state: Any, *, trains: bool) -> LinearGaussian:
+    def start(self, fit: Any, rows: Any, complete: Any, random_state: Any, *, trains: bool) -> LinearGaussian:
         """Start at PCA, or keep the random weights; return the model that imputes.
 
         Parameters
@@ -189,8 +189,8 @@ class Autoencoder(Model):
             None keeps the random weights.
         rows : RowSource
             Training samples in units of X; not used.
-        X : ndarray of shape (n, n_features)
-            Complete scaled samples.
+        complete : ArrayRows
+            Complete scaled samples, (n, n_features).
         random_state : RandomState
         trains : bool
             Not used.
@@ -198,6 +198,7 @@ class Autoencoder(Model):
         if fit is None:
             self.code_scaler.scale.fill_(self.scaler.scale)
             return self.mean_imputation()
+        X = complete.unweighted()
         start = fit(X, self.n_components, random_state)
         scale, centre = self.scaler.output_map
         units = [
@@ -212,8 +213,9 @@ class Autoencoder(Model):
             weight = kept[:, None] * weight
         if self.is_ordered:
             self.size_weights.copy_(self._weights_of_sizes(start, torch.from_numpy(X)))
-        self._start_encoder(torch.from_numpy(X), torch.from_numpy(start.encoder), None, spread, code)
-        input_range = torch.from_numpy(start.code_range)
+        samples, encoder = torch.from_numpy(complete.source), torch.from_numpy(start.encoder)
+        self._start_encoder(samples, encoder, None, spread, code)
+        input_range = torch.stack(torch.aminmax(samples @ encoder.T.to(samples), dim=0))
         self.decoder.start_at(weight, centre, unit=output * scale, input_range=input_range)  # type: ignore[operator]
         self.code_scaler.scale.copy_(torch.from_numpy(start.code_scale) * self.scaler.scale)
         return start.as_imputation_model(self.scaler.spread.numpy())

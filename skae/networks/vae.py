@@ -247,7 +247,7 @@ class VAE(Model):
     # Starts.
 
     @torch.no_grad()
-    def _start_likelihoods(self, starts: Sequence[LinearGaussian] | None, n_samples: int) -> None:
+    def _start_likelihoods(self, starts: Sequence[LinearGaussian] | None, n_samples: float) -> None:
         """Start each size's likelihood at the noise of its linear model or, without one, at the columns' variance."""
         value, spread, scale = self.scaler.mean, self.scaler.spread, self.scaler.scale
         variance = torch.where(spread > 0, spread.square(), 1.0)
@@ -263,7 +263,7 @@ class VAE(Model):
             constant.start_at(spread <= 0, value, *density)
 
     @torch.no_grad()
-    def start(self, fit: Any, rows: Any, inputs: Any, random_state: Any, *, trains: bool) -> LinearGaussian:
+    def start(self, fit: Any, rows: Any, complete: Any, random_state: Any, *, trains: bool) -> LinearGaussian:
         """Start at a linear model, or keep the random weights; return the model that imputes columns and context.
 
         Parameters
@@ -272,22 +272,21 @@ class VAE(Model):
             None keeps the random weights.
         rows : RowSource
             Training samples in units of X.
-        inputs : ndarray of shape (n, n_features + n_context)
-            Complete scaled samples and their context.
+        complete : ArrayRows
+            Complete scaled samples and their context, (n, n_features + n_context).
         random_state : RandomState
         trains : bool
             Whether training follows; only then is the defensive mixture used.
         """
         if fit is None:
-            self._start_likelihoods(None, len(rows))
-            imputing = pca_imputation(inputs, 0, None) if self.n_context else self.mean_imputation()
+            self._start_likelihoods(None, rows.n_effective)
+            imputing = pca_imputation(complete.unweighted(), 0, None) if self.n_context else self.mean_imputation()
         else:
-            n_features = len(self.scaler.mean)
-            X, means = without_context_means(inputs, n_features)
+            X, means = without_context_means(complete, len(self.scaler.mean))
             scale = self.scaler.scale.numpy()
             model = fit(X, scale, self.n_components, random_state, ordered=self.is_ordered, trains=trains)
-            start = LinearStart(model, X, inputs, means, random_state)
-            imputing = self._start_at(start, len(rows))
+            start = LinearStart(model, X, complete, means, random_state)
+            imputing = self._start_at(start, rows.n_effective)
             if trains:
                 self._start_defensive(start, rows)
         for likelihood in self.likelihoods:
@@ -301,15 +300,15 @@ class VAE(Model):
         @cache
         def columns() -> ColumnMoments:
             if self.scaler.is_identity:
-                return ColumnMoments(torch.zeros_like(varies), torch.ones_like(varies), varies, len(rows))
+                return ColumnMoments(torch.zeros_like(varies), torch.ones_like(varies), varies, rows.n_effective)
             mean, deviation = (torch.from_numpy(part) for part in column_moments(rows)[:2])
-            return ColumnMoments(mean, deviation.square(), varies, len(rows))
+            return ColumnMoments(mean, deviation.square(), varies, rows.n_effective)
 
         common = DefensiveStart(columns, rows.sums, start.baselines())
         for defensive in self.defensive:
             defensive.start_at(common)  # type: ignore[operator]
 
-    def _start_at(self, start: LinearStart, n_samples: int) -> LinearGaussian:
+    def _start_at(self, start: LinearStart, n_samples: float) -> LinearGaussian:
         model, n = start.model, self.n_components
         rank = model.rank(start.X)
         several = len(self.levels) > 1
@@ -320,7 +319,7 @@ class VAE(Model):
         shift = torch.from_numpy(start.context_means)
         if self.n_context:  # codes are of samples minus the mean of their class
             weight = torch.cat([weight, -weight @ shift.T], dim=1)
-        inputs = torch.from_numpy(start.inputs)
+        inputs = torch.from_numpy(start.inputs.source)
         self._start_encoder(
             inputs, torch.cat([weight, torch.zeros_like(weight)]), bias, torch.ones(inputs.shape[1]), 1.0
         )
@@ -329,7 +328,7 @@ class VAE(Model):
             self.shrinking[size - 1, :size], self.widening[size - 1, :size] = ratio, gain
         self._start_decoder([torch.from_numpy(by_size[level].loadings) for level in self.levels], shift)
         if self.n_context:
-            return pca_imputation(start.inputs, n, start.random_state)
+            return pca_imputation(start.inputs.unweighted(), n, start.random_state)
         return model.as_imputation_model()
 
     @torch.no_grad()
@@ -370,9 +369,9 @@ class LinearStart(NamedTuple):
     ----------
     model : LinearGaussian
     X : ndarray of shape (n_samples, n_features)
-        Complete scaled samples, minus the means of their context.
-    inputs : ndarray of shape (n_samples, n_features + n_context)
-        Complete scaled samples and their context.
+        Complete scaled samples without weights, minus the means of their context.
+    inputs : ArrayRows
+        Complete scaled samples and their context, (n_samples, n_features + n_context).
     context_means : ndarray of shape (n_context, n_features)
     random_state : RandomState
     """
@@ -476,11 +475,17 @@ class SizedVAE:
         return self.vae.decode(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
 
 
-def without_context_means(inputs: Any, n_features: int) -> tuple[Any, Any]:
-    """Subtract from samples the mean of their context, the last columns of the inputs; return both."""
-    X, context = inputs[:, :n_features], inputs[:, n_features:]
+def without_context_means(complete: Any, n_features: int) -> tuple[Any, Any]:
+    """Subtract from samples the mean of their context, the last columns of `ArrayRows`; return both, without weights.
+
+    Returns
+    -------
+    X : ndarray of shape (n, n_features)
+    means : ndarray of shape (n_context, n_features)
+    """
+    X, context = complete.source[:, :n_features], complete.source[:, n_features:].astype("float64")
     if not context.shape[1]:
-        return inputs, context.T @ X
-    context = context.astype("float64")
-    means = (context.T @ X) / context.sum(axis=0)[:, None]
-    return (X - context @ means).astype(X.dtype), means
+        return complete.unweighted(), context.T @ X
+    counted = complete.weigh(context)
+    means = (counted.T @ X) / counted.sum(axis=0)[:, None]
+    return complete.map(lambda _: (X - context @ means).astype(X.dtype)).unweighted(), means

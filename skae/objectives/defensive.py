@@ -17,7 +17,7 @@ class ColumnMoments(NamedTuple):
     mean: Tensor
     variance: Tensor
     varies: Tensor
-    n_samples: int
+    n_samples: float
 
 
 class LinearBaselines(NamedTuple):

@@ -94,7 +94,7 @@ class NegativeELBO(nn.Module):
     Shape
     -----
     outputs: for each size mean, log_var (n, n_components), eta (S, n, n_outputs), context (n, n_context) or None;
-    x: (n, n_features), nan where missing; result: a scalar.
+    x: (n, n_features), nan where missing; weights: (n,) with mean 1 over all samples, 1 by default; result: a scalar.
     """
 
     def __init__(
@@ -112,15 +112,16 @@ class NegativeELBO(nn.Module):
         use_defensive = len(self.defensive) > 0 and not self.training
         return self.defensive[model](bound, x, output.context) if use_defensive else bound
 
-    def forward(self, outputs: Sequence[VAEOutput], x: Tensor) -> Tensor:
-        return torch.stack([-self.bound(output, x).mean() for output in outputs]).mean()
+    def forward(self, outputs: Sequence[VAEOutput], x: Tensor, weights: Tensor | float = 1.0) -> Tensor:
+        return torch.stack([-(weights * self.bound(output, x)).mean() for output in outputs]).mean()
 
-    def reconstruction_error(self, outputs: Sequence[VAEOutput], x: Tensor) -> Tensor:
+    def reconstruction_error(self, outputs: Sequence[VAEOutput], x: Tensor, weights: Tensor | float = 1.0) -> Tensor:
         """Return the mean squared error of entries with a learned variance, 0 without such entries: a scalar."""
-        errors = []
+        errors, weights = [], torch.as_tensor(weights).to(x).unsqueeze(-1)
         for output in outputs:
             likelihood: Any = self.likelihoods[min(output.mean.shape[1], len(self.likelihoods)) - 1]
-            errors.append(likelihood.squared_errors(output.at_mean, x)[:, likelihood.varies > 0].nanmean())
+            of_size = likelihood.squared_errors(output.at_mean, x)[:, likelihood.varies > 0]
+            errors.append((weights * of_size).nanmean())
         return torch.stack(errors).nan_to_num(nan=0.0, posinf=math.inf).mean()
 
 
@@ -143,7 +144,7 @@ class ReconstructionObjective(nn.Module):
     Shape
     -----
     output: z (n, n_components), eta (n, n_features) or (n_levels, n, n_features), weight broadcastable to eta or None;
-    x: (n, n_features), nan where missing; result: a scalar.
+    x: (n, n_features), nan where missing; weights: (n,) with mean 1 over all samples, or None; result: a scalar.
     """
 
     varies: Tensor | None
@@ -154,21 +155,23 @@ class ReconstructionObjective(nn.Module):
         self.loss = loss
         self.sparsity = sparsity
 
-    def forward(self, output: ReconstructionOutput, x: Tensor) -> Tensor:
-        objective = self._mean_loss(output, x)
+    def forward(self, output: ReconstructionOutput, x: Tensor, weights: Tensor | None = None) -> Tensor:
+        weights = None if weights is None else weights.unsqueeze(-1)
+        objective = self._mean_loss(output, x, weights)
         if has_missing(objective):  # nan if x has any, and a single value to check
             observed = ~x.isnan()
             share = observed.to(x).mean().clamp_min(1 / x.numel())  # all entries of a batch may be missing
-            objective = self._mean_loss(output, torch.where(observed, x, 0), observed) / share
+            objective = self._mean_loss(output, torch.where(observed, x, 0), weights, observed) / share
         if self.sparsity:
-            size = output.z.square().mean(0).clamp_min(torch.finfo(output.z.dtype).tiny).sqrt()
-            objective = objective + self.sparsity * (output.z.abs().mean(0) / size).sum()
+            factor = 1.0 if weights is None else weights
+            size = (factor * output.z.square()).mean(0).clamp_min(torch.finfo(output.z.dtype).tiny).sqrt()
+            objective = objective + self.sparsity * ((factor * output.z.abs()).mean(0) / size).sum()
         return objective
 
-    def _mean_loss(self, output: ReconstructionOutput, x: Tensor, observed: Tensor | None = None) -> Tensor:
+    def _mean_loss(self, output: ReconstructionOutput, x: Tensor, *of_entries: Tensor | None) -> Tensor:
         """Return the mean over entries of the loss times all weights of the entry."""
         x = x.expand_as(output.eta)
-        factors = [factor for factor in (self.varies, output.weight, observed) if factor is not None]
+        factors = [factor for factor in (self.varies, output.weight, *of_entries) if factor is not None]
         if not factors:
             return self.loss.entry(output.eta, x, reduction="mean")
         return reduce(torch.mul, factors, self.loss.entry(output.eta, x)).mean()

@@ -40,4 +40,4 @@ class Batches:
         batches = self.samples.shuffled(self.n_batches, self.generator, self.reuse_memory)
         if self.noise is None:
             return iter(batches)
-        return ((add_noise(x, self.noise, self.generator), target) for x, target in batches)
+        return ((add_noise(x, self.noise, self.generator), *rest) for x, *rest in batches)

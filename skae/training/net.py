@@ -35,8 +35,8 @@ class Net(NeuralNet):
     module : nn.Module
         In float64, at its start. Its attribute ``n_refinements`` is the number of refinement steps in eval mode.
     criterion : nn.Module
-        (module output, target) -> scalar. Its method ``reconstruction_error``, if it has one, takes and returns the
-        same: a share of the variance, which `BestWeights` limits.
+        (module output, target, and weights if samples have these) -> scalar. Its method ``reconstruction_error``, if
+        it has one, takes and returns the same: a share of the variance, which `BestWeights` limits.
     width : int
         Values per sample, times draws, times copies that refinements hold. It determines the batch size of evaluations.
     alpha : float
@@ -263,14 +263,14 @@ class Net(NeuralNet):
         with known_complete(iterator.samples.is_complete):
             for batch in iterator:
                 if self.callbacks_:
-                    self.notify("on_batch_begin", batch=batch, training=training)
+                    self.notify("on_batch_begin", batch=batch[:2], training=training)
                 step = step_fn(batch)
                 total = total + step["loss"] * len(batch[0])
                 errors = errors + step["error"] * len(batch[0])
                 if self.callbacks_:
                     self.history.record_batch(prefix + "_loss", step["loss"].item())
                     self.history.record_batch(prefix + "_batch_size", len(batch[0]))
-                    self.notify("on_batch_end", batch=batch, training=training, **step)
+                    self.notify("on_batch_end", batch=batch[:2], training=training, **step)
         self.history.record(prefix + "_batch_count", len(iterator))
         loss, error = self._means(total, errors, len(iterator.samples))
         self.history.record(prefix + "_loss", loss)
@@ -285,7 +285,7 @@ class Net(NeuralNet):
             self.optimizer_.clip_gradients()
         if self.callbacks_:
             parameters = list(self.get_all_learnable_params())
-            self.notify("on_grad_computed", named_parameters=parameters, batch=batch, training=True)
+            self.notify("on_grad_computed", named_parameters=parameters, batch=batch[:2], training=True)
         self.optimizer_.step()
         if self.schedule_ is not None:
             self.schedule_.step()
@@ -294,7 +294,7 @@ class Net(NeuralNet):
     def validation_step(self, batch, **fit_params):
         with torch.no_grad():
             loss, output = self._loss(*batch)
-            error = getattr(self.criterion_, "reconstruction_error", _no_error)(output, batch[1])
+            error = getattr(self.criterion_, "reconstruction_error", _no_error)(output, *batch[1:])
         return {"loss": loss, "y_pred": _tensors_of(output), "error": error}
 
     def get_dataset(self, X, y=None):
@@ -316,10 +316,10 @@ class Net(NeuralNet):
 
     # Helpers.
 
-    def _loss(self, x, target, training=False):
+    def _loss(self, x, target, *weights, training=False):
         """Return the loss of a batch, and the module's output."""
         output = self._output(x, training)
-        return self.criterion_(output, target), output
+        return self.criterion_(output, target, *weights), output
 
     def _output(self, x, training):
         """Return the module's output: with new draws in training, else with the draws of all evaluations."""
@@ -416,7 +416,7 @@ def _unrefined(net):
         net.module_.n_refinements, net.draws = refinements, draws
 
 
-def _no_error(output, target):
+def _no_error(output, target, weights=None):
     return torch.zeros(())
 
 

@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 
 from skae.data import rows as sources
 from skae.data.datasets import InMemorySamples, Samples, StreamedSamples
-from skae.data.rows import FileRows, SparseRows
+from skae.data.rows import ArrayRows, FileRows, SparseRows
 
 CPU = torch.device("cpu")
 KINDS = ["in memory", "subset", "sparse", "some sparse", "file", "part of a file", "some of a file"]
@@ -149,3 +149,35 @@ def test_observed_shares_count_the_values_of_targets():
     targets[:5000, 0] = targets[:1, 2] = torch.nan
     shares = InMemorySamples(torch.ones(10_001, 2), targets).observed_shares()
     np.testing.assert_allclose(shares, [5001 / 10_001, 1, 10_000 / 10_001])
+
+
+@pytest.mark.parametrize("kind", ["in memory", "sparse", "file"])
+def test_weights_come_with_their_samples(kind, tmp_path):
+    numbers, weights = np.arange(1.0, 21)[:, None], np.arange(1.0, 21)
+    np.save(tmp_path / "rows.npy", numbers)
+    kinds = {"in memory": ArrayRows, "sparse": lambda x: SparseRows(csr_matrix(x)), "file": FileRows}
+    rows = kinds[kind](np.load(tmp_path / "rows.npy", mmap_mode="r")).weighted(np.where(weights == 3, 0, weights))
+    assert len(rows) == 19
+    training, held_out = rows.split_samples(rows, np.array([4, 11, 15]), CPU, True)
+    for dataset, present in ((training, {*range(1, 21)} - {3, 6, 13, 17}), (held_out, {6, 13, 17})):
+        normal = dataset.normalised()
+        for samples, unit in ((dataset, 1.0), (normal, np.mean([*present]))):
+            for batches in (
+                samples.in_order(3),
+                samples.shuffled(3, torch.Generator().manual_seed(0), reuse_memory=True),
+                [samples[:]],
+                [part for rank in (0, 1) for part in samples.share(rank, 2).in_order(1)],
+                samples.with_noise(torch.zeros(1), torch.Generator()).in_order(2),
+            ):
+                found = [(x.clone(), w.clone()) for x, _, w in batches]
+                x, w = (torch.cat(part).flatten() for part in zip(*found, strict=True))
+                assert set(x.tolist()) == present
+                torch.testing.assert_close(w * unit, x)
+        represented = normal.unweighted()
+        assert np.bincount(represented[:][0].flatten().int(), minlength=21).tolist() == [
+            k if k in present else 0 for k in range(21)
+        ]
+        assert represented.weights is None
+    targets = torch.tensor([[1.0], [np.nan]])
+    samples = InMemorySamples(torch.ones(2, 1), targets, weights=np.array([3.0, 1.0])).normalised()
+    assert samples.observed_shares() == [0.75]

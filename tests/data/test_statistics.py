@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 
 from skae.data import statistics
-from skae.data.statistics import column_means, column_moments, has_missing
+from skae.data.rows import ArrayRows
+from skae.data.statistics import (
+    column_means,
+    column_moments,
+    has_missing,
+    n_effective,
+    n_unweighted,
+    resampled,
+    without_weights,
+)
 
 
 class Source:
@@ -102,3 +111,52 @@ def test_blocks_change_nothing(missing, seed, monkeypatch):
             for found, expected in zip(column_moments(rows), moments, strict=True):
                 np.testing.assert_allclose(found, expected)
             np.testing.assert_allclose(column_means(rows), means)
+
+
+def samples_and_weights(seed, shape=(40, 3)):
+    """Samples of which one column is constant and others are correlated, and whole weights."""
+    rng = np.random.RandomState(seed)
+    X = rng.normal(size=shape) @ rng.normal(size=(shape[1], shape[1])) + 5
+    X[:, -1] = 2
+    return X, rng.randint(1, 5, size=len(X)).astype(float)
+
+
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_weighted_moments_are_those_of_repeated_samples(incomplete, seed):
+    X, weights = samples_and_weights(seed, (3000, 3))
+    X = with_missing(X) if incomplete else X
+    found, expected = column_moments(ArrayRows(X, weights)), column_moments(X.repeat(weights.astype(int), axis=0))
+    for part, of_repeated in zip(found, expected, strict=True):
+        np.testing.assert_allclose(part, of_repeated, rtol=1e-12)
+    np.testing.assert_allclose(column_means(ArrayRows(X, weights)), expected.mean, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (6, 20)])
+def test_samples_without_weights_have_the_moments_of_weighted_ones(shape, seed):
+    X, weights = samples_and_weights(seed, shape)
+    found, expected = without_weights(X, weights), X.repeat(weights.astype(int), axis=0)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found.mean(axis=0), expected.mean(axis=0))
+    np.testing.assert_allclose(np.cov(found.T), np.cov(expected.T), atol=1e-9)
+    assert (found[:, -1] == 2).all()
+    shares = weights / weights.sum()
+    few = without_weights(X, shares)  # weights that sum to 1 are as many samples as there are
+    assert few.shape == X.shape
+    np.testing.assert_allclose(np.cov(few.T, ddof=0), np.cov(X.T, aweights=shares, ddof=0), atol=1e-9)
+    assert without_weights(X.astype(np.float32), weights).dtype == np.float32
+
+
+def test_weights_stand_for_samples(monkeypatch):
+    weights = np.array([0.5, 1, 4])
+    assert (n_effective(weights), n_effective(weights / 100)) == (5.5, 3)
+    monkeypatch.setattr(statistics, "_UNWEIGHTED_NUMBERS", 100)
+    assert [n_unweighted(w, 10) for w in (weights, 100 * weights)] == [6, 10]
+    assert n_unweighted(100 * weights, 2) == 50
+
+
+def test_samples_occur_in_proportion_to_their_weights(seed):
+    weights = np.random.RandomState(seed).randint(1, 5, size=30)
+    np.testing.assert_array_equal(resampled(weights, weights.sum()), np.repeat(np.arange(30), weights))
+    shares = np.random.RandomState(seed).uniform(size=30)
+    occurrences = np.bincount(resampled(shares, 1000), minlength=30)
+    assert np.abs(occurrences - 1000 * shares / shares.sum()).max() < 1

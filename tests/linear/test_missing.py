@@ -109,9 +109,9 @@ def test_em_is_fitted_to_as_many_samples_as_allowed(n_columns, better, samples_a
     originals = {name: getattr(missing, name) for name in ("_em_over_codes", "_em_over_missing")}
     for name in originals:
 
-        def fit(X, n_components, fit=originals[name], off=0 if name == better else 9):
+        def fit(X, weights, n_components, fit=originals[name], off=0 if name == better else 9):
             asked.append(len(X))
-            model = fit(X, n_components=n_components)
+            model = fit(X, weights, n_components=n_components)
             return model._replace(location=model.location + off)
 
         monkeypatch.setattr(missing, name, fit)
@@ -147,7 +147,7 @@ def test_em_over_missing_values_finds_the_normal_that_samples_are_drawn_from(see
     rng = np.random.RandomState(seed)
     X = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 6)) + 0.5 * rng.normal(size=(2000, 6)) + 3
     incomplete = np.where(rng.uniform(size=X.shape) < 0.2, np.nan, X)
-    model = missing._em_over_missing(incomplete, 5)
+    model = missing._em_over_missing(incomplete, np.ones(2000), 5)
     np.testing.assert_allclose(model.location, X.mean(axis=0), atol=0.1)
     np.testing.assert_allclose(covariance_of(model), np.cov(X.T), atol=0.3)
     np.testing.assert_allclose(model.noise, 0.25, atol=0.15)
@@ -170,7 +170,7 @@ def test_columns_that_nearly_repeat_each_other_are_imputed_by_more_components(se
     incomplete = np.where(rng.uniform(size=X.shape) < 0.1, np.nan, X)
     model = fit_normal(incomplete, 2, np.random.RandomState(0))
     assert model.noise.min() < 1e-3 * X.var(axis=0).min()  # less than the other has
-    models = model, missing._em_over_codes(incomplete, 10)
+    models = model, missing._em_over_codes(incomplete, np.ones(150), 10)
     errors = [np.square(each.expected(incomplete) - X)[np.isnan(incomplete)].mean() for each in models]
     assert errors[0] < 0.5 * errors[1]
 

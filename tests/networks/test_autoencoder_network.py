@@ -220,7 +220,7 @@ def started(X, **options):
     scaler = Autoencoder.scaler_of(X.shape[1], "identity", False).fit(ArrayRows(X))
     net = Autoencoder.build(spec(n_features=X.shape[1], **options), scaler, None).double()
     x = scaler(torch.tensor(X))
-    imputing = net.start(pca_start, None, x.numpy(), np.random.RandomState(0), trains=True)
+    imputing = net.start(pca_start, None, ArrayRows(x.numpy()), np.random.RandomState(0), trains=True)
     return net.eval(), imputing, x
 
 
@@ -321,7 +321,8 @@ def test_units_of_training_are_what_pca_leaves(is_round, seed):
         assert net.scaler.spread[4] < typical
     assert torch.equal(net.encoder.low, x.amin(0))
     assert torch.equal(net.encoder.high, x.amax(0))
-    torch.testing.assert_close(torch.stack([net.decoder.low, net.decoder.high]), torch.tensor(start.code_range))
+    codes = x @ torch.tensor(start.encoder).T
+    torch.testing.assert_close((net.decoder.low, net.decoder.high), (codes.amin(0), codes.amax(0)))
     masked, _, _ = started(X, has_missing=True)
     torch.testing.assert_close(masked.encoder.per_input, torch.cat([net.encoder.per_input, torch.ones(5).double()]))
     assert masked.encoder.low[5:].tolist() == [0] * 5
@@ -366,7 +367,7 @@ def test_without_a_linear_start_weights_stay_and_means_are_imputed(is_raw, seed)
     scaler = Autoencoder.scaler_of(5, "identity", is_raw).fit(ArrayRows(X))
     net = Autoencoder.build(spec(start="random"), scaler, None).double()
     before = copy.deepcopy(net.state_dict())
-    imputing = net.start(None, None, X, np.random.RandomState(0), trains=True)
+    imputing = net.start(None, None, ArrayRows(X), np.random.RandomState(0), trains=True)
     assert scaler.is_raw == is_raw
     np.testing.assert_allclose(imputing.location, X.mean(axis=0) if is_raw else np.zeros(5))
     assert (imputing.loadings.shape, imputing.loadings.any(), imputing.noise.tolist()) == ((5, 1), False, [1] * 5)
@@ -383,7 +384,7 @@ def test_a_link_is_undone_by_the_loss(loss, seed):
     scaler = Autoencoder.scaler_of(5, LOSSES[loss].link, False).fit(ArrayRows(X))
     net = Autoencoder.build(spec(loss=loss), scaler, None).double().eval()
     x = scaler(torch.tensor(X))
-    net.start(pca_start, None, x.numpy(), np.random.RandomState(0), trains=True)
+    net.start(pca_start, None, ArrayRows(x.numpy()), np.random.RandomState(0), trains=True)
     linked = scaler.linked(torch.tensor(X)).numpy()
     pca = PCA(2).fit(linked)
     means = LOSSES[loss].inverse_link(torch.tensor(pca.inverse_transform(pca.transform(linked))))

@@ -336,12 +336,12 @@ def test_means_of_classes_are_subtracted(seed):
     rng = np.random.RandomState(seed)
     X, classes = rng.normal(size=(30, 3)).astype(np.float32), np.arange(30) % 2
     context = np.eye(2, dtype=np.float32)[classes]
-    rest, means = without_context_means(np.hstack([X, context]), 3)
+    rest, means = without_context_means(ArrayRows(np.hstack([X, context])), 3)
     expected = np.stack([X[classes == k].mean(axis=0, dtype=np.float64) for k in (0, 1)])
     np.testing.assert_allclose(means, expected)
     np.testing.assert_allclose(rest, X - expected[classes], atol=1e-6)
     assert rest.dtype == np.float32
-    rest, means = without_context_means(X, 3)
+    rest, means = without_context_means(ArrayRows(X), 3)
     assert rest is X
     assert means.shape == (0, 3)
 
@@ -437,7 +437,7 @@ def started(X, start="pca", *, trains=True, context=None, link="identity", **opt
     of = spec(n_features=X.shape[1], n_context=context.shape[1], **options)
     net = VAE.build(of, scaler, TABLE).double()
     inputs = np.hstack([scaler(torch.tensor(X)).numpy(), context])
-    imputing = net.start(VAE_STARTS[start], ArrayRows(X), inputs, np.random.RandomState(0), trains=trains)
+    imputing = net.start(VAE_STARTS[start], ArrayRows(X), ArrayRows(inputs), np.random.RandomState(0), trains=trains)
     return net.eval(), imputing, torch.tensor(inputs)
 
 
@@ -523,7 +523,7 @@ def test_with_context_the_start_is_the_linear_model_of_what_classes_leave(seed):
     context = np.eye(2)[np.arange(60) % 2]
     X += 5 * context[:, :1]
     net, imputing, inputs = started(X, context=context)
-    rest, _ = without_context_means(inputs.numpy(), 5)
+    rest, _ = without_context_means(ArrayRows(inputs.numpy()), 5)
     model = model_of(torch.tensor(rest), net.scaler)
     codes = net.to_codes(torch.tensor(X), 2, torch.tensor(context))
     np.testing.assert_allclose(codes.detach(), rest @ model.posterior()[0].T, atol=1e-9)
@@ -623,7 +623,7 @@ def test_misfit_is_minus_the_density_of_sample_and_code_at_the_start(context, ha
     classes = np.eye(2)[np.arange(60) % 2] if context else None
     net, imputing, inputs = started(X, context=classes, has_missing=has_missing)
     net.imputer.start_at(imputing)
-    rest, _ = without_context_means(inputs.numpy(), 5)
+    rest, _ = without_context_means(ArrayRows(inputs.numpy()), 5)
     model = model_of(torch.tensor(rest), net.scaler)
     codes = rest @ model.posterior()[0].T
     entries = np.square(rest - codes @ model.loadings.T) / model.noise + np.log(2 * np.pi * model.noise)
@@ -646,7 +646,7 @@ def test_without_a_linear_start_noise_is_the_variance_and_means_are_imputed(is_r
     inputs = np.hstack([inputs, classes]) if context else inputs
     net = VAE.build(spec(start="random", n_context=2 if context else 0), scaler, TABLE).double()
     before = net.encoder.path.weight.clone()
-    imputing = net.start(None, ArrayRows(X), inputs, np.random.RandomState(0), trains=True)
+    imputing = net.start(None, ArrayRows(X), ArrayRows(inputs), np.random.RandomState(0), trains=True)
     np.testing.assert_allclose(imputing.location, inputs.mean(axis=0), atol=1e-12)
     assert not imputing.loadings.any()
     assert (imputing.noise == 1).all()

@@ -89,3 +89,17 @@ def test_the_reconstruction_error_is_that_of_columns_with_a_learned_variance(see
     built.varies[0] = 0
     expected = sum((output.at_mean[:, 1] - x[:, 1]).square().nansum() for output in outputs) / 10
     torch.testing.assert_close(NegativeELBO([built]).reconstruction_error(outputs, x), expected)
+
+
+def test_the_bound_with_weights_is_that_of_repeated_samples(seed):
+    x, output, count = (
+        draws(seed + 9, 6, 4),
+        vae_output(seed, 2)._replace(at_mean=draws(seed, 6, 8)),
+        torch.arange(6) % 3,
+    )
+    objective, weights = NegativeELBO([likelihood("gaussian", 4)]), count / count.double().mean()
+    expected = -objective.bound(output, x).repeat_interleave(count).mean()
+    torch.testing.assert_close(objective([output], x, weights), expected)
+    errors = [objective.reconstruction_error([output._replace(at_mean=output.at_mean[[i]])], x[[i]]) for i in range(6)]
+    expected = torch.stack(errors).repeat_interleave(count).mean()
+    torch.testing.assert_close(objective.reconstruction_error([output], x, weights), expected)

@@ -117,3 +117,19 @@ def test_values_of_the_support_have_a_finite_loss(name, seed):
     x = torch.tensor(ends, dtype=torch.float64)
     assert LOSSES[name].entry(draws(seed, 2), x).isfinite().all()
     assert LOSSES[name].projects == (name == "squared_error")
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_the_loss_with_weights_is_that_of_repeated_samples(sparsity, ordered, seed):
+    x, z, eta = draws(seed, 4, 3), draws(seed + 1, 4, 2), draws(seed + 2, 2, 4, 3)
+    level = draws(seed + 3, 2, 4, 1).exp() if ordered else None
+    eta, count = (eta if ordered else eta[0]), torch.tensor([1, 2, 0, 3])
+    objective = ReconstructionObjective(LOSSES["huber"], sparsity, torch.tensor([1.0, 0.0, 1.0]))
+    repeated = [None if part is None else part.repeat_interleave(count, dim=-2) for part in (z, eta, level)]
+    expected = objective(ReconstructionOutput(*repeated), x.repeat_interleave(count, dim=0))
+    weights = count / count.double().mean()
+    torch.testing.assert_close(objective(ReconstructionOutput(z, eta, level), x, weights), expected)
+    x[:, 2] = torch.nan  # of all samples the same
+    expected = objective(ReconstructionOutput(*repeated), x.repeat_interleave(count, dim=0))
+    torch.testing.assert_close(objective(ReconstructionOutput(z, eta, level), x, weights), expected)

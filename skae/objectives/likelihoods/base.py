@@ -15,7 +15,7 @@ from skae.objectives.defensive import DefensiveMixture, DefensiveStart
 _LINKS: dict[str, Callable[[Tensor], Tensor]] = {"logit": torch.logit, "log": torch.log, "share": torch.log}
 
 
-def smoothed_mean(mean: Tensor, n_samples: int) -> Tensor:
+def smoothed_mean(mean: Tensor, n_samples: float) -> Tensor:
     """Return the mean with one more sample of values 1/2, so that no mean count is 0 and no share is 0 or 1."""
     return (n_samples * mean + 0.5) / (n_samples + 1)
 
@@ -124,7 +124,7 @@ class Likelihood(nn.Module):
     def fit_sums(self, sums: Callable[[], Any]) -> None:
         """Fit to the sums of training samples, which ``sums()`` returns as an array of shape (n_samples,)."""
 
-    def independent(self, mean: Tensor, variance: Tensor, n_samples: int) -> Tensor:
+    def independent(self, mean: Tensor, variance: Tensor, n_samples: float) -> Tensor:
         """Become the density of independent columns, and return the eta of that density.
 
         Parameters
@@ -144,7 +144,7 @@ class Likelihood(nn.Module):
         return nn.functional.pad(mean, (0, self.n_outputs - len(mean)))
 
     def of_constants(
-        self, value: Tensor, deviation: Tensor, n_samples: int, noise: Tensor | None = None
+        self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the density of columns that are constant in training: rate, penalty and offset of `ConstantColumns`.
 

@@ -63,7 +63,7 @@ class NegativeBinomial(Poisson):
         """Start at the noise variance of the logarithms, which is the dispersion of large counts."""
         self.dispersion.copy_((noise * scale.square()).log().clamp(*self.RANGE) / self.PACE)
 
-    def independent(self, mean: Tensor, variance: Tensor, n_samples: int) -> Tensor:
+    def independent(self, mean: Tensor, variance: Tensor, n_samples: float) -> Tensor:
         """Set the dispersion by the method of moments, from the variance of the columns."""
         eta, mean = super().independent(mean, variance, n_samples), smoothed_mean(mean, n_samples)
         self.start_at((variance - mean).clamp_min(0) / mean.square(), variance, torch.ones_like(mean))
@@ -116,7 +116,7 @@ class Multinomial(Likelihood):
         self.sums.copy_(ordered[places.round().long()])
 
     def of_constants(
-        self, value: Tensor, deviation: Tensor, n_samples: int, noise: Tensor | None = None
+        self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return zeros, since the shares of all columns are in the density."""
         zeros = torch.zeros_like(value)

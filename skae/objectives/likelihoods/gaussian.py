@@ -41,13 +41,13 @@ class Gaussian(Likelihood):
         """Start at this noise; training keeps it above a share of the variance, or half the start if that is less."""
         self._start_between(NOISE_FLOOR * variance, noise)
 
-    def independent(self, mean: Tensor, variance: Tensor, n_samples: int) -> Tensor:
+    def independent(self, mean: Tensor, variance: Tensor, n_samples: float) -> Tensor:
         variance = torch.where(variance > 0, variance, 1)
         self._start_between(variance, variance)
         return torch.cat([mean, torch.zeros_like(mean)])
 
     def of_constants(
-        self, value: Tensor, deviation: Tensor, n_samples: int, noise: Tensor | None = None
+        self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return a normal density with this noise or, without one, the square of a distance in a small unit.
 

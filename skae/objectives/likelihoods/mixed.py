@@ -70,14 +70,14 @@ class Mixed(Likelihood):
             part.start_at(*columns)
 
     def of_constants(
-        self, value: Tensor, deviation: Tensor, n_samples: int, noise: Tensor | None = None
+        self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         columns = zip(self.parts, self._columns(value, deviation), strict=True)
         densities = [part.of_constants(of_part[0], of_part[1], n_samples) for part, of_part in columns]
         rate, penalty, offset = (torch.cat(terms) for terms in zip(*densities, strict=True))
         return rate, penalty, offset
 
-    def independent(self, mean: Tensor, variance: Tensor, n_samples: int) -> Tensor:
+    def independent(self, mean: Tensor, variance: Tensor, n_samples: float) -> Tensor:
         moments = zip(self.parts, self._columns(mean, variance), strict=True)
         etas = [part.independent(of_part[0], of_part[1], n_samples) for part, of_part in moments]
         pairs = list(zip(etas, self.widths, strict=True))

@@ -1,0 +1,258 @@
+"""Weights of samples: a weight of 2 is a sample twice, and a weight of 0 is none."""
+
+import pickle
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_iris, load_wine
+from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error, reconstruction_scorer
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+X, y = load_iris(return_X_y=True)
+WEIGHTS = np.random.RandomState(0).randint(0, 4, len(X))
+
+
+def counts():
+    return np.round(np.exp(np.random.RandomState(0).normal(size=(150, 5)) + 1))
+
+
+def frame():
+    words = pd.Series(np.array(["low", "mid", "high"])[y]).where(X[:, 0] < 6, "rare")
+    return pd.DataFrame({"length": X[:, 0], "n": counts()[:, 0].astype(int), "word": words, "flag": X[:, 1] > 3})
+
+
+TABLES = {
+    "few columns": X,
+    "more columns than samples": np.random.RandomState(0).normal(size=(12, 30)),
+    "a constant column": np.column_stack([X, np.full(len(X), 3.0)]),
+    "float32": load_wine().data.astype(np.float32),
+}
+MODELS = {
+    "autoencoder": AutoencoderTransformer(),
+    "ordered autoencoder": AutoencoderTransformer(3, ordered=True),
+    "huber": AutoencoderTransformer(loss="huber"),
+    "vae": VAEGenerator(),
+    "vae from pca": VAEGenerator(start="pca"),
+    "ordered vae": VAEGenerator(3, ordered=True),
+    "auto": VAEGenerator(likelihood="auto"),
+}
+
+
+def repeated(table, weights):
+    """Each sample as often as its weight says, in another order."""
+    index = np.repeat(np.arange(len(weights)), weights)[::-1]
+    return table.iloc[index].reset_index(drop=True) if hasattr(table, "iloc") else table[index]
+
+
+def both(model, table, weights, *labels):
+    """A fit with weights, and one to repeated samples, without training."""
+    model = clone(model).set_params(max_iter=0, random_state=0)
+    other = clone(model).fit(repeated(table, weights), *(repeated(of, weights) for of in labels))
+    return model.fit(table, *labels, sample_weight=weights), other
+
+
+def assert_same(model, other, table, rtol=1e-7):
+    for method in ("transform", "score_samples"):
+        found, expected = getattr(model, method)(table), getattr(other, method)(table)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=rtol * np.abs(expected).max(), err_msg=method)
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [*((name, "few columns") for name in MODELS), *product(("autoencoder", "vae"), list(TABLES)[1:])],
+)
+def test_a_weight_of_2_is_a_sample_twice_and_0_is_none(name, table):
+    samples = TABLES[table]
+    weights = WEIGHTS[: len(samples)] if len(samples) <= 150 else np.resize(WEIGHTS, len(samples))
+    model, other = both(MODELS[name], samples, weights)
+    rtol = 1e-4 if samples.dtype == np.float32 else 1e-7
+    assert_same(model, other, samples, rtol)
+    np.testing.assert_allclose(
+        model.score(samples, sample_weight=weights), other.score(repeated(samples, weights)), rtol=max(rtol, 1e-6)
+    )
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "multinomial"])
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
+def test_counts_have_weights(likelihood, container):
+    samples = container(counts())
+    model, other = both(VAEGenerator(likelihood=likelihood), samples, WEIGHTS)
+    assert_same(model, other, samples)
+    np.testing.assert_array_equal(model.sample(9, random_state=0), other.sample(9, random_state=0))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_tables_of_several_kinds_have_weights(library):
+    if library == "pandas":
+        model, other = both(VAEGenerator(likelihood="auto"), frame(), WEIGHTS)
+        assert_same(model, other, frame())
+        pd.testing.assert_frame_equal(model.sample(9, random_state=0), other.sample(9, random_state=0))
+        return
+    polars = pytest.importorskip("polars")
+    table = polars.from_pandas(frame())
+    model = VAEGenerator(likelihood="auto", max_iter=0, random_state=0).fit(table, sample_weight=WEIGHTS)
+    expected, _ = both(VAEGenerator(likelihood="auto"), frame(), WEIGHTS)
+    np.testing.assert_allclose(model.transform(table), expected.transform(frame()))
+
+
+def test_classes_have_weights():
+    model, other = both(VAEGenerator(conditional=True), X, WEIGHTS, y)
+    assert_same(model, other, X)
+    np.testing.assert_allclose(model.class_prior_, np.bincount(y, WEIGHTS) / WEIGHTS.sum())
+    without = VAEGenerator(conditional=True, max_iter=0).fit(X, y, sample_weight=(y != 1) * 1.0)
+    assert without.classes_.tolist() == [0, 2]
+
+
+def test_a_file_has_weights(tmp_path, monkeypatch):
+    from skae.data import rows
+
+    monkeypatch.setattr(rows, "STREAMED_FROM", 2**7)
+    monkeypatch.setattr(rows, "_HELD", 2**8)
+    np.save(tmp_path / "X.npy", X)
+    streamed = np.load(tmp_path / "X.npy", mmap_mode="r")
+    monkeypatch.setattr(rows, "_HELD_DENSE", 2**12)
+    model, other = both(AutoencoderTransformer(), streamed, WEIGHTS)
+    assert np.corrcoef(model.transform(X)[:, 0], other.transform(X)[:, 0])[0, 1] ** 2 > 0.99  # of random subsets
+    np.testing.assert_allclose(model.mean_, np.average(X, axis=0, weights=WEIGHTS))
+    trained = AutoencoderTransformer(max_iter=3, random_state=0).fit(streamed, sample_weight=WEIGHTS)
+    in_memory = AutoencoderTransformer(max_iter=3, random_state=0).fit(X, sample_weight=WEIGHTS)
+    assert trained.best_loss_ == pytest.approx(in_memory.best_loss_, rel=0.3)
+
+
+def test_weights_need_not_be_whole():
+    """The start is PCA of weighted moments."""
+    weights = np.random.RandomState(1).uniform(0.1, 1, len(X))
+    model = AutoencoderTransformer(max_iter=0).fit(X, sample_weight=weights)
+    mean = np.average(X, axis=0, weights=weights)
+    values, vectors = np.linalg.eigh((weights[:, None] * (X - mean)).T @ (X - mean))
+    np.testing.assert_allclose(model.mean_, mean)
+    np.testing.assert_allclose(np.abs(np.sum(model.components_ * vectors.T[:1:-1], axis=1)), 1)
+    left = weights @ np.square((X - mean) @ vectors[:, :2]).sum(axis=1)
+    assert model.score(X, sample_weight=weights) == pytest.approx(1 - left / values.sum())
+    same = VAEGenerator(max_iter=0).fit(X, sample_weight=weights)
+    tiny = VAEGenerator(max_iter=0).fit(X, sample_weight=1e-9 * weights)  # below 1 they do not count samples
+    np.testing.assert_allclose(tiny.score_samples(X), same.score_samples(X), atol=1e-6)
+    large = VAEGenerator(start="pca", max_iter=0).fit(X, sample_weight=1e9 * weights)
+    assert large.noise_variance_[0] == pytest.approx(left / weights.sum() / 2, rel=1e-3)  # no memory of 10^11 samples
+
+
+def test_equal_weights_are_none():
+    model = VAEGenerator(max_iter=2, random_state=0)
+    found = clone(model).fit(X, sample_weight=np.ones(len(X))).transform(X)
+    np.testing.assert_array_equal(found, clone(model).fit(X).transform(X))
+    model = AutoencoderTransformer(max_iter=3, random_state=0)
+    half = clone(model).fit(X, sample_weight=np.full(len(X), 0.5)).transform(X)
+    np.testing.assert_allclose(half, clone(model).fit(X).transform(X), atol=1e-3)
+
+
+def test_training_minimises_the_weighted_loss():
+    """In one batch without noise and validation set, training with weights is that with repeated samples."""
+    one_batch = {"batch_size": 10**6, "early_stopping": False, "learning_rate_init": 0.02}
+    model = AutoencoderTransformer(hidden_layer_sizes=(16,), max_iter=30, random_state=0, **one_batch)
+    weighted = clone(model).fit(X, sample_weight=WEIGHTS)
+    other = clone(model).fit(repeated(X, WEIGHTS))
+    assert weighted.best_loss_ == pytest.approx(other.best_loss_, rel=1e-4)
+    assert weighted.best_loss_ < 0.95 * weighted.linear_loss_
+    np.testing.assert_allclose(weighted.transform(X), other.transform(X), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "ordered autoencoder", "vae"])
+def test_samples_of_large_weight_are_fitted_better(name):
+    model = clone(MODELS[name]).set_params(max_iter=4, random_state=0)
+    errors = []
+    for weights in (np.where(y == 0, 20, 1), np.where(y == 0, 1, 20)):
+        score = clone(model).fit(X, sample_weight=weights).score_samples
+        errors.append(score(X[y == 0]).mean() - score(X[y != 0]).mean())
+    assert errors[0] > errors[1]
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.1])
+def test_all_options_train_with_weights(sparsity):
+    incomplete = np.where(np.random.RandomState(0).uniform(size=X.shape) < 0.1, np.nan, X)
+    model = AutoencoderTransformer(
+        "auto" if not sparsity else 2, sparsity=sparsity, noise=sparsity, max_iter=5, random_state=0
+    ).fit(incomplete, sample_weight=WEIGHTS)
+    assert np.isfinite(model.transform(incomplete)).all()
+    assert model.best_loss_ <= model.linear_loss_
+    vae = VAEGenerator("auto", prior="mixture", max_iter=3, random_state=0).fit(incomplete, sample_weight=WEIGHTS)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(vae)).transform(X), vae.transform(X))
+
+
+@pytest.mark.parametrize("model", [AutoencoderTransformer(random_state=0), VAEGenerator(random_state=0)])
+def test_batches_have_weights(model):
+    weights = np.where(y == 0, 50.0, 1.0)
+    for _ in range(3):
+        model.partial_fit(X, sample_weight=weights)
+    plain = clone(model).partial_fit(X).partial_fit(X).partial_fit(X)
+    gap = model.score_samples(X) - plain.score_samples(X)
+    assert gap[y == 0].mean() > gap[y != 0].mean()
+    assert np.abs(model.mean_ - X[y == 0].mean(axis=0)).max() < 0.2
+
+
+@pytest.mark.parametrize("cls", [AutoencoderTransformer, VAEGenerator])
+def test_wrong_weights_are_refused(cls):
+    model = cls(max_iter=0)
+    with pytest.raises(ValueError, match="sample_weight"):
+        model.fit(X, sample_weight=np.ones(3))
+    with pytest.raises(ValueError, match=r"[Nn]egative"):
+        model.fit(X, sample_weight=np.where(y == 0, -1, 1))
+    with pytest.raises(ValueError, match="positive for 1 samples, but at least 2"):
+        model.fit(X, sample_weight=np.eye(len(X))[0])
+    with pytest.raises(ValueError, match="more than the 2 rows"):
+        cls(3).fit(X, sample_weight=np.eye(len(X))[:2].sum(axis=0))
+    assert not hasattr(model, "n_features_in_")
+
+
+def test_samples_of_weight_0_may_be_outside_of_the_domain():
+    samples, weights = counts(), np.ones(150)
+    samples[0], weights[0] = -1, 0
+    VAEGenerator(likelihood="poisson", max_iter=0).fit(samples, sample_weight=weights)
+    only = np.full((150, 5), np.nan)
+    only[:, :4] = samples[:, :4]
+    only[0, 4] = 1
+    with pytest.raises(ValueError, match="In column 4 of X every value is missing"):
+        AutoencoderTransformer(max_iter=0).fit(only, sample_weight=weights)
+
+
+def test_errors_have_weights():
+    pca = PCA(2).fit(X)
+    incomplete = X.copy()
+    incomplete[0, 0] = np.nan
+    expected = reconstruction_error(pca, repeated(X, WEIGHTS))
+    assert reconstruction_error(pca, X, sample_weight=WEIGHTS) == pytest.approx(expected)
+    assert reconstruction_scorer(pca, X, sample_weight=WEIGHTS) == pytest.approx(-expected)
+    model = AutoencoderTransformer(max_iter=0).fit(incomplete)
+    expected = reconstruction_error(model, repeated(incomplete, WEIGHTS + 1))
+    assert reconstruction_error(model, incomplete, sample_weight=WEIGHTS + 1) == pytest.approx(expected)
+
+
+def test_a_checkpoint_is_of_its_weights(tmp_path):
+    model = AutoencoderTransformer(max_iter=1, random_state=0, checkpoint=tmp_path)
+    model.fit(X, sample_weight=WEIGHTS)
+    model.fit(X, sample_weight=WEIGHTS)
+    with pytest.raises(ValueError, match="sample_weight="):
+        model.fit(X)
+
+
+def test_weights_are_routed():
+    pipe = make_pipeline(StandardScaler(), AutoencoderTransformer(max_iter=0))
+    pipe.fit(X, autoencodertransformer__sample_weight=WEIGHTS)
+    with sklearn.config_context(enable_metadata_routing=True):
+        scaler = StandardScaler().set_fit_request(sample_weight=True)
+        model = AutoencoderTransformer(max_iter=0)
+        model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        search = GridSearchCV(make_pipeline(scaler, model), {"autoencodertransformer__n_components": [1, 2]}, cv=3)
+        search.fit(X, sample_weight=WEIGHTS + 1)
+        weighted = scaler.fit(X, sample_weight=WEIGHTS + 1).mean_
+    np.testing.assert_allclose(search.best_estimator_[0].mean_, weighted)
+    assert np.abs(search.best_estimator_[1].mean_).max() < 1e-9
