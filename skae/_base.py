@@ -41,8 +41,8 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Training samples: at least two, and at least as many as components. Missing values are nan; each column
-            needs an observed value. A sparse matrix is made dense one batch at a time; models of mixed columns and
-            conditional models do not take one. A `numpy.memmap` of more than 2^25 values is read in blocks, never as a
+            needs an observed value. A sparse matrix is made dense one batch at a time; models of mixed columns do not
+            take one. A `numpy.memmap` of more than 2^25 values is read in blocks, never as a
             whole. The linear start is fitted to a random subset of the samples of a file or of a sparse matrix of more
             than 2^25 entries.
         y : array-like of shape (n_samples,), default=None
@@ -73,7 +73,7 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
         self._forget()
         self._check_parameters()
         rows, y = self._open_training(X, y, sample_weight, reset=True, ensure_min_samples=2)
-        context = ClassContext.learn(y, len(rows), rows.weights) if self._is_conditional() else NoContext()
+        context = self._context_class().learn(y, len(rows), rows.weights)
         fit = Fit(self, self._table, rows, context, y, self._open_validation(X_val))
         with fit.checkpointed() as checkpoint:
             fit.start()
@@ -86,8 +86,6 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
 
     def _takes_batches(self):
         """Whether samples may come in batches: no validation set is needed to choose the number of components."""
-        if self._is_conditional():
-            raise AttributeError("conditional=True needs all classes at once, but partial_fit gets a batch. Call fit.")
         if isinstance(self.n_components, Integral) or not isinstance(self.n_components, str | Real):
             return True
         raise AttributeError(
@@ -97,7 +95,7 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
 
     @available_if(lambda self: self._takes_batches())
     @torch_defaults()
-    def partial_fit(self, X, y=None, *, sample_weight=None):
+    def partial_fit(self, X, y=None, *, classes=None, sample_weight=None):
         """Make one pass over these samples, at a constant learning rate and without validation.
 
         The first call fits the scaler and the linear start. After `fit`, training continues from the fitted weights. A
@@ -109,8 +107,10 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             A batch of training samples; the first one needs more samples than components.
-        y : None
-            Ignored.
+        y : array-like of shape (n_samples,), default=None
+            Class labels, if the model is conditional; otherwise ignored.
+        classes : array-like of shape (n_classes,), default=None
+            All classes of a conditional model, at the first call; by default those of y. Otherwise ignored.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples relative to the others of this batch; see `fit`.
 
@@ -123,14 +123,18 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
         is_first = not self.__sklearn_is_fitted__()
         self._forget() if is_first else self._check_continues()
         least = 2 if is_first else 1
-        rows, _ = self._open_training(X, None, sample_weight, reset=is_first, ensure_min_samples=least)
+        rows, y = self._open_training(X, y, sample_weight, reset=is_first, ensure_min_samples=least)
         if is_first and len(rows) <= self.n_components:
             raise ValueError(
                 f"The first call of partial_fit needs more rows than n_components={self.n_components}, but X has "
                 f"{len(rows)}: the scaler and the linear start are fitted to it. Pass a larger first batch."
             )
         rows = rows if is_first else self._table.learn_columns(rows)
-        fit = Fit(self, self._table, rows, NoContext(), seed=None if is_first else self._fitted.built.seed)
+        if is_first:
+            context = self._context_class().learn(y, len(rows), rows.weights, classes)
+        else:
+            context = self._fitted.context.updated(y, len(rows), rows.weights)
+        fit = Fit(self, self._table, rows, context, y, seed=None if is_first else self._fitted.built.seed)
         fit.check_processes()
         fit.start() if is_first else fit.resume(self._fitted)
         fit.train_once()
@@ -223,6 +227,9 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
     def _is_conditional(self):
         return check.check_flag("conditional", getattr(self, "conditional", False))
 
+    def _context_class(self):
+        return ClassContext if self._is_conditional() else NoContext
+
     def _open(self, X, *, reset=False, **options):
         """Check samples and return them as a `RowSource` with the columns that the network sees."""
         if reset:
@@ -254,10 +261,9 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
 
     def _store(self, fit):
         """Set the fitted attributes; ``net_`` is last, since it marks the estimator as fitted."""
-        context = self._fitted.context if self.__sklearn_is_fitted__() else fit.context
-        fitted = self._fitted_class(fit.net, fit.built, fit.table, context, fit.built.n_components)
+        fitted = self._fitted_class(fit.net, fit.built, fit.table, fit.context, fit.built.n_components)
         fitted.settle(self, fit.training, fit.held_out, fit.best, vars(self).get("_fitted"))
-        vars(self).update(context.attributes | fit.curves(fitted) | fitted.attributes())
+        vars(self).update(fit.context.attributes | fit.curves(fitted) | fitted.attributes())
         self._fitted, self.net_ = fitted, fit.net
 
     def _warn(self, net, no_gain=False):

@@ -228,10 +228,11 @@ class Fit:
         asked = self.estimator.n_components
         if not chooses_size(self.estimator):
             return int(asked)
+        X, _ = complete.without_context_means(self.rows.n_features)
         if asked == "auto":
-            n_components = min(n_components_for(complete.unweighted(), _AUTO_SHARE), _MAX_AUTO)
-            return self.estimator._model_class.at_most(n_components, complete.shape)
-        return n_components_for(complete.unweighted(), (1 + asked) / 2)
+            n_components = min(n_components_for(X, _AUTO_SHARE), _MAX_AUTO)
+            return self.estimator._model_class.at_most(n_components, (len(complete), self.rows.n_features))
+        return n_components_for(X, (1 + asked) / 2)
 
     def split(self):
         """Split the samples into a training set and a validation set."""
@@ -272,7 +273,7 @@ class Fit:
         self.net, self.built = fitted.net, fitted.built
         model = self.net.module_
         began = model.scaler.learn_columns(self.rows)
-        self.inputs = self.rows.map(partial(_scaled, model.scaler))
+        self.inputs = self.rows.map(partial(_scaled, model.scaler)).with_columns(self.given)
         if began.any():
             x = tensor_of(self.inputs.dense(1, np.random.RandomState(self.built.seed)).source)
             model.begin_columns(began, x.to(self.net.device, torch.float64))

@@ -127,15 +127,19 @@ def _check_attributes(state, table):
 
 
 def _restored_context(state, n_context):
-    """Check the classes and class priors of a conditional estimator, and return its context."""
+    """Check the classes of a conditional estimator and their counts, and return its context."""
     if n_context == 0:
         return NoContext()
-    stored.check_array(state, "class_prior_", (n_context,), low=np.finfo(np.float64).tiny)
+    stored.check_array(state, "class_count_", (n_context,), low=0)
+    stored.check_array(state, "class_prior_", (n_context,), low=0)
     classes, is_sorted = stored.get(state, "classes_"), False
     with suppress(TypeError):  # values of several types cannot be compared
         is_sorted = np.array_equal(np.unique(classes), classes)
     if stored.length_of(state, "classes_", 0) != n_context or not is_sorted:
         raise stored.fault("classes_", "is no array of classes, sorted, each once")
-    if not np.isclose(state["class_prior_"].sum(), 1, rtol=1e-6):
-        raise stored.fault("class_prior_", f"sums to {state['class_prior_'].sum():g}, not 1")
-    return ClassContext(classes, state["class_prior_"])
+    if not np.isfinite(total := state["class_count_"].sum()) or total == 0:
+        raise stored.fault("class_count_", f"sums to {total:g}")
+    context = ClassContext(classes, state["class_count_"])
+    if not np.allclose(state["class_prior_"], context.prior, rtol=1e-6):
+        raise stored.fault("class_prior_", "is not the shares of class_count_")
+    return context

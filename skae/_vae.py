@@ -15,7 +15,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skae._base import BaseNetTransformer
-from skae._fit import is_ordered
 from skae._fitted import MAX_SIZED, Fitted, check_codes
 from skae._torch import evaluation_batch_size, no_gradients, tensor_of
 from skae.data import parameters as check
@@ -42,7 +41,7 @@ class FittedVAE(Fitted):
 
     # ``prior`` is used in scores and samples; ``_codes`` are the mean and log-variance of q for training samples, if
     # components are ordered: (2, n, all components).
-    prior, _codes = PRIORS["normal"](), None
+    prior, _codes, _contexts = PRIORS["normal"](), None, None
 
     # Densities.
 
@@ -196,8 +195,9 @@ class FittedVAE(Fitted):
         width = 4 * self.built.n_features  # values per sample: in float64, with mean and variance
         self._describe(self._guesses(self._drawn_inputs(training, width)))
         if self.built.is_ordered:  # `truncated` needs them
-            guesses = [guess for guess, _ in self._guesses(self._drawn_inputs(training, width))]
+            guesses, inputs = zip(*self._guesses(self._drawn_inputs(training, width)), strict=True)
             self._codes = torch.cat(guesses, dim=1).numpy(force=True)
+            self._contexts = torch.cat(inputs)[:, self.built.n_features :].numpy(force=True)
 
     def _choose_size(self, samples):
         """Keep the fewest components whose bound is within one standard error of the best."""
@@ -275,8 +275,9 @@ class FittedVAE(Fitted):
 
     def truncated(self, n_components):
         other = super().truncated(n_components)
-        codes = tensor_of(self._codes).to(self.net.device)
-        other._describe((part, None) for part in codes.split(evaluation_batch_size(self.net.width), dim=1))
+        codes, contexts = (tensor_of(part).to(self.net.device) for part in (self._codes, self._contexts))
+        at_once = evaluation_batch_size(self.net.width)
+        other._describe(zip(codes.split(at_once, dim=1), contexts.split(at_once), strict=True))
         model = self.net.inference_module(torch.float64).at(n_components)
         with torch.no_grad():
             other.prior = self._prior_of(self.prior, [model.leading(Posterior(*codes))])
@@ -286,7 +287,8 @@ class FittedVAE(Fitted):
 
     def to_state(self):
         names = {kind: name for name, kind in PRIORS.items()}
-        return super().to_state() | {"codes": self._codes, "noise": self.noise, "prior": names[type(self.prior)]}
+        of_codes = {"codes": self._codes, "contexts": self._contexts}
+        return super().to_state() | of_codes | {"noise": self.noise, "prior": names[type(self.prior)]}
 
     def restore(self, kept, state):
         width = self.built.n_components
@@ -301,16 +303,19 @@ class FittedVAE(Fitted):
         stored.check_array(state, "kl_per_component_", (n,))
         stored.check_array(state, "active_components_", (n,), bool)
         self.kl, self.noise = state["kl_per_component_"], stored.get(kept, "noise")
-        self._codes = stored.get(kept, "codes")
+        self._codes, self._contexts = stored.get(kept, "codes"), stored.get(kept, "contexts")
         if self.model.at(n).likelihood.is_conjugate:
             stored.check_array(state, "noise_variance_", (self.built.n_features,), low=0)
             stored.check_array(kept, "noise", (self.built.n_features,), low=0)
         else:
             stored.check_one_of(kept, "noise", [None])
         if self.built.is_ordered:
-            stored.check_array(kept, "codes", (2, stored.length_of(kept, "codes", 1), width))
+            n_codes = stored.length_of(kept, "codes", 1)
+            stored.check_array(kept, "codes", (2, n_codes, width))
+            stored.check_array(kept, "contexts", (n_codes, self.built.n_context))
         else:
             stored.check_one_of(kept, "codes", [None])
+            stored.check_one_of(kept, "contexts", [None])
 
 
 class VAEGenerator(DensityMixin, BaseNetTransformer):
@@ -859,11 +864,6 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         check.check_real("beta", self.beta)
         check.check_choice("prior", self.prior, PRIORS)
         check.check_flag("conditional", self.conditional)
-        if self.conditional and (is_ordered(self) or self.feature_shape is not None):
-            raise ValueError(
-                f"conditional=True takes ordered=False, an integer n_components and feature_shape=None, got "
-                f"ordered={self.ordered}, n_components={self.n_components!r} and feature_shape={self.feature_shape!r}."
-            )
 
     def _takes_tables(self):
         """Whether each column has its own likelihood."""
@@ -883,8 +883,6 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             self.likelihood,
             SUPPORTS[likelihood.support],
             link=likelihood.link,
-            accepts_sparse=not self._is_conditional(),
-            streams=not self._is_conditional(),
             refusal=refusal,
         )
 

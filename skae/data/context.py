@@ -25,6 +25,25 @@ class NoContext:
     log_weights = np.zeros(1)
     width, attributes = 0, {}
 
+    @classmethod
+    def learn(cls, y, n_samples, weights=None, classes=None):
+        """Fit the context to labels of training samples.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_samples,)
+        n_samples : int
+        weights : ndarray of shape (n_samples,), default=None
+            Weights of the samples; None for equal ones.
+        classes : array-like of shape (n_classes,), default=None
+            All classes; None for those of y.
+        """
+        return cls()
+
+    def updated(self, y, n_samples, weights=None):
+        """Return the context after further training samples."""
+        return self
+
     def encode(self, y, n_samples):
         """Return the context of training samples, (n_samples, width)."""
         return np.zeros((n_samples, 0))
@@ -58,21 +77,27 @@ class ClassContext(NoContext):
     ----------
     classes : ndarray of shape (n_classes,)
         Sorted.
-    prior : ndarray of shape (n_classes,)
-        Shares of the classes in the training samples.
+    counts : ndarray of shape (n_classes,)
+        Number of training samples of each class, or the sum of their weights.
     """
 
-    def __init__(self, classes, prior):
-        self.classes, self.prior, self.width = classes, prior, len(classes)
-        self.values, self.log_weights = np.eye(self.width), np.log(prior)
-        self.attributes = {"classes_": classes, "class_prior_": prior}
+    def __init__(self, classes, counts):
+        self.classes, self.counts, self.width = classes, counts, len(classes)
+        self.prior, self.values = counts / counts.sum(), np.eye(self.width)
+        with np.errstate(divide="ignore"):  # a class without samples so far
+            self.log_weights = np.log(self.prior)
+        self.attributes = {"classes_": classes, "class_count_": counts, "class_prior_": self.prior}
 
     @classmethod
-    def learn(cls, y, n_samples, weights=None):
-        """Fit the context to labels of training samples with these weights (n_samples,); None for equal ones."""
-        classes, labels = check_classes(y, n_samples)
-        totals = np.bincount(labels, weights, minlength=len(classes))
-        return cls(classes, totals / totals.sum())
+    def learn(cls, y, n_samples, weights=None, classes=None):
+        known, labels = check_classes(y, n_samples)
+        if classes is not None:
+            known, _ = check_classes(classes, len(classes))
+            labels = check_labels(y, known, n_samples)
+        return cls(known, np.bincount(labels, weights, minlength=len(known)).astype(np.float64))
+
+    def updated(self, y, n_samples, weights=None):
+        return ClassContext(self.classes, self.counts + self.learn(y, n_samples, weights, self.classes).counts)
 
     def encode(self, y, n_samples):
         return self.values[check_labels(y, self.classes, n_samples)]
@@ -81,7 +106,7 @@ class ClassContext(NoContext):
         if y is None:
             return None
         labels = check_labels(y, self.classes, n_samples)
-        return [(labels == k, value) for k, value in enumerate(self.values) if (labels == k).any()]
+        return [(np.flatnonzero(labels == k), self.values[k]) for k in np.unique(labels)]
 
     def _joint(self, log_density):
         """Return the joint log-density of samples and each class, (n_classes, n_samples)."""

@@ -40,22 +40,27 @@ class RowSource:
 
     Attributes
     ----------
-    n_features : int
     has_missing : bool
         Whether an entry is nan.
+    columns : ndarray of shape (n_samples, n) or None
+        Further columns, which `with_columns` adds.
     weights : ndarray of shape (n_samples,) or None
         Positive weights of the samples; None if all are 1.
     """
 
     has_missing = False
-    weights = None
+    columns = weights = None
     functions = ()
 
     def __init__(self, source):
-        self.source, self.dtype, self.n_features = source, source.dtype, source.shape[1]
+        self.source, self.dtype = source, source.dtype
 
     def __len__(self):
         return self.source.shape[0]
+
+    @property
+    def n_features(self):
+        return self.source.shape[1] + (0 if self.columns is None else self.columns.shape[1])
 
     @property
     def shape(self):
@@ -71,7 +76,7 @@ class RowSource:
         rows = self._read(index)
         for function in self.functions:
             rows = function(rows)
-        return rows
+        return rows if self.columns is None else np.hstack([rows, self.columns[index]])
 
     def map(self, function):
         """Return the same samples, transformed by this function as well: (n, n_features) -> (n, n_features)."""
@@ -149,9 +154,13 @@ class RowSource:
         return np.sort(self.sample(self.most_at_once(), random_state))
 
     def with_columns(self, columns):
-        """Return the same samples with further columns (n_samples, n); only arrays support n > 0."""
-        assert columns.shape[1] == 0
-        return self
+        """Return the same samples with further columns (n_samples, n), to which functions are not applied."""
+        return self._with_columns(columns.astype(self.dtype)) if columns.shape[1] else self
+
+    def _with_columns(self, columns):
+        other = copy.copy(self)
+        other.columns = columns
+        return other
 
     def is_empty(self):
         """Return whether all values are known to be missing; only arrays check it."""
@@ -172,9 +181,10 @@ class RowSource:
     def samples(self, inputs, device, is_identity):
         """Return a dataset of network inputs, a `RowSource`, with these samples as targets.
 
-        If ``is_identity``, the inputs are the targets.
+        If ``is_identity``, the inputs without further columns are the targets.
         """
-        return self._dataset(inputs, inputs if is_identity else self, device, weights=self.weights)
+        same = inputs if inputs.columns is None else inputs._with_columns(None)
+        return self._dataset(inputs, same if is_identity else self, device, weights=self.weights)
 
     _dataset = Samples
 
@@ -212,6 +222,23 @@ class ArrayRows(RowSource):
         """Return an array of samples without weights that have the mean and the covariance of these."""
         return self.source if self.weights is None else without_weights(self.source, self.weights)
 
+    def without_context_means(self, n_features):
+        """Subtract from samples the mean of their context, the columns after these; return both, without weights.
+
+        Returns
+        -------
+        X : ndarray of shape (n, n_features)
+        means : ndarray of shape (n_context, n_features)
+            0 for a context without samples.
+        """
+        X, context = self.source[:, :n_features], self.source[:, n_features:].astype(np.float64)
+        if not context.shape[1]:
+            return self.unweighted(), context.T @ X
+        counted = self.weigh(context)
+        total = counted.sum(axis=0)[:, None]
+        means = (counted.T @ X) / np.where(total > 0, total, 1)
+        return ArrayRows((X - context @ means).astype(X.dtype), self.weights).unweighted(), means
+
     def blocks(self):
         return gen_batches(len(self), max(1, len(self)))
 
@@ -221,10 +248,8 @@ class ArrayRows(RowSource):
     def dense(self, minimum, random_state):
         return self
 
-    def with_columns(self, columns):
-        if not columns.shape[1]:
-            return self
-        return ArrayRows(np.hstack([self.source, columns.astype(self.dtype)]), self.weights)
+    def _with_columns(self, columns):
+        return ArrayRows(np.hstack([self.source, columns]), self.weights)
 
     def is_empty(self):
         return bool(np.isnan(self.source).all())
@@ -285,8 +310,7 @@ class FileRows(RowSource):
         left_out = np.sort(np.concatenate([before, self._places(indices)]))
         other._left_out = left_out - np.arange(len(left_out))  # positions among the kept samples
         other._kept = range(len(self) - len(indices))
-        other.weights = None if self.weights is None else np.delete(self.weights, indices)
-        return other
+        return self._align(other, lambda values: np.delete(values, indices, axis=0))
 
     def _subset(self, kept):
         return self.without(np.setdiff1d(np.arange(len(self)), kept))
@@ -295,7 +319,11 @@ class FileRows(RowSource):
         """Return the samples of a slice."""
         other = copy.copy(self)
         other._kept = self._kept[rows]
-        other.weights = None if self.weights is None else self.weights[rows]
+        return self._align(other, lambda values: values[rows])
+
+    def _align(self, other, select):
+        """Give other samples of the file the weights and further columns that belong to them."""
+        other.weights, other.columns = (v if v is None else select(v) for v in (self.weights, self.columns))
         return other
 
     def most_at_once(self, minimum=1):
@@ -334,7 +362,7 @@ class FileRows(RowSource):
         together = is_slice and index.step in (None, 1)
         n_at_once = max(1, len(self)) if is_slice else _FAR_APART  # the system may map megabytes around each sample
         index = np.arange(*index.indices(len(self))) if is_slice else np.asarray(index)
-        found = np.empty((len(index), self.n_features), dtype=self.dtype)
+        found = np.empty((len(index), self.source.shape[1]), dtype=self.dtype)
         for part in gen_batches(len(index), n_at_once):
             places = self._places(index[part])
             if together and len(places) and np.ptp(places) < len(places):  # a slice is copied faster

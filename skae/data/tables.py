@@ -34,10 +34,6 @@ class ArrayTable:
         Its value.
     support : Support
         Domain of the values of X.
-    accepts_sparse : bool, default=True
-        Whether X may be a sparse matrix.
-    streams : bool, default=True
-        Whether samples in a large file are streamed.
     link : str, default="identity"
         Link from the mean of a column to the network's input.
     refusal : tuple of (str, str)
@@ -60,16 +56,15 @@ class ArrayTable:
     """
 
     kind = "array"
+    accepts_sparse = True
     parts = None
     order = slice(None)
 
-    def __init__(self, parameter, value, support, *, link="identity", accepts_sparse=True, streams=True, refusal=_NEW):
+    def __init__(self, parameter, value, support, *, link="identity", refusal=_NEW):
         self.parameter = parameter
         self.value = value
         self.support = support
         self.links = link
-        self.accepts_sparse = accepts_sparse
-        self.streams = streams
         self.refusal = refusal
 
     def prepare(self, X):
@@ -100,11 +95,11 @@ class ArrayTable:
         """
         library, table, X = library_of(X), X, unmasked(X)
         options = {"dtype": FLOATS, "ensure_min_samples": ensure_min_samples, "ensure_all_finite": "allow-nan"}
-        if self.streams and is_streamed(X):
+        if is_streamed(X):
             rows = self._open_file(estimator, X, reset, options).weighted(weights)
         else:
             with numbers_asked(table, *(self.refusal if reset else _NEW)):
-                X = validate_data(estimator, X, reset=reset, accept_sparse=self.accepts_sparse and "csr", **options)
+                X = validate_data(estimator, X, reset=reset, accept_sparse="csr", **options)
             open_rows = self._open_sparse if issparse(X) else self._open_array
             rows = open_rows(estimator, X, reset, weights)
         if reset:

@@ -103,8 +103,7 @@ class NetworkSpec:
         def correction(activation: str) -> nn.Module:
             if shape is None:
                 return MLP([n_in, *widths], activation, generator)
-            seen = (n_in // (shape[1] * shape[2]), *shape[1:])  # the mask is an image, too
-            return ImageEncoder(seen, widths, activation, generator)
+            return ImageEncoder(shape, widths, activation, generator, 1 + self.is_masked, self.n_context)
 
         encoder = self._build("encoder", n_in, n_out, (), generator, model, correction)
         if self.is_masked:

@@ -43,30 +43,45 @@ class ImageEncoder(nn.Module):
         A key of ``ACTIVATIONS``; the activation follows every layer but the last.
     generator : torch.Generator
         Source of the initial weights.
+    n_images : int, default=1
+        Number of images per sample: 2 if one is the mask of missing values.
+    n_context : int, default=0
+        Number of columns of context after each image, which the dense layers get.
 
     Shape
     -----
-    (n, channels * height * width) -> (n, widths[-1])
+    (n, n_images * (channels * height * width + n_context)) -> (n, widths[-1])
     """
 
     def __init__(
-        self, feature_shape: tuple[int, int, int], widths: Sequence[int], activation: str, generator: torch.Generator
+        self,
+        feature_shape: tuple[int, int, int],
+        widths: Sequence[int],
+        activation: str,
+        generator: torch.Generator,
+        n_images: int = 1,
+        n_context: int = 0,
     ) -> None:
         super().__init__()
-        self.feature_shape = feature_shape
         channels, height, width = feature_shape
+        self.seen = n_images * channels, height, width
+        self.parts = channels * height * width, n_context
         n_down, n_across = _grid_of(feature_shape)
         self.features = nn.Sequential(
             nn.ZeroPad2d((0, -width % _PATCH, 0, -height % _PATCH)),
             nn.PixelUnshuffle(_PATCH),
-            _convolution(channels * _PATCH**2, _CHANNELS, 3, generator),
+            _convolution(self.seen[0] * _PATCH**2, _CHANNELS, 3, generator),
             ACTIVATIONS[activation](),
             nn.Flatten(),
         )
-        self.dense = MLP([_CHANNELS * n_down * n_across, *widths], activation, generator)
+        n_features = _CHANNELS * n_down * n_across + n_images * n_context
+        self.dense = MLP([n_features, *widths], activation, generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dense(self.features(x.reshape(-1, *self.feature_shape)))
+        if not self.parts[1]:
+            return self.dense(self.features(x.reshape(-1, *self.seen)))
+        images, context = x.unflatten(1, (-1, sum(self.parts))).split(self.parts, dim=2)
+        return self.dense(torch.cat([self.features(images.reshape(-1, *self.seen)), context.flatten(1)], dim=1))
 
     def silence(self) -> None:
         """Set the last layer, and so the output, to zero."""

@@ -183,20 +183,21 @@ class Model(nn.Module):
         Parameters
         ----------
         began : Tensor of bool of shape (n_features,)
-        x : Tensor of shape (n, n_features)
+        x : Tensor of shape (n, n_features + n_context)
         """
         if self.scaler.is_raw:  # own modules see all columns from the beginning
             return
         encoder: Any = self.encoder
         decoder: Any = self.decoder
         x, (scale, centre) = self.imputer.fill(x), self.scaler.output_map
-        encoder.begin_inputs(began, x, self.scaler.spread)
-        z, target = self.codes(x, self.n_components), (scale * x + centre)[:, began]
+        samples, context = x.tensor_split([len(began)], dim=1)
+        encoder.begin_inputs(began, samples, self.scaler.spread)
+        z, target = self.codes(x, self.n_components), (scale * samples + centre)[:, began]
         maps = []
         for level in self.levels:
-            rest = target - self.decode(z[:, :level])[:, : x.shape[1]][:, began]
+            rest = target - self.decode(torch.cat([z[:, :level], context], dim=1))[:, : len(began)][:, began]
             inputs = nn.functional.pad(z[:, :level], (0, self.n_components - level))
-            inputs = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+            inputs = torch.cat([inputs, context, torch.ones_like(inputs[:, :1])], dim=1)
             penalised = inputs.T @ inputs + torch.eye(inputs.shape[1]).to(inputs)
             maps.append(torch.linalg.solve(penalised, inputs.T @ rest).T)
         fitted = torch.stack(maps).squeeze(0)

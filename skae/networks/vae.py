@@ -282,7 +282,7 @@ class VAE(Model):
             self._start_likelihoods(None, rows.n_effective)
             imputing = pca_imputation(complete.unweighted(), 0, None) if self.n_context else self.mean_imputation()
         else:
-            X, means = without_context_means(complete, len(self.scaler.mean))
+            X, means = complete.without_context_means(len(self.scaler.mean))
             scale = self.scaler.scale.numpy()
             model = fit(X, scale, self.n_components, random_state, ordered=self.is_ordered, trains=trains)
             start = LinearStart(model, X, complete, means, random_state)
@@ -473,19 +473,3 @@ class SizedVAE:
 
     def _decode_draws(self, z: Tensor) -> Tensor:
         return self.vae.decode(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
-
-
-def without_context_means(complete: Any, n_features: int) -> tuple[Any, Any]:
-    """Subtract from samples the mean of their context, the last columns of `ArrayRows`; return both, without weights.
-
-    Returns
-    -------
-    X : ndarray of shape (n, n_features)
-    means : ndarray of shape (n_context, n_features)
-    """
-    X, context = complete.source[:, :n_features], complete.source[:, n_features:].astype("float64")
-    if not context.shape[1]:
-        return complete.unweighted(), context.T @ X
-    counted = complete.weigh(context)
-    means = (counted.T @ X) / counted.sum(axis=0)[:, None]
-    return complete.map(lambda _: (X - context @ means).astype(X.dtype)).unweighted(), means

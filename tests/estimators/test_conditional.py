@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import DataConversionWarning
@@ -13,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from torch.distributions import MultivariateNormal
 
 from skae import VAEGenerator
+from skae.data import rows as data_rows
 
 
 @pytest.fixture(scope="module")
@@ -263,11 +265,13 @@ def test_what_a_conditional_fit_cannot_use_is_refused(wine):
             vae.fit(X, labels)
     with pytest.raises(ValueError, match="Leave it out"):
         vae.fit(X, y, X_val=X)
-    with pytest.raises(AttributeError, match="partial_fit"):
-        vae.partial_fit(X, y)
-    for wrong in ({"ordered": True}, {"n_components": "auto"}, {"feature_shape": (1, 8, 8)}):
-        with pytest.raises(ValueError, match="conditional=True takes"):
-            VAEGenerator(conditional=True).set_params(**wrong).fit(X, y)
+    with pytest.raises(ValueError, match="target y is None"):
+        vae.partial_fit(X)
+    batches = VAEGenerator(2, conditional=True).partial_fit(X, y)
+    with pytest.raises(ValueError, match="7, which is not among the classes of the training rows: 0, 1, 2"):
+        batches.partial_fit(X, y + 7)
+    with pytest.raises(ValueError, match="2, which is not among the classes of the training rows: 0, 1"):
+        VAEGenerator(2, conditional=True).partial_fit(X, y, classes=[1, 0])
     with pytest.raises(ValueError, match=r"conditional='yes' must be True or False"):
         VAEGenerator(conditional="yes").fit(X, y)
 
@@ -275,6 +279,98 @@ def test_what_a_conditional_fit_cannot_use_is_refused(wine):
 def test_conditional_is_true_or_false(wine):
     X, y = wine
     model = VAEGenerator(max_iter=0, conditional=True).fit(X, y).set_params(conditional=np.zeros(3))
-    for method in (model.fit, model.transform):
-        with pytest.raises(ValueError, match=r"conditional=array.* must be True or False"):
-            method(X)
+    with pytest.raises(ValueError, match=r"conditional=array.* must be True or False"):
+        model.fit(X)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("source", ["sparse", "file"])
+def test_samples_of_a_class_may_be_sparse_or_in_a_file(source, wine, tmp_path, monkeypatch):
+    X, y = wine
+    X = np.where(X.mean(axis=0) < X, np.round(X), 0)
+    np.save(tmp_path / "X.npy", X)
+    rows = csr_matrix(X) if source == "sparse" else np.load(tmp_path / "X.npy", mmap_mode="r")
+    monkeypatch.setattr(data_rows, "STREAMED_FROM", 2**10)
+    model = VAEGenerator(2, conditional=True, max_iter=0).fit(rows, y)
+    dense = VAEGenerator(2, conditional=True, max_iter=0).fit(X, y)
+    for label in (y, None):
+        np.testing.assert_allclose(model.score_samples(rows, label), dense.score_samples(X, label), rtol=1e-6)
+    np.testing.assert_allclose(model.transform(rows), dense.transform(X), atol=1e-6)
+    trained = VAEGenerator(2, conditional=True, max_iter=3, random_state=0).fit(rows, y)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(trained)).transform(rows), trained.transform(rows))
+
+
+def test_components_of_a_class_may_be_in_order(wine):
+    X, y = wine
+    options = {"conditional": True, "start": "pca"}
+    linear = VAEGenerator(3, ordered=True, max_iter=0, **options).fit(X, y)
+    for size in (1, 2):
+        dedicated = VAEGenerator(size, max_iter=0, **options).fit(X, y)
+        np.testing.assert_allclose(linear.truncate(size).score_samples(X, y), dedicated.score_samples(X, y), rtol=1e-6)
+    trained = VAEGenerator("auto", max_iter=60, conditional=True, random_state=0).fit(X / X.std(axis=0), y)
+    assert trained.best_loss_ < trained.linear_loss_
+    one = trained.truncate(1)
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(trained)).truncate(1).kl_per_component_, one.kl_per_component_
+    )
+    means = one.sample(300, y=np.repeat([0, 1, 2], 100), noise=False, random_state=0).reshape(3, 100, -1).mean(axis=1)
+    expected = np.stack([(X / X.std(axis=0))[y == label].mean(axis=0) for label in range(3)])
+    np.testing.assert_allclose(means, expected, atol=0.5)
+
+
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_images_may_have_classes(incomplete):
+    X, y = load_digits(n_class=3, return_X_y=True)
+    X = X + np.random.RandomState(0).uniform(size=X.shape)
+    X = np.where(np.random.RandomState(1).uniform(size=X.shape) < 0.1 * incomplete, np.nan, X)
+    options = {"conditional": True, "feature_shape": (1, 8, 8), "hidden_layer_sizes": (32,), "random_state": 0}
+    linear = VAEGenerator(2, max_iter=0, **options).fit(X, y)
+    flat = VAEGenerator(2, max_iter=0, conditional=True, random_state=0).fit(X, y)
+    np.testing.assert_allclose(linear.score_samples(X, y), flat.score_samples(X, y), rtol=1e-3)
+    model = VAEGenerator(2, max_iter=4, start="random", **options).fit(X, y)
+    drawn = model.sample(150, y=np.repeat([0, 1, 2], 50), noise=False, random_state=0).reshape(3, 50, 64).mean(axis=1)
+    means = np.stack([np.nanmean(X[y == label], axis=0) for label in range(3)])
+    distances = np.square(drawn[:, None] - means).sum(axis=2)
+    assert distances.argmin(axis=1).tolist() == [0, 1, 2]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_batches_have_classes(wine):
+    X, y = wine
+    X, order = X / X.std(axis=0), np.random.RandomState(0).permutation(len(X))
+    model = VAEGenerator(2, conditional=True, random_state=0)
+    for _ in range(5):
+        for batch in np.array_split(order, 3):
+            model.partial_fit(X[batch], y[batch])
+    np.testing.assert_array_equal(model.class_count_, 5 * np.bincount(y))
+    assert model.score(X, y) > VAEGenerator(2, conditional=True, max_iter=0).fit(X, y).score(X, y)
+    fitted = VAEGenerator(2, conditional=True, max_iter=1, random_state=0).fit(X, y)
+    fitted.partial_fit(X[y == 1], y[y == 1])
+    np.testing.assert_allclose(fitted.class_prior_, np.array([59, 142, 48]) / 249)
+
+
+def test_a_class_may_come_later(wine):
+    X, y = wine
+    X = X / X.std(axis=0)
+    early = y != 2
+    model = VAEGenerator(2, conditional=True, random_state=0).partial_fit(X[early], y[early], classes=[0, 1, 2])
+    assert model.class_prior_[2] == 0
+    assert np.isfinite(model.score_samples(X)).all()
+    assert np.isfinite(model.impute(np.where(X > 3, np.nan, X))).all()
+    model = pickle.loads(pickle.dumps(model))
+    before = model.score(X[y == 2], y[y == 2])
+    for _ in range(20):
+        model.partial_fit(X, y)
+    assert model.score(X[y == 2], y[y == 2]) > before + 5
+    assert model.class_prior_[2] == pytest.approx(20 * 48 / (20 * 178 + 130))
+
+
+def test_a_constant_column_of_classes_is_learned(wine):
+    X, y = wine
+    X = X / X.std(axis=0)
+    constant = np.column_stack([X, np.zeros(len(X))])
+    varying = np.column_stack([X, X[:, 0] + y])
+    model = VAEGenerator(2, conditional=True, ordered=True, random_state=0).partial_fit(constant, y)
+    model.partial_fit(varying, y)
+    left = np.square(model.inverse_transform(model.transform(varying), y) - varying)[:, -1].mean()
+    assert left < 0.7 * np.var(varying[:, -1])

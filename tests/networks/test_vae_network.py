@@ -29,7 +29,7 @@ from skae.networks.imputation import Imputer
 from skae.networks.layers import MLP, Gated, Headed, StackedLinear, linear, linear_at_levels
 from skae.networks.preprocessing import Scaler
 from skae.networks.refinement import fixed_draws, sign_draws
-from skae.networks.vae import VAE, Posterior, without_context_means
+from skae.networks.vae import VAE, Posterior
 from skae.objectives import LIKELIHOODS, Likelihood, NegativeELBO, gaussian_kl
 from skae.objectives.likelihoods.mixed import Mixed
 from skae.training.optim import split_parameters
@@ -336,12 +336,12 @@ def test_means_of_classes_are_subtracted(seed):
     rng = np.random.RandomState(seed)
     X, classes = rng.normal(size=(30, 3)).astype(np.float32), np.arange(30) % 2
     context = np.eye(2, dtype=np.float32)[classes]
-    rest, means = without_context_means(ArrayRows(np.hstack([X, context])), 3)
+    rest, means = ArrayRows(np.hstack([X, context])).without_context_means(3)
     expected = np.stack([X[classes == k].mean(axis=0, dtype=np.float64) for k in (0, 1)])
     np.testing.assert_allclose(means, expected)
     np.testing.assert_allclose(rest, X - expected[classes], atol=1e-6)
     assert rest.dtype == np.float32
-    rest, means = without_context_means(ArrayRows(X), 3)
+    rest, means = ArrayRows(X).without_context_means(3)
     assert rest is X
     assert means.shape == (0, 3)
 
@@ -523,7 +523,7 @@ def test_with_context_the_start_is_the_linear_model_of_what_classes_leave(seed):
     context = np.eye(2)[np.arange(60) % 2]
     X += 5 * context[:, :1]
     net, imputing, inputs = started(X, context=context)
-    rest, _ = without_context_means(ArrayRows(inputs.numpy()), 5)
+    rest, _ = ArrayRows(inputs.numpy()).without_context_means(5)
     model = model_of(torch.tensor(rest), net.scaler)
     codes = net.to_codes(torch.tensor(X), 2, torch.tensor(context))
     np.testing.assert_allclose(codes.detach(), rest @ model.posterior()[0].T, atol=1e-9)
@@ -623,7 +623,7 @@ def test_misfit_is_minus_the_density_of_sample_and_code_at_the_start(context, ha
     classes = np.eye(2)[np.arange(60) % 2] if context else None
     net, imputing, inputs = started(X, context=classes, has_missing=has_missing)
     net.imputer.start_at(imputing)
-    rest, _ = without_context_means(ArrayRows(inputs.numpy()), 5)
+    rest, _ = ArrayRows(inputs.numpy()).without_context_means(5)
     model = model_of(torch.tensor(rest), net.scaler)
     codes = rest @ model.posterior()[0].T
     entries = np.square(rest - codes @ model.loadings.T) / model.noise + np.log(2 * np.pi * model.noise)
