@@ -1,6 +1,7 @@
 """Autoencoders that start at PCA and can replace it: scikit-learn estimators built on PyTorch networks."""
 
 from skae._autoencoder import AutoencoderTransformer
+from skae._imputer import ModelImputer
 from skae._search import AutoencoderTransformerCV
 from skae._vae import VAEGenerator
 from skae._version import __version__
@@ -21,6 +22,7 @@ __all__ = [
     "LatentSpaceDisplay",
     "LatentTraversalDisplay",
     "LossCurveDisplay",
+    "ModelImputer",
     "ReconstructionDisplay",
     "SampleDisplay",
     "VAEGenerator",

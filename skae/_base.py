@@ -40,18 +40,18 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Training samples: at least two, and at least as many as components. Missing values are nan; each column
-            needs an observed value. A sparse matrix is made dense one batch at a time; models of mixed columns do not
-            take one. A `numpy.memmap` of more than 2^25 values is read in blocks, never as a
+            Training samples: at least two, and at least as many as components. Missing values are nan. A column
+            without observed values is kept and filled with 0. A sparse matrix is made dense one batch at a time; models
+            of mixed columns do not take one. A `numpy.memmap` of more than 2^25 values is read in blocks, never as a
             whole. The linear start is fitted to a random subset of the samples of a file or of a sparse matrix of more
             than 2^25 entries.
         y : array-like of shape (n_samples,), default=None
             Class labels, if the model is conditional; otherwise ignored.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, at least 0; None for equal ones. Samples of weight 0 are left out. The linear start
-            has weighted moments, so that at ``max_iter=0`` a weight of 2 is a sample twice (without missing values,
-            which it replaces by draws). Training minimises the weighted mean of the losses; minibatches and a random
-            validation set make weights and repeated samples equivalent only in distribution.
+            has weighted moments: at ``max_iter=0`` a weight of 2 is a sample twice (in distribution if values are
+            missing, which the start replaces by draws). Training minimises the weighted mean of the losses; minibatches
+            and a random validation set make weights and repeated samples equivalent only in distribution.
         X_val : array-like of shape (n_validation, n_features), default=None
             Validation set, in place of a random ``validation_fraction`` of X. Needs ``early_stopping=True``.
 

@@ -464,6 +464,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     classes_ : ndarray of shape (n_classes,)
         The classes, sorted. Only with ``conditional=True``.
 
+    class_count_ : ndarray of shape (n_classes,)
+        Number of training samples of each class, or the sum of their weights. Only with ``conditional=True``.
+
     class_prior_ : ndarray of shape (n_classes,)
         The share of each class among the training samples. Only with ``conditional=True``.
 

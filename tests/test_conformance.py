@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from torch import nn
 
-from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator
+from skae import AutoencoderTransformer, AutoencoderTransformerCV, ModelImputer, VAEGenerator
 from skae.data import parameters
 
 # Random rows have nothing to learn, and the estimators say so.
@@ -131,6 +131,7 @@ REPRESENTATIVES = [
     quick(n_components=3, ordered=True, max_iter=5),
     ImageAutoencoder(max_iter=2),
     AutoencoderTransformerCV(cv=2, max_iter=2),
+    ModelImputer(quick()),
     quick_vae(),
     CountVAE(likelihood="negative_binomial", max_iter=2),
     quick_vae(likelihood="auto"),

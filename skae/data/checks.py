@@ -82,16 +82,10 @@ SUPPORTS = {
 }
 
 
-def check_missing(rows, names=None):
-    """Check that each column has an observed value; ``names`` are those of the columns."""
-    missing = np.all([np.isnan(rows[block]).all(axis=0) for block in rows.blocks()], axis=0)
-    if len(empty := np.flatnonzero(missing)):
-        name = f" ({names[empty[0]]!r})" if names is not None else ""
-        others = f", as in {len(empty) - 1} others," if len(empty) > 1 else ""
-        raise ValueError(
-            f"In column {empty[0]}{name} of X{others} every value is missing. Drop such columns, or add samples "
-            "in which they are observed."
-        )
+def check_missing(rows):
+    """Check that a value is observed."""
+    if all(np.isnan(rows[block]).all() for block in rows.blocks()):
+        raise ValueError("Every value of X is missing, so there is nothing to learn from. Pass other samples.")
 
 
 def check_classes(y, n_samples):

@@ -102,11 +102,11 @@ class NumberColumn(Column):
         if column_type.family == "category":
             raise _misfit(name, likelihood, _observed(library.values(column))[0], ["categorical"])
         x = _numbers(name, likelihood, column, library, column_type.family)
-        x = x[~np.isnan(x)]
+        x = x[~np.isnan(x)] if not np.isnan(x).all() else np.zeros(1)  # a column without values is filled with 0
         low, high = float(x.min()), float(x.max())
         learnt = cls._learn(name, x, low, high)
         if (np.floor(x) == x).all():  # also of floats: pandas makes floats of integers if some are missing
-            whole = [int(value) for value in _observed(library.values(column))]  # x may not be exact
+            whole = [int(value) for value in _observed(library.values(column)) or [0]]  # x may not be exact
             low, high = min(whole), max(whole)
         return cls(name, likelihood, column_type, low, high, *learnt)
 
@@ -307,7 +307,7 @@ def fit_column(name, likelihood, column, library, dtype=None):
     Column
     """
     column_type, values = library.describe(column, dtype), _observed(library.values(column))
-    if not values:
+    if not values and column_type.family not in NumberColumn.families:
         raise ValueError(f"In column {name!r} of X every value is missing. Drop such columns before fitting.")
     if column_type.family is None or not library.dtypes.fullmatch(column_type.dtype):
         raise ValueError(
@@ -316,7 +316,7 @@ def fit_column(name, likelihood, column, library, dtype=None):
         )
     if likelihood == "auto":
         chosen = {"float": "gaussian", "boolean": "bernoulli", "category": "categorical"}.get(column_type.family)
-        likelihood = chosen or _of_integers(library.numbers(column))
+        likelihood = chosen or (_of_integers(library.numbers(column)) if values else "gaussian")
         if chosen == "categorical" and (n_categories := len(set(values))) > max(_MOST_OF_IDENTIFIERS, len(values) / 2):
             raise ValueError(
                 f"Column {name!r} of X has {n_categories} categories in {len(values)} rows, such as {values[0]!r}: it "

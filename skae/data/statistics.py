@@ -127,7 +127,10 @@ def _blocks(rows):
 
 
 def _first_observed(rows):
-    """Return the first observed entry of each column and the weight of all observed ones, both (n_features,)."""
+    """Return the first observed entry of each column and the weight of all observed ones, both (n_features,).
+
+    Columns without observed entries have 0 and 1, so that they are constant at 0.
+    """
     n_features, weights = rows.shape[1], _weights(rows)
     if not has_missing(rows):
         return rows[:1][0], np.full(n_features, len(rows) if weights is None else weights.sum())
@@ -137,7 +140,7 @@ def _first_observed(rows):
         observed = ~np.isnan(block)
         found = block[observed.argmax(axis=0), np.arange(n_features)]
         first, total = np.where(np.isnan(first), found, first), total + _weighted(rows, part, observed).sum(axis=0)
-    return first, total
+    return np.where(np.isnan(first), 0, first), np.where(total > 0, total, 1)
 
 
 def _weights(rows):

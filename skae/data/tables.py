@@ -114,7 +114,7 @@ class ArrayTable:
     def _open_array(self, estimator, X, reset, weights):
         rows = ArrayRows(self.prepare(X)).weighted(weights)
         if reset and rows.has_missing:
-            check_missing(rows, getattr(estimator, "feature_names_in_", None))
+            check_missing(rows)
         self.support.check(rows.source, self.parameter, self.value, reset)
         return rows
 
@@ -136,7 +136,7 @@ class ArrayTable:
             rows.has_missing = rows.has_missing or has_missing(block)
             self.support.check(block, self.parameter, self.value, reset)
         if reset and rows.has_missing:
-            check_missing(rows, getattr(estimator, "feature_names_in_", None))
+            check_missing(rows)
         return rows.map(self.prepare)
 
     def decode(self, rows, like=None):
@@ -250,7 +250,7 @@ class TableEncoder:
         self.handle_unknown = getattr(estimator, "handle_unknown", self.handle_unknown)  # it may have been set since
         rows = ArrayRows(self.encode(X, dtype), weights)
         if reset and rows.has_missing:
-            check_missing(rows, self.names)
+            check_missing(rows)
         return rows
 
     def fit(self, X, dtype=None):

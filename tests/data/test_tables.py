@@ -450,8 +450,8 @@ def test_a_likelihood_that_does_not_fit_names_column_value_and_others(library, l
 
 def test_columns_that_nothing_can_be_learnt_from_are_named():
     X = table()
-    with pytest.raises(ValueError, match="column 'income' of X every value is missing"):
-        encoded(X.assign(income=np.nan))
+    with pytest.raises(ValueError, match="column 'city' of X every value is missing"):
+        encoded(X.assign(city=pd.Categorical([None] * len(X))))
     with pytest.raises(ValueError, match=r"'income' needs finite numbers.*inf\. Drop or replace such values"):
         encoded(X.assign(income=np.inf))
     with pytest.raises(ValueError, match=r"'when' of X is of dtype category of datetime64.*no likelihood"):
@@ -853,7 +853,7 @@ def test_dates_are_no_numbers(table, rows, message):
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
-        (np.where(np.arange(5) == 3, np.nan, X), ValueError, "In column 3 of X every value is missing"),
+        (np.full((4, 5), np.nan), ValueError, "Every value of X is missing"),
         (np.where(X > 2, np.inf, X), ValueError, "contains infinity"),
         ([["a", "b"], ["c", "d"]], ValueError, "could not convert string to float"),
         (X[:0], ValueError, r"0 sample\(s\)"),
@@ -870,10 +870,7 @@ def test_bad_rows_are_named(table, rows, error, message):
         table.open(Model(), rows, reset=True, ensure_min_samples=2)
 
 
-def test_missing_rows_are_named_by_the_column_and_need_be_observed_only_in_training():
-    frame = pd.DataFrame(np.where(np.arange(5) == 3, np.nan, X), columns=list("abcde"))
-    with pytest.raises(ValueError, match=r"In column 3 \('d'\) of X every value"):
-        numbers().open(Model(), frame, reset=True)
+def test_values_need_be_observed_only_in_training():
     model, table = Model(), numbers()
     table.open(model, X, reset=True)
     assert table.open(model, np.full((2, 5), np.nan)).has_missing
@@ -889,8 +886,6 @@ def test_values_outside_the_support_are_refused_by_parameter_and_value():
         ValueError, match=r"loss='log_loss' needs values in \[0, 1\].* Scale new samples .* keeps the range\.$"
     ):
         table.open(model, X)
-    with pytest.raises(ValueError, match="In column 3 of X every"):  # is what is said first
-        table.open(Model(), np.where(np.arange(5) == 3, np.nan, X), reset=True)
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
@@ -975,7 +970,7 @@ def test_files_are_checked_as_arrays_are_a_block_at_a_time(in_file):
         table.open(model, in_file(X[:, :4]))
     for bad, message in (
         (np.where(np.arange(40)[:, None] == 37, np.inf, X), "infinity"),
-        (np.where(np.arange(5) == 2, np.nan, X), "column 2 of X every"),
+        (np.full((40, 5), np.nan), "Every value of X"),
         (X[:1], "minimum of 2"),
         (X + 1j, "Complex"),
     ):

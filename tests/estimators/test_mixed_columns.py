@@ -434,8 +434,8 @@ def test_other_bad_input():
         quick(feature_shape=(1, 8, 8)).fit(X)
     with pytest.raises(ValueError, match=r"'when' of X is of dtype datetime64.*Make numbers of dates"):
         quick().fit(X.assign(when=pd.Timestamp("2020-01-01")))
-    with pytest.raises(ValueError, match="column 'income' of X every value is missing"):
-        quick().fit(X.assign(income=np.nan))
+    with pytest.raises(ValueError, match="column 'city' of X every value is missing"):
+        quick().fit(X.assign(city=pd.Categorical([None] * len(X))))
     with pytest.raises(ValueError, match=r"'income' needs finite numbers.*inf"):
         quick().fit(X.assign(income=np.inf))
     with pytest.raises(ValueError, match="minimum of 2 is required"):

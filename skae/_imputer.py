@@ -1,0 +1,108 @@
+"""Imputation of missing values as a step of a Pipeline."""
+
+from __future__ import annotations
+
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+
+class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Imputer that replaces missing values by those of a fitted autoencoder or VAE.
+
+    Parameters
+    ----------
+    estimator : AutoencoderTransformer or VAEGenerator
+        Estimator with a method `impute`. A clone of it is fitted.
+
+    Attributes
+    ----------
+    estimator_ : object
+        The fitted clone.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns. Only if all are strings.
+
+    Notes
+    -----
+    A column in which all training values are missing is filled with 0. A sample with all values missing gets the
+    imputations that do not depend on the sample, close to the means of the columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skae import AutoencoderTransformer, ModelImputer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X[::3, 1] = np.nan
+    >>> imputer = ModelImputer(AutoencoderTransformer(2, max_iter=20, random_state=0))
+    >>> pipe = make_pipeline(imputer, LogisticRegression(max_iter=1000)).fit(X, y)
+    >>> pipe.score(X, y) > 0.9
+    True
+    """
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+
+    def fit(self, X, y=None, **fit_params):
+        """Fit a clone of the estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Training samples, nan where a value is missing.
+        y : array-like of shape (n_samples,), default=None
+            Passed to the estimator, which uses it if it is conditional on classes.
+        **fit_params : dict
+            Passed to the estimator's `fit`, such as ``sample_weight``.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no method `impute`, or X is sparse.
+        """
+        if issparse(X):
+            raise TypeError("In sparse X no value is missing, so there is nothing to impute. Pass a dense array.")
+        if not hasattr(self.estimator, "impute"):
+            raise TypeError(
+                f"estimator={self.estimator!r} has no method impute. Use an AutoencoderTransformer or a VAEGenerator."
+            )
+        self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
+        return self
+
+    def transform(self, X):
+        """Replace missing values.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Samples, nan where a value is missing.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), or DataFrame
+            The samples, observed values unchanged; a DataFrame if `fit` got one.
+        """
+        check_is_fitted(self)
+        return self.estimator_.impute(X)
+
+    def __getattr__(self, name):
+        """Return the names and the number of columns, which the fitted estimator has."""
+        if name in ("n_features_in_", "feature_names_in_") and "estimator_" in vars(self):
+            return getattr(self.estimator_, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __sklearn_is_fitted__(self):
+        return "estimator_" in vars(self)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
