@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skae._fit import Fit, check_parameters, network_parameters
-from skae._fitted import check_codes
+from skae._fitted import Fitted, check_codes
 from skae._restore import restored, to_state
 from skae._torch import torch_defaults
 from skae.data import parameters as check
@@ -23,9 +23,13 @@ from skae.data.context import ClassContext, NoContext
 from skae.networks.export import exported
 from skae.persistence import state as stored
 from skae.training.callbacks import NamedCallbacks
+from skae.training.net import snapshot
+from skae.training.task_callbacks import CallbackSupportMixin, reported, with_callbacks
 
 
-class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseNetTransformer(
+    CallbackSupportMixin, NamedCallbacks, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Base class of skae's estimators: the steps of `fit` and the public methods.
 
     A subclass documents its parameters and defines five hooks: ``_starts`` (linear models by name), ``_model_class``
@@ -78,11 +82,22 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
         with fit.checkpointed() as checkpoint:
             fit.start()
             fit.split()
-            fit.train(checkpoint)
+            self._train(fit, checkpoint, X, y, sample_weight)
         self._store(fit)
         self._fitted.learn_imputation(rows, fit.processes)
         self._warn(fit.net, no_gain=fit.has_no_gain)
         return self
+
+    @with_callbacks
+    def _train(self, fit, checkpoint, *data):
+        """Train, and report the epochs to scikit-learn's callbacks."""
+        with reported(self, fit.net, fit.n_epochs, *data, lambda: self._snapshot(fit)):
+            fit.train(checkpoint)
+
+    def _snapshot(self, fit):
+        """Return the fitted attributes of an estimator with the current weights."""
+        fitted = self._fitted_class(snapshot(fit.net), fit.built, fit.table, fit.context, fit.built.n_components)
+        return {"_fitted": fitted, "net_": fitted.net} | fit.context.attributes | Fitted.attributes(fitted)
 
     def _takes_batches(self):
         """Whether samples may come in batches: no validation set is needed to choose the number of components."""
@@ -348,7 +363,8 @@ class BaseNetTransformer(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, Transf
 
     def __getstate__(self):
         """Return NumPy arrays and plain Python: the network is stored as weights, and `__setstate__` rebuilds it."""
-        return to_state(stored.with_version(super().__getstate__()))
+        state = {name: value for name, value in super().__getstate__().items() if name != "_skl_callbacks"}
+        return to_state(stored.with_version(state))
 
     @torch_defaults()
     def __setstate__(self, state):

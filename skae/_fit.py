@@ -257,11 +257,16 @@ class Fit:
             generator = _generator(self.seed, torch.device(device))
             self.held_out = self.held_out.with_noise(model.input_noise, generator)
 
+    @property
+    def n_epochs(self):
+        """Largest number of epochs."""
+        share = self.net.module_.ordered_share if is_ordered(self.estimator) else 1
+        return math.ceil(share * int(self.estimator.max_iter))
+
     def train(self, checkpoint=None):
         """Train to the weights with the lowest validation loss."""
-        estimator, epochs, patience = self.estimator, int(self.estimator.max_iter), self.estimator.n_iter_no_change
+        estimator, epochs, patience = self.estimator, self.n_epochs, self.estimator.n_iter_no_change
         if is_ordered(estimator):
-            epochs = math.ceil(self.net.module_.ordered_share * epochs)
             patience = max(patience, epochs // 2)
         self.best = BestWeights(patience, estimator.tol)
         self.net.processes = self.processes

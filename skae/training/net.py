@@ -401,6 +401,13 @@ class Net(NeuralNet):
         return float(total) / n_samples, float(errors) / n_samples
 
 
+def snapshot(net):
+    """Return a net for inference with a copy of the current weights."""
+    other = copy.copy(net)
+    other.module_, other._casts = copy.deepcopy(net.module_).double().eval(), {}
+    return other
+
+
 @contextmanager
 def _unrefined(net):
     """Evaluate a net without refinement and with one antithetic pair of draws inside the block.

@@ -204,7 +204,7 @@ def changed(model, path, *value):
         ("autoencoder", "_fitted/built/n_components", 10**12, "asks for at least"),
         ("autoencoder", "_fitted/built/n_features", 10**12, "n_features is 1000000000000"),
         ("autoencoder", "_fitted/built/n_context", 10**12, "asks for at least"),
-        ("autoencoder", "_fitted/built/n_context", 1, "class_prior_ is missing"),
+        ("autoencoder", "_fitted/built/n_context", 1, "class_count_ is missing"),
         ("autoencoder", "_fitted/built/seed", -1, "seed is -1"),
         ("autoencoder", "_fitted/codes", np.full((150, 2), np.nan), "codes has numbers that are not finite"),
         ("autoencoder", "net_/weights/scaler.scale", np.array(0.0), "scaler.scale has numbers that are not"),
