@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skae._base import BaseNetTransformer
 from skae._fit import chooses_size
 from skae._fitted import MAX_SIZED, Fitted
-from skae._torch import evaluation_batch_size, no_gradients, tensor_of
+from skae._torch import evaluation_batch_size, like_input, no_gradients, tensor_of
 from skae.data import parameters as check
 from skae.data.checks import SUPPORTS, check_weights
 from skae.data.tables import ArrayTable
@@ -434,7 +434,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         check_is_fitted(self)
         rows = self._open(X)
         errors = self._fitted.squared_errors(rows) / np.maximum(self._fitted.n_observed(rows), 1)
-        return np.maximum(-errors, np.finfo(rows.dtype).min).astype(rows.dtype)
+        return like_input(np.maximum(-errors, np.finfo(rows.dtype).min).astype(rows.dtype), X)
 
     @no_gradients()
     def score(self, X, y=None, sample_weight=None):
@@ -488,7 +488,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         check_is_fitted(self)
         rows = self._open(X)
         rows.check_imputable()
-        return self._table.decode(self._fitted.fill(rows[:]), like=X)
+        return like_input(self._table.decode(self._fitted.fill(rows[:]), like=X), X)
 
     def sample(self, n_samples=1, *, random_state=None):
         """Draw new samples: decode draws from a Gaussian mixture fitted to codes of training samples.

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from skae._fit import Fit, check_parameters, network_parameters
 from skae._fitted import Fitted, check_codes
 from skae._restore import restored, to_state
-from skae._torch import torch_defaults
+from skae._torch import like_input, to_array, torch_defaults
 from skae.data import parameters as check
 from skae.data.checks import check_weights
 from skae.data.context import ClassContext, NoContext
@@ -258,7 +258,7 @@ class BaseNetTransformer(
         if y is None or weights is None:
             return rows, y
         check_consistent_length(X, y)
-        return rows, _safe_indexing(y, np.flatnonzero(weights))
+        return rows, _safe_indexing(to_array(y), np.flatnonzero(weights))
 
     def _open_validation(self, X_val):
         if X_val is None:
@@ -323,7 +323,7 @@ class BaseNetTransformer(
             Codes, in float32 for float32 samples, else in float64.
         """
         check_is_fitted(self)
-        return self._fitted.encode(self._open(X))
+        return like_input(self._fitted.encode(self._open(X)), X)
 
     def inverse_transform(self, X):
         """Transform codes back to the original space.
@@ -339,7 +339,7 @@ class BaseNetTransformer(
             Samples in units of X; in float32 for float32 codes, else in float64.
         """
         check_is_fitted(self)
-        return self._fitted.decode(check_codes(self, X))
+        return like_input(self._fitted.decode(check_codes(self, X)), X)
 
     def exported_part(self, part):
         """Return the module that `to_onnx` writes, and the columns of its input.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_array, gen_batches
 
-from skae._torch import evaluation_batch_size, no_gradients, tensor_of, torch_dtype
+from skae._torch import evaluation_batch_size, no_gradients, tensor_of, to_array, torch_dtype
 from skae.data.checks import FLOATS, check_code_width
 from skae.data.statistics import column_moments
 from skae.linear.missing import hide_entries
@@ -194,6 +194,6 @@ class Fitted:
 
 def check_codes(estimator, Z):
     """Check that codes have ``n_components_`` columns and return them as an array."""
-    Z = check_array(Z, dtype=FLOATS, input_name="X", estimator=estimator)
+    Z = check_array(to_array(Z), dtype=FLOATS, input_name="X", estimator=estimator)
     check_code_width(estimator, Z.shape[1], estimator.n_components_)
     return Z

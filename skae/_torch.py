@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn import get_config
 from torch import Tensor
 
 # Most values and most samples of an evaluation batch: memory is bounded, and a batch stays in the cache.
@@ -43,6 +44,21 @@ def resolve_device(device: str | torch.device) -> torch.device:
             "Use device='auto', 'cpu' or 'accelerate'."
         ) from error
     return resolved
+
+
+def to_array(X: Any) -> Any:
+    """Return a tensor of any device as an array, and anything else as it is."""
+    if not isinstance(X, Tensor):
+        return X
+    X = X.detach().cpu()
+    return (X.float() if X.dtype == torch.bfloat16 else X).numpy()
+
+
+def like_input(result: Any, X: Any) -> Any:
+    """Return an array as a tensor on X's device, if X is a tensor and scikit-learn dispatches to the array API."""
+    if isinstance(X, Tensor) and isinstance(result, np.ndarray) and get_config()["array_api_dispatch"]:
+        return torch.from_numpy(result).to(X.device)
+    return result
 
 
 def evaluation_batch_size(width: int) -> int:

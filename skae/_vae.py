@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae._base import BaseNetTransformer
 from skae._fitted import MAX_SIZED, Fitted, check_codes
-from skae._torch import evaluation_batch_size, no_gradients, tensor_of
+from skae._torch import evaluation_batch_size, like_input, no_gradients, tensor_of, to_array
 from skae.data import parameters as check
 from skae.data.checks import SUPPORTS, weighted_mean
 from skae.data.columns import KINDS
@@ -720,7 +720,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             In nats, in units of X: comparable with `score_samples` of PCA, FactorAnalysis and GaussianMixture.
         """
         check_is_fitted(self)
-        return self._fitted.elbo(self._open(X), y)
+        return like_input(self._fitted.elbo(self._open(X), y), X)
 
     def score(self, X, y=None, sample_weight=None):
         """Return the mean ELBO of the samples, in nats a sample, in units of X.
@@ -737,7 +737,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         -------
         float
         """
-        return weighted_mean(self.score_samples(X, y), sample_weight)
+        return weighted_mean(to_array(self.score_samples(X, y)), sample_weight)
 
     def log_likelihood(self, X, n_draws=100, *, y=None):
         """Return the importance-weighted bound on each sample's log-density: the more draws, the tighter.
@@ -758,7 +758,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         """
         check_is_fitted(self)
         rows = self._open(X)
-        return self._fitted.log_likelihood(rows, check.check_integer("n_draws", n_draws, 1), y)
+        return like_input(self._fitted.log_likelihood(rows, check.check_integer("n_draws", n_draws, 1), y), X)
 
     def impute(self, X, *, n_draws=None, random_state=None):
         """Replace missing values by their conditional means under the model, or by draws.
@@ -791,12 +791,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         rows = self._open(X)
         rows.check_imputable()
         if n_draws is None:
-            return self._table.decode(self._fitted.fill(rows[:]), like=X)
+            return like_input(self._table.decode(self._fitted.fill(rows[:]), like=X), X)
         n_draws = check.check_integer("n_draws", n_draws, 1)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         generator = torch.Generator().manual_seed(seed)
         filled = (self._fitted.fill_by_network(rows[:], generator) for _ in range(n_draws))
-        return [self._table.decode(of_draw, like=X) for of_draw in filled]
+        return [like_input(self._table.decode(of_draw, like=X), X) for of_draw in filled]
 
     def sample(self, n_samples=1, *, y=None, noise=True, random_state=None):
         """Draw new samples.
@@ -848,7 +848,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
             rows = self._fitted.decode(codes)
         else:
             rows = self._fitted.decode_given(codes, context.encode(y, len(codes)))
-        return self._table.decode_codes(rows, X)
+        return like_input(self._table.decode_codes(rows, X), X)
 
     def _check_parameters(self):
         super()._check_parameters()

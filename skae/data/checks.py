@@ -8,6 +8,8 @@ from sklearn.utils import assert_all_finite, check_consistent_length, column_or_
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight
 
+from skae._torch import to_array
+
 # Dtypes that samples keep; all others are cast to the first.
 FLOATS = [np.float64, np.float32]
 # Value of each parameter that accepts all finite numbers.
@@ -92,7 +94,7 @@ def check_classes(y, n_samples):
     """Return the sorted classes of training samples, and the index of each sample's class."""
     if y is None:
         raise ValueError("conditional=True requires y to be passed, but the target y is None. Pass classes as y.")
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(to_array(y), warn=True)
     check_consistent_length(np.empty(n_samples), y)
     try:
         assert_all_finite(y, input_name="y")
@@ -118,7 +120,7 @@ def check_weights(sample_weight, X, ensure_min_samples=1):
     """Check the weights of samples X: return an array (n_samples,), or None if all are 1 or none are passed."""
     if sample_weight is None:
         return None
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weights = _check_sample_weight(to_array(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
     if (n_positive := np.count_nonzero(weights)) < ensure_min_samples:
         raise ValueError(
             f"sample_weight is positive for {n_positive} samples, but at least {ensure_min_samples} are needed. "
@@ -137,7 +139,7 @@ def weighted_mean(values, sample_weight):
 
 def check_labels(y, classes, n_samples):
     """Return the index in ``classes`` of each of n_samples labels, or of one label for all samples."""
-    labels = np.asarray(y)
+    labels = np.asarray(to_array(y))
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)
     if labels.ndim and labels.shape != (n_samples,):

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skae._torch import to_array
+
 # pandas prints Arrow strings with the name of another dtype.
 _ARROW_STRING = "ArrowDtype(string)"
 # Families of object columns, by the type that pandas infers.
@@ -279,7 +281,8 @@ def numbers_asked(X, asked, way_out="Pass the columns of numbers."):
 
 
 def unmasked(X):
-    """Return X, nan where masked or NA; raise ValueError for dates and durations, which NumPy would convert."""
+    """Return X, nan where masked or NA, a tensor as an array; raise ValueError for dates, which NumPy would convert."""
+    X = to_array(X)
     library = library_of(X)
     for name, dtype in library.dates(X):
         raise ValueError(
