@@ -289,6 +289,11 @@ def unmasked(X):
             f"{name} is of dtype {dtype}. Make numbers of dates and durations, such as days since the first one, with "
             "nan where they are missing."
         )
+    if getattr(X, "ndim", 2) > 2:
+        raise ValueError(
+            f"Found array with dim {X.ndim}, but X has samples in rows. Flatten images by X.reshape(len(X), -1), and "
+            "pass their shape as feature_shape."
+        )
     if np.ma.isMaskedArray(X) and X.dtype.kind != "c":  # complex arrays are refused elsewhere
         return X.astype(X.dtype if X.dtype.kind == "f" else np.float64).filled(np.nan)
     return library.without_na(X)

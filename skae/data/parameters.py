@@ -115,7 +115,7 @@ def check_factory(name, value):
     """Return None or a callable (n_in, n_out) -> torch.nn.Module, but not a module that is already built."""
     is_built = hasattr(value, "forward") and not isinstance(value, type)
     rule = (
-        "a callable (n_in, n_out) -> torch.nn.Module, such as lambda n_in, n_out: torch.nn.Linear(n_in, n_out), and "
+        "a callable (n_in, n_out) -> torch.nn.Module, such as the class torch.nn.Linear or a function of yours, and "
         "not a module already built: each fit builds its own"
     )
     _require(value is None or (callable(value) and not is_built), name, value, rule, TypeError)

@@ -22,6 +22,8 @@ from skae._version import __version__
 # Names of a graph's input and output.
 _ENDS = {"encoder": ("rows", "codes"), "decoder": ("codes", "rows"), "autoencoder": ("rows", "reconstruction")}
 _OPSET, _IR = 18, 8
+# Dtypes of input and output, by ONNX's names.
+_DTYPES = {"float32": "FLOAT", "float64": "DOUBLE"}
 
 # Operations whose inputs all have one dtype: those with the same name in ONNX, apart from a prefix "bitwise_" or
 # "logical_", and those with another name.
@@ -44,7 +46,7 @@ _UNCHANGED = ("alias", "clone", "contiguous", "detach", "lift_fresh_copy")
 _DECOMPOSED = ("_log_softmax", "_softmax", "elu", "gelu", "hardtanh", "leaky_relu", "nan_to_num")
 
 
-def to_onnx(estimator, path, part="encoder"):
+def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
     """Write a fitted network as an ONNX file, scaling included, for runtimes without Python or torch.
 
     Parameters
@@ -55,6 +57,8 @@ def to_onnx(estimator, path, part="encoder"):
         The file, which is overwritten.
     part : {"encoder", "decoder", "autoencoder"}, default="encoder"
         "encoder" is `transform`, "decoder" is `inverse_transform`, "autoencoder" is both in sequence.
+    dtype : {"float32", "float64"}, default="float32"
+        Dtype of the graph's input and output.
 
     Raises
     ------
@@ -63,14 +67,15 @@ def to_onnx(estimator, path, part="encoder"):
     TypeError
         If the estimator is none of these.
     ValueError
-        If ``part`` is unknown, each column has its own likelihood, the model is conditional, or an own module cannot be
-        exported.
+        If ``part`` or ``dtype`` is unknown, each column has its own likelihood, the model is conditional, or an own
+        module cannot be exported.
 
     Notes
     -----
-    The graph has one input and one output, of float64 and of any number of samples, ``(n, n_features_in_)`` or ``(n,
+    The graph has one input and one output, of any number of samples, ``(n, n_features_in_)`` or ``(n,
     n_components_)``: "rows" to "codes", "codes" to "rows", and "rows" to "reconstruction". Samples have the units of X,
-    codes those of `transform`. Samples are centred and scaled in float64, so that a large offset costs no precision;
+    codes those of `transform`. Samples are centred and scaled in float64, so that a large offset costs no precision
+    beyond that of ``dtype``;
     the network computes in float32. The graph contains the refinement of codes, with its gradients, and imputes missing
     values (nan) as `transform` does. It does not check the values of samples, for example that they are counts.
 
@@ -85,6 +90,8 @@ def to_onnx(estimator, path, part="encoder"):
     name = type(estimator).__name__
     if part not in tuple(_ENDS):
         raise ValueError(f"part={part!r} is not known. Use one of {', '.join(map(repr, _ENDS))}.")
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype={dtype!r} is not known. Use one of {', '.join(map(repr, _DTYPES))}.")
     if not hasattr(estimator, "exported_part"):
         raise TypeError(
             f"{name} is no estimator of skae. Of a Pipeline or a search pass the estimator inside, such as "
@@ -96,7 +103,7 @@ def to_onnx(estimator, path, part="encoder"):
     except ImportError as error:
         raise ImportError("to_onnx needs the package onnx. Run pip install 'skae[onnx]'.") from error
     try:
-        export_module(module, n_columns, path, *_ENDS[part], f"{part} of a {name}, by skae {__version__}")
+        export_module(module, n_columns, path, *_ENDS[part], f"{part} of a {name}, by skae {__version__}", dtype)
     except OSError:
         raise
     except Exception as error:  # tracing a user's module may raise anything
@@ -109,8 +116,8 @@ def to_onnx(estimator, path, part="encoder"):
         ) from error
 
 
-def export_module(module, n_columns, path, input_name, output_name, description):
-    """Write a module (n, n_columns) -> (n, n_out), both in float64, as an ONNX file.
+def export_module(module, n_columns, path, input_name, output_name, description, dtype="float64"):
+    """Write a module (n, n_columns) -> (n, n_out), both in float64, as an ONNX file with ends of another dtype.
 
     Raises
     ------
@@ -120,20 +127,21 @@ def export_module(module, n_columns, path, input_name, output_name, description)
     import onnx
 
     traced = _trace(copy.deepcopy(module).cpu().eval().requires_grad_(False), n_columns)
-    graph = _Graph()
+    graph, kind = _Graph(), getattr(onnx.TensorProto, _DTYPES[dtype])
+    graph.nodes.append(onnx.helper.make_node("Cast", [input_name], ["input"], to=onnx.TensorProto.DOUBLE))
     for node in traced.graph.nodes:
         match node.op:
             case "placeholder":
-                graph.values[node] = input_name
+                graph.values[node] = "input"
             case "get_attr":
                 graph.values[node] = getattr(traced, node.target).detach()
             case "call_function":
                 graph.values[node] = graph.value_of(node)
             case "output":
                 (result,) = node.args
-    graph.nodes.append(onnx.helper.make_node("Identity", [graph.name(result)], [output_name]))
+    graph.nodes.append(onnx.helper.make_node("Cast", [graph.name(result)], [output_name], to=kind))
     ends = (
-        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, ["n", int(width)])]
+        [onnx.helper.make_tensor_value_info(name, kind, ["n", int(width)])]
         for name, width in ((input_name, n_columns), (output_name, result.meta["val"].shape[1]))
     )
     model = onnx.helper.make_model(

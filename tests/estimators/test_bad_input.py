@@ -65,8 +65,8 @@ def quick(*args, **parameters):
         ({"device": "gpu"}, "device='gpu'"),
         ({"device": 1.5}, "device=1.5"),
         ({"device": "meta"}, "device='meta'"),
-        ({"encoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"its width must be 2, not 3"),
-        ({"decoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"its width must be 5, not 6"),
+        ({"encoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"shape \(2, 3\) for 2 rows, not \(2, 2\)"),
+        ({"decoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"shape \(2, 6\) for 2 rows, not \(2, 5\)"),
         ({"encoder": lambda n_in, n_out: nn.Linear(n_in + 1, n_out)}, "cannot take rows of 5 columns"),
         ({"encoder": lambda n_in, n_out: Float32(n_in, n_out)}, "in float32 and in float64"),
     ],
@@ -134,6 +134,7 @@ def test_a_spread_that_has_no_square_is_named(unit):
         (X[:1], ValueError, r"1 sample\(s\)"),
         (X[:, :0], ValueError, r"0 feature\(s\)"),
         (X[0], ValueError, "Expected 2D array"),
+        (X[:, :4].reshape(-1, 1, 2, 2), ValueError, r"array with dim 4.*Flatten images by X.reshape\(len\(X\), -1\)"),
         (X + 1j, ValueError, "Complex data not supported"),
     ],
 )

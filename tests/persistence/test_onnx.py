@@ -32,7 +32,7 @@ def fit(estimator, X):
 
 def computed(model, part, X, tmp_path):
     """What a runtime makes of X."""
-    to_onnx(model, tmp_path / "graph.onnx", part)
+    to_onnx(model, tmp_path / "graph.onnx", part, dtype=X.dtype.name)
     session = runtime.InferenceSession(tmp_path / "graph.onnx", providers=["CPUExecutionProvider"])
     (source,), (result,) = session.get_inputs(), session.get_outputs()
     assert [source.name, result.name] == {"encoder": ["rows", "codes"], "decoder": ["codes", "rows"]}.get(
@@ -41,7 +41,7 @@ def computed(model, part, X, tmp_path):
     out = session.run(None, {source.name: X})[0]
     one = session.run(None, {source.name: X[:1]})[0]
     np.testing.assert_allclose(one, out[:1], rtol=1e-4, atol=1e-5 * np.abs(out).max())
-    assert out.dtype == np.float64
+    assert out.dtype == X.dtype
     assert session.run(None, {source.name: X[:0]})[0].shape == (0, out.shape[1])
     return out
 
@@ -197,3 +197,14 @@ def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=r"skae\[onnx\]"):
         to_onnx(model, tmp_path / "graph.onnx")
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_float32_is_the_default(part, tmp_path):
+    model = fit(AutoencoderTransformer(3, **QUICK), WINE)
+    to_onnx(model, tmp_path / "default.onnx", part)
+    session = runtime.InferenceSession(tmp_path / "default.onnx", providers=["CPUExecutionProvider"])
+    assert [end.type for end in (*session.get_inputs(), *session.get_outputs())] == ["tensor(float)"] * 2
+    agree(model, part, WINE.astype(np.float32), tmp_path)
+    with pytest.raises(ValueError, match="dtype='float16' is not known"):
+        to_onnx(model, tmp_path / "default.onnx", part, dtype="float16")
