@@ -345,7 +345,7 @@ def new_net(estimator, model, built, n_samples, device):
         batch_size=_batch_size(estimator.batch_size, n_samples),
         iterator_train__generator=_generator(built.seed, device),
         iterator_train__noise=None if noise is None else noise.to(device, torch.float32),
-        callbacks=[*map(cloned, estimator.callbacks or ())] or None,
+        callbacks=[*map(cloned, check.callback_list(estimator.callbacks))] or None,
         progress=type(estimator).__name__ if estimator.verbose else None,
         uses_globals=bool(parameters["encoder"] or parameters["decoder"]),
         device=device,

@@ -442,7 +442,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         result; if that fit had finished, its result is restored. Other data or parameters raise an error. Each fit
         needs its own folder. `partial_fit` does not use it.
 
-    callbacks : list of skorch callbacks, default=None
+    callbacks : skorch callback or list of these, default=None
         Cloned if they can be copied, then notified of skorch's events. The settings of a pair (name, callback) are
         parameters: ``callbacks__name__setting``. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule. At
         the end of an epoch they see the weights that were validated. With a linear start and a validation set these are

@@ -123,12 +123,24 @@ def check_factory(name, value):
 
 
 def check_callbacks(value):
-    """Check that a value is None or a list of skorch callbacks, of their classes, or of pairs (name, callback)."""
-    pairs = value if isinstance(value, list | tuple) else [value]
-    callbacks = [item[1] if isinstance(item, tuple) and len(item) == 2 else item for item in pairs]
-    are_callbacks = pairs is value and all(hasattr(callback, "on_train_begin") for callback in callbacks)
-    rule = "a list of skorch callbacks, such as [skorch.callbacks.EpochTimer()]"
-    _require(value is None or are_callbacks, "callbacks", value, rule, TypeError)
+    """Check that a value is None, a skorch callback, its class or a pair (name, callback), or a list of such.
+
+    Returns
+    -------
+    list
+    """
+    found = callback_list(value)
+    callbacks = [item[1] if isinstance(item, tuple) and len(item) == 2 else item for item in found]
+    are_callbacks = all(hasattr(callback, "on_train_begin") for callback in callbacks)
+    rule = "a skorch callback, such as skorch.callbacks.EpochTimer(), or a list of these"
+    _require(are_callbacks, "callbacks", value, rule, TypeError)
+    return found
+
+
+def callback_list(value):
+    """Return the callbacks of the parameter, which is None, a list, or a single one."""
+    is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
+    return [] if value is None else [*value] if isinstance(value, list | tuple) and not is_pair else [value]
 
 
 def check_folder(name, value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 import re
 import warnings
 from contextlib import contextmanager
@@ -11,9 +12,10 @@ from inspect import signature
 
 import torch
 from joblib.parallel import get_active_backend
-from sklearn.base import clone
+from sklearn.base import _clone_parametrized, clone
 from skorch.callbacks import LRScheduler, ProgressBar
 
+from skae.data.parameters import callback_list
 from skae.training.checks import check_kept, check_parts
 
 # Window of the running average of the weights in epochs, and its largest share of all epochs.
@@ -207,7 +209,32 @@ class Checkpointing:
 
 
 class NamedCallbacks:
-    """Mixin of estimators with a parameter ``callbacks``: callbacks in pairs (name, callback) are parameters, too."""
+    """Mixin of estimators with a parameter ``callbacks``: callbacks in pairs (name, callback) are parameters, too.
+
+    Clones share callbacks that cannot be copied, such as those that hold a lock or an open file, and files omit those
+    that cannot be pickled.
+    """
+
+    def __sklearn_clone__(self):
+        without = object.__new__(type(self))
+        vars(without).update(vars(self) | {"callbacks": None})
+        other = _clone_parametrized(without)
+        many = isinstance(self.callbacks, list)
+        other.callbacks = [*map(cloned, self.callbacks)] if many else cloned(self.callbacks)
+        return other
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if omitted := [item for item in callback_list(self.callbacks) if not _can_be_pickled(item)]:
+            kept = [item for item in callback_list(self.callbacks) if item not in omitted]
+            warnings.warn(
+                f"The copy or file leaves out callbacks that cannot be pickled: {omitted}. Set them again where it is "
+                "loaded; fits in other processes go without them.",
+                UserWarning,
+                stacklevel=2,
+            )
+            return state | {"callbacks": kept or None}
+        return state
 
     def get_params(self, deep=True):
         """Return parameters, with ``deep`` also named callbacks and their settings.
@@ -253,14 +280,14 @@ class NamedCallbacks:
             if setting:
                 named[name].set_params(**{setting: value})
             else:
-                self.callbacks = [(name, value) if item == (name, named[name]) else item for item in self.callbacks]
+                items = callback_list(self.callbacks)
+                self.callbacks = [(name, value) if item == (name, named[name]) else item for item in items]
         return self
 
 
 def _named(value):
     """Return the callbacks that a list holds as pairs (name, callback), by name; none if it is not such a list."""
-    items = value if isinstance(value, list | tuple) else ()
-    pairs = [item for item in items if isinstance(item, tuple) and len(item) == 2]
+    pairs = [item for item in callback_list(value) if isinstance(item, tuple) and len(item) == 2]
     return {name: one for name, one in pairs if hasattr(one, "get_params") and not isinstance(one, type)}
 
 
@@ -270,6 +297,14 @@ def cloned(callback):
         return clone(callback, safe=False)
     except TypeError:  # it holds a lock or an open file
         return callback
+
+
+def _can_be_pickled(callback):
+    try:
+        pickle.dumps(callback)
+    except Exception:  # it may hold anything
+        return False
+    return True
 
 
 def have_bar(net):

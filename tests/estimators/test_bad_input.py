@@ -96,7 +96,7 @@ def test_own_modules_of_a_wrong_type_are_refused(encoder, message):
 
 @pytest.mark.parametrize("callbacks", ["EpochTimer", [1], 3])
 def test_callbacks_of_a_wrong_type_are_refused(callbacks):
-    with pytest.raises(TypeError, match="must be a list of skorch callbacks"):
+    with pytest.raises(TypeError, match="must be a skorch callback"):
         quick(callbacks=callbacks).fit(X)
 
 

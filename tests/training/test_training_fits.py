@@ -1,6 +1,7 @@
 """What training makes of fits of both estimators: callbacks, modes of torch, and steps that are too large."""
 
 import pickle
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,7 +12,16 @@ from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, EpochScoring
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    LRScheduler,
+    TensorBoard,
+    WandbLogger,
+)
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -331,3 +341,91 @@ def test_sparsity_bears_components_that_are_zero():
     with pytest.warns(ConvergenceWarning, match="linear start"):
         model = AutoencoderTransformer(max_iter=2, sparsity=0.1).fit(np.ones((30, 3)))
     assert model.best_loss_ == 0
+
+
+class Writer(Callback):
+    """A callback that cannot be copied, as one with an open file."""
+
+    def __init__(self):
+        self.lock, self.epochs = threading.Lock(), 0
+
+    def on_epoch_end(self, net, **kwargs):
+        self.epochs += 1
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "callback",
+    [
+        EarlyStopping(patience=2),
+        EpochTimer(),
+        EpochTimer,
+        ("timer", EpochTimer()),
+        LRScheduler("StepLR", step_size=2),
+        EpochScoring("neg_mean_squared_error"),
+    ],
+    ids=lambda callback: str(getattr(callback, "__name__", type(callback).__name__)),
+)
+def test_a_single_callback_need_not_be_in_a_list(callback, curve):
+    model = AutoencoderTransformer(2, max_iter=3, callbacks=callback, random_state=0)
+    once = clone(model).fit(curve).transform(curve)
+    in_list = clone(model).set_params(callbacks=[callback]).fit(curve)
+    np.testing.assert_array_equal(in_list.transform(curve), once)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(in_list)).transform(curve), once)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_checkpoints_of_skorch_are_written(curve, tmp_path):
+    model = AutoencoderTransformer(2, max_iter=2, callbacks=Checkpoint(dirname=tmp_path, f_optimizer=None)).fit(curve)
+    assert (tmp_path / "params.pt").exists()
+    assert len(model.net_.history) == 2
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("named", [False, True])
+def test_callbacks_that_cannot_be_copied_are_shared_by_clones(named, curve):
+    writer = Writer()
+    model = AutoencoderTransformer(2, max_iter=2, callbacks=("writer", writer) if named else writer, random_state=0)
+    model.set_output(transform="pandas")
+    copied = clone(model)
+    assert (copied.callbacks[1] if named else copied.callbacks) is writer
+    assert copied.get_params(deep=False).keys() == model.get_params(deep=False).keys()
+    assert type(copied.fit_transform(curve)).__name__ == "DataFrame"
+    GridSearchCV(model, {"n_components": [1, 2]}, cv=2).fit(curve)
+    assert writer.epochs == 2 * (1 + 4 + 1)
+    with pytest.warns(UserWarning, match=r"leaves out callbacks that cannot be pickled: .*Writer"):
+        file = pickle.dumps(copied)
+    loaded = pickle.loads(file)
+    assert loaded.callbacks is None
+    assert loaded.transform(curve).equals(copied.transform(curve))
+    timed = clone(model).set_params(callbacks=[writer, EpochTimer()])
+    with pytest.warns(UserWarning, match="leaves out"):
+        assert [type(each) for each in pickle.loads(pickle.dumps(timed)).callbacks] == [EpochTimer]
+
+
+class Log:
+    """What TensorBoard's writer and a run of Weights & Biases have: a lock, and methods that record."""
+
+    def __init__(self, folder):
+        self.lock, self.dir, self.seen = threading.Lock(), str(folder), []
+
+    def add_scalar(self, tag, **kwargs):
+        self.seen.append(tag)
+
+    def log(self, row, **kwargs):
+        self.seen.extend(row)
+
+    def watch(self, module):
+        assert isinstance(module, nn.Module)
+
+    def close(self):
+        self.lock = None
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("logger", [TensorBoard, WandbLogger])
+def test_loggers_get_the_losses_of_each_epoch(logger, curve, tmp_path):
+    log = Log(tmp_path)
+    clone(VAEGenerator(2, max_iter=3, callbacks=logger(log), random_state=0)).fit(curve)
+    assert len(log.seen) == 9
+    assert {name.split("/")[-1].removesuffix("_loss") for name in log.seen} >= {"train", "valid"}
