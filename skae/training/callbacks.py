@@ -22,6 +22,8 @@ from skae.training.checks import check_kept, check_parts
 _LOOK_BACK, _SHARE_OF_EPOCHS = 10 / 3, 1 / 6
 # Largest increase of the reconstruction error over the start's, as a share of the variance.
 _LARGER_ERROR = 0.01
+# Settings of the optimiser that torch's schedules leave there, and expect if they begin in the middle.
+_OF_SCHEDULES = {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
 # How often training returns to the best weights after it diverged, and the factor on the learning rate then.
 _RETURNS, _SMALLER = 3, 1 / 10
 
@@ -145,6 +147,10 @@ class Checkpointing:
             with checkpoint.explained():
                 check_kept(self._kept, net.module_, vars(best), losses)
             net.history_.extend(self._kept["history"])  # callbacks read it when training begins
+            groups = (self._kept["optimizer"] or {"param_groups": ()})["param_groups"]
+            for group, kept in zip(net.optimizer_.param_groups, groups, strict=False):
+                rates = {name: kept[name] for name in _OF_SCHEDULES & kept.keys()}
+                group |= {name: rate for name, rate in rates.items() if type(rate) is float and 0 <= rate < math.inf}
 
     def has_ended(self):
         """Return whether the fit in the folder had ended; if so, restore it."""

@@ -117,7 +117,9 @@ def _check_history(history, losses):
 def _check_optimizer(state, shapes):
     """Check the averages of Adam, for parameters of these shapes."""
     stored.check_dict(state, "the optimiser's state", ("state", "param_groups", "mean_norm"))
-    moments = state["state"]
+    groups, moments = state["param_groups"], state["state"]
+    if type(groups) is not list or not all(type(group) is dict for group in groups):
+        raise stored.fault("param_groups", "is no list of dicts")
     if type(moments) is not dict or not all(type(i) is int and 0 <= i < len(shapes) for i in moments):
         raise stored.fault("the optimiser's state", f"has other keys than the indices of {len(shapes)} parameters")
     for index, averages in moments.items():

@@ -80,6 +80,9 @@ FITS = {
     "own modules": AutoencoderTransformer(encoder=dropout, decoder=dropout),
     "own modules alone": AutoencoderTransformer(encoder=dropout, decoder=dropout, start="random"),
     "rates of a callback": AutoencoderTransformer(callbacks=[LRScheduler("StepLR", step_size=2, gamma=0.3)]),
+    "one cycle of a callback": AutoencoderTransformer(
+        callbacks=LRScheduler(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.01, total_steps=10)
+    ),
     "rates by the loss": AutoencoderTransformer(callbacks=[LRScheduler("ReduceLROnPlateau", patience=0)]),
     "VAE": VAEGenerator(),
     "VAE ordered": VAEGenerator(3, ordered=True),
