@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skae._torch import has_missing
-from skae.linear.gaussian import LinearGaussian, posterior_given_observed
+from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian, posterior_given_observed
 
 # Range of variances that have an inverse in float32.
 _FLOAT32 = 1e-37, 1e37
@@ -50,6 +50,17 @@ class Imputer(nn.Module):
         self.loadings.zero_()
         self.loadings[:, : loadings.shape[1]] = loadings
         self.noise.copy_(noise.clamp(*_FLOAT32))  # training is in float32, and a posterior divides by it
+
+    @torch.no_grad()
+    def begin_columns(self, began: Tensor, x: Tensor) -> None:
+        """Start at the ridge regression on codes for columns that were constant so far, from complete samples x."""
+        began, centred = nn.functional.pad(began, (0, x.shape[1] - len(began))), x - self.location
+        weighted, identity = self.loadings / self.noise[:, None], torch.eye(self.loadings.shape[1]).to(x)
+        z = torch.linalg.solve(identity + weighted.T @ self.loadings, weighted.T @ centred.T)
+        maps = torch.linalg.solve(z @ z.T + identity, z @ centred[:, began])
+        rest, total = (part.square().mean(0) for part in (centred[:, began] - z.T @ maps, centred[:, began]))
+        noise = torch.maximum(rest, LEAST_IMPUTATION_NOISE * total).clamp(*_FLOAT32)
+        self.loadings[began], self.noise[began] = maps.T, noise
 
     def fill(self, x: Tensor) -> Tensor:
         """Return samples without missing values."""

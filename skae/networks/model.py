@@ -190,6 +190,7 @@ class Model(nn.Module):
         encoder: Any = self.encoder
         decoder: Any = self.decoder
         x, (scale, centre) = self.imputer.fill(x), self.scaler.output_map
+        self.imputer.begin_columns(began, x)
         samples, context = x.tensor_split([len(began)], dim=1)
         encoder.begin_inputs(began, samples, self.scaler.spread)
         z, target = self.codes(x, self.n_components), (scale * samples + centre)[:, began]

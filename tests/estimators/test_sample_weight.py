@@ -250,8 +250,9 @@ def test_weights_are_routed():
         scaler = StandardScaler().set_fit_request(sample_weight=True)
         model = AutoencoderTransformer(max_iter=0)
         model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
-        search = GridSearchCV(make_pipeline(scaler, model), {"autoencodertransformer__n_components": [1, 2]}, cv=3)
-        search.fit(X, sample_weight=WEIGHTS + 1)
-        weighted = scaler.fit(X, sample_weight=WEIGHTS + 1).mean_
-    np.testing.assert_allclose(search.best_estimator_[0].mean_, weighted)
-    assert np.abs(search.best_estimator_[1].mean_).max() < 1e-9
+        pipe = make_pipeline(scaler, model).fit(X, sample_weight=WEIGHTS + 1)
+        search = GridSearchCV(model, {"n_components": [1, 2]}, cv=3).fit(X, sample_weight=WEIGHTS + 1)
+    expected = np.average(X, axis=0, weights=WEIGHTS + 1)
+    np.testing.assert_allclose(pipe[0].mean_, expected)
+    assert np.abs(pipe[1].mean_).max() < 1e-9
+    np.testing.assert_allclose(search.best_estimator_.mean_, expected)

@@ -66,3 +66,21 @@ def test_a_model_that_imputes_is_no_part_of_a_graph_and_not_trained():
     imputer.start_at(LinearGaussian(np.ones(2), np.ones((2, 3)), np.ones(2)))
     assert not list(imputer.parameters())
     assert not any(buffer.requires_grad for buffer in imputer.buffers())
+
+
+def test_columns_that_begin_to_vary_are_regressed_on_codes(seed):
+    generator = torch.Generator().manual_seed(seed)
+    loadings = torch.randn(5, 2, generator=generator, dtype=torch.float64)
+    z = torch.randn(4000, 2, generator=generator, dtype=torch.float64)
+    x = z @ loadings.T + 0.3 * torch.randn(4000, 5, generator=generator, dtype=torch.float64)
+    began = torch.tensor([False, False, True, False, False])
+    imputer = Imputer(5, 2).double()
+    noise = np.where(began, 1.0, 0.09)
+    imputer.start_at(LinearGaussian(np.zeros(5), np.where(began[:, None], 0, loadings), noise))
+    before = imputer.loadings.clone()
+    imputer.begin_columns(began, x)
+    torch.testing.assert_close(imputer.loadings[~began], before[~began])
+    missing = torch.where(began, torch.nan, x)
+    error = (imputer.fill(missing) - x)[:, 2].square().mean()
+    torch.testing.assert_close(error, imputer.noise[2], rtol=0.1, atol=0)
+    assert error < 0.5 * x[:, 2].square().mean()
