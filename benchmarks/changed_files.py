@@ -30,7 +30,7 @@ from skorch.callbacks import LRScheduler
 from torch import nn
 
 import skae
-from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator
+from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator
 from skae.training import checkpoint
 from skae.training.net import Net
 
@@ -69,7 +69,8 @@ def estimators():
     yield "counts", VAEGenerator(2, likelihood="negative_binomial", **QUICK).fit(counts), counts
     yield "mixed columns", VAEGenerator(2, likelihood="auto", **QUICK).fit(table), table
     yield "classes", VAEGenerator(2, conditional=True, **QUICK).fit(X, y), X
-    yield "search", AutoencoderTransformerCV((1, 2), cv=2, **QUICK).fit(X), X
+    yield "search", LatentSizeCV(AutoencoderTransformer(**QUICK), (1, 2), cv=2).fit(X), X
+    yield "search of a VAE", LatentSizeCV(VAEGenerator(**QUICK), (1, 2), cv=2).fit(X), X
 
 
 CHECKPOINTED = {

@@ -2,7 +2,7 @@
 
 On each table and split one `AutoencoderTransformer(ordered=True)` of the largest size is truncated to every other, and
 stands beside PCA and beside a default autoencoder fitted for that size alone: held-out errors, and seconds. Then
-`AutoencoderTransformerCV` stands beside a grid search of default autoencoders: seconds, and the size chosen by the best
+`LatentSizeCV` stands beside a grid search of default autoencoders: seconds, and the size chosen by the best
 mean error of five folds and by the rule of one standard error. And one `VAEGenerator(ordered=True)` stands beside
 a VAE fitted for each size alone, and the better of probabilistic PCA and factor analysis: nats of a held-out row.
 
@@ -34,12 +34,12 @@ from tables import fashion_mnist, known, listed
 
 from skae import (
     AutoencoderTransformer,
-    AutoencoderTransformerCV,
+    LatentSizeCV,
     VAEGenerator,
     reconstruction_error,
     reconstruction_scorer,
 )
-from skae.inspection.metrics import pca_errors_by_size
+from skae._search import pca_errors
 
 SIZES = (1, 2, 4, 8, 16, 32)
 FOLDS = 5
@@ -99,7 +99,7 @@ def measure_errors(name, split, **options):
     every, codes = range(1, sizes[-1] + 1), ordered.transform(test)
     return {
         "sizes": sizes,
-        "pca_errors": pca_errors_by_size(sizes[-1], train, test).tolist(),
+        "pca_errors": pca_errors(range(1, sizes[-1] + 1), train, test),
         "ordered_errors": [float(np.square(rows_of_codes(ordered, codes, size) - test).mean()) for size in every],
         "dedicated_errors": [reconstruction_error(dedicated, test) for dedicated, _ in fits],
         "ordered_seconds": seconds,
@@ -112,10 +112,8 @@ def measure_errors(name, split, **options):
 def measure_search(name, split, **options):
     train, _ = rows_of(name, split)
     sizes = sizes_for(train)
-    one_fit = AutoencoderTransformerCV(
-        n_components=sizes, cv=FOLDS, one_standard_error=True, random_state=split, **options
-    )
     each_fit = AutoencoderTransformer(random_state=split, **options)
+    one_fit = LatentSizeCV(each_fit, sizes, cv=FOLDS, one_standard_error=True)
     grid = GridSearchCV(each_fit, {"n_components": sizes}, scoring=reconstruction_scorer, cv=FOLDS)
     record = {"sizes": sizes}
     (one_fit, record["search_seconds"]), (grid, record["grid_seconds"]) = (
@@ -123,7 +121,7 @@ def measure_search(name, split, **options):
         timed_fit(grid, train),
     )
     found = {
-        "search": [one_fit.cv_results_[key] for key in ("n_components", "mean_test_error", "std_test_error")],
+        "search": [one_fit.cv_results_[key] for key in ("param_n_components", "mean_test_error", "std_test_error")],
         "grid": [sizes, -grid.cv_results_["mean_test_score"], grid.cv_results_["std_test_score"]],
     }
     for key, (tried, means, deviations) in found.items():
@@ -221,7 +219,7 @@ def cells(records):
 
 
 def choice(means, deviations, one_standard_error):
-    """Index of the best size, or of the smallest one within one standard error of it, as `AutoencoderTransformerCV`."""
+    """Index of the best size, or of the smallest one within one standard error of it, as `LatentSizeCV`."""
     best = int(np.argmin(means))
     if not one_standard_error:
         return best

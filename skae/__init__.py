@@ -2,7 +2,7 @@
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._imputer import ModelImputer
-from skae._search import AutoencoderTransformerCV
+from skae._search import LatentSizeCV
 from skae._vae import VAEGenerator
 from skae._version import __version__
 from skae.inspection.codes import LatentSpaceDisplay
@@ -16,8 +16,8 @@ from skae.persistence.state import TRUSTED_TYPES
 __all__ = [
     "TRUSTED_TYPES",
     "AutoencoderTransformer",
-    "AutoencoderTransformerCV",
     "Comparison",
+    "LatentSizeCV",
     "LatentSizeDisplay",
     "LatentSpaceDisplay",
     "LatentTraversalDisplay",

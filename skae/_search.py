@@ -1,344 +1,305 @@
-"""The autoencoder whose n_components is chosen by cross-validation, with one ordered fit for each fold."""
+"""The search for the latent size by cross-validation, with one ordered fit for each fold."""
 
 from __future__ import annotations
 
+import time
+import warnings
+from functools import wraps
+from itertools import product
+
 import numpy as np
 from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing, check_random_state, indexable
+from sklearn.utils import _safe_indexing, get_tags, indexable
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skae._autoencoder import AutoencoderTransformer
+from skae._base import BaseNetTransformer
+from skae._torch import to_array
 from skae.data import parameters as check
-from skae.data.checks import FLOATS
-from skae.data.dataframes import numbers_asked, unmasked
-from skae.inspection.metrics import pca_errors_by_size, squared_error
+from skae.data.checks import check_weights
+from skae.inspection.metrics import reconstruction_scorer, truncated_errors
 from skae.persistence import state as stored
-from skae.training.callbacks import NamedCallbacks
 
 
-class AutoencoderTransformerCV(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""An `AutoencoderTransformer` whose n_components is chosen by cross-validation, with one fit for each fold.
+def _of_best(method):
+    """Make a method call that of the best estimator; it is available where that, before `fit` the estimator, has it."""
 
-    In each fold an autoencoder with ordered components is fitted once, at the largest size, and truncated to the
-    others. An autoencoder of the chosen size is then fitted to all samples.
+    def is_available(search):
+        if not search.refit:
+            raise AttributeError("With refit=False there is no best_estimator_, whose method this would call.")
+        return hasattr(vars(search).get("best_estimator_", search.estimator), method.__name__)
+
+    @wraps(method)
+    def call(search, *args, **params):
+        check_is_fitted(search)
+        return getattr(search.best_estimator_, method.__name__)(*args, **params)
+
+    return available_if(is_available)(call)
+
+
+class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+    """Search for n_components by cross-validation, with one fit for each fold.
+
+    In each fold a clone of the estimator with ordered components is fitted once, at the largest size, and truncated to
+    the others. With ``start="random"``, where components have no order, each size has its own fits. A clone with the
+    chosen size is then fitted to all samples. Other parameters can be searched by `GridSearchCV`, which fits each size.
 
     Parameters
     ----------
+    estimator : AutoencoderTransformer or VAEGenerator
+        The estimator whose n_components is chosen; its own ``n_components`` is ignored. Its ``ordered`` and
+        ``checkpoint`` are those of the last fit only.
+
     n_components : sequence of int, default=(2, 4, 8, 16)
-        Sizes to choose from. Sizes above the number of training samples of a fold are left out.
+        Sizes to choose from. Sizes above the number of training samples of a fold are left out, with a warning.
 
     cv : int, splitter or iterable, default=5
-        As in scikit-learn: an int is the number of unshuffled folds.
+        As in `GridSearchCV`: an int is the number of unshuffled folds, which are stratified by y if the estimator is
+        conditional.
 
-    scoring : callable or None, default=None
-        (estimator, X, y=None) -> score, higher is better, of a fitted `AutoencoderTransformer`; None is the negative
-        reconstruction error. Since the error rarely grows with size, None chooses the largest size or one near it,
-        unless ``one_standard_error`` is set.
+    scoring : str, callable or None, default=None
+        (estimator, X, y=None) -> score, higher is better, of a fitted estimator, or the name of a scorer of
+        scikit-learn. None is the negative reconstruction error of an autoencoder and the mean ELBO of a VAE. Since the
+        error rarely grows with size, it chooses the largest size or one near it, unless ``one_standard_error`` is set.
 
     one_standard_error : bool, default=False
         Whether to choose the smallest size whose mean score is within one standard error (over folds) of the best.
 
+    refit : bool, default=True
+        Whether to fit the estimator with the chosen size to all samples; the methods need it.
+
     n_jobs : int or None, default=None
-        Folds to fit in parallel, as in `sklearn.model_selection.GridSearchCV`.
-
-    hidden_layer_sizes : "auto" or sequence of int, default="auto"
-        As of `AutoencoderTransformer`.
-
-    activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
-        As of `AutoencoderTransformer`.
-
-    loss : {"squared_error", "absolute_error", "huber", "log_loss", "poisson"}, default="squared_error"
-        As of `AutoencoderTransformer`.
-
-    start : {"pca", "random"}, default="pca"
-        As of `AutoencoderTransformer`, but "random" raises an error, since its components have no order.
-
-    noise : float, default=0.0
-        As of `AutoencoderTransformer`.
-
-    sparsity : float, default=0.0
-        As of `AutoencoderTransformer`.
-
-    alpha : float, default=0.0
-        As of `AutoencoderTransformer`.
-
-    encoder : callable (n_in, n_out) -> torch.nn.Module, default=None
-        As of `AutoencoderTransformer`.
-
-    decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
-        As of `AutoencoderTransformer`.
-
-    feature_shape : tuple of int, default=None
-        As of `AutoencoderTransformer`.
-
-    batch_size : "auto" or int, default="auto"
-        As of `AutoencoderTransformer`.
-
-    learning_rate_init : float, default=3e-3
-        As of `AutoencoderTransformer`.
-
-    max_iter : int, default=200
-        As of `AutoencoderTransformer`.
-
-    early_stopping : bool, default=True
-        As of `AutoencoderTransformer`.
-
-    validation_fraction : "auto" or float, default="auto"
-        As of `AutoencoderTransformer`.
-
-    n_iter_no_change : int, default=20
-        As of `AutoencoderTransformer`.
-
-    tol : float, default=1e-4
-        As of `AutoencoderTransformer`.
-
-    callbacks : list of skorch callbacks, default=None
-        As of `AutoencoderTransformer`.
-
-    device : "auto", str or torch.device, default="auto"
-        As of `AutoencoderTransformer`.
-
-    verbose : int, default=0
-        As of `AutoencoderTransformer`.
-
-    random_state : int, RandomState instance or None, default=None
-        As of `AutoencoderTransformer`; one seed is drawn from it and used for all fits.
+        Fits to run in parallel, as in `GridSearchCV`.
 
     Attributes
     ----------
-    n_components_ : int
-        The chosen size.
+    best_estimator_ : AutoencoderTransformer or VAEGenerator
+        The estimator with the chosen size, fitted to all samples. Its fitted attributes, such as ``n_components_`` and
+        ``loss_curve_``, are also available on the search. Only with ``refit=True``.
 
-    best_estimator_ : AutoencoderTransformer
-        The autoencoder of that size, fitted to all samples. Its fitted attributes, such as ``components_`` and
-        ``loss_curve_``, are also available on the search.
+    best_params_ : dict
+        The chosen size: ``{"n_components": size}``.
 
-    cv_results_ : dict of ndarray of shape (n_sizes,)
-        "n_components"; "split0_test_score" and so on, "mean_test_score", "std_test_score", "rank_test_score";
-        "mean_test_error", "std_test_error" and "mean_pca_error", the reconstruction errors of these fits and of PCA, in
-        units of X squared.
+    best_index_ : int
+        Its index in the arrays of ``cv_results_``.
+
+    best_score_ : float
+        Its mean score over folds.
+
+    cv_results_ : dict
+        As in `GridSearchCV`: "params", "param_n_components", "mean_fit_time", "mean_score_time", "split0_test_score"
+        and so on, "mean_test_score", "std_test_score" and "rank_test_score". The sizes of one fit share its time
+        equally. For an autoencoder also "mean_test_error" and "mean_pca_error", the reconstruction errors of these fits
+        and of PCA (missing values imputed by EM) in units of X squared. Each mean has a standard deviation, "std_...".
 
     n_splits_ : int
         Number of folds.
 
+    refit_time_ : float
+        Seconds of the last fit. Only with ``refit=True``.
+
+    scorer_ : callable
+        The function that scores.
+
     See Also
     --------
     AutoencoderTransformer : With a share or "auto" it chooses n_components by a single validation set.
+    VAEGenerator : With "auto" it chooses n_components by a single validation set.
     LatentSizeDisplay : Draws the errors.
 
     Examples
     --------
     >>> from sklearn.datasets import load_digits
-    >>> from skae import AutoencoderTransformerCV
+    >>> from skae import AutoencoderTransformer, LatentSizeCV
     >>> X, _ = load_digits(return_X_y=True)
-    >>> search = AutoencoderTransformerCV((1, 2, 4), cv=3, max_iter=20, random_state=0).fit(X[:500])
-    >>> search.n_components_
-    4
+    >>> autoencoder = AutoencoderTransformer(max_iter=20, random_state=0)
+    >>> search = LatentSizeCV(autoencoder, (1, 2, 4), cv=3).fit(X[:500])
+    >>> search.best_params_
+    {'n_components': 4}
     >>> search.transform(X).shape
     (1797, 4)
     """
 
     def __init__(
         self,
+        estimator,
         n_components=(2, 4, 8, 16),
         *,
         cv=5,
         scoring=None,
         one_standard_error=False,
+        refit=True,
         n_jobs=None,
-        hidden_layer_sizes="auto",
-        activation="gelu",
-        loss="squared_error",
-        start="pca",
-        noise=0.0,
-        sparsity=0.0,
-        alpha=0.0,
-        encoder=None,
-        decoder=None,
-        feature_shape=None,
-        batch_size="auto",
-        learning_rate_init=3e-3,
-        max_iter=200,
-        early_stopping=True,
-        validation_fraction="auto",
-        n_iter_no_change=20,
-        tol=1e-4,
-        callbacks=None,
-        device="auto",
-        verbose=0,
-        random_state=None,
     ):
+        self.estimator = estimator
         self.n_components = n_components
         self.cv = cv
         self.scoring = scoring
         self.one_standard_error = one_standard_error
+        self.refit = refit
         self.n_jobs = n_jobs
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.loss = loss
-        self.start = start
-        self.noise = noise
-        self.sparsity = sparsity
-        self.alpha = alpha
-        self.encoder = encoder
-        self.decoder = decoder
-        self.feature_shape = feature_shape
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.callbacks = callbacks
-        self.device = device
-        self.verbose = verbose
-        self.random_state = random_state
 
-    def fit(self, X, y=None, *, groups=None):
-        """Choose the size, and fit an autoencoder of that size to all samples.
+    def fit(self, X, y=None, *, sample_weight=None, groups=None):
+        """Choose the size, and fit the estimator with that size to all samples.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Training samples.
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Training samples, as the estimator takes them.
         y : array-like of shape (n_samples,), default=None
-            Passed to the splitter and to ``scoring``; the fits do not use it.
+            Passed to the splitter, to the fits and to ``scoring``: class labels, if the model is conditional.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the fits and in the scores (not in those of your own ``scoring``).
         groups : array-like of shape (n_samples,), default=None
             Passed to a splitter that keeps the samples of a group together, such as `GroupKFold`.
 
         Returns
         -------
         self : object
-            The fitted estimator.
+            The fitted search.
         """
         for name in [name for name in vars(self) if name.endswith("_")]:
-            delattr(self, name)  # so that after an error the estimator is not fitted
-        sizes = check.check_sizes("n_components", self.n_components)
-        check.check_flag("one_standard_error", self.one_standard_error)
-        if not (self.scoring is None or callable(self.scoring)):
-            raise ValueError(f"scoring={self.scoring!r} must be None or a callable (estimator, X, y=None) -> score.")
-        X = unmasked(X)
-        with numbers_asked(X, "AutoencoderTransformerCV takes numbers"):
-            X, samples = self._validated(X, ensure_min_samples=2)
-        samples, y = indexable(samples, y)
-        everything = np.arange(len(samples))
-        folds = [(everything[train], everything[test]) for train, test in check_cv(self.cv).split(samples, y, groups)]
-        sizes = self._allowed_sizes(sizes, folds)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        data = sizes, self.scoring, X, y, samples
-        work = [delayed(_measure)(self._autoencoder(sizes[-1], seed, ordered=True), *data, *fold) for fold in folds]
-        scores, errors, pca_errors = map(np.array, zip(*Parallel(n_jobs=self.n_jobs)(work), strict=True))
-        self.n_components_ = self._choice(sizes, scores)
-        self.n_splits_, self.cv_results_ = len(folds), _results(sizes, scores, errors, pca_errors)
-        self.best_estimator_ = self._autoencoder(self.n_components_, seed).fit(X)
+            delattr(self, name)  # so that after an error the search is not fitted
+        sizes = self._check_parameters()
+        weights = check_weights(sample_weight, X, 2)
+        X, y, groups = indexable(to_array(X), to_array(y), to_array(groups))
+        folds = self._folds(X, y, groups)
+        sizes = self._allowed_sizes(sizes, folds, weights)
+        scorer, data = self._scorer(), (X, y, weights)
+        can_order = self.estimator.start != "random"
+        changes = {"checkpoint": None} | ({"ordered": True} if can_order else {})
+        jobs = product(folds, [sizes] if can_order else [[size] for size in sizes])
+        measured = Parallel(n_jobs=self.n_jobs)(
+            delayed(_measure)(self._with_size(of_fit[-1], **changes), of_fit, scorer, data, *fold)
+            for fold, of_fit in jobs
+        )
+        results = _results(sizes, measured)
+        best = self._choice(results, len(folds))
+        fitted = {"cv_results_": results, "best_index_": best, "best_params_": results["params"][best]}
+        fitted |= {"best_score_": float(results["mean_test_score"][best]), "n_splits_": len(folds), "scorer_": scorer}
+        if self.refit:
+            began = time.perf_counter()
+            X, y, weight = _part(data)
+            fitted["best_estimator_"] = self._with_size(sizes[best]).fit(X, *y, **weight)
+            fitted["refit_time_"] = time.perf_counter() - began
+        vars(self).update(fitted)
         return self
 
-    def __getstate__(self):
-        return stored.with_version(super().__getstate__())
-
-    def __setstate__(self, state):
-        state = stored.without_version(state, type(self))
-        stored.check_names(state, type(self))
-        if "best_estimator_" in state:
-            best = state["best_estimator_"]
-            if type(best) is not AutoencoderTransformer or not best.__sklearn_is_fitted__():
-                raise stored.fault("best_estimator_", f"is no fitted AutoencoderTransformer, but {type(best).__name__}")
-            for name in ("n_components_", "n_features_in_"):
-                stored.check_one_of(state, name, [getattr(best, name)])
-            stored.check_dict(stored.get(state, "cv_results_"), "cv_results_")
-        super().__setstate__(state)
-
-    def __sklearn_is_fitted__(self):
-        return "best_estimator_" in vars(self)
-
+    @_of_best
     def transform(self, X):
-        """Encode samples, as `AutoencoderTransformer.transform` does.
+        """Encode samples by the best estimator.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
 
         Returns
         -------
         ndarray of shape (n_samples, n_components_)
         """
-        return self._fitted().transform(self._checked(X))
 
-    def inverse_transform(self, X):
-        """Transform codes back to the original space.
+    @_of_best
+    def inverse_transform(self, X, **params):
+        """Transform codes back to the original space by the best estimator.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components_)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features_in_)
-        """
-        return self._fitted().inverse_transform(X)
-
-    def score(self, X, y=None):
-        """Return R^2 of the reconstruction, as `AutoencoderTransformer.score` does, independent of ``scoring``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        float
-        """
-        return self._fitted().score(self._checked(X))
-
-    def score_samples(self, X):
-        """Return the negative mean squared reconstruction error of each sample.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-        """
-        return self._fitted().score_samples(self._checked(X))
-
-    def sample(self, n_samples=1, *, random_state=None):
-        """Generate samples, as `AutoencoderTransformer.sample` does.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-        random_state : int, RandomState instance or None, default=None
+        **params : dict
+            Further arguments of the estimator's method.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
         """
-        return self._fitted().sample(n_samples, random_state=random_state)
 
-    def impute(self, X):
-        """Fill missing values by the reconstruction, as `AutoencoderTransformer.impute` does.
+    @_of_best
+    def score(self, X, y=None, **params):
+        """Return the best estimator's own score, independent of ``scoring``.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            Class labels, if the model is conditional; otherwise ignored.
+        **params : dict
+            Further arguments of the estimator's method.
+
+        Returns
+        -------
+        float
+            R^2 of an autoencoder's reconstruction, the mean ELBO of a VAE.
+        """
+
+    @_of_best
+    def score_samples(self, X, **params):
+        """Return the best estimator's score of each sample.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        **params : dict
+            Further arguments of the estimator's method.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+
+    @_of_best
+    def log_likelihood(self, X, **params):
+        """Return the bound of `VAEGenerator.log_likelihood` on each sample's log-density.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+        **params : dict
+            Further arguments of the estimator's method.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+
+    @_of_best
+    def sample(self, n_samples=1, **params):
+        """Draw new samples from the best estimator.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        **params : dict
+            Further arguments of the estimator's method.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_), or DataFrame
+        """
+
+    @_of_best
+    def impute(self, X, **params):
+        """Replace missing values by the best estimator.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Samples, nan where missing.
+            nan where a value is missing.
+        **params : dict
+            Further arguments of the estimator's method.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features), or DataFrame
         """
-        return self._fitted().impute(self._checked(X))
 
+    @_of_best
     def exported_part(self, part):
-        """Return the module that `to_onnx` writes, and the columns of its input, of the best estimator.
+        """Return the module of the best estimator that `to_onnx` writes, and the columns of its input.
 
         Parameters
         ----------
@@ -350,7 +311,6 @@ class AutoencoderTransformerCV(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, 
             (n, n_columns) -> (n, n_out), both in float64.
         n_columns : int
         """
-        return self._fitted().exported_part(part)
 
     def __getattr__(self, name):
         """Return fitted attributes of the best estimator."""
@@ -358,86 +318,130 @@ class AutoencoderTransformerCV(NamedCallbacks, ClassNamePrefixFeaturesOutMixin, 
             return getattr(self.best_estimator_, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def __getstate__(self):
+        return stored.with_version(super().__getstate__())
+
+    def __setstate__(self, state):
+        state = stored.without_version(state, type(self))
+        stored.check_names(state, type(self))
+        if is_fitted := any(name.endswith("_") for name in state):
+            stored.check_dict(stored.get(state, "cv_results_"), "cv_results_")
+        if is_fitted and stored.get(state, "refit"):
+            best = stored.get(state, "best_estimator_")
+            if not (isinstance(best, BaseNetTransformer) and best.__sklearn_is_fitted__()):
+                raise stored.fault("best_estimator_", f"is no fitted estimator of skae, but {type(best).__name__}")
+            stored.check_one_of(state, "best_params_", [{"n_components": best.n_components_}])
+        super().__setstate__(state)
+
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        tags.input_tags.positive_only = self.loss == "poisson"
-        tags.input_tags.allow_nan = True
-        return tags
+        return get_tags(self.estimator)
 
     @property
     def _n_features_out(self):
         return self.n_components_
 
-    def _fitted(self):
-        check_is_fitted(self)
-        return self.best_estimator_
+    def _check_parameters(self):
+        """Check the parameters and return the sizes, sorted."""
+        if not isinstance(self.estimator, BaseNetTransformer):
+            raise TypeError(
+                f"estimator={self.estimator!r} must be an AutoencoderTransformer or a VAEGenerator. In a Pipeline the "
+                "search is a step; for other estimators use GridSearchCV."
+            )
+        check.check_flag("one_standard_error", self.one_standard_error)
+        check.check_flag("refit", self.refit)
+        return check.check_sizes("n_components", self.n_components)
 
-    def _checked(self, X):
-        return self._validated(unmasked(X), reset=False)[0]
-
-    def _validated(self, X, **options):
-        """Validate X; return a DataFrame as it is, which keeps names and dtypes, and X as an array."""
-        samples = validate_data(self, X, dtype=FLOATS, ensure_all_finite="allow-nan", **options)
-        return X if hasattr(X, "columns") else samples, samples
-
-    def _autoencoder(self, n_components, seed, ordered=False):
-        own = ("n_components", "cv", "scoring", "one_standard_error", "n_jobs", "random_state")
-        names = AutoencoderTransformerCV._get_param_names()  # a subclass may set some of these itself
-        parameters = {name: getattr(self, name) for name in names if name not in own}
-        return AutoencoderTransformer(n_components, ordered=ordered, random_state=seed, **parameters)
-
-    def _allowed_sizes(self, sizes, folds):
-        """Return the sizes that do not exceed the training samples of any fold."""
+    def _folds(self, X, y, groups):
+        """Return the indices of the training and of the test samples of each fold."""
+        is_conditional = get_tags(self.estimator).target_tags.required
+        splitter, index = check_cv(self.cv, y, classifier=is_conditional), np.arange(_num_samples(X))
+        folds = [(index[train], index[test]) for train, test in splitter.split(X, y, groups)]
         if not folds:
             raise ValueError(f"cv={self.cv!r} makes no fold.")
-        n_samples = min(len(train) for train, _ in folds)
-        allowed = [size for size in sizes if size <= n_samples]
-        if not allowed:
-            raise ValueError(
-                f"n_components={self.n_components!r} are all more than the n_samples={n_samples} training samples of "
-                "a fold. Use smaller ones, or fewer folds."
-            )
-        return allowed
+        return folds
 
-    def _choice(self, sizes, scores):
-        mean = scores.mean(axis=0)
-        if np.isnan(mean).any():
-            raise ValueError(f"scoring gave nan for n_components={np.array(sizes)[np.isnan(mean)].tolist()}.")
+    def _allowed_sizes(self, sizes, folds, weights):
+        """Return the sizes that do not exceed the training samples of any fold, and name the others in a warning."""
+        n_samples = min(len(train) if weights is None else np.count_nonzero(weights[train]) for train, _ in folds)
+        if beyond := [size for size in sizes if size > n_samples]:
+            message = f"n_components={beyond} are more than the n_samples={n_samples} training samples of a fold"
+            if beyond == sizes:
+                raise ValueError(f"{message}. Use smaller ones, or fewer folds.")
+            warnings.warn(f"{message}, and left out.", UserWarning, stacklevel=3)
+        return [size for size in sizes if size <= n_samples]
+
+    def _scorer(self):
+        if self.scoring is not None:
+            return check_scoring(self.estimator, self.scoring)
+        return own_score if _is_density(self.estimator) else reconstruction_scorer
+
+    def _with_size(self, n_components, **changes):
+        """Return a clone with another size; a subclass need not have these as parameters."""
+        model = clone(self.estimator)
+        vars(model).update(n_components=n_components, **changes)
+        return model
+
+    def _choice(self, results, n_folds):
+        """Return the index of the chosen size."""
+        mean, deviation = results["mean_test_score"], results["std_test_score"]
         best, slack = int(mean.argmax()), 0.0
-        if self.one_standard_error and len(scores) > 1:
-            slack = scores[:, best].std(ddof=1) / np.sqrt(len(scores))
-        return sizes[int((mean >= mean[best] - slack).argmax())]
+        if self.one_standard_error and n_folds > 1:
+            slack = deviation[best] / np.sqrt(n_folds - 1)  # the deviation divides by n_folds
+        return int((mean >= mean[best] - slack).argmax())
 
 
-def _results(sizes, scores, errors, pca_errors):
-    """Return ``cv_results_`` from arrays of shape (n_folds, n_sizes)."""
-    mean = scores.mean(axis=0)
-    return {
-        "n_components": np.array(sizes),
-        **{f"split{i}_test_score": fold for i, fold in enumerate(scores)},
-        "mean_test_score": mean,
-        "std_test_score": scores.std(axis=0),
-        "rank_test_score": rankdata(-mean, method="min").astype(int),
-        "mean_test_error": errors.mean(axis=0),
-        "std_test_error": errors.std(axis=0),
-        "mean_pca_error": pca_errors.mean(axis=0),
-    }
+def own_score(estimator, X, y=None, sample_weight=None):
+    """Return the score of an estimator itself: the scorer of densities."""
+    return estimator.score(X, y, sample_weight)
 
 
-def _measure(ordered, sizes, scoring, X, y, samples, train, test):
-    """Return scores and errors of one ordered fit truncated to each size, and PCA's errors at these sizes."""
-    ordered.fit(_safe_indexing(X, train))
-    X_test = _safe_indexing(X, test)
-    fits = [ordered.truncate(size) for size in sizes]
-    codes = np.asarray(ordered.transform(X_test))  # those of a truncated fit are its first columns
-    decoded = (fit.inverse_transform(codes[:, :size]) for fit, size in zip(fits, sizes, strict=True))
-    errors = [squared_error(samples[test], X_hat) for X_hat in decoded]
-    if scoring is None:
-        scores = [-error for error in errors]
+def _is_density(estimator):
+    return get_tags(estimator).estimator_type == "density_estimator"
+
+
+def pca_errors(sizes, X_train, X, train_weight=None, sample_weight=None):
+    """Return PCA's reconstruction errors on X at each size, of one fit to X_train; it takes weights and sparse X."""
+    pca = AutoencoderTransformer(sizes[-1], ordered=True, max_iter=0, hidden_layer_sizes=(), random_state=0)
+    pca.fit(X_train, sample_weight=train_weight)
+    return truncated_errors(pca, [pca.truncate(size) for size in sizes], X, sample_weight)
+
+
+def _part(data, index=None):
+    """Return samples, a list of their labels and a dict of their weights, which are empty if there are none."""
+    X, y, weights = (None if part is None else _safe_indexing(part, index) for part in data)
+    return X, [] if y is None else [y], {} if weights is None else {"sample_weight": weights}
+
+
+def _measure(model, sizes, scorer, data, train, test):
+    """Fit a model, and return its measures on the test samples truncated to each size."""
+    (X_train, y_train, train_weight), (X, y, weight) = _part(data, train), _part(data, test)
+    times = [time.perf_counter()]
+    model.fit(X_train, *y_train, **train_weight)
+    times.append(time.perf_counter())
+    fits = [model.truncate(size) for size in sizes] if model.ordered else [model]
+    errors = None if _is_density(model) else truncated_errors(model, fits, X, **weight)
+    if errors and scorer is reconstruction_scorer:
+        scores = np.negative(errors)
     else:
-        y_test = [] if y is None else [_safe_indexing(y, test)]
-        scores = [scoring(fit, X_test, *y_test) for fit in fits]
-    pca_errors = pca_errors_by_size(sizes[-1], samples[train], samples[test])
-    pca_errors = [pca_errors[min(size, len(pca_errors)) - 1] for size in sizes]  # PCA has at most n_features components
-    return scores, errors, pca_errors
+        weight_of_score = weight if scorer in (own_score, reconstruction_scorer) else {}
+        scores = [scorer(fit, X, *y, **weight_of_score) for fit in fits]
+    times.append(time.perf_counter())
+    shares = zip(("fit_time", "score_time"), np.diff(times) / len(sizes), strict=True)
+    measures = {name: np.full(len(sizes), seconds) for name, seconds in shares} | {"test_score": scores}
+    if errors:
+        of_pca = pca_errors(sizes, X_train, X, train_weight.get("sample_weight"), **weight)
+        measures |= {"test_error": errors, "pca_error": of_pca}
+    return measures
+
+
+def _results(sizes, measured):
+    """Return ``cv_results_`` from the measures of all fits, folds one after the other."""
+    results = {"param_n_components": np.ma.array(sizes, mask=False), "params": [{"n_components": n} for n in sizes]}
+    for name in measured[0]:
+        folds = np.concatenate([measures[name] for measures in measured]).reshape(-1, len(sizes))
+        if name == "test_score":
+            results |= {f"split{i}_test_score": scores for i, scores in enumerate(folds)}
+        results |= {f"mean_{name}": folds.mean(axis=0), f"std_{name}": folds.std(axis=0)}
+    if np.isnan(mean := results["mean_test_score"]).any():
+        raise ValueError(f"scoring gave nan for n_components={np.array(sizes)[np.isnan(mean)].tolist()}.")
+    return results | {"rank_test_score": rankdata(-mean, method="min").astype(np.int32)}

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from torch import nn
 
-from skae import AutoencoderTransformer, AutoencoderTransformerCV, ModelImputer, VAEGenerator
+from skae import AutoencoderTransformer, LatentSizeCV, ModelImputer, VAEGenerator
 from skae.data import parameters
 
 # Random rows have nothing to learn, and the estimators say so.
@@ -130,7 +130,8 @@ REPRESENTATIVES = [
     quick(),
     quick(n_components=3, ordered=True, max_iter=5),
     ImageAutoencoder(max_iter=2),
-    AutoencoderTransformerCV(cv=2, max_iter=2),
+    LatentSizeCV(quick(random_state=0), (1, 2), cv=2),
+    LatentSizeCV(quick_vae(random_state=0), (1, 2), cv=2),
     ModelImputer(quick()),
     quick_vae(),
     CountVAE(likelihood="negative_binomial", max_iter=2),
@@ -171,7 +172,7 @@ OTHERS = [
 SLOW = [
     AutoencoderTransformer(),
     VAEGenerator(),
-    AutoencoderTransformerCV(max_iter=5),
+    LatentSizeCV(quick(start="random", max_iter=5, random_state=0), (1, 2)),
     quick_vae(encoder=OwnCoder, decoder=OwnCoder),
     quick_vae(n_components=3, alpha=0.01),
     quick_vae(early_stopping=False, batch_size=4),
@@ -212,7 +213,8 @@ def case(estimator, check):
 @pytest.mark.parametrize(("estimator", "check"), [case(*pair) for pair in CHECKS])
 def test_estimator_checks(estimator, check):
     if getattr(check, "func", check).__name__ in EQUIVALENCE:
-        estimator = clone(estimator).set_params(max_iter=0, early_stopping=False)
+        estimator = clone(estimator)
+        getattr(estimator, "estimator", estimator).set_params(max_iter=0, early_stopping=False)
     check(estimator)
 
 

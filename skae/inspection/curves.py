@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import get_tags
 
+from skae._search import pca_errors
 from skae.inspection.drawing import COLOURS, Display, axes_or_new
-from skae.inspection.metrics import check_fitted, pca_errors_by_size, reconstruction_error, split_pipeline
+from skae.inspection.metrics import check_fitted, split_pipeline, truncated_errors
 
 # An axis is logarithmic where the largest value is more than this many times the smallest.
 _LOG_RATIO = 4
@@ -81,7 +82,7 @@ class LossCurveDisplay(Display):
 
         Parameters
         ----------
-        estimator : AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator or Pipeline
+        estimator : AutoencoderTransformer, VAEGenerator, LatentSizeCV or Pipeline
             Fitted; the last step of a Pipeline, the best estimator of a search.
         ax : matplotlib.axes.Axes, default=None
             Axes to draw in; None makes a new figure.
@@ -133,7 +134,7 @@ class LossCurveDisplay(Display):
 
 
 class LatentSizeDisplay(Display):
-    """Held-out reconstruction error against the number of components, with PCA's for comparison.
+    """Held-out reconstruction error, or a VAE's loss, against the number of components.
 
     Made by `from_estimator` from one fit with ordered components, or by `from_cv` from a search over sizes.
 
@@ -142,7 +143,8 @@ class LatentSizeDisplay(Display):
     sizes : array-like of shape (n_sizes,)
         Numbers of components, ascending.
     errors : array-like of shape (n_sizes,)
-        The autoencoder's mean squared error at each size, in units of X squared.
+        The mean squared error at each size, in units of X squared; of a search over the sizes of a VAE the loss, the
+        negative score.
     pca_sizes : array-like of shape (n_pca_sizes,), default=None
         PCA's numbers of components, ascending; None are ``sizes``.
     pca_errors : array-like of shape (n_pca_sizes,), default=None
@@ -153,6 +155,8 @@ class LatentSizeDisplay(Display):
         The size to mark; None marks none.
     estimator_name : str, default="autoencoder"
         Label of ``errors``.
+    ylabel : str, default=None
+        Label of the vertical axis; None is that of reconstruction errors, which are drawn from 0.
 
     Attributes
     ----------
@@ -162,12 +166,14 @@ class LatentSizeDisplay(Display):
         The parameter.
     estimator_name : str
         The parameter.
+    ylabel : str or None
+        The parameter.
     ax_ : matplotlib.axes.Axes
         The axes that `plot` last drew in.
     figure_ : matplotlib.figure.Figure
         The figure of ``ax_``.
     line_ : matplotlib.lines.Line2D
-        The autoencoder's errors.
+        The estimator's errors.
     pca_line_ : matplotlib.lines.Line2D or None
         PCA's errors.
     band_ : matplotlib.collections.PolyCollection or None
@@ -178,7 +184,7 @@ class LatentSizeDisplay(Display):
     See Also
     --------
     AutoencoderTransformer : With ``ordered=True`` one fit has a result at every size.
-    AutoencoderTransformerCV : Chooses the size by cross-validation.
+    LatentSizeCV : Chooses the size by cross-validation.
 
     Examples
     --------
@@ -201,6 +207,7 @@ class LatentSizeDisplay(Display):
         errors_std=None,
         chosen=None,
         estimator_name="autoencoder",
+        ylabel=None,
     ):
         self.sizes = np.asarray(sizes)
         self.errors = np.asarray(errors)
@@ -209,6 +216,7 @@ class LatentSizeDisplay(Display):
         self.errors_std = _as_array(errors_std)
         self.chosen = chosen
         self.estimator_name = estimator_name
+        self.ylabel = ylabel
 
     @classmethod
     def from_estimator(cls, estimator, X, *, X_train=None, ax=None):
@@ -240,21 +248,22 @@ class LatentSizeDisplay(Display):
         advice = "Use an AutoencoderTransformer fitted with ordered=True, or from_cv."
         check_fitted(estimator, "truncate", advice=advice)
         sizes = np.arange(1, estimator.n_components_ + 1)
-        errors = [reconstruction_error(estimator.truncate(size), X) for size in sizes]
-        pca_errors = None if X_train is None else pca_errors_by_size(len(sizes), X_train, X)
-        pca_sizes = None if X_train is None else sizes[: len(pca_errors)]
+        errors = truncated_errors(estimator, [estimator.truncate(size) for size in sizes], X)
         name = "VAE" if get_tags(estimator).estimator_type == "density_estimator" else "autoencoder"
-        return cls(sizes=sizes, errors=errors, pca_sizes=pca_sizes, pca_errors=pca_errors, estimator_name=name).plot(ax)
+        pca_sizes = None if X_train is None else sizes[: min(np.shape(X_train))]
+        pca = None if X_train is None else pca_errors(pca_sizes, X_train, X)
+        return cls(sizes=sizes, errors=errors, pca_sizes=pca_sizes, pca_errors=pca, estimator_name=name).plot(ax)
 
     @classmethod
     def from_cv(cls, search, *, ax=None):
         """Draw the mean error over folds at each size of a search, and mark the chosen size.
 
-        The band is one standard error on either side, as used by ``one_standard_error``.
+        The band is one standard error on either side, as used by ``one_standard_error``. For a VAE the error is the
+        loss: the negative score.
 
         Parameters
         ----------
-        search : AutoencoderTransformerCV
+        search : LatentSizeCV
             Fitted.
         ax : matplotlib.axes.Axes, default=None
             Axes to draw in; None makes a new figure.
@@ -264,12 +273,16 @@ class LatentSizeDisplay(Display):
         LatentSizeDisplay
         """
         results = search.cv_results_
+        has_errors = "mean_test_error" in results
+        deviations = results["std_test_error" if has_errors else "std_test_score"]
         display = cls(
-            sizes=results["n_components"],
-            errors=results["mean_test_error"],
-            pca_errors=results["mean_pca_error"],
-            errors_std=results["std_test_error"] / np.sqrt(max(1, search.n_splits_ - 1)),  # std has ddof=0
-            chosen=search.n_components_,
+            sizes=np.asarray(results["param_n_components"]),
+            errors=results["mean_test_error"] if has_errors else -results["mean_test_score"],
+            pca_errors=results.get("mean_pca_error"),
+            errors_std=deviations / np.sqrt(max(1, search.n_splits_ - 1)),  # std has ddof=0
+            chosen=search.best_params_["n_components"],
+            estimator_name="autoencoder" if has_errors else "VAE",
+            ylabel=None if has_errors else "held-out loss (negative score)",
         )
         return display.plot(ax)
 
@@ -306,8 +319,9 @@ class LatentSizeDisplay(Display):
             ax.xaxis.get_major_locator().set_params(integer=True)
         ax.minorticks_off()
         top = ax.dataLim.ymax  # of all displays in these axes
-        ax.set_ylim(0, 1.05 * top if 0 < top < np.inf else None)
-        ax.set(xlabel="components", ylabel="held-out reconstruction error")
+        if self.ylabel is None:
+            ax.set_ylim(0, 1.05 * top if 0 < top < np.inf else None)
+        ax.set(xlabel="components", ylabel=self.ylabel or "held-out reconstruction error")
 
 
 def _as_array(values, dtype=None):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_array
@@ -46,15 +45,20 @@ def reconstruction_error(estimator, X, sample_weight=None):
     0.0253
     """
     _check_has(estimator, ("transform", "inverse_transform"), "Each step of a Pipeline needs both methods.")
+    observed = observed_values(X)
+    return squared_error(observed, estimator.inverse_transform(estimator.transform(X)), sample_weight)
+
+
+def observed_values(X):
+    """Return numeric samples as a dense array, which is as large as their reconstruction, nan where missing."""
     options = {"ensure_all_finite": "allow-nan", "accept_sparse": True}
-    observed = numeric_array(X, "The reconstruction error takes numbers", **options)
-    observed = observed.toarray() if issparse(observed) else observed  # as large as the reconstruction
-    weights = check_weights(sample_weight, observed)
-    return squared_error(observed, np.asarray(estimator.inverse_transform(estimator.transform(X))), weights)
+    X = numeric_array(X, "The reconstruction error takes numbers", **options)
+    return X.toarray() if issparse(X) else X
 
 
-def squared_error(X, X_hat, weights=None):
-    """Return the mean squared error over the entries of X that are not missing, with weights of the samples."""
+def squared_error(X, X_hat, sample_weight=None):
+    """Return the mean squared error over the entries of X that are not missing."""
+    weights = check_weights(sample_weight, X)
     errors = np.square(np.subtract(X, X_hat, dtype=np.float64))
     if weights is None:
         return float(np.nanmean(errors))
@@ -93,21 +97,11 @@ def reconstruction_scorer(estimator, X, y=None, sample_weight=None):
     return -reconstruction_error(estimator, X, sample_weight)
 
 
-def pca_errors_by_size(n_components, X_train, X):
-    """Return PCA's errors on X with 1, 2, ... components, of one fit to X_train; nan if any value is missing."""
-    X_train, X = (check_array(samples, ensure_all_finite="allow-nan") for samples in (X_train, X))
-    n_components = min(n_components, *X_train.shape)
-    if np.isnan(X_train).any() or np.isnan(X).any():
-        return np.full(n_components, np.nan)
-    pca = PCA(n_components, svd_solver="full").set_output(transform="default")
-    with np.errstate(invalid="ignore"):  # explained variance ratios of constant samples
-        pca.fit(X_train)
-    codes, residuals = pca.transform(X), X - pca.mean_
-    errors = []
-    for code, direction in zip(codes.T, pca.components_, strict=True):
-        residuals = residuals - np.outer(code, direction)
-        errors.append(np.square(residuals, dtype=np.float64).mean())
-    return np.array(errors)
+def truncated_errors(estimator, fits, X, sample_weight=None):
+    """Return the reconstruction errors of fits whose codes are the first columns of an estimator's."""
+    codes, observed = np.asarray(estimator.transform(X)), observed_values(X)
+    decoded = (fit.inverse_transform(codes[:, : fit.n_components_]) for fit in fits)
+    return [squared_error(observed, X_hat, sample_weight) for X_hat in decoded]
 
 
 def check_fitted(
@@ -131,8 +125,11 @@ def numeric_array(X, purpose, way_out="Pass the columns of numbers.", **options)
 
 
 def split_pipeline(estimator):
-    """Return what comes before the last step of a Pipeline, and that step; of others the identity and the estimator."""
-    identity = FunctionTransformer().set_output(transform="default")
-    if not isinstance(estimator, Pipeline):
-        return identity, estimator
-    return estimator[:-1] if len(estimator) > 1 else identity, estimator[-1]
+    """Return what comes before the last step of a Pipeline, and that step; of others the identity and the estimator.
+
+    In place of a fitted search its best estimator is returned.
+    """
+    before, last = FunctionTransformer().set_output(transform="default"), estimator
+    if isinstance(estimator, Pipeline):
+        before, last = estimator[:-1] if len(estimator) > 1 else before, estimator[-1]
+    return before, getattr(last, "best_estimator_", last)

@@ -51,7 +51,7 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
 
     Parameters
     ----------
-    estimator : AutoencoderTransformer, VAEGenerator or AutoencoderTransformerCV
+    estimator : AutoencoderTransformer, VAEGenerator or LatentSizeCV
         Fitted to a numeric array: a graph cannot take the columns of a mixed table.
     path : str or path-like
         The file, which is overwritten.
@@ -107,7 +107,8 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
     except OSError:
         raise
     except Exception as error:  # tracing a user's module may raise anything
-        own = [half for half in ("encoder", "decoder") if getattr(estimator, half, None) is not None]
+        model = getattr(estimator, "best_estimator_", estimator)
+        own = [half for half in ("encoder", "decoder") if getattr(model, half, None) is not None]
         if not own:
             raise
         raise ValueError(

@@ -19,7 +19,8 @@ from skae._version import __version__
 # Types in files of skae's estimators that are not from Python, NumPy or scikit-learn.
 TRUSTED_TYPES = [
     "skae._autoencoder.AutoencoderTransformer",
-    "skae._search.AutoencoderTransformerCV",
+    "skae._search.LatentSizeCV",
+    "skae._search.own_score",
     "skae._vae.VAEGenerator",
     "skae.inspection.metrics.reconstruction_scorer",
 ]

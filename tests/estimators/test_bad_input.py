@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skorch.callbacks import Callback
 from torch import nn
 
-from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, compare, reconstruction_error
+from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, compare, reconstruction_error
 
 pl = pytest.importorskip("polars")
 
@@ -185,7 +185,7 @@ def test_dates_are_no_numbers(estimator):
         ),
     ):
         asks = [estimator(1).fit, lambda rows: reconstruction_error(PCA(1), rows), partial(compare, cv=2)]
-        asks += [VAEGenerator(1, likelihood="auto").fit, AutoencoderTransformerCV([1]).fit]
+        asks += [VAEGenerator(1, likelihood="auto").fit, LatentSizeCV(AutoencoderTransformer(), [1]).fit]
         for ask in asks:
             with pytest.raises(ValueError, match=message):
                 ask(rows)
@@ -203,7 +203,8 @@ def test_what_is_masked_is_missing(curve):
     for likelihood in ("gaussian", "auto", {0: "gaussian"}):
         model = VAEGenerator(2, likelihood=likelihood, max_iter=0).fit(masked[:100])
         assert model.score(masked[:100]) == model.score(gaps[:100])
-    searches = [AutoencoderTransformerCV([1, 2], cv=2, max_iter=2, random_state=0).fit(rows) for rows in (masked, gaps)]
+    search = LatentSizeCV(AutoencoderTransformer(max_iter=2, random_state=0), [1, 2], cv=2)
+    searches = [clone(search).fit(rows) for rows in (masked, gaps)]
     np.testing.assert_array_equal(searches[0].transform(masked), searches[1].transform(gaps))
     errors = [reconstruction_error(models[0], rows) for rows in (masked, gaps)]
     assert errors[0] == errors[1] < 100

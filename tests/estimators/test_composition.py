@@ -22,7 +22,7 @@ from torch import nn
 
 from skae import (
     AutoencoderTransformer,
-    AutoencoderTransformerCV,
+    LatentSizeCV,
     VAEGenerator,
     reconstruction_scorer,
 )
@@ -88,9 +88,9 @@ class Small(AutoencoderTransformer):
         self.width = width
 
 
-class SmallSearch(AutoencoderTransformerCV):
+class SmallSearch(LatentSizeCV):
     def __init__(self, n_components=(1, 2)):
-        super().__init__(n_components, cv=2, hidden_layer_sizes=(4,), max_iter=2, random_state=0)
+        super().__init__(Small(width=4, random_state=0), n_components, cv=2)
 
 
 @pytest.mark.parametrize("copied", [by_pickle, copy.deepcopy], ids=lambda f: f.__name__)
@@ -109,6 +109,7 @@ def test_a_class_with_parameters_of_its_own_is_copied_cut_and_kept(curve, copied
 def test_a_search_of_ones_own_has_the_parameters_that_it_settled(curve):
     search = by_pickle(SmallSearch().fit(curve))
     assert search.best_estimator_.hidden_layer_sizes == (4,)
+    assert search.best_estimator_.n_components_ == search.best_params_["n_components"] == 2
 
 
 def test_an_unfitted_estimator_pickles_too():

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from torch import nn
 
-from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator
+from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator
 from skae.networks.images import ImageDecoder, ImageEncoder
 from skae.training.optim import split_parameters
 
@@ -142,8 +142,9 @@ def test_partial_fit_goes_on_and_refuses_another_shape(estimator, digits):
         model.set_params(feature_shape=None).partial_fit(X)
 
 
-def test_the_search_over_sizes_takes_images(digits):
-    search = AutoencoderTransformerCV((1, 2), cv=2, **DIGITS).fit(digits[:200])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_search_over_sizes_takes_images(estimator, digits):
+    search = LatentSizeCV(estimator(**DIGITS), (1, 2), cv=2).fit(digits[:200])
     assert search.best_estimator_.feature_shape == (1, 8, 8)
 
 

@@ -11,7 +11,7 @@ from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 from sklearn.utils import get_tags
 
-from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, reconstruction_error
+from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruction_error
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
@@ -229,10 +229,18 @@ def test_dataframes_come_back_with_their_index(curve):
     np.testing.assert_array_equal(of_list, filled)
 
 
-def test_the_search_takes_missing_values_and_has_no_pca_of_them(curve):
-    search = AutoencoderTransformerCV((1, 2), cv=2, max_iter=2, random_state=0).fit(with_missing(curve))
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_search_takes_missing_values(estimator, curve):
+    incomplete = with_missing(curve)
+    search = LatentSizeCV(estimator(max_iter=2, random_state=0), (1, 2), cv=2).fit(incomplete)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    assert np.isnan(search.cv_results_["mean_pca_error"]).all()
+    assert np.isfinite(search.impute(incomplete)).all()
+
+
+def test_errors_of_pca_with_missing_values_are_those_of_the_linear_start(curve):
+    model = AutoencoderTransformer(max_iter=0, random_state=0)
+    results = LatentSizeCV(model, (1, 2), cv=2).fit(with_missing(curve)).cv_results_
+    np.testing.assert_allclose(results["mean_pca_error"], results["mean_test_error"])
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, compare
+from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, compare
 
 mpl.use("agg")
 
@@ -51,7 +51,7 @@ def pipeline(split):
 
 @pytest.fixture(scope="session")
 def fitted_search(split):
-    return AutoencoderTransformerCV((1, 3), cv=2, max_iter=0, random_state=0).fit(split[0][:100])
+    return LatentSizeCV(AutoencoderTransformer(max_iter=0, random_state=0), (1, 3), cv=2).fit(split[0][:100])
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,17 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
+from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 from skae import (
     AutoencoderTransformer,
+    LatentSizeCV,
     LatentSizeDisplay,
     LossCurveDisplay,
+    VAEGenerator,
     reconstruction_error,
 )
 
@@ -24,14 +27,14 @@ SIZES = [2, 4, 8, 16]
 
 @pytest.fixture
 def search():
-    """What from_cv reads of an AutoencoderTransformerCV."""
+    """What from_cv reads of a LatentSizeCV."""
     results = {
-        "n_components": np.array(SIZES),
+        "param_n_components": np.ma.array(SIZES),
         "mean_test_error": np.array([9.0, 6.0, 4.0, 3.5]),
         "std_test_error": np.array([1.0, 0.8, 0.4, 0.6]),
         "mean_pca_error": np.array([12.0, 9.0, 6.0, 4.0]),
     }
-    return SimpleNamespace(cv_results_=results, n_components_=8, n_splits_=4)
+    return SimpleNamespace(cv_results_=results, best_params_={"n_components": 8}, n_splits_=4)
 
 
 def tick_labels(display):
@@ -91,6 +94,17 @@ def test_a_search_is_drawn_with_a_band_of_one_standard_error_and_its_choice(sear
         assert {(size, round(low, 9)), (size, round(high, 9))} <= corners
     np.testing.assert_array_equal(display.chosen_line_.get_xdata(), [8, 8])
     assert legend_labels(display) == ["autoencoder", "± one standard error", "PCA", "chosen size: 8"]
+
+
+def test_a_search_of_a_vae_is_drawn_by_its_loss():
+    search = LatentSizeCV(VAEGenerator(max_iter=0), (1, 3), cv=2, refit=False).fit(load_iris().data[::3])
+    display = LatentSizeDisplay.from_cv(search)
+    np.testing.assert_array_equal(display.line_.get_ydata(), -search.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(display.errors_std, search.cv_results_["std_test_score"])
+    assert display.pca_line_ is None
+    assert display.ax_.get_ylabel() == "held-out loss (negative score)"
+    assert display.ax_.get_ylim()[0] != 0
+    assert legend_labels(display)[0] == "VAE"
 
 
 def test_the_display_holds_arrays():
@@ -214,6 +228,13 @@ def test_a_start_that_nothing_beat_is_the_best(vae):
     np.testing.assert_array_equal(display.best_point_.get_xydata(), [[0, 2.5]])
     assert legend_labels(display)[-1] == "best: the start"
     assert LossCurveDisplay.from_estimator(vae).ax_.get_ylabel() == "loss (nats a row)"
+
+
+def test_of_a_search_the_best_estimator_is_drawn(curve):
+    search = LatentSizeCV(VAEGenerator(max_iter=2), [1], cv=2).fit(curve)
+    display = LossCurveDisplay.from_estimator(make_pipeline(search))
+    assert display.ax_.get_ylabel() == "loss (nats a row)"
+    np.testing.assert_array_equal(display.train_line_.get_ydata(), search.best_estimator_.loss_curve_)
 
 
 @pytest.mark.parametrize(

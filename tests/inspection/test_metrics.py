@@ -9,7 +9,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skae import AutoencoderTransformer, reconstruction_error, reconstruction_scorer
-from skae.inspection.metrics import pca_errors_by_size
 
 
 def test_reconstruction_error_is_one_number_for_all(digits):
@@ -36,20 +35,6 @@ def test_entries_that_are_missing_have_no_error(curve):
     constant = FunctionTransformer(inverse_func=lambda Z: np.ones(Z.shape)).fit(curve)
     error = reconstruction_error(constant, np.where(hidden, np.nan, curve))
     assert error == pytest.approx(np.mean((curve[~hidden] - 1) ** 2))
-
-
-def test_pcas_errors_are_those_of_a_fit_of_each_size(curve):
-    train, test = curve[:200], curve[200:]
-    expected = [reconstruction_error(PCA(size, svd_solver="full").fit(train), test) for size in range(1, 6)]
-    np.testing.assert_allclose(pca_errors_by_size(9, train, test), expected, atol=1e-12)
-    assert len(pca_errors_by_size(3, train, test)) == 3
-
-
-@pytest.mark.parametrize("where", [0, 1])
-def test_pca_has_no_errors_where_a_value_is_missing(curve, where):
-    split = [curve[:200].copy(), curve[200:].copy()]
-    split[where][3, 2] = np.nan
-    assert np.isnan(pca_errors_by_size(2, *split)).all()
 
 
 def test_text_is_refused_by_the_name_of_its_column():

@@ -23,7 +23,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skae
-from skae import TRUSTED_TYPES, AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator
+from skae import TRUSTED_TYPES, AutoencoderTransformer, LatentSizeCV, VAEGenerator
+from skae._search import own_score
 
 skops = pytest.importorskip("skops.io")
 ROWS = load_iris().data
@@ -42,7 +43,8 @@ def fits():
     yield "vae", VAEGenerator(2, prior="mixture", **quick).fit(gaps), gaps
     yield "ordered vae", VAEGenerator(2, ordered=True, **quick).fit(ROWS), ROWS
     yield "mixed columns", VAEGenerator(2, likelihood="auto", **quick).fit(a_table()), a_table()
-    yield "search", AutoencoderTransformerCV((1, 2), cv=2, **quick).fit(ROWS), ROWS
+    yield "search", LatentSizeCV(AutoencoderTransformer(**quick), (1, 2), cv=2).fit(ROWS), ROWS
+    yield "search of a VAE", LatentSizeCV(VAEGenerator(**quick), (1, 2), cv=2).fit(ROWS), ROWS
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def fitted():
         return {name: (model, X) for name, model, X in fits()}
 
 
-FITS = ["autoencoder", "ordered", "vae", "ordered vae", "mixed columns", "search"]
+FITS = ["autoencoder", "ordered", "vae", "ordered vae", "mixed columns", "search", "search of a VAE"]
 
 
 def same(model, twin, X):
@@ -77,8 +79,8 @@ def test_skops_holds_a_pipeline(fitted):
 
 
 def test_trusted_types_are_what_they_are_called():
-    public = [AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, skae.reconstruction_scorer]
-    assert sorted(f"{thing.__module__}.{thing.__name__}" for thing in public) == sorted(TRUSTED_TYPES)
+    things = [AutoencoderTransformer, LatentSizeCV, VAEGenerator, skae.reconstruction_scorer, own_score]
+    assert sorted(f"{thing.__module__}.{thing.__name__}" for thing in things) == sorted(TRUSTED_TYPES)
 
 
 def own_module(n_in, n_out):
@@ -242,6 +244,7 @@ def changed(model, path, *value):
         ("mixed columns", "_table/columns", [None] * 3, "a column of the table is not what it should be"),
         ("search", "best_estimator_", StandardScaler(), "best_estimator_ is no fitted"),
         ("search", "best_estimator_", None, "best_estimator_ is no fitted"),
+        ("search", "best_params_", {"n_components": 3}, "best_params_ is .*'n_components': 3"),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -304,7 +307,7 @@ def test_without_any_of_its_names_a_state_is_refused_or_the_same_model(fitted, n
         if isinstance(found, Exception):
             assert isinstance(found, ValueError), path
             assert "damaged or was changed" in str(found), path
-        elif path in ("net_", "best_estimator_"):
+        elif path == "net_":
             assert not found.__sklearn_is_fitted__()
         else:
             same(model, found, X)

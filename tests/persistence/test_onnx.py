@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, to_onnx
+from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, to_onnx
 from skae.networks.layers import ACTIVATIONS
 from skae.objectives.likelihoods.registry import LIKELIHOODS
 from skae.objectives.losses import LOSSES
@@ -150,8 +150,9 @@ class OfValues(nn.Linear):
 
 def test_an_own_module_that_cannot_be_exported_is_named(tmp_path):
     model = fit(AutoencoderTransformer(3, encoder=OfValues, start="random", max_iter=1), WINE)
-    with pytest.raises(ValueError, match="The encoder cannot be exported"):
-        to_onnx(model, tmp_path / "graph.onnx")
+    for estimator in (model, fit(LatentSizeCV(model, [1], cv=2), WINE)):
+        with pytest.raises(ValueError, match="The encoder cannot be exported"):
+            to_onnx(estimator, tmp_path / "graph.onnx")
 
 
 def test_the_format_is_not_that_of_the_name(tmp_path):
@@ -162,7 +163,8 @@ def test_the_format_is_not_that_of_the_name(tmp_path):
 
 
 def test_a_search_exports_what_it_chose(tmp_path):
-    agree(fit(AutoencoderTransformerCV((1, 2), cv=2, loss="huber", **QUICK), WINE), "encoder", WINE, tmp_path)
+    search = LatentSizeCV(AutoencoderTransformer(loss="huber", **QUICK), (1, 2), cv=2)
+    agree(fit(search, WINE), "encoder", WINE, tmp_path)
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path):
@@ -171,6 +173,8 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     path, frame = tmp_path / "graph.onnx", pd.DataFrame({"a": WINE[:, 0], "b": WINE[:, 1] > 2})
     with pytest.raises(NotFittedError):
         to_onnx(AutoencoderTransformer(), path)
+    with pytest.raises(NotFittedError):
+        to_onnx(LatentSizeCV(AutoencoderTransformer()), path)
     with pytest.raises(ValueError, match="part='middle' is not known"):
         to_onnx(AutoencoderTransformer(max_iter=0).fit(WINE), path, "middle")
     with pytest.raises(TypeError, match=r"Pipeline is no estimator of skae.*pipeline\[-1\]"):

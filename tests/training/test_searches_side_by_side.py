@@ -8,7 +8,7 @@ from sklearn.datasets import load_wine
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import scale
 
-from skae import AutoencoderTransformer, AutoencoderTransformerCV, reconstruction_scorer
+from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruction_scorer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 NET = {"max_iter": 15, "random_state": 0}
@@ -16,7 +16,8 @@ SEARCHES = {
     "GridSearchCV": GridSearchCV(
         AutoencoderTransformer(**NET), {"n_components": [1, 2, 3]}, cv=3, scoring=reconstruction_scorer
     ),
-    "AutoencoderTransformerCV": AutoencoderTransformerCV((1, 2, 3), cv=3, **NET),
+    "LatentSizeCV": LatentSizeCV(AutoencoderTransformer(**NET), (1, 2, 3), cv=3),
+    "LatentSizeCV of a VAE": LatentSizeCV(VAEGenerator(**NET), (1, 2, 3), cv=3),
 }
 
 

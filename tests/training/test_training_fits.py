@@ -25,7 +25,7 @@ from skorch.callbacks import (
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from skae import AutoencoderTransformer, AutoencoderTransformerCV, VAEGenerator, reconstruction_error
+from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruction_error
 from skae.training.net import Net
 
 IMAGES = {"feature_shape": (1, 8, 8)}
@@ -168,8 +168,9 @@ def test_settings_of_named_callbacks_are_parameters(curve):
 
 
 def test_settings_of_named_callbacks_are_parameters_of_a_search_over_sizes(curve):
-    search = AutoencoderTransformerCV((1, 2), cv=2, max_iter=50, callbacks=[("stop", EarlyStopping(threshold=10))])
-    assert search.set_params(callbacks__stop__patience=2).fit(curve).best_estimator_.n_iter_ == 3
+    model = AutoencoderTransformer(max_iter=50, callbacks=[("stop", EarlyStopping(threshold=10))])
+    search = LatentSizeCV(model, (1, 2), cv=2).set_params(estimator__callbacks__stop__patience=2)
+    assert search.fit(curve).best_estimator_.n_iter_ == 3
 
 
 @pytest.mark.parametrize("callbacks", [None, [EarlyStopping()], [("stop", EarlyStopping)], "text", 3])
