@@ -8,23 +8,25 @@ import warnings
 from collections import defaultdict
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.sparsefuncs import min_max_axis
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._vae import VAEGenerator
 from skae.data.checks import FLOATS
 from skae.data.parameters import check_flag, check_integer, check_sizes
-from skae.inspection.metrics import numeric_array, reconstruction_error, split_pipeline
+from skae.inspection.metrics import numeric_array, observed_values, reconstruction_error
 from skae.inspection.report import html_table, plot_curves, write_report
 
 # An error above this share of PCA's is no reason to replace PCA.
@@ -44,9 +46,10 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
+    X : array-like or sparse matrix of shape (n_samples, n_features)
         Samples, in the units that errors should have. Scale columns of different units beforehand.
-        Columns that are constant in a training fold are left out and named in the summary.
+        Columns that are constant in a training fold are left out and named in the summary, as are estimators that do
+        not take sparse X. Of a sparse X only the test samples of a fold are made dense, and PCA has no log-likelihood.
     y : array-like of shape (n_samples,), default=None
         Classes or values to predict from the codes, by logistic or linear regression.
     n_components : sequence of int, default=(2, 4, 8, 16)
@@ -73,7 +76,7 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     Raises
     ------
     ValueError
-        If no size is left, or X has fewer samples than folds.
+        If no size or no estimator is left, or X has fewer samples than folds.
 
     Examples
     --------
@@ -85,10 +88,11 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     >>> len(comparison.results["error"])
     10
     """
-    X = numeric_array(X, "The models compared take numbers", dtype=FLOATS, ensure_min_samples=2)
+    options = {"dtype": FLOATS, "accept_sparse": "csr", "ensure_min_samples": 2}
+    X = numeric_array(X, "The models compared take numbers", **options)
     estimators = _check_estimators(estimators, ordered)
     folds, y, predictor = _folds(X, y, check_integer("cv", cv, 2))
-    varying = np.all([np.ptp(X[train], axis=0) > 0 for train, _ in folds], axis=0)
+    varying = np.all([_varies(X[train]) for train, _ in folds], axis=0)
     if not varying.any():
         raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
     X = X[:, varying]
@@ -99,20 +103,32 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
         delayed(_measure)(clone(estimator), fit_sizes, X, *folds[fold], y, predictor)
         for _, estimator, fit_sizes, fold in fits
     )
-    results, examples = defaultdict(list), {}
-    for done, ((name, _, fit_sizes, fold), measures) in enumerate(zip(fits, measured, strict=True), start=1):
+    results, examples, refusals = _collect(fits, measured, verbose)
+    test = folds[0][1]
+    rows, target = observed_values(X[test[:_N_EXAMPLES]]), None if y is None else y[test]
+    drawn = {"rows": rows, "target": target, "models": examples}
+    target_label = "accuracy" if hasattr(predictor, "predict_proba") else "target R^2"
+    return Comparison(results, skipped, target_label, drawn, np.flatnonzero(~varying).tolist(), refusals)
+
+
+def _collect(fits, measured, verbose):
+    """Return the results and the examples of all fits, and the errors of estimators that do not take sparse X."""
+    results, examples, refusals = defaultdict(list), {}, {}
+    for done, ((name, _, sizes, fold), measures) in enumerate(zip(fits, measured, strict=True), start=1):
         if verbose:
-            at = " ".join(map(str, fit_sizes))
+            at = " ".join(map(str, sizes))
             print(f"[{done}/{len(fits)}] {name}, {at} components, fold {fold + 1}", file=sys.stderr, flush=True)
-        for size, (row, example) in zip(fit_sizes, measures, strict=True):
+        if isinstance(measures, TypeError):
+            refusals[name] = str(measures)
+            continue
+        for size, (row, example) in zip(sizes, measures, strict=True):
             if fold == 0:
                 examples[name, size] = example
             for key, value in ({"estimator": name, "n_components": size, "fold": fold} | row).items():
                 results[key].append(value)
-    test = folds[0][1]
-    drawn = {"rows": X[test[:_N_EXAMPLES]], "target": None if y is None else y[test], "models": examples}
-    target_label = "accuracy" if hasattr(predictor, "predict_proba") else "target R^2"
-    return Comparison(dict(results), skipped, target_label, drawn, np.flatnonzero(~varying).tolist())
+    if not results:
+        raise ValueError(f"No estimator takes sparse X: {refusals}. Pass X.toarray().")
+    return dict(results), examples, refusals
 
 
 def _check_estimators(estimators, ordered):
@@ -130,8 +146,8 @@ def _check_estimators(estimators, ordered):
 
 def _folds(X, y, cv):
     """Return the folds, y as an array, and the model that predicts y from codes, None without y."""
-    if len(X) < cv:
-        raise ValueError(f"cv={cv} is more than the {len(X)} samples of X. Use fewer folds.")
+    if X.shape[0] < cv:
+        raise ValueError(f"cv={cv} is more than the {X.shape[0]} samples of X. Use fewer folds.")
     shuffled = {"n_splits": cv, "shuffle": True, "random_state": 0}
     if y is None:
         return list(KFold(**shuffled).split(X)), None, None
@@ -150,6 +166,12 @@ def _folds(X, y, cv):
             "classes."
         )
     return folds, y, LogisticRegression(max_iter=1000)
+
+
+def _varies(X):
+    """Return whether each column varies."""
+    low, high = min_max_axis(X, axis=0) if issparse(X) else (X.min(axis=0), X.max(axis=0))
+    return high > low
 
 
 def _usable_sizes(n_components, n_features, n_samples):
@@ -184,11 +206,16 @@ def _with_size(name, estimator, size):
 
 
 def _measure(estimator, sizes, X, train, test, y, predictor):
-    """Fit to the training samples; return the measures on the test samples at each size."""
+    """Fit to the training samples; return the measures on the test samples at each size, or the error of sparse X."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bad fit shows in its errors
         began = time.perf_counter()
-        estimator.fit(X[train])
+        try:
+            estimator.fit(X[train])
+        except TypeError as error:  # scikit-learn's error for an estimator that does not take sparse samples
+            if issparse(X):
+                return error
+            raise
         seconds = (time.perf_counter() - began) / len(sizes)
         fits = [estimator] if len(sizes) == 1 else [estimator.truncate(size) for size in sizes]
         return [_measure_fit(fit, seconds, X, train, test, y, predictor) for fit in fits]
@@ -203,7 +230,7 @@ def _measure_fit(estimator, seconds, X, train, test, y, predictor):
     example = {"codes": codes}
     if hasattr(estimator, "inverse_transform"):
         row["error"] = reconstruction_error(estimator, X[test])
-        total = np.square(X[test] - X[train].mean(axis=0)).mean()
+        total = np.square(observed_values(X[test]) - np.ravel(X[train].mean(axis=0))).mean()
         row["r2"] = 1 - row["error"] / total if total > 0 else float(row["error"] == 0)
         example["reconstructions"] = np.asarray(estimator.inverse_transform(codes[:_N_EXAMPLES]))
     if isinstance(estimator, VAEGenerator):
@@ -225,7 +252,9 @@ def _log_likelihood(estimator, X):
     """
     is_linear = isinstance(estimator, PCA | FactorAnalysis)
     has_density = is_linear or get_tags(estimator).estimator_type == "density_estimator"
-    if not has_density or split_pipeline(estimator)[1] is not estimator or not hasattr(estimator, "score_samples"):
+    if not has_density or isinstance(estimator, Pipeline) or not hasattr(estimator, "score_samples"):
+        return np.nan
+    if is_linear and issparse(X):  # scikit-learn's take dense samples
         return np.nan
     if is_linear and np.min(estimator.noise_variance_ / X.var(axis=0).max()) < 1e-11:
         return np.inf
@@ -257,19 +286,22 @@ class Comparison:
         samples, and under "models" the codes, reconstructions and generated samples of each model and size.
     constant : sequence of int, default=()
         Indices of the columns left out.
+    refusals : dict of str to str, default=None
+        Estimators left out because they do not take sparse X, each with its error.
 
     Attributes
     ----------
-    results, skipped, target_label, examples, constant
+    results, skipped, target_label, examples, constant, refusals
         The parameters.
     """
 
-    def __init__(self, results, skipped=(), target_label="accuracy", examples=None, constant=()):
+    def __init__(self, results, skipped=(), target_label="accuracy", examples=None, constant=(), refusals=None):
         self.results = results
         self.skipped = skipped
         self.target_label = target_label
         self.examples = examples
         self.constant = constant
+        self.refusals = refusals
 
     def summary(self):
         """Return the table, a verdict for each model and size, and the answer as text.
@@ -343,6 +375,8 @@ class Comparison:
         if self.constant:
             columns = ", ".join(map(str, self.constant))
             sentences.append(f"Left out: columns {columns} (counted from 0), constant in the training rows of a fold.")
+        for name, error in (self.refusals or {}).items():
+            sentences.append(f"Left out: {_spoken(name)}, which does not take sparse X: {error}")
         return "\n".join(sentences)
 
     def plot(self, axes=None):

@@ -5,12 +5,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import coo_array, csc_matrix, csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_iris
-from sklearn.decomposition import PCA, FactorAnalysis, FastICA
+from sklearn.decomposition import PCA, FactorAnalysis, FastICA, TruncatedSVD
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare, reconstruction_error
 
@@ -272,3 +273,48 @@ def test_the_default_autoencoder_may_be_in_order():
     rows = np.random.RandomState(0).normal(size=(30, 3))
     with pytest.raises(ValueError, match="ordered=1 must be True or False"):
         compare(rows, n_components=[1], ordered=1)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("form", [csr_array, csc_matrix, coo_array])
+def test_sparse_samples_have_the_measures_of_dense_ones(form):
+    X, y = IRIS
+    X = np.insert(np.where(X > 1, X, 0), 1, 2.0, axis=1)  # with zeros and a constant column
+    estimators = {
+        "PCA": PCA(),
+        "scaled": make_pipeline(MaxAbsScaler(), TruncatedSVD(random_state=0)),
+        "AutoencoderTransformer": AutoencoderTransformer(ordered=True, max_iter=5, random_state=0),
+        "VAEGenerator": VAEGenerator(max_iter=2, random_state=0),
+    }
+    dense = compare(X, y, n_components=[1, 2], cv=2, estimators=estimators)
+    sparse = compare(form(X), y, n_components=[1, 2], cv=2, estimators=estimators)
+    assert sparse.constant == dense.constant == [1]
+    for name in ("error", "r2", "target_score"):
+        np.testing.assert_allclose(sparse.results[name], dense.results[name], rtol=1e-3, err_msg=name)
+    densities = [comparison.folds("log_likelihood", "VAEGenerator", 2) for comparison in (dense, sparse)]
+    np.testing.assert_allclose(*densities, rtol=1e-3)
+    assert np.isnan(sparse.folds("log_likelihood", "PCA", 2)).all()
+    assert not sparse.refusals
+
+
+def test_estimators_that_do_not_take_sparse_samples_are_left_out_and_named(tmp_path):
+    X, y = IRIS
+    estimators = {"PCA": PCA(), "FactorAnalysis": FactorAnalysis(), "full": make_pipeline(MaxAbsScaler(), PCA())}
+    estimators["full"][-1].svd_solver = "full"
+    comparison = compare(csr_array(X), y, n_components=[1, 2], cv=2, estimators=estimators)
+    assert comparison.names == ["PCA"]
+    assert list(comparison.refusals) == ["FactorAnalysis", "full"]
+    assert "Left out: factor analysis, which does not take sparse X: Sparse data was passed" in comparison.summary()
+    comparison.to_html(tmp_path / "report.html", feature_shape=(2, 2))
+    assert comparison.examples["rows"].shape == (10, 4)
+    with pytest.raises(ValueError, match=r"No estimator takes sparse X.*FactorAnalysis.*toarray"):
+        compare(csr_array(X), n_components=[1], cv=2, estimators={"FactorAnalysis": FactorAnalysis()})
+
+
+def test_other_errors_of_type_are_raised():
+    class Broken(PCA):
+        def fit(self, X, y=None):
+            raise TypeError("broken")
+
+    with pytest.raises(TypeError, match="broken"):
+        compare(IRIS[0], n_components=[1], cv=2, estimators={"PCA": Broken()})
