@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 JOBS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest mutants \
-	house lint format check clean
+.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest release-files \
+	mutants house lint format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -40,9 +40,16 @@ test: .venv/dev.stamp
 test-all: .venv/dev.stamp
 	$(PYTEST) -m "slow or not slow" $(ARGS)
 
-# In an environment each: the lower bounds of pyproject.toml, and the newest of everything.
+# In an environment each: the lower bounds of pyproject.toml, and the newest of everything. torch is the pinned one, as
+# not all machines can install another; TORCH=2.4.0 is another, TORCH= the newest. Run make clean between two.
+TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 test-lowest test-newest: test-%: .venv-%/dev.stamp
+	@echo "torch: $(or $(TORCH),the newest). The public workflow tests the lowest and the newest torch, by TORCH=."
 	$(subst .venv,.venv-$*,$(PYTEST)) $(ARGS)
+
+# Fitted files of this version for the tests of later ones, by the lowest versions, since files open with newer ones.
+release-files: .venv-lowest/dev.stamp
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python tests/persistence/release_files.py
 
 # Changes of the mathematics that no test notices; tests/MUTANTS.md says why each does no harm.
 mutants: .venv/dev.stamp
@@ -76,5 +83,6 @@ clean:
 
 .venv-%/dev.stamp: pyproject.toml constraints-%.txt
 	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install --quiet -c constraints-$*.txt -e '.[dev]'
+	sed 's/^torch==.*/$(if $(TORCH),torch==$(TORCH))/' constraints-$*.txt > .venv-$*/constraints.txt
+	.venv-$*/bin/python -m pip install --quiet -c .venv-$*/constraints.txt -e '.[dev]'
 	touch $@

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import skae
 
@@ -29,6 +30,14 @@ def test_the_lowest_constraints_are_the_lower_bounds():
 
 def test_torch_is_the_same_in_all_environments():
     assert len({pins(f"constraints{kind}.txt")["torch"] for kind in ("", "-lowest", "-newest")}) == 1
+
+
+def test_the_workflow_runs_the_lower_bound_and_the_newest_of_torch():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())
+    commands = {job["run"] for job in workflow["jobs"]["tests"]["strategy"]["matrix"]["include"]}
+    (bound,) = [entry for entry in PROJECT["dependencies"] if entry.startswith("torch>=")]
+    lowest = f"make test-lowest TORCH={bound.removeprefix('torch>=')}.0"
+    assert commands == {"make lint house test", lowest, "make test-newest TORCH="}
 
 
 def test_everything_that_development_names_is_pinned():

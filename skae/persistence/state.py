@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from reprlib import repr as shortened
 
 import numpy as np
+from numpy.lib import NumpyVersion
 from sklearn import exceptions
 from sklearn.mixture import GaussianMixture
 
@@ -30,13 +31,13 @@ _LARGEST = np.finfo(np.float64).max
 
 
 class InconsistentVersionWarning(exceptions.InconsistentVersionWarning):
-    """Warning about a file of another version of skae; a filter for scikit-learn's warning of this name matches it."""
+    """Warning about a file of a later version of skae; a filter for scikit-learn's warning of this name matches it."""
 
     def __str__(self):
         return (
             f"This {self.estimator_name} was saved by skae {self.original_sklearn_version} and is loaded by skae "
-            f"{self.current_sklearn_version}, which may take it differently. Load it with the version that saved it, "
-            "or fit it again."
+            f"{self.current_sklearn_version}, which may take it differently. Load it with the version that saved it or "
+            "a later one, or fit it again."
         )
 
 
@@ -46,13 +47,23 @@ def with_version(state):
 
 
 def without_version(state, cls):
-    """Return a copy of the state without the version, and warn if that is another one."""
+    """Return a copy of the state without the version, and warn if that is later or unknown.
+
+    Files of earlier releases open with the same codes: tests/persistence/files has those of each.
+    """
     check_dict(state, "the state")
     version = str(state.get(VERSION, "of unknown version"))
-    if version != __version__:
+    if _is_later_or_unknown(version):
         names = {"estimator_name": cls.__name__, "current_sklearn_version": __version__}
         warnings.warn(InconsistentVersionWarning(**names, original_sklearn_version=version), stacklevel=3)
     return {name: value for name, value in state.items() if name != VERSION}
+
+
+def _is_later_or_unknown(version):
+    try:
+        return NumpyVersion(version) > __version__
+    except ValueError:
+        return True
 
 
 def fault(name, what):

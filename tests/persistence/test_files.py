@@ -161,12 +161,12 @@ def test_a_model_goes_from_the_gpu_to_the_cpu_and_back(estimator):
 
 
 @pytest.mark.parametrize("name", FITS)
-def test_a_file_of_another_version_warns_with_both(fitted, name, monkeypatch):
+def test_a_file_of_a_later_version_warns_with_both(fitted, name, monkeypatch):
     model, X = fitted[name]
-    monkeypatch.setattr("skae.persistence.state.__version__", "0.0.1")
+    monkeypatch.setattr("skae.persistence.state.__version__", "999.0.0")
     data = pickle.dumps(model)
     monkeypatch.undo()
-    with pytest.warns(InconsistentVersionWarning, match=rf"skae 0\.0\.1 .*skae {skae.__version__}"):
+    with pytest.warns(InconsistentVersionWarning, match=rf"skae 999\.0\.0 .*skae {skae.__version__}"):
         twin = pickle.loads(data)
     same(model, twin, X)
 

@@ -150,8 +150,17 @@ def test_a_state_has_its_version():
     assert stored.without_version(state, AutoencoderTransformer) == {"a": 1}
     with pytest.warns(InconsistentVersionWarning, match=rf"Auto.* by skae of unknown .* by skae {__version__}"):
         stored.without_version({"a": 1}, AutoencoderTransformer)
-    with pytest.warns(InconsistentVersionWarning, match=r"saved by skae 0\.0\.1 and"):
-        stored.without_version(state | {stored.VERSION: "0.0.1"}, AutoencoderTransformer)
+
+
+@pytest.mark.parametrize("version", ["999.0.0", "999.0.0rc1", "0.0", "text", None])
+def test_a_state_of_a_later_or_unknown_version_warns(version):
+    with pytest.warns(InconsistentVersionWarning, match=f"saved by skae {version} and"):
+        stored.without_version({stored.VERSION: version}, AutoencoderTransformer)
+
+
+@pytest.mark.parametrize("version", ["0.0.1", __version__, f"{__version__}rc1"])
+def test_a_state_of_an_earlier_version_gives_no_warning(version):
+    assert stored.without_version({stored.VERSION: version}, AutoencoderTransformer) == {}
 
 
 @pytest.mark.parametrize("state", [None, [1], {1: 2}])
