@@ -1,4 +1,4 @@
-"""Golden answers: codes, scores and draws of a dozen estimators on six tables, in golden.npz.
+"""Golden answers: codes, scores, draws and held-out errors of a dozen estimators on six tables, in golden.npz.
 
 `python tests/golden.py` computes them anew, for a commit that changes what fits give, which says so.
 """
@@ -10,10 +10,12 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine, make_swiss_roll
 from sklearn.preprocessing import minmax_scale
 
-from skae import AutoencoderTransformer, VAEGenerator
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
 
 PATH = Path(__file__).parent / "golden.npz"
 N_SAMPLES, N_SHOWN = 80, 4
+# Training with early stopping takes more samples, and as many are held out.
+N_TRAINED, DEFAULT_MAX_ITER = 200, AutoencoderTransformer().max_iter
 
 
 def shares(X):
@@ -28,11 +30,19 @@ def with_missing(X):
     return np.where(np.random.RandomState(0).uniform(size=X.shape) < 0.1, np.nan, X)
 
 
+LOADERS = load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+
+
 def tables():
     """Return six tables of different units and shapes, by name."""
-    loaders = load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
-    found = {loader.__name__[5:]: loader().data[::2][:N_SAMPLES] for loader in loaders}
+    found = {loader.__name__[5:]: loader().data[::2][:N_SAMPLES] for loader in LOADERS}
     return found | {"swiss_roll": make_swiss_roll(N_SAMPLES, random_state=0)[0]}
+
+
+def large_tables():
+    """Return the same tables with the samples that training takes and those that are held out, alternately."""
+    found = {loader.__name__[5:]: loader().data[: 2 * N_TRAINED] for loader in LOADERS}
+    return found | {"swiss_roll": make_swiss_roll(2 * N_TRAINED, random_state=0)[0]}
 
 
 # An estimator, and what is made of a table first.
@@ -52,21 +62,42 @@ CASES = {
 }
 
 
-def answers(name, X, max_iter):
-    """Return codes and scores of the first samples of X, and the first columns of draws, of one fit."""
-    estimator, change = CASES[name]
-    X = X if change is None else change(X)
+def fitted(name, X, max_iter):
+    """Return the estimator of a case fitted to X."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = estimator.set_params(max_iter=max_iter, random_state=0).fit(X)
+        return CASES[name][0].set_params(max_iter=max_iter, random_state=0).fit(X)
+
+
+def changed(name, X):
+    """Return X as the case takes it."""
+    change = CASES[name][1]
+    return X if change is None else change(X)
+
+
+def held_out_error(name, X):
+    """Return the error of a fit with the default number of epochs, of the samples that it has not seen."""
+    X = changed(name, X)
+    return reconstruction_error(fitted(name, X[::2], DEFAULT_MAX_ITER), X[1::2])
+
+
+def answers(name, X, max_iter):
+    """Return codes and scores of the first samples of X, and the first columns of draws, of one fit."""
+    X = changed(name, X)
+    model = fitted(name, X, max_iter)
     drawn = model.sample(N_SHOWN, random_state=0)[:, :N_SHOWN]
     some = X[:N_SHOWN]
     return {"codes": model.transform(some), "scores": model.score_samples(some), "draws": drawn}
 
 
+def held_out_errors():
+    """Return the held-out errors of all cases on all tables, by name."""
+    return {f"{name}/{table}": held_out_error(name, X) for table, X in large_tables().items() for name in CASES}
+
+
 def all_answers():
-    """Return the answers of all cases on all tables, without training and after five epochs, by name."""
-    found = {}
+    """Return the answers of all cases on all tables, without training, after five epochs and after all, by name."""
+    found = {f"{name}/held-out error": error for name, error in held_out_errors().items()}
     for table, X in tables().items():
         for name in CASES:
             for max_iter in (0, 5):

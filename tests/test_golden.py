@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from golden import CASES, PATH, answers, tables
+from golden import CASES, PATH, answers, held_out_errors, tables
 
 TABLES = tables()
 # Of the largest answer: rounding at the start, which training enlarges.
 TOLERANCES = {0: 1e-6, 5: 1e-3}
+# Of a geometric mean: the errors of single fits may differ by more, since training to the end enlarges rounding.
+ERROR_TOLERANCE = 0.01
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,13 @@ def test_answers_are_golden(name, table, golden):
             np.testing.assert_allclose(found / scale, expected / scale, rtol=0, atol=tolerance, err_msg=kind)
 
 
+@pytest.mark.slow
+def test_held_out_errors_are_golden_in_geometric_mean(golden):
+    ratios = [error / golden[f"{name}/held-out error"] for name, error in held_out_errors().items()]
+    assert abs(np.log(ratios).mean()) < ERROR_TOLERANCE, np.round(ratios, 3)
+
+
 def test_no_answer_is_kept_for_nothing(golden):
     kinds = "codes", "scores", "draws"
-    assert set(golden) == {f"{n}/{t}/{i}/{k}" for n in CASES for t in TABLES for i in TOLERANCES for k in kinds}
+    expected = {f"{n}/{t}/{i}/{k}" for n in CASES for t in TABLES for i in TOLERANCES for k in kinds}
+    assert set(golden) == expected | {f"{n}/{t}/held-out error" for n in CASES for t in TABLES}
