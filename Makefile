@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 JOBS ?= 2
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest release-files \
-	mutants house lint format check clean
+.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest test-random \
+	release-files mutants house lint format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -47,6 +47,10 @@ test-lowest test-newest: test-%: .venv-%/dev.stamp
 	@echo "torch: $(or $(TORCH),the newest). The public workflow tests the lowest and the newest torch, by TORCH=."
 	$(subst .venv,.venv-$*,$(PYTEST)) $(ARGS)
 
+# On versions drawn at random between the lower bounds and the newest; SEED=7 draws those of seed 7 again.
+test-random:
+	$(PYTHON) tests/random_versions.py $(if $(SEED),--seed $(SEED)) -n $(JOBS) --dist worksteal $(ARGS)
+
 # Fitted files of this version for the tests of later ones, by the lowest versions, since files open with newer ones.
 release-files: .venv-lowest/dev.stamp
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python tests/persistence/release_files.py
@@ -72,7 +76,7 @@ format: .venv/dev.stamp
 check: lint test
 
 clean:
-	rm -rf .venv .venv-lowest .venv-newest docs/_build docs/api docs/gallery docs/results
+	rm -rf .venv .venv-lowest .venv-newest .venv-random docs/_build docs/api docs/gallery docs/results
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

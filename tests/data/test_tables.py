@@ -940,7 +940,7 @@ def test_sparse_rows_are_taken_where_they_may_be(container):
 
 def test_duplicate_entries_are_one_count():
     counts = sparse.csr_array(np.floor(np.abs(3 * X)))
-    halves = (np.tile(counts.data / 2, 2), tuple(np.tile(axis, 2) for axis in counts.tocoo().coords))
+    halves = (np.tile(counts.data / 2, 2), tuple(np.tile(axis, 2) for axis in counts.nonzero()))
     twice = sparse.csr_array(halves, shape=counts.shape)
     rows = numbers("counts").open(Model(), twice, reset=True)
     np.testing.assert_array_equal(rows[:], counts.toarray())

@@ -12,7 +12,7 @@ from skae.__main__ import main, read_table
 
 @pytest.fixture
 def csv(tmp_path, curve):
-    table = pd.DataFrame(curve[:80], columns=list("abcde"))
+    table = pd.DataFrame(curve[:80].copy(), columns=list("abcde"))  # written to below
     table.loc[[3, 7], "a"] = np.nan
     table.loc[7, "b"] = np.inf
     table["city"] = "Ulm"
