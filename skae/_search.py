@@ -436,7 +436,7 @@ def _measure(model, sizes, scorer, data, train, test):
 
 def _results(sizes, measured):
     """Return ``cv_results_`` from the measures of all fits, folds one after the other."""
-    results = {"param_n_components": np.ma.array(sizes, mask=False), "params": [{"n_components": n} for n in sizes]}
+    results = {"param_n_components": np.array(sizes), "params": [{"n_components": n} for n in sizes]}
     for name in measured[0]:
         folds = np.concatenate([measures[name] for measures in measured]).reshape(-1, len(sizes))
         if name == "test_score":
