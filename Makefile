@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
-# Tests run side by side, each process on one thread.
+# Tests run side by side, each process on one thread and without the plugins of other packages, which take seconds.
 JOBS ?= 2
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+PYTEST = OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p xdist -n $(JOBS) --dist worksteal
 
 .PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest test-random \
 	release-files mutants house lint format check clean

@@ -1,5 +1,6 @@
 """Seeds a test runs with, and the tables it may use."""
 
+import gc
 import os
 import re
 from collections import Counter
@@ -14,6 +15,17 @@ from sklearn.preprocessing import scale
 
 # SKAE_TEST_SEEDS=20 runs every test that takes a seed with twenty of them.
 SEEDS = range(int(os.environ.get("SKAE_TEST_SEEDS", "1")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Collect without the garbage collector, which would go through all modules and cases again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_make_parametrize_id(val):
@@ -39,6 +51,20 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture(params=SEEDS)
 def seed(request):
     return request.param
+
+
+@pytest.fixture(scope="module")
+def narrow_networks():
+    """Default widths are small, for modules whose tests hold at any width: they take a third of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skae._fit._AUTO_WIDTHS", (32, 16))
+        yield
+
+
+@pytest.fixture
+def default_networks(monkeypatch):
+    """The default widths again, for tests of such a module that hold at these."""
+    monkeypatch.setattr("skae._fit._AUTO_WIDTHS", (256, 128))
 
 
 TABLES = {

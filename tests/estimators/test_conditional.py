@@ -16,6 +16,8 @@ from torch.distributions import MultivariateNormal
 from skae import VAEGenerator
 from skae.data import rows as data_rows
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.fixture(scope="module")
 def wine():

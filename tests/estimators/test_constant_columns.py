@@ -11,6 +11,8 @@ from sklearn.decomposition import PCA
 
 from skae import AutoencoderTransformer, VAEGenerator
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 KINDS = {
     "gaussian": lambda rng, n: rng.normal(size=(n, 3)) @ np.ones((3, 4)) + 0.1 * rng.normal(size=(n, 4)),
     "bernoulli": lambda rng, n: (rng.uniform(size=(n, 1)) + rng.uniform(size=(n, 4)) > 1).astype(float),

@@ -29,7 +29,7 @@ from skae.objectives import (
 )
 
 pytestmark = [
-    pytest.mark.usefixtures("registered"),
+    pytest.mark.usefixtures("narrow_networks", "registered"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 

@@ -13,7 +13,10 @@ from sklearn.utils import get_tags
 
 from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruction_error
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
 
 

@@ -13,7 +13,10 @@ from skae import TRUSTED_TYPES, AutoencoderTransformer, VAEGenerator
 
 pl = pytest.importorskip("polars")
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 
 
 def columns(n=300, seed=0):

@@ -15,6 +15,8 @@ from torch import nn
 from skae import VAEGenerator
 from skae.objectives import gaussian_kl
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 SIZES = (1, 2, 3, 5, 8)
 
 

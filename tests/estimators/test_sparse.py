@@ -17,7 +17,10 @@ from sklearn.utils import get_tags
 from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error, reconstruction_scorer
 from skae.data.rows import SparseRows
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 COUNTS = ["poisson", "negative_binomial", "multinomial"]
 
 

@@ -17,7 +17,10 @@ from skae.data.datasets import StreamedSamples
 from skae.data.rows import FileRows
 from skae.training.batches import Batches
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
 
 

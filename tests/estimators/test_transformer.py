@@ -16,6 +16,8 @@ from torch import nn
 
 from skae import AutoencoderTransformer, reconstruction_error
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 IDENTITY_LINKS = ["squared_error", "absolute_error", "huber"]
 
 
@@ -88,6 +90,7 @@ def test_a_curve_is_learned_where_pca_cannot(curve):
     assert reconstruction_error(autoencoder, test) < 0.3 * reconstruction_error(PCA(1).fit(train), test)
 
 
+@pytest.mark.usefixtures("default_networks")
 def test_digits_are_reconstructed_better_than_by_pca(digits):
     train, test = digits[:1200], digits[1200:]
     autoencoder = quick(8, max_iter=30).fit(train)

@@ -28,6 +28,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruction_error
 from skae.training.net import Net
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 IMAGES = {"feature_shape": (1, 8, 8)}
 
 
