@@ -277,6 +277,7 @@ def test_fits_do_not_depend_on_the_order_in_memory(curve, kind, lie, dtype):
 )
 def test_numpy_may_raise_errors_of_floating_point(curve, model):
     """Underflow, for example, is harmless in a square or an exponential."""
+    curve = curve[:150]
     name = model.get_params().get("loss", model.get_params().get("likelihood"))
     ranks = curve.argsort(axis=0).argsort(axis=0)
     X = {"log_loss": ranks / len(curve), "bernoulli": ranks % 2, "categorical": ranks % 3}.get(name, curve)

@@ -17,7 +17,10 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error, reconstruction_scorer
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 X, y = load_iris(return_X_y=True)
 WEIGHTS = np.random.RandomState(0).randint(0, 4, len(X))
 

@@ -16,7 +16,10 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 X, y = load_iris(return_X_y=True)
 MODELS = [
     AutoencoderTransformer(max_iter=2, random_state=0),
