@@ -11,6 +11,7 @@ import torch
 from scipy.stats import nbinom
 from sklearn.datasets import load_digits, load_iris
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
