@@ -230,8 +230,9 @@ def test_a_start_that_nothing_beat_is_the_best(vae):
     assert LossCurveDisplay.from_estimator(vae).ax_.get_ylabel() == "loss (nats a row)"
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_of_a_search_the_best_estimator_is_drawn(curve):
-    search = LatentSizeCV(VAEGenerator(max_iter=2), [1], cv=2).fit(curve)
+    search = LatentSizeCV(VAEGenerator(max_iter=2, random_state=0), [1], cv=2).fit(curve)
     display = LossCurveDisplay.from_estimator(make_pipeline(search))
     assert display.ax_.get_ylabel() == "loss (nats a row)"
     np.testing.assert_array_equal(display.train_line_.get_ydata(), search.best_estimator_.loss_curve_)
