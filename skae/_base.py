@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skae._fit import Fit, check_parameters, network_parameters
-from skae._fitted import Fitted, check_codes
+from skae._fitted import check_codes
 from skae._restore import restored, to_state
 from skae._torch import like_input, to_array, torch_defaults
 from skae.data import parameters as check
@@ -54,8 +54,8 @@ class BaseNetTransformer(
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, at least 0; None for equal ones. Samples of weight 0 are left out. The linear start
             has weighted moments: at ``max_iter=0`` a weight of 2 is a sample twice (in distribution if values are
-            missing, which the start replaces by draws). Training minimises the weighted mean of the losses; minibatches
-            and a random validation set make weights and repeated samples equivalent only in distribution.
+            missing, which the start replaces by draws). Training minimises the weighted mean of the losses; with
+            minibatches and a random validation set it is similar for weights and repeated samples, not equal.
         X_val : array-like of shape (n_validation, n_features), default=None
             Validation set, in place of a random ``validation_fraction`` of X. Needs ``early_stopping=True``.
 
@@ -97,7 +97,9 @@ class BaseNetTransformer(
     def _snapshot(self, fit):
         """Return the fitted attributes of an estimator with the current weights."""
         fitted = self._fitted_class(snapshot(fit.net), fit.built, fit.table, fit.context, fit.built.n_components)
-        return {"_fitted": fitted, "net_": fitted.net} | fit.context.attributes | Fitted.attributes(fitted)
+        fitted.settle(self, fit.training, fit.held_out, fit.best, None)
+        attributes = fit.context.attributes | fit.curves(fitted) | fitted.attributes()
+        return attributes | {"_fitted": fitted, "net_": fitted.net}
 
     def _takes_batches(self):
         """Whether samples may come in batches: no validation set is needed to choose the number of components."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 from skae._torch import to_array
 
@@ -16,6 +16,8 @@ FLOATS = [np.float64, np.float32]
 _WAYS_OUT = {"loss": "loss='squared_error'", "likelihood": "likelihood='gaussian'"}
 # Tolerance at the ends of a range, for rounding of scalers.
 _SLACK = 1e-6
+# Weights of samples are scaled to be below this if some are not, or if all are below its inverse.
+_LARGEST_WEIGHT = 1e15
 
 
 class Support(NamedTuple):
@@ -120,12 +122,16 @@ def check_weights(sample_weight, X, ensure_min_samples=1):
     """Check the weights of samples X: return an array (n_samples,), or None if all are 1 or none are passed."""
     if sample_weight is None:
         return None
-    weights = _check_sample_weight(to_array(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
+    n_samples = np.empty((_num_samples(X), 0))  # X may be a tensor
+    weights = _check_sample_weight(to_array(sample_weight), n_samples, dtype=np.float64, ensure_non_negative=True)
     if (n_positive := np.count_nonzero(weights)) < ensure_min_samples:
         raise ValueError(
             f"sample_weight is positive for {n_positive} samples, but at least {ensure_min_samples} are needed. "
             "Samples of weight 0 are left out."
         )
+    largest = weights.max()
+    if not 1 / _LARGEST_WEIGHT < largest < _LARGEST_WEIGHT:  # sums and squares could overflow or underflow
+        weights = weights * (max(1.0, min(largest, _LARGEST_WEIGHT)) / largest)
     return None if (weights == 1).all() else weights
 
 

@@ -307,7 +307,7 @@ def fit_column(name, likelihood, column, library, dtype=None):
     Column
     """
     column_type, values = library.describe(column, dtype), _observed(library.values(column))
-    if not values and column_type.family not in NumberColumn.families:
+    if not values and (column_type.family not in NumberColumn.families or likelihood == "categorical"):
         raise ValueError(f"In column {name!r} of X every value is missing. Drop such columns before fitting.")
     if column_type.family is None or not library.dtypes.fullmatch(column_type.dtype):
         raise ValueError(

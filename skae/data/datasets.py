@@ -38,7 +38,7 @@ class Samples(Dataset):
 
     def __init__(self, inputs, targets, device, indices=None, weights=None):
         self.inputs, self.targets, self.device, self.indices = inputs, targets, device, indices
-        self._weights = None if weights is None else torch.as_tensor(weights).to(device, torch.float32)
+        self._weights = None if weights is None else torch.as_tensor(weights).to(device)
 
     def __len__(self):
         return len(self.inputs if self.indices is None else self.indices)
@@ -61,9 +61,9 @@ class Samples(Dataset):
         """Return the samples with weights divided by their mean, so that a mean over samples is a weighted one."""
         if self._weights is None:
             return self
-        other, weights = copy.copy(self), self.weights
+        other, weights = copy.copy(self), self.weights.double()
         other.n_unweighted = n_unweighted(weights.numpy(force=True), 1)
-        other._weights = self._weights / weights.mean()
+        other._weights = (self._weights / weights.mean()).float()
         return other
 
     def unweighted(self):

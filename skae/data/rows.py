@@ -114,7 +114,7 @@ class RowSource:
             return self
         kept = np.flatnonzero(weights)
         other = copy.copy(self) if len(kept) == len(self) else self._subset(kept)
-        other.weights = weights[kept]
+        other.weights = None if (weights[kept] == 1).all() else weights[kept]
         return other
 
     def _subset(self, kept):
@@ -142,9 +142,9 @@ class RowSource:
         return ArrayRows(rows, None if self.weights is None else self.weights[index])
 
     def with_sample(self, sample):
-        """Return samples as `dense` does, and one more (n_features,), of weight 1."""
+        """Return samples as `dense` does, and one more (n_features,), of their mean weight."""
         rows = self.dense(1, np.random.RandomState(0))
-        weights = None if rows.weights is None else np.append(rows.weights, 1)
+        weights = None if rows.weights is None else np.append(rows.weights, rows.weights.mean())
         return ArrayRows(np.vstack([rows.source, sample.astype(self.dtype)]), weights)
 
     def searchable(self, random_state):

@@ -7,8 +7,8 @@ from sklearn.utils import gen_batches
 
 # Values of a block of samples, whose copies stay in the cache.
 _BLOCK_NUMBERS = 2**17
-# Values up to which there are as many samples without weights as the weights stand for.
-_UNWEIGHTED_NUMBERS = 2**22
+# Samples without weights are at most so many times as many as with weights.
+_MOST_REPEATED = 8
 
 
 class Moments(NamedTuple):
@@ -44,7 +44,7 @@ def n_effective(weights):
 
 def n_unweighted(weights, n_features):
     """Return a number of samples without weights: those that the weights stand for, or fewer if these are many."""
-    return min(round(n_effective(weights)), max(len(weights), n_features, _UNWEIGHTED_NUMBERS // n_features))
+    return min(round(n_effective(weights)), max(_MOST_REPEATED * len(weights), 2 * n_features))
 
 
 def without_weights(X, weights):

@@ -244,11 +244,13 @@ class TableEncoder:
         if reset:
             drawn = X
             if weights is not None:
-                drawn = _safe_indexing(X, resampled(weights, n_unweighted(weights, X.shape[1])))
+                index = resampled(weights, n_unweighted(weights, X.shape[1]))
+                absent = np.setdiff1d(np.arange(len(weights)), index)  # ranges and categories are those of all samples
+                drawn = _safe_indexing(X, np.sort(np.concatenate([index, absent])))
             self.fit(drawn, None if library.name else np.asarray(given).dtype)
         _check_order(self, library, X)
         self.handle_unknown = getattr(estimator, "handle_unknown", self.handle_unknown)  # it may have been set since
-        rows = ArrayRows(self.encode(X, dtype), weights)
+        rows = ArrayRows(self.encode(X, dtype)).weighted(weights)
         if reset and rows.has_missing:
             check_missing(rows)
         return rows

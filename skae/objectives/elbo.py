@@ -121,7 +121,7 @@ class NegativeELBO(nn.Module):
         for output in outputs:
             likelihood: Any = self.likelihoods[min(output.mean.shape[1], len(self.likelihoods)) - 1]
             of_size = likelihood.squared_errors(output.at_mean, x)[:, likelihood.varies > 0]
-            errors.append((weights * of_size).nanmean())
+            errors.append((weights * of_size).nansum() / (weights * ~of_size.isnan()).sum())
         return torch.stack(errors).nan_to_num(nan=0.0, posinf=math.inf).mean()
 
 
@@ -160,7 +160,8 @@ class ReconstructionObjective(nn.Module):
         objective = self._mean_loss(output, x, weights)
         if has_missing(objective):  # nan if x has any, and a single value to check
             observed = ~x.isnan()
-            share = observed.to(x).mean().clamp_min(1 / x.numel())  # all entries of a batch may be missing
+            counted = observed.to(x) if weights is None else weights * observed
+            share = counted.mean().clamp_min(1 / x.numel())  # all entries of a batch may be missing
             objective = self._mean_loss(output, torch.where(observed, x, 0), weights, observed) / share
         if self.sparsity:
             factor = 1.0 if weights is None else weights

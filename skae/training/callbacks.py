@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import pickle
 import re
 import warnings
 from contextlib import contextmanager
@@ -217,24 +216,25 @@ class Checkpointing:
 class NamedCallbacks:
     """Mixin of estimators with a parameter ``callbacks``: callbacks in pairs (name, callback) are parameters, too.
 
-    Clones share callbacks that cannot be copied, such as those that hold a lock or an open file, and files omit those
-    that cannot be pickled.
+    Clones share callbacks that cannot be copied, such as those that hold a lock or an open file, and files omit
+    them.
     """
 
     def __sklearn_clone__(self):
         without = object.__new__(type(self))
         vars(without).update(vars(self) | {"callbacks": None})
         other = _clone_parametrized(without)
-        many = isinstance(self.callbacks, list)
-        other.callbacks = [*map(cloned, self.callbacks)] if many else cloned(self.callbacks)
+        items = callback_list(self.callbacks)
+        is_single = not items or items[0] is self.callbacks
+        other.callbacks = cloned(self.callbacks) if is_single else [*map(cloned, items)]
         return other
 
     def __getstate__(self):
         state = super().__getstate__()
-        if omitted := [item for item in callback_list(self.callbacks) if not _can_be_pickled(item)]:
-            kept = [item for item in callback_list(self.callbacks) if item not in omitted]
+        if omitted := [item for item in callback_list(self.callbacks) if not _can_be_copied(item)]:
+            kept = [item for item in callback_list(self.callbacks) if not any(item is other for other in omitted)]
             warnings.warn(
-                f"The copy or file leaves out callbacks that cannot be pickled: {omitted}. Set them again where it is "
+                f"The copy or file leaves out callbacks that cannot be copied: {omitted}. Set them again where it is "
                 "loaded; fits in other processes go without them.",
                 UserWarning,
                 stacklevel=2,
@@ -305,9 +305,9 @@ def cloned(callback):
         return callback
 
 
-def _can_be_pickled(callback):
+def _can_be_copied(callback):
     try:
-        pickle.dumps(callback)
+        copy.deepcopy(callback)
     except Exception:  # it may hold anything
         return False
     return True

@@ -37,6 +37,10 @@ class Recorder:
 
     def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):
         self.scores.append(fitted_estimator.score(X))
+        assert fitted_estimator.sample(2).shape == (2, X.shape[1])
+        np.testing.assert_array_equal(
+            pickle.loads(pickle.dumps(fitted_estimator)).transform(X), fitted_estimator.transform(X)
+        )
         return context.task_name == "epoch" and context.task_id + 1 >= self.stop_after
 
 

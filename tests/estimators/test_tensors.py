@@ -71,7 +71,7 @@ def test_tensors_that_need_gradients_are_taken_too():
 @pytest.mark.parametrize("model", MODELS, ids=str)
 def test_with_dispatch_tensors_come_back(model, dispatch):
     samples, labels = torch.tensor(X, dtype=torch.float32), torch.tensor(y)
-    model = clone(model).fit(samples, labels)
+    model = clone(model).fit(samples, labels, sample_weight=labels + 1)
     missing = torch.where(torch.arange(4) == 1, torch.nan, samples)
     codes = model.transform(samples)
     results = [codes, model.inverse_transform(codes), model.score_samples(samples), model.impute(missing)]

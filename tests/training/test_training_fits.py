@@ -1,5 +1,6 @@
 """What training makes of fits of both estimators: callbacks, modes of torch, and steps that are too large."""
 
+import copy
 import pickle
 import threading
 from contextlib import contextmanager
@@ -396,7 +397,7 @@ def test_callbacks_that_cannot_be_copied_are_shared_by_clones(named, curve):
     assert type(copied.fit_transform(curve)).__name__ == "DataFrame"
     GridSearchCV(model, {"n_components": [1, 2]}, cv=2).fit(curve)
     assert writer.epochs == 2 * (1 + 4 + 1)
-    with pytest.warns(UserWarning, match=r"leaves out callbacks that cannot be pickled: .*Writer"):
+    with pytest.warns(UserWarning, match=r"leaves out callbacks that cannot be copied: .*Writer"):
         file = pickle.dumps(copied)
     loaded = pickle.loads(file)
     assert loaded.callbacks is None
@@ -432,3 +433,11 @@ def test_loggers_get_the_losses_of_each_epoch(logger, curve, tmp_path):
     clone(VAEGenerator(2, max_iter=3, callbacks=logger(log), random_state=0)).fit(curve)
     assert len(log.seen) == 9
     assert {name.split("/")[-1].removesuffix("_loss") for name in log.seen} >= {"train", "valid"}
+
+
+def test_copies_keep_callbacks_of_functions(curve):
+    still = AutoencoderTransformer(2, callbacks=[LRScheduler("LambdaLR", lr_lambda=lambda epoch: 0.0)], max_iter=2)
+    still.set_params(early_stopping=False, random_state=0)
+    assert len(copy.deepcopy(still).callbacks) == 1
+    losses = copy.deepcopy(still).fit(curve).loss_curve_
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
