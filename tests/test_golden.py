@@ -7,6 +7,9 @@ from golden import CASES, PATH, answers, held_out_errors, tables
 TABLES = tables()
 # Of the largest answer: rounding at the start, which training enlarges.
 TOLERANCES = {0: 1e-6, 5: 1e-3}
+# At PCA the gradients of the encoder are zero but for rounding, which Adam scales up to whole steps. A fit that has left
+# the start within five epochs therefore depends on the processor and on torch: this one by 0.4 % without AVX.
+SENSITIVE = {("autoencoder", "digits"): 1e-2}
 # Of a geometric mean: the errors of single fits may differ by more, since training to the end enlarges rounding.
 ERROR_TOLERANCE = 0.01
 
@@ -21,6 +24,7 @@ def golden():
 @pytest.mark.parametrize("name", CASES)
 def test_answers_are_golden(name, table, golden):
     for max_iter, tolerance in TOLERANCES.items():
+        tolerance = max(tolerance, SENSITIVE.get((name, table), 0)) if max_iter else tolerance
         for kind, found in answers(name, TABLES[table], max_iter).items():
             expected = golden[f"{name}/{table}/{max_iter}/{kind}"]
             scale = np.abs(expected).max()

@@ -81,7 +81,8 @@ def categories():
     ids=repr,
 )
 def test_shares_are_fitted_as_dense_ones(estimator, epochs):
-    rows = sparse.random_array((150, 12), density=0.4, format="csr", rng=0)
+    shares = np.random.RandomState(0).uniform(size=(150, 12))
+    rows = sparse.csr_array(np.where(shares < 0.4, shares / 0.4, 0))
     dense, same = (clone(estimator).set_params(max_iter=epochs, random_state=0) for _ in range(2))
     dense.fit(rows.toarray())
     same.fit(sparse.csc_array(rows))
@@ -192,7 +193,7 @@ def test_a_bad_sparse_count_is_named_by_its_column(words):
 def test_duplicate_entries_are_one_count(words):
     halves = sparse.csr_array(words) / 2
     rows = sparse.csr_array(
-        (np.tile(halves.data, 2), (np.tile(halves.tocoo().coords[0], 2), np.tile(halves.tocoo().coords[1], 2))),
+        (np.tile(halves.data, 2), tuple(np.tile(axis, 2) for axis in halves.nonzero())),
         shape=words.shape,
     )
     model = VAEGenerator(2, likelihood="multinomial", max_iter=0).fit(rows)
