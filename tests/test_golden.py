@@ -7,8 +7,8 @@ from golden import CASES, PATH, answers, held_out_errors, tables
 TABLES = tables()
 # Of the largest answer: rounding at the start, which training enlarges.
 TOLERANCES = {0: 1e-6, 5: 1e-3}
-# At PCA the gradients of the encoder are zero but for rounding, which Adam scales up to whole steps. A fit that has left
-# the start within five epochs therefore depends on the processor and on torch: this one by 0.4 % without AVX.
+# At PCA the gradients of the encoder are zero but for rounding, which Adam scales up to whole steps. A fit that has
+# left the start within five epochs therefore depends on the processor and on torch: this one by 0.4 % without AVX.
 SENSITIVE = {("autoencoder", "digits"): 1e-2}
 # Of a geometric mean: the errors of single fits may differ by more, since training to the end enlarges rounding.
 ERROR_TOLERANCE = 0.01
