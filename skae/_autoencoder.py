@@ -16,7 +16,8 @@ from skae._fitted import MAX_SIZED, Fitted
 from skae._torch import evaluation_batch_size, like_input, no_gradients, tensor_of
 from skae.data import parameters as check
 from skae.data.checks import SUPPORTS, check_weights
-from skae.data.tables import ArrayTable
+from skae.data.columns import kinds_in_own_units, kinds_of_losses
+from skae.data.tables import ArrayTable, OneHotTable, TableEncoder
 from skae.linear.mixture import MAX_CODES, draw_codes, fit_mixture
 from skae.linear.starts import AUTOENCODER_STARTS
 from skae.networks.autoencoder import Autoencoder
@@ -74,15 +75,16 @@ class FittedAutoencoder(Fitted):
         errors, total = np.zeros(model.n_components), 0.0
         drawn = np.random.RandomState(self.built.seed).permutation(len(samples))[:MAX_SIZED]
         inputs, targets = samples[torch.from_numpy(drawn).to(self.net.device)]
+        factor = varies / model.scaler.error_scale.square()
         at_once = evaluation_batch_size(self.net.width)
         for x, target in zip(inputs.split(at_once), targets.split(at_once), strict=True):
             with no_gradients():
                 x, target = x.double(), target.double()
                 z = model.encode(x)
-                total += float(((target - mean).square() * varies).nansum())
+                total += float(((target - mean).square() * factor).nansum())
                 for size in range(1, len(errors) + 1):
                     rest = model.loss.inverse_link(model.decode(z[:, :size])) - target
-                    errors[size - 1] += float((rest.square() * varies).nansum())
+                    errors[size - 1] += float((rest.square() * factor).nansum())
         return errors, total
 
     def fill_by_network(self, X):
@@ -90,11 +92,12 @@ class FittedAutoencoder(Fitted):
 
     def squared_errors(self, rows):
         """Return the sum of squared errors of each sample's observed values, in float64: squares need its range."""
+        scale = self.model.scaler.error_scale
 
         def errors(module, block):
             x = tensor_of(block).to(self.net.device)
             residual = x - module.from_codes(module.to_codes(x, self.n_components))
-            return residual.double().square().masked_fill(x.isnan(), 0).sum(1, keepdim=True)
+            return (residual.double() / scale).square().masked_fill(x.isnan(), 0).sum(1, keepdim=True)
 
         return self.map(rows, errors, 1, np.float64, width=self.net.width)[:, 0]
 
@@ -162,12 +165,19 @@ class AutoencoderTransformer(BaseNetTransformer):
     activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
         Activation after each hidden layer.
 
-    loss : {"squared_error", "absolute_error", "huber", "log_loss", "poisson"}, default="squared_error"
-        Reconstruction loss. It also fixes the range of the reconstructions: any real number for the first three.
+    loss : str or mapping of columns to str, default="squared_error"
+        Reconstruction loss: "squared_error", "absolute_error", "huber", "log_loss", "poisson", "cross_entropy" or
+        "auto". It also fixes the range of the reconstructions: any real number for the first three.
         "huber" changes from squared to absolute at the root mean square of the centred X (at 1 if own modules get X
         unscaled). "log_loss" is the Bernoulli cross-entropy for X in [0, 1], with reconstructions in (0, 1); "poisson"
         is half the Poisson deviance for X >= 0, with positive reconstructions. For these two, the network encodes X
-        after a logit or a logarithm.
+        after a logit or a logarithm. "cross_entropy" is for categories.
+
+        "auto" selects a loss for each column of a DataFrame of pandas or polars: "squared_error" of standardised
+        numbers, "log_loss" for bools, "poisson" for integers that vary at least as counts do, "cross_entropy" for
+        categories and strings. A mapping sets the losses of some columns, by name or, for an array, by index; the other
+        columns use "auto". With one of the first three losses, a DataFrame with text is one-hot encoded, and numbers
+        keep their units. See Notes.
 
     start : {"pca", "random"}, default="pca"
         "pca" starts the linear path at PCA and the nonlinear path at zero: exactly PCA for "squared_error",
@@ -204,6 +214,10 @@ class AutoencoderTransformer(BaseNetTransformer):
         at least 8. The network is then convolutional, see ``hidden_layer_sizes``; an own ``encoder`` or ``decoder``
         replaces its half. Gradients are clipped to four times the running mean of their norm, unless components are
         ordered.
+
+    handle_unknown : {"error", "ignore"}, default="error"
+        What to do with a category that is not in the training samples: raise an error or treat it as missing. Only for
+        DataFrames with text or categories.
 
     batch_size : "auto" or int, default="auto"
         Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128.
@@ -249,7 +263,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         to this process; all processes of its launcher then share one fit. It needs ``skae[distributed]``.
 
     verbose : int, default=0
-        Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then.
+        Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then. The
+        losses of the columns are printed, too, if each has its own.
 
     random_state : int, RandomState instance or None, default=None
         Source of the validation set, the order of samples, initial weights and noise. An int gives the same fit each
@@ -295,6 +310,9 @@ class AutoencoderTransformer(BaseNetTransformer):
     linear_loss_ : float or None
         Loss of the linear start on the same samples. None with ``start="random"`` and after `partial_fit`.
 
+    losses_ : dict
+        Loss of each column, by name. Only if X was encoded by column.
+
     n_features_in_ : int
         Number of columns of X.
 
@@ -318,6 +336,17 @@ class AutoencoderTransformer(BaseNetTransformer):
     With ``start="pca"``, the default loss and neither noise nor sparsity, `transform` takes four steps from the
     encoder's code towards the code whose decoded sample is nearest to the sample: PCA's projection, onto a curved
     surface [3]_. The validation loss uses these codes, too. In all other cases the code is the encoder's.
+
+    With a loss for each column (``loss`` "auto", "cross_entropy" or a mapping), the start is factor analysis of mixed
+    data [5]_: PCA of standardised columns and of indicators of the categories, each indicator divided by the root of
+    its share. Bools count as two categories, and counts are standardised after a logarithm. At ``max_iter=0`` codes are
+    the row coordinates of that analysis. In `score` and `score_samples` the error of a number is divided by the
+    column's standard deviation, and that of a count by the root of its mean. Decoded numbers are within the range of
+    the training samples, and whole if these were whole. ``components_`` and ``mean_`` have an entry for each encoded
+    column: one for a number, a bool or a count, and one for each category.
+
+    For a DataFrame with text and a single loss the start is PCA of the numbers, in their own units, beside indicators
+    of the categories: PCA behind a `sklearn.preprocessing.OneHotEncoder` of the text.
 
     With ordered components the same steps lower the sum over sizes of the reconstruction errors, relative to PCA's. In
     training, a quarter of the samples have codes cut to a size between those of two decoders (nested dropout [4]_). A
@@ -345,6 +374,8 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     .. [4] Rippel, O., Gelbart, M. A. and Adams, R. P. (2014). Learning ordered representations with nested dropout.
        arXiv:1402.0915
+
+    .. [5] Pages, J. (2004). Analyse factorielle de donnees mixtes. Revue de Statistique Appliquee 52(4), 93-111.
 
     Examples
     --------
@@ -380,6 +411,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         encoder=None,
         decoder=None,
         feature_shape=None,
+        handle_unknown="error",
         batch_size="auto",
         learning_rate_init=3e-3,
         max_iter=200,
@@ -405,6 +437,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         self.encoder = encoder
         self.decoder = decoder
         self.feature_shape = feature_shape
+        self.handle_unknown = handle_unknown
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
         self.max_iter = max_iter
@@ -428,8 +461,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples,)
-            In units of X squared, whatever the loss; for float32 samples at least the lowest number of float32, and 0
-            for samples with all values missing.
+            In units of X squared, whatever the loss; without a unit if each column has its own, see Notes. For float32
+            samples at least the lowest number of float32, and 0 for samples with all values missing.
         """
         check_is_fitted(self)
         rows = self._open(X)
@@ -459,7 +492,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         check_is_fitted(self)
         rows = self._open(X, weights=check_weights(sample_weight, X))
         unexplained = rows.weigh(self._fitted.squared_errors(rows)).sum()
-        blocks = (np.square(rows[block] - self.mean_, dtype=np.float64) for block in rows.blocks())
+        scaler = self._fitted.model.scaler
+        mean, scale = scaler.mean.numpy(force=True), scaler.error_scale.numpy(force=True)
+        blocks = (np.square((rows[block] - mean) / scale, dtype=np.float64) for block in rows.blocks())
         total = rows.weigh(np.concatenate([np.nansum(block, axis=1) for block in blocks])).sum()
         if total == 0:
             return float(unexplained == 0) if self._fitted.n_observed(rows).any() else np.nan
@@ -518,18 +553,19 @@ class AutoencoderTransformer(BaseNetTransformer):
     def _check_parameters(self):
         super()._check_parameters()
         check.check_n_components(self.n_components, takes_share=True)
-        check.check_choice("loss", self.loss, LOSSES)
+        self._check_kinds("loss", LOSSES, LOSSES)
         check.check_real("noise", self.noise)
         check.check_real("sparsity", self.sparsity)
 
-    def _new_table(self):
+    def _tables(self):
+        if check.is_by_column(self.loss, LOSSES):
+            supports = {name: loss.support for name, loss in LOSSES.items()}
+            return [TableEncoder(self.loss, self.handle_unknown, kinds_of_losses(supports))]
         loss = check.known(self.loss, LOSSES)
-        refusal = (
-            "AutoencoderTransformer takes numbers",
-            "Encode such columns, for example with sklearn.preprocessing.OneHotEncoder, or use "
-            "VAEGenerator(likelihood='auto'), which takes them as they are.",
-        )
-        return ArrayTable("loss", self.loss, SUPPORTS[loss.support], link=loss.link, refusal=refusal)
+        refusal = f"loss={self.loss!r} takes numbers", "Use loss='auto', which chooses a loss for each column."
+        arrays = ArrayTable("loss", self.loss, SUPPORTS[loss.support], link=loss.link, refusal=refusal)
+        in_own_units = OneHotTable("auto", self.handle_unknown, kinds_in_own_units(self.loss))
+        return [arrays, in_own_units] if loss.link == "identity" else [arrays]
 
     def _warn(self, net, no_gain=False):
         super()._warn(net, no_gain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
@@ -33,7 +34,7 @@ class BaseNetTransformer(
     """Base class of skae's estimators: the steps of `fit` and the public methods.
 
     A subclass documents its parameters and defines five hooks: ``_starts`` (linear models by name), ``_model_class``
-    (the network), ``_fitted_class`` (the fitted network), ``_check_parameters`` and ``_new_table``. Public methods
+    (the network), ``_fitted_class`` (the fitted network), ``_check_parameters`` and ``_tables``. Public methods
     check samples with ``_open`` and delegate to ``_fitted``.
     """
 
@@ -45,8 +46,8 @@ class BaseNetTransformer(
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Training samples: at least two, and at least as many as components. Missing values are nan. A column
-            without observed values is kept and filled with 0. A sparse matrix is made dense one batch at a time; models
-            of mixed columns do not take one. A `numpy.memmap` of more than 2^25 values is read in blocks, never as a
+            without observed values is kept and filled with 0. DataFrames of mixed columns are described at the loss or
+            likelihood. A sparse matrix is made dense one batch at a time; models of mixed columns do not take one. A `numpy.memmap` of more than 2^25 values is read in blocks, never as a
             whole. The linear start is fitted to a random subset of the samples of a file or of a sparse matrix of more
             than 2^25 entries.
         y : array-like of shape (n_samples,), default=None
@@ -218,7 +219,7 @@ class BaseNetTransformer(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        table = self._new_table()
+        table = self._tables()[0]
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         tags.input_tags.allow_nan = True
         tags.input_tags.positive_only = table.support.positive_only
@@ -232,6 +233,21 @@ class BaseNetTransformer(
     def _check_parameters(self):
         """Check the parameters that all estimators share; a subclass adds its own."""
         check_parameters(self)
+
+    def _check_kinds(self, name, registry, of_columns):
+        """Check the loss or likelihood: a name of a registry, "auto" or a mapping of columns to further names."""
+        value = getattr(self, name)
+        if isinstance(value, Mapping):
+            for column, kind in value.items():
+                check.check_choice(f"{name}[{column!r}]", kind, (*of_columns, "auto"))
+        else:
+            check.check_choice(name, value, (*registry, "auto"))
+        check.check_choice("handle_unknown", self.handle_unknown, ("error", "ignore"))
+        if self.feature_shape is not None and check.is_by_column(value, registry):
+            raise ValueError(
+                f"feature_shape={self.feature_shape!r} is for images, and {name}={value!r} for columns of different "
+                "kinds. Leave one of them at its default."
+            )
 
     def _forget(self):
         """Delete the attributes of an earlier fit, so that the estimator is not fitted if this fit fails."""
@@ -250,7 +266,8 @@ class BaseNetTransformer(
     def _open(self, X, *, reset=False, **options):
         """Check samples and return them as a `RowSource` with the columns that the network sees."""
         if reset:
-            self._table = self._new_table()
+            *others, last = self._tables()
+            self._table = next((table for table in others if table.takes(X)), last)
         return self._table.open(self, X, reset=reset, **options)
 
     def _open_training(self, X, y, sample_weight, **options):
@@ -337,11 +354,12 @@ class BaseNetTransformer(
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_in_)
-            Samples in units of X; in float32 for float32 codes, else in float64.
+        ndarray of shape (n_samples, n_features_in_), or DataFrame
+            Samples in units of X; in float32 for float32 codes, else in float64. A DataFrame if `fit` encoded one by
+            column, with the index of a DataFrame of codes.
         """
         check_is_fitted(self)
-        return like_input(self._fitted.decode(check_codes(self, X)), X)
+        return like_input(self._table.decode_codes(self._fitted.decode(check_codes(self, X)), X), X)
 
     def exported_part(self, part):
         """Return the module that `to_onnx` writes, and the columns of its input.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -201,6 +202,8 @@ class Fit:
         imputing = (normal or of_start).fold_into_noise(n_imputation_components(built.n_components, n_columns))
         model.imputer.start_at(imputing)
         self.net = new_net(estimator, model, built, len(rows), self.device)
+        if estimator.verbose and self.table.description:
+            print(f"{type(estimator).__name__}: {self.table.description}", file=sys.stderr)
 
     def _check_shape(self):
         """Check that X has enough samples and columns; return the smallest possible n_components."""

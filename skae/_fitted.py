@@ -63,7 +63,7 @@ class Fitted:
     def attributes(self):
         """Return the fitted attributes of the estimator that describe the network, by name."""
         mean = self.model.scaler.mean.numpy(force=True)[self.table.order]
-        attributes = {"n_components_": self.n_components, "mean_": mean}
+        attributes = {"n_components_": self.n_components, "mean_": mean, **self.table.attributes}
         components = self.model.linear_components(self.n_components)
         if components is not None:
             attributes["components_"] = components.numpy(force=True)[:, self.table.order]
@@ -188,7 +188,7 @@ class Fitted:
 
     def check_exportable(self, name):
         """Raise ValueError if a graph whose only input is samples or codes cannot represent the network."""
-        self.table.check_exportable(name, self.built.parameters.get("likelihood"))
+        self.table.check_exportable(name)
         self.context.check_exportable(name)
 
 

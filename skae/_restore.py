@@ -23,6 +23,7 @@ def to_state(state):
     """Return the state of an estimator with arrays and plain Python in place of objects."""
     if "net_" not in state:
         return state
+    state = {name: value for name, value in state.items() if name not in state["_table"].attributes}
     return state | {"net_": state["net_"].get_state()} | {k: state[k].to_state() for k in ("_fitted", "_table")}
 
 
@@ -31,7 +32,7 @@ def restored(cls, state):
     kept = stored.get(state, "_fitted")
     built = _restored_built(kept)
     estimator = _probe(cls, state, built)
-    table = estimator._new_table().restore(stored.get(state, "_table"), stored.fault)
+    table = _restored_table(estimator, stored.get(state, "_table"))
     stored.check_integer(kept["built"], "n_features", table.width, table.width)
     _check_attributes(state, table)
     _check_size(built, stored.get(state, "net_"), estimator._model_class)
@@ -44,7 +45,14 @@ def restored(cls, state):
     for name, value in attributes.items():
         if isinstance(value, np.ndarray) and not np.allclose(value, stored.get(state, name), rtol=1e-5, atol=0):
             raise stored.fault(name, "is not that of the net")
-    return state | {"_table": table, "net_": net, "_fitted": fitted}
+    return state | table.attributes | {"_table": table, "net_": net, "_fitted": fitted}
+
+
+def _restored_table(estimator, state):
+    """Check and restore a table by the one of the estimator's tables that is of its kind."""
+    first, *others = estimator._tables()
+    kind = state.get("kind") if type(state) is dict else None
+    return next((table for table in others if table.kind == kind), first).restore(state, stored.fault)
 
 
 def _restored_built(kept):

@@ -22,6 +22,7 @@ from skae._base import BaseNetTransformer
 from skae._torch import to_array
 from skae.data import parameters as check
 from skae.data.checks import check_weights
+from skae.data.dataframes import has_text
 from skae.inspection.metrics import reconstruction_scorer, truncated_errors
 from skae.persistence import state as stored
 
@@ -64,8 +65,9 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
 
     scoring : str, callable or None, default=None
         (estimator, X, y=None) -> score, higher is better, of a fitted estimator, or the name of a scorer of
-        scikit-learn. None is the negative reconstruction error of an autoencoder and the mean ELBO of a VAE. Since the
-        error rarely grows with size, it chooses the largest size or one near it, unless ``one_standard_error`` is set.
+        scikit-learn. None is the negative reconstruction error of an autoencoder (the R^2 of its `score` if X has
+        columns of text) and the mean ELBO of a VAE. Since the error rarely grows with size, it chooses the largest size
+        or one near it, unless ``one_standard_error`` is set.
 
     one_standard_error : bool, default=False
         Whether to choose the smallest size whose mean score is within one standard error (over folds) of the best.
@@ -170,7 +172,7 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         X, y, groups = indexable(to_array(X), to_array(y), to_array(groups))
         folds = self._folds(X, y, groups)
         sizes = self._allowed_sizes(sizes, folds, weights)
-        scorer, data = self._scorer(), (X, y, weights)
+        scorer, data = self._scorer(X), (X, y, weights)
         can_order = self.estimator.start != "random"
         changes = {"checkpoint": None} | ({"ordered": True} if can_order else {})
         jobs = product(folds, [sizes] if can_order else [[size] for size in sizes])
@@ -370,10 +372,10 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
             warnings.warn(f"{message}, and left out.", UserWarning, stacklevel=3)
         return [size for size in sizes if size <= n_samples]
 
-    def _scorer(self):
+    def _scorer(self, X):
         if self.scoring is not None:
             return check_scoring(self.estimator, self.scoring)
-        return own_score if _is_density(self.estimator) else reconstruction_scorer
+        return own_score if _is_density(self.estimator) or has_text(X) else reconstruction_scorer
 
     def _with_size(self, n_components, **changes):
         """Return a clone with another size; a subclass need not have these as parameters."""
@@ -391,7 +393,7 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
 
 
 def own_score(estimator, X, y=None, sample_weight=None):
-    """Return the score of an estimator itself: the scorer of densities."""
+    """Return the score of an estimator itself: the scorer of densities, and of text."""
     return estimator.score(X, y, sample_weight)
 
 
@@ -419,7 +421,7 @@ def _measure(model, sizes, scorer, data, train, test):
     model.fit(X_train, *y_train, **train_weight)
     times.append(time.perf_counter())
     fits = [model.truncate(size) for size in sizes] if model.ordered else [model]
-    errors = None if _is_density(model) else truncated_errors(model, fits, X, **weight)
+    errors = None if _is_density(model) or has_text(X) else truncated_errors(model, fits, X, **weight)
     if errors and scorer is reconstruction_scorer:
         scores = np.negative(errors)
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from skae._fitted import MAX_SIZED, Fitted, check_codes
 from skae._torch import evaluation_batch_size, like_input, no_gradients, tensor_of, to_array
 from skae.data import parameters as check
 from skae.data.checks import SUPPORTS, weighted_mean
-from skae.data.columns import KINDS
+from skae.data.columns import OF_LIKELIHOODS
 from skae.data.tables import ArrayTable, TableEncoder
 from skae.linear.mixture import MAX_CODES
 from skae.linear.starts import VAE_STARTS
@@ -453,7 +452,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         to this process; all processes of its launcher then share one fit. It needs ``skae[distributed]``.
 
     verbose : int, default=0
-        Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then.
+        Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then. The
+        likelihoods of the columns are printed, too, if each has its own.
 
     random_state : int, RandomState instance or None, default=None
         Source of the validation set, the order of samples, initial weights and draws of codes in training. An int gives
@@ -502,6 +502,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     net_ : skorch.NeuralNet
         The network, with skorch's ``module_`` and ``history``.
+
+    likelihoods_ : dict
+        Likelihood of each column, by name. Only if each column has its own likelihood.
 
     n_iter_ : int
         Number of epochs run.
@@ -853,41 +856,21 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     def _check_parameters(self):
         super()._check_parameters()
         check.check_n_components(self.n_components, takes_share=False)
-        if isinstance(self.likelihood, Mapping):
-            for column, likelihood in self.likelihood.items():
-                check.check_choice(f"likelihood[{column!r}]", likelihood, (*KINDS, "auto"))
-        else:
-            check.check_choice("likelihood", self.likelihood, (*LIKELIHOODS, "auto"))
-        check.check_choice("handle_unknown", self.handle_unknown, ("error", "ignore"))
-        if self._takes_tables() and self.feature_shape is not None:
-            raise ValueError(
-                f"feature_shape={self.feature_shape!r} is for images, and likelihood={self.likelihood!r} for "
-                "columns of different kinds. Leave one of them at its default."
-            )
+        self._check_kinds("likelihood", LIKELIHOODS, OF_LIKELIHOODS.columns)
         check.check_real("beta", self.beta)
         check.check_choice("prior", self.prior, PRIORS)
         check.check_flag("conditional", self.conditional)
 
-    def _takes_tables(self):
-        """Whether each column has its own likelihood."""
-        name = self.likelihood
-        return isinstance(name, Mapping) or check.is_auto(name) or check.known(name, LIKELIHOODS).needs_table
-
-    def _new_table(self):
-        if self._takes_tables():
-            return TableEncoder(self.likelihood, self.handle_unknown)
+    def _tables(self):
+        if check.is_by_column(self.likelihood, LIKELIHOODS):
+            return [TableEncoder(self.likelihood, self.handle_unknown)]
         likelihood = check.known(self.likelihood, LIKELIHOODS)
         refusal = (
             f"likelihood={self.likelihood!r} takes numbers",
             "Use likelihood='auto', which chooses a likelihood for each column of a DataFrame.",
         )
-        return ArrayTable(
-            "likelihood",
-            self.likelihood,
-            SUPPORTS[likelihood.support],
-            link=likelihood.link,
-            refusal=refusal,
-        )
+        support = SUPPORTS[likelihood.support]
+        return [ArrayTable("likelihood", self.likelihood, support, link=likelihood.link, refusal=refusal)]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -44,6 +44,9 @@ def test_documented_attributes_are_the_fitted_ones(estimator, curve):
         model = estimator(max_iter=2, random_state=0, early_stopping=False, **{given: True})
         model.fit(pd.DataFrame(curve, columns=list("abcde")), curve[:, 0] > 0)
         fitted |= {name for name in vars(model) if name.endswith("_") and not name.startswith("_")}
+    by_column = {"loss", "likelihood"} & set(inspect.signature(estimator).parameters)
+    model = estimator(max_iter=0, **dict.fromkeys(by_column, "auto")).fit(pd.DataFrame(curve))
+    fitted |= {name for name in vars(model) if name.endswith("_") and not name.startswith("_")}
     assert {attribute.name for attribute in ClassDoc(estimator)["Attributes"]} == fitted
 
 

@@ -1,11 +1,12 @@
-"""Kinds of columns: each encodes values as numbers for its likelihood, and decodes them.
+"""Kinds of columns: each encodes values as numbers for its likelihood or loss, and decodes them.
 
-To add a kind, define a class and add it to `KINDS`.
+To add a kind, define a class and add it to `OF_LIKELIHOODS` or `BY_SUPPORT`.
 """
 
 from collections import Counter
 from dataclasses import dataclass
 from reprlib import repr as shortened
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,7 @@ _SMALLEST = np.finfo(np.float64).smallest_subnormal
 class Column:
     """A column of a table: its type and its encoding.
 
-    A kind can ``fit(name, likelihood, column_type, column, library)`` a column of training samples,
+    A kind can ``fit(name, kind, column_type, column, library)`` a column of training samples,
     ``encode(column, library, handle_unknown)`` one of new samples as numbers (n, width), nan where missing,
     ``decode(block)`` these as a list of values, and return its ``extremes()``, values that need the whole range of its
     dtype.
@@ -33,7 +34,8 @@ class Column:
     Attributes
     ----------
     name : object
-    likelihood : str
+    kind : str
+        Name of the class in its `Kinds`.
     type : ColumnType
     width : int
         Number of columns that encode it.
@@ -42,17 +44,22 @@ class Column:
     families : tuple of str
         Types that a column of this kind may have.
     outside : callable
-        Maps numbers to a mask of those outside the likelihood's domain.
+        Maps numbers to a mask of those outside the domain of the likelihood or loss.
     """
 
     name: object
-    likelihood: str
+    kind: str
     type: ColumnType
 
     width = 1
     link = "identity"
     families = ("float", "integer", "boolean")
     outside = staticmethod(lambda x: np.True_)
+
+    @classmethod
+    def misfit(cls, column, library):
+        """Return a value of a column that is outside the domain of the likelihood or loss, or None."""
+        return
 
     def log_slope(self, block):
         """Return the log-slope of the encoding at each of these encoded values; 0 where missing."""
@@ -88,7 +95,7 @@ class NumberColumn(Column):
     low, high : float, or int if all values are whole
         Range of the training samples. If they are whole numbers, decoded values are, too.
     needs : str
-        The likelihood's domain, for messages.
+        The domain of the likelihood or loss, for messages.
     """
 
     low: float
@@ -98,17 +105,24 @@ class NumberColumn(Column):
     outside = staticmethod(np.isinf)
 
     @classmethod
-    def fit(cls, name, likelihood, column_type, column, library):
-        if column_type.family == "category":
-            raise _misfit(name, likelihood, _observed(library.values(column))[0], ["categorical"])
-        x = _numbers(name, likelihood, column, library, column_type.family)
+    def fit(cls, name, kind, column_type, column, library):
+        x = library.numbers(column)
         x = x[~np.isnan(x)] if not np.isnan(x).all() else np.zeros(1)  # a column without values is filled with 0
         low, high = float(x.min()), float(x.max())
         learnt = cls._learn(name, x, low, high)
         if (np.floor(x) == x).all():  # also of floats: pandas makes floats of integers if some are missing
             whole = [int(value) for value in _observed(library.values(column)) or [0]]  # x may not be exact
             low, high = min(whole), max(whole)
-        return cls(name, likelihood, column_type, low, high, *learnt)
+        return cls(name, kind, column_type, low, high, *learnt)
+
+    @classmethod
+    def misfit(cls, column, library):
+        try:
+            x = library.numbers(column)
+        except Exception:  # libraries differ in what they raise
+            return first_text(library.values(column))
+        outside = cls.outside(x)
+        return x[outside.argmax()].item() if outside.any() else None
 
     @classmethod
     def _learn(cls, name, x, low, high):
@@ -116,7 +130,12 @@ class NumberColumn(Column):
         return ()
 
     def encode(self, column, library, handle_unknown):
-        return self._scores(_numbers(self.name, self.likelihood, column, library))[:, None]
+        if (value := self.misfit(column, library)) is not None:
+            raise ValueError(
+                f"Column {self.name!r} needs {self.needs}, but the column has {value!r}. Correct such values, or make "
+                "them nan, which is taken as missing."
+            )
+        return self._scores(library.numbers(column))[:, None]
 
     def decode(self, block, like=None, library=None):
         """Return decoded values, a list; observed values of the column ``like`` replace them."""
@@ -140,7 +159,7 @@ class NumberColumn(Column):
         learnt = self._learn(self.name, x, low, high)
         if type(self.low) is int and (np.floor(x) == x).all():
             low, high = int(low), int(high)
-        return type(self)(self.name, self.likelihood, self.type, low, high, *learnt)
+        return type(self)(self.name, self.kind, self.type, low, high, *learnt)
 
     def encode_again(self, block, before):
         return self._scores(before._values(block))
@@ -180,10 +199,7 @@ class ContinuousColumn(NumberColumn):
     @classmethod
     def _learn(cls, name, x, low, high):
         if not quantiles.can_be_divided(low, high):
-            raise ValueError(
-                f"Column {name!r} of X goes from {low:g} to {high:g}, a range that floating point cannot divide. "
-                "Rescale it by a constant."
-            )
+            raise _too_wide(name, low, high)
         return quantiles.fit_quantiles(x)
 
     def _scores(self, x):
@@ -208,12 +224,54 @@ class ContinuousColumn(NumberColumn):
 
 
 @dataclass(frozen=True)
+class StandardColumn(NumberColumn):
+    """A column that is standardised.
+
+    Attributes
+    ----------
+    mean, deviation : float
+        Of the training samples; the latter is 1 if the column is constant.
+    """
+
+    mean: float
+    deviation: float
+
+    @classmethod
+    def _learn(cls, name, x, low, high):
+        if not quantiles.can_be_divided(low, high):
+            raise _too_wide(name, low, high)
+        unit = max(abs(low), abs(high)) or 1.0  # squares could overflow or underflow
+        return float((x / unit).mean() * unit), float((x / unit).std() * unit) or 1.0
+
+    def _scores(self, x):
+        return (x - self.mean) / self.deviation
+
+    def _values(self, scores):
+        return scores * self.deviation + self.mean
+
+    def faults(self, library):
+        yield from super().faults(library)
+        numbers = self.mean, self.deviation
+        if {*map(type, numbers)} != {float} or not (np.isfinite(self.mean) and 0 < self.deviation < np.inf):
+            yield "mean and deviation", f"of a column are {shortened(numbers)}, which scale nothing"
+
+
+@dataclass(frozen=True)
 class BinaryColumn(NumberColumn):
     """A boolean column, or one of numbers in [0, 1]."""
 
     link = "logit"
     needs = "bools or numbers in [0, 1]"
     outside = staticmethod(lambda x: (x < 0) | (x > 1))
+
+
+@dataclass(frozen=True)
+class RateColumn(NumberColumn):
+    """A column of numbers of at least 0."""
+
+    link = "log"
+    needs = "finite numbers of at least 0"
+    outside = staticmethod(lambda x: np.isinf(x) | (x < 0))
 
 
 @dataclass(frozen=True)
@@ -245,10 +303,10 @@ class CategoryColumn(Column):
         return len(self.categories)
 
     @classmethod
-    def fit(cls, name, likelihood, column_type, column, library):
+    def fit(cls, name, kind, column_type, column, library):
         present, declared = set(_observed(library.values(column))), column_type.declared
         categories = [value for value in declared if value in present] if declared else sorted(present)
-        return cls(name, likelihood, column_type._replace(family="category"), categories)
+        return cls(name, kind, column_type._replace(family="category"), categories)
 
     def encode(self, column, library, handle_unknown):
         values, index = library.values(column), {value: k for k, value in enumerate(self.categories)}
@@ -279,57 +337,142 @@ class CategoryColumn(Column):
             yield "categories", "of a column are not among those that its dtype declares"
 
 
-# Kinds by their likelihood, in the order of the encoded columns.
-KINDS = {
-    "gaussian": ContinuousColumn,
-    "bernoulli": BinaryColumn,
-    "poisson": CountColumn,
-    "negative_binomial": CountColumn,
-    "categorical": CategoryColumn,
+@dataclass(frozen=True)
+class IndicatorColumn(CategoryColumn):
+    """A categorical column, one-hot encoded, whose indicators count as in factor analysis of mixed data."""
+
+    link = "indicator"
+
+
+class Kinds(NamedTuple):
+    """Kinds of columns that a parameter of an estimator selects by name.
+
+    Attributes
+    ----------
+    parameter : "likelihood" or "loss"
+    attribute : str
+        The fitted attribute that holds the selected kinds.
+    columns : dict of str to type
+        Classes by name, in the order of the encoded columns.
+    auto : dict of str to str
+        The name that "auto" selects for "float", "boolean" and "category", and for "counts".
+    value : str, default=None
+        The parameter's value, if it applies to all columns and names are not its values.
+    """
+
+    parameter: str
+    attribute: str
+    columns: dict
+    auto: dict
+    value: str | None = None
+
+    def chosen(self, name):
+        """Return the value of the parameter for a kind."""
+        return self.value or name
+
+    def fit(self, name, kind, column, library, dtype=None):
+        """Fit a `Column` to a column of training samples.
+
+        Parameters
+        ----------
+        name : object
+        kind : str
+            A name of ``columns``, or "auto".
+        column : ndarray or Series
+        library : Arrays, Pandas or Polars
+        dtype : dtype, default=None
+            Dtype of an array before it was cast to float.
+
+        Returns
+        -------
+        Column
+        """
+        column_type, values = library.describe(column, dtype), _observed(library.values(column))
+        is_text = self.auto["category"] == kind
+        if not values and (column_type.family not in NumberColumn.families or is_text):
+            raise ValueError(f"In column {name!r} of X every value is missing. Drop such columns before fitting.")
+        if column_type.family is None or not library.dtypes.fullmatch(column_type.dtype):
+            raise ValueError(
+                f"Column {name!r} of X is of dtype {column_type.dtype}, and has {_odd_one(values)!r}: no "
+                f"{self.parameter} is for such values, or for several types. Make numbers, bools, categories or "
+                "strings of all, or drop it."
+            )
+        if kind == "auto":
+            kind = self._automatic(name, column_type.family, library.numbers, column, values)
+        self._check_fits(name, kind, column_type.family, library, column, values)
+        return self.columns[kind].fit(name, kind, column_type, column, library)
+
+    def _automatic(self, name, family, numbers, column, values):
+        """Return the name of a kind that suits a column's type and values."""
+        if family == "integer":
+            family = _role_of_integers(numbers(column)) if values else "float"
+        n_categories = len(set(values)) if family == "category" else 0
+        if n_categories > max(_MOST_OF_IDENTIFIERS, len(values) / 2):
+            insist = f", or insist by {self.parameter}={{{name!r}: {self.auto[family]!r}}}"
+            raise ValueError(
+                f"Column {name!r} of X has {n_categories} categories in {len(values)} rows, such as {values[0]!r}: it "
+                "is an identifier, or text, from which nothing can be learnt. Drop it, merge categories"
+                f"{insist if self.value is None else ''}."
+            )
+        return self.auto[family]
+
+    def _check_fits(self, name, kind, family, library, column, values):
+        """Check that the values of a column are in the domain of its likelihood or loss."""
+        of_kind = self.columns[kind]
+        of_text = family == "category" and family not in of_kind.families
+        value = values[0] if of_text else of_kind.misfit(column, library)
+        if value is None:
+            return
+        suitable = [self.auto["category"]]
+        if is_number(value) and not of_text:
+            suitable = [other for other, of_other in self.columns.items() if of_other.misfit(column, library) is None]
+            suitable = [other for other in suitable if family != "float" or other != self.auto["category"]]
+        way_out = f"Use {' or '.join(map(repr, suitable))} for it." if suitable else "Drop or replace such values."
+        raise ValueError(
+            f"{self.parameter} {self.chosen(kind)!r} of column {name!r} needs {of_kind.needs}, but the column has "
+            f"{value!r}. {way_out}"
+        )
+
+
+OF_LIKELIHOODS = Kinds(
+    "likelihood",
+    "likelihoods_",
+    {
+        "gaussian": ContinuousColumn,
+        "bernoulli": BinaryColumn,
+        "poisson": CountColumn,
+        "negative_binomial": CountColumn,
+        "categorical": CategoryColumn,
+    },
+    {"float": "gaussian", "boolean": "bernoulli", "counts": "negative_binomial", "category": "categorical"},
+)
+
+# Kinds by the ``support`` of their loss.
+BY_SUPPORT = {
+    "real": StandardColumn,
+    "unit_interval": BinaryColumn,
+    "non_negative": RateColumn,
+    "counts": CountColumn,
+    "categories": IndicatorColumn,
 }
 
 
-def fit_column(name, likelihood, column, library, dtype=None):
-    """Fit a `Column` to a column of training samples.
-
-    Parameters
-    ----------
-    name : object
-    likelihood : str
-        A name of `KINDS`, or "auto".
-    column : ndarray or Series
-    library : Arrays, Pandas or Polars
-    dtype : dtype, default=None
-        Dtype of an array before it was cast to float.
-
-    Returns
-    -------
-    Column
-    """
-    column_type, values = library.describe(column, dtype), _observed(library.values(column))
-    if not values and (column_type.family not in NumberColumn.families or likelihood == "categorical"):
-        raise ValueError(f"In column {name!r} of X every value is missing. Drop such columns before fitting.")
-    if column_type.family is None or not library.dtypes.fullmatch(column_type.dtype):
-        raise ValueError(
-            f"Column {name!r} of X is of dtype {column_type.dtype}, and has {_odd_one(values)!r}: no likelihood is for "
-            "such values, or for several types. Make numbers, bools, categories or strings of all, or drop it."
-        )
-    if likelihood == "auto":
-        chosen = {"float": "gaussian", "boolean": "bernoulli", "category": "categorical"}.get(column_type.family)
-        likelihood = chosen or (_of_integers(library.numbers(column)) if values else "gaussian")
-        if chosen == "categorical" and (n_categories := len(set(values))) > max(_MOST_OF_IDENTIFIERS, len(values) / 2):
-            raise ValueError(
-                f"Column {name!r} of X has {n_categories} categories in {len(values)} rows, such as {values[0]!r}: it "
-                "is an identifier, or text, from which nothing can be learnt. Drop it, merge categories, or insist by "
-                f"likelihood={{{name!r}: 'categorical'}}."
-            )
-    return KINDS[likelihood].fit(name, likelihood, column_type, column, library)
+def kinds_of_losses(supports):
+    """Return the `Kinds` of losses with these supports, a dict of str to str."""
+    auto = {"float": "squared_error", "boolean": "log_loss", "counts": "poisson", "category": "cross_entropy"}
+    return Kinds("loss", "losses_", {name: BY_SUPPORT[support] for name, support in supports.items()}, auto)
 
 
-def column_from_state(name, state, library, fault):
+def kinds_in_own_units(loss):
+    """Return the `Kinds` of numbers in their own units and of indicators, which have the same loss."""
+    auto = dict.fromkeys(("float", "boolean", "counts"), "number") | {"category": "indicator"}
+    return Kinds("loss", "losses_", {"number": NumberColumn, "indicator": IndicatorColumn}, auto, loss)
+
+
+def column_from_state(name, state, kinds, library, fault):
     """Return the column of a state from `Column.to_state`, after checks; ``fault`` makes the error if one fails."""
     try:
-        column = KINDS[state["likelihood"]](name, **state | {"type": ColumnType(**state["type"])})
+        column = kinds.columns[state["kind"]](name, **state | {"type": ColumnType(**state["type"])})
         wrong = next(column.faults(library), None)
         if wrong is None:
             values = column.extremes()
@@ -343,35 +486,15 @@ def column_from_state(name, state, library, fault):
     return column
 
 
-def _numbers(name, likelihood, column, library, family=None):
-    """Return a column as floats, nan where missing, and check that they are in the likelihood's domain.
-
-    ``family`` is that of training samples, for which another likelihood may be suitable.
-    """
-    try:
-        x = library.numbers(column)
-    except Exception as error:  # libraries differ in what they raise
-        raise _misfit(name, likelihood, first_text(library.values(column)), family and ["categorical"]) from error
-    outside = KINDS[likelihood].outside(x)
-    if outside.any():
-        suitable = [kind for kind, other in KINDS.items() if not other.outside(x[~np.isnan(x)]).any()]
-        suitable += ["categorical"] * (family != "float")
-        raise _misfit(name, likelihood, x[outside.argmax()].item(), family and suitable)
-    return x
-
-
-def _misfit(name, likelihood, value, suitable):
-    way_out = f"Use {' or '.join(map(repr, suitable))} for it." if suitable else "Drop or replace such values."
-    if suitable is None:
-        way_out = "Correct such values, or make them nan, which is taken as missing."
+def _too_wide(name, low, high):
     return ValueError(
-        f"likelihood {likelihood!r} of column {name!r} needs {KINDS[likelihood].needs}, but the column has {value!r}. "
-        f"{way_out}"
+        f"Column {name!r} of X goes from {low:g} to {high:g}, a range that floating point cannot divide. Rescale it by "
+        "a constant."
     )
 
 
-def _of_integers(x):
-    """Return the likelihood of integers: counts, unless their variance or their relative deviation is too small.
+def _role_of_integers(x):
+    """Return "counts" for integers, unless their variance or relative deviation is too small: "boolean" or "float".
 
     Years, grades and frequent 0 and 1 vary less than counts; times vary little relative to their mean.
     """
@@ -379,8 +502,8 @@ def _of_integers(x):
     mean, deviation = x.mean(), x.std()
     enough = (1 - _ERRORS * np.sqrt(2 / len(x))) * mean
     if (x >= 0).all() and deviation**2 >= enough and deviation >= _LEAST_DEVIATION * mean:
-        return "negative_binomial"
-    return "bernoulli" if np.array_equal(np.unique(x), [0, 1]) else "gaussian"
+        return "counts"
+    return "boolean" if np.array_equal(np.unique(x), [0, 1]) else "float"
 
 
 def _observed(values):

@@ -59,6 +59,10 @@ class Arrays:
         """Return the columns of a table, as a list."""
         return list(self.without_na(np.asarray(X, dtype=getattr(X, "dtype", object))).T)
 
+    def not_numeric(self, X):
+        """Return the columns of a DataFrame whose dtype is not one of numbers, as a list."""
+        return []
+
     def labels(self, X):
         """Return the names of the columns and of the index as plain values."""
         return X.shape[1]
@@ -124,6 +128,9 @@ class Pandas(DataFrames):
 
     def columns(self, X):
         return [X.iloc[:, j] for j in range(X.shape[1])]  # names may repeat
+
+    def not_numeric(self, X):
+        return self.columns(X.select_dtypes(exclude="number"))
 
     def labels(self, X):
         levels = [self._level(X.columns.get_level_values(k)) for k in range(X.columns.nlevels)]
@@ -212,6 +219,9 @@ class Polars(DataFrames):
     def columns(self, X):
         return X.get_columns()
 
+    def not_numeric(self, X):
+        return [column for column in self.columns(X) if not column.dtype.is_numeric()]
+
     labels = DataFrames.names
 
     def empty(self, labels):
@@ -251,6 +261,13 @@ def library_of(X):
     """Return the library of a table; that of arrays, whose name is None, for all but DataFrames."""
     modules = [cls.__module__.split(".")[0] for cls in type(X).__mro__] if hasattr(X, "columns") else []
     return LIBRARIES[next((name for name in modules if name in LIBRARIES), None)]
+
+
+def has_text(X):
+    """Return whether X is a DataFrame with a column of text, or of categories that are not numbers."""
+    library = library_of(X)
+    columns = (column for column in library.not_numeric(X) if library.describe(column).family == "category")
+    return any(first_text(library.values(column)) is not None for column in columns)
 
 
 def is_number(value):

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
@@ -69,6 +70,11 @@ def check_choice(name, value, options):
     if not _is_named(value, options):
         raise ValueError(f"{name}={value!r} is not known. Use one of {', '.join(map(repr, options))}.")
     return value
+
+
+def is_by_column(value, registry):
+    """Return whether a loss or likelihood is one for each column of a table."""
+    return isinstance(value, Mapping) or is_auto(value) or known(value, registry).needs_table
 
 
 def known(name, registry):

@@ -7,6 +7,7 @@ Both classes have the same interface: `open` checks samples and returns them as 
 from collections.abc import Mapping
 from contextlib import suppress
 from reprlib import repr as shortened
+from types import MappingProxyType
 
 import numpy as np
 from scipy.sparse import issparse
@@ -14,8 +15,8 @@ from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import validate_data
 
 from skae.data.checks import FLOATS, SUPPORTS, check_missing, listed
-from skae.data.columns import KINDS, column_from_state, fit_column
-from skae.data.dataframes import LIBRARIES, library_of, numbers_asked, unmasked
+from skae.data.columns import OF_LIKELIHOODS, column_from_state
+from skae.data.dataframes import LIBRARIES, has_text, library_of, numbers_asked, unmasked
 from skae.data.rows import ArrayRows, FileRows, SparseRows, is_streamed
 from skae.data.statistics import has_missing, n_unweighted, resampled
 
@@ -50,15 +51,21 @@ class ArrayTable:
     links : str
         The link of all columns.
     parts : None
-        There are no likelihoods of single columns.
+        There are no likelihoods or losses of single columns.
     order : slice
         The encoded columns in the order of the table.
+    attributes : mapping of str to object
+        Fitted attributes of the estimator.
+    description : str or None
+        What was learned of the columns, for users.
     """
 
     kind = "array"
     accepts_sparse = True
     parts = None
     order = slice(None)
+    attributes = MappingProxyType({})
+    description = None
 
     def __init__(self, parameter, value, support, *, link="identity", refusal=_NEW):
         self.parameter = parameter
@@ -66,6 +73,10 @@ class ArrayTable:
         self.support = support
         self.links = link
         self.refusal = refusal
+
+    def takes(self, X):
+        """Return whether samples need no encoding."""
+        return not has_text(X)
 
     def prepare(self, X):
         """Return samples, an array or a CSR matrix, after preprocessing, which a subclass may define here.
@@ -159,7 +170,7 @@ class ArrayTable:
         """Return the mean over samples of the log-slope, summed over columns."""
         return 0.0
 
-    def check_exportable(self, name, likelihood):
+    def check_exportable(self, name):
         """Raise ValueError if a graph cannot encode the columns."""
 
     def to_state(self):
@@ -186,16 +197,17 @@ class ArrayTable:
 class TableEncoder:
     """Encoder of tables with columns of different kinds as one matrix.
 
-    Floats are mapped to normal scores by a monotone map, bools to 0 and 1, counts are not changed, and categories are
-    one-hot encoded. A missing value is nan in all columns that encode it. Columns are grouped by likelihood, in the
-    order of `KINDS`.
+    Floats are mapped to normal scores by a monotone map for likelihoods, and standardised for losses; bools are mapped
+    to 0 and 1, counts are not changed, and categories are one-hot encoded. A missing value is nan in all columns that
+    encode it. Columns are grouped by kind, in the order of `Kinds`.
 
     Parameters
     ----------
-    likelihood : str or mapping of columns to str
-        Likelihood of all columns, or a mapping for some columns; the others are then "auto".
+    chosen : str or mapping of columns to str
+        Kind of all columns, or a mapping for some columns; the others are then "auto".
     handle_unknown : "error" or "ignore", default="error"
         What to do with a category that is not in the training samples: raise an error or treat it as missing.
+    kinds : Kinds, default=OF_LIKELIHOODS
 
     Attributes
     ----------
@@ -209,7 +221,7 @@ class TableEncoder:
     n_columns, width : int
         Number of columns of the table, and of encoded columns.
     parts : list of (str, list of int)
-        The likelihoods of the encoded columns from left to right, each with the widths of its columns.
+        The kinds of the encoded columns from left to right, each with the widths of its columns.
     links : tuple of str
         The link of each encoded column.
     order : ndarray of int
@@ -222,9 +234,24 @@ class TableEncoder:
     accepts_sparse = False
     support = SUPPORTS["real"]
 
-    def __init__(self, likelihood="auto", handle_unknown="error"):
-        self.likelihood = likelihood
+    def __init__(self, chosen="auto", handle_unknown="error", kinds=OF_LIKELIHOODS):
+        self.chosen = chosen
         self.handle_unknown = handle_unknown
+        self.kinds = kinds
+
+    def takes(self, X):
+        return True
+
+    @property
+    def attributes(self):
+        """The kind of each column, as the fitted attribute ``likelihoods_`` or ``losses_``."""
+        return {self.kinds.attribute: {column.name: self.kinds.chosen(column.kind) for column in self.columns}}
+
+    @property
+    def description(self):
+        (chosen,) = self.attributes.values()
+        by_kind = {kind: listed([name for name in chosen if chosen[name] == kind]) for kind in chosen.values()}
+        return f"{self.kinds.attribute}: " + "; ".join(f"{kind} for {names}" for kind, names in by_kind.items())
 
     def open(self, estimator, X, *, reset=False, ensure_min_samples=1, weights=None):
         """Check and encode samples; with ``reset``, fit the columns; see `ArrayTable.open`."""
@@ -270,25 +297,27 @@ class TableEncoder:
         """
         library = library_of(X)
         names = library.names(X)
-        chosen = [self.likelihood] * len(names)
-        if isinstance(self.likelihood, Mapping):
-            if unknown := [name for name in self.likelihood if name not in names]:
+        chosen = [self.chosen] * len(names)
+        if isinstance(self.chosen, Mapping):
+            if unknown := [name for name in self.chosen if name not in names]:
                 raise ValueError(
-                    f"likelihood names {unknown[0]!r}, which is no column of X. Its columns are {listed(names)}."
+                    f"{self.kinds.parameter} names {unknown[0]!r}, which is no column of X. Its columns are "
+                    f"{listed(names)}."
                 )
-            chosen = [self.likelihood.get(name, "auto") for name in names]
-        fitted = [fit_column(*column, library, dtype) for column in zip(names, chosen, library.columns(X), strict=True)]
+            chosen = [self.chosen.get(name, "auto") for name in names]
+        columns = zip(names, chosen, library.columns(X), strict=True)
+        fitted = [self.kinds.fit(*column, library, dtype) for column in columns]
         return self._set_columns(library, library.labels(X), fitted)
 
     def _set_columns(self, library, labels, columns):
         self.library, self.labels, self.columns, self.n_columns = library, labels, columns, len(columns)
-        by_kind = sorted(range(len(columns)), key=lambda j: list(KINDS).index(columns[j].likelihood))
+        by_kind = sorted(range(len(columns)), key=lambda j: list(self.kinds.columns).index(columns[j].kind))
         encoded = [j for j in by_kind for _ in range(columns[j].width)]
         self.width, self.order = len(encoded), np.argsort(encoded, kind="stable")
         self.names, self.links = [columns[j].name for j in encoded], tuple(columns[j].link for j in encoded)
         begins = np.unique(encoded, return_index=True)[1].tolist()
         self.places = [slice(begin, begin + column.width) for begin, column in zip(begins, columns, strict=True)]
-        widths = {kind: [column.width for column in columns if column.likelihood == kind] for kind in KINDS}
+        widths = {kind: [column.width for column in columns if column.kind == kind] for kind in self.kinds.columns}
         self.parts = [(kind, of_kind) for kind, of_kind in widths.items() if of_kind]
         return self
 
@@ -327,11 +356,13 @@ class TableEncoder:
         weights = None if samples.weights is None else samples.weights.numpy(force=True)
         return float(np.average(slopes, axis=0, weights=weights).sum())
 
-    def check_exportable(self, name, likelihood):
+    def check_exportable(self, name):
         """Raise ValueError, since a graph cannot encode the columns."""
+        parameter = self.kinds.parameter
         raise ValueError(
-            f"This {name} was fitted to columns of several kinds (likelihood={likelihood!r}), which a graph cannot "
-            "take as they are. Fit one to rows of numbers, with one likelihood for all columns, to export it."
+            f"This {name} was fitted to columns of several kinds ({parameter}={self.kinds.chosen(self.chosen)!r}), "
+            f"which a graph cannot take as they are. Fit one to rows of numbers, with one {parameter} for all columns, "
+            "to export it."
         )
 
     def log_slopes(self, rows):
@@ -352,8 +383,20 @@ class TableEncoder:
         columns = state["columns"]
         if type(columns) is not list or len(columns) != len(names):
             raise fault("columns", f"of the table are {shortened(columns)}, not one for each of {len(names)} names")
-        columns = [column_from_state(*column, library, fault) for column in zip(names, columns, strict=True)]
+        pairs = zip(names, columns, strict=True)
+        columns = [column_from_state(*pair, self.kinds, library, fault) for pair in pairs]
         return self._set_columns(library, state["labels"], columns)
+
+
+class OneHotTable(TableEncoder):
+    """Encoder of DataFrames with categories: numbers in their own units, and an indicator of each category."""
+
+    kind = "one-hot"
+
+    def _set_columns(self, library, labels, columns):
+        super()._set_columns(library, labels, columns)
+        self.links, self.parts = "identity", None  # as those of an array
+        return self
 
 
 def _check_order(table, library, X):

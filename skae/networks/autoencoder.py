@@ -17,7 +17,7 @@ from skae.networks.layers import Gated
 from skae.networks.model import Model
 from skae.networks.preprocessing import Scaler
 from skae.networks.refinement import WORTHWHILE, descend, inverse_of
-from skae.objectives import LOSSES, Loss, ReconstructionObjective, ReconstructionOutput
+from skae.objectives import LOSSES, Loss, ReconstructionObjective, ReconstructionOutput, mixed_loss
 
 # Steps from the encoder's code towards the nearest point of the decoder's surface.
 _PROJECTIONS = 4
@@ -87,9 +87,9 @@ class Autoencoder(Model):
         self.register_buffer("n_seen", torch.zeros((), dtype=torch.long))  # samples, in training
 
     @classmethod
-    def scaler_of(cls, n_features: int, links: str, is_raw: bool) -> Scaler:
-        """Return the scaler of samples with this link: one scale for all columns keeps PCA's geometry."""
-        return Scaler(n_features, links, is_raw=is_raw)
+    def scaler_of(cls, n_features: int, links: str | tuple[str, ...], is_raw: bool) -> Scaler:
+        """Return the scaler of samples: one scale for all columns, which keeps PCA's geometry, if they share a link."""
+        return Scaler(n_features, links, per_column=not isinstance(links, str), is_raw=is_raw)
 
     takes_any_width = False
 
@@ -100,10 +100,10 @@ class Autoencoder(Model):
 
     @classmethod
     def build(cls, spec: NetworkSpec, scaler: Scaler, table: Any) -> Autoencoder:
-        """Build an autoencoder with random weights."""
+        """Build an autoencoder with random weights; ``table`` holds the losses of mixed columns."""
         generator = torch.Generator().manual_seed(spec.seed)
         n, n_features = spec.n_components, spec.n_features
-        loss = LOSSES[spec.parameters["loss"]]
+        loss = mixed_loss(table.parts) if table.parts else LOSSES[spec.parameters["loss"]]
         noise, sparsity = float(spec.parameters["noise"]), float(spec.parameters["sparsity"])
         encoder = spec.build_encoder(n, generator, cls)
         imputer = Imputer(n_features, n_imputation_components(n, n_features), spec.is_masked)
@@ -177,7 +177,7 @@ class Autoencoder(Model):
 
     def loss_in_units(self, loss: float, observed: Any) -> float:
         """Convert a loss of scaled samples to units of X; with ordered components it is relative, without a unit."""
-        return loss if self.is_ordered else float(self.scaler.scale) ** self.loss.degree * loss
+        return loss if self.is_ordered else self.scaler.unit**self.loss.degree * loss
 
     @torch.no_grad()
     def start(self, fit: Any, rows: Any, complete: Any, random_state: Any, *, trains: bool) -> LinearGaussian:
@@ -196,7 +196,7 @@ class Autoencoder(Model):
             Not used.
         """
         if fit is None:
-            self.code_scaler.scale.fill_(self.scaler.scale)
+            self.code_scaler.scale.fill_(self.scaler.unit)
             return self.mean_imputation()
         X = complete.unweighted()
         start = fit(X, self.n_components, random_state)
@@ -207,7 +207,7 @@ class Autoencoder(Model):
         spread, code, output = units[-1][0], torch.empty(0), torch.stack([unit[2] for unit in units]).squeeze(0)
         for _, unit, _ in units:  # each code has the unit of the first level that has it
             code = torch.cat([code, unit[len(code) :]])
-        weight = torch.from_numpy(start.decoder) * scale
+        weight = torch.from_numpy(start.decoder) * scale.reshape(-1, 1)
         if len(self.levels) > 1:
             kept = torch.arange(self.n_components) < torch.tensor(self.levels)[:, None]
             weight = kept[:, None] * weight
@@ -217,7 +217,7 @@ class Autoencoder(Model):
         self._start_encoder(samples, encoder, None, spread, code)
         input_range = torch.stack(torch.aminmax(samples @ encoder.T.to(samples), dim=0))
         self.decoder.start_at(weight, centre, unit=output * scale, input_range=input_range)  # type: ignore[operator]
-        self.code_scaler.scale.copy_(torch.from_numpy(start.code_scale) * self.scaler.scale)
+        self.code_scaler.scale.copy_(torch.from_numpy(start.code_scale) * self.scaler.unit)
         return start.as_imputation_model(self.scaler.spread.numpy())
 
     def _weights_of_sizes(self, start: PCAStart, X: Tensor) -> Tensor:

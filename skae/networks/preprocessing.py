@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -48,6 +48,12 @@ LINKS: dict[str, Callable[[Tensor, Scaler], Tensor]] = {
     "logit": _logit,
     "log": _log,
     "share": _log_share,
+    "indicator": _log,
+}
+# Scales of the errors of a column's values, where each column has its own scale: counts vary by the root of their mean.
+_ERROR_SCALES: dict[str, Callable[[Scaler], Tensor]] = {
+    "identity": lambda scaler: scaler.scale,
+    "log": lambda scaler: scaler.mean.clamp_min(_LEAST_COUNT).sqrt(),
 }
 
 
@@ -87,7 +93,8 @@ class Scaler(ExactModule):
     scale : Tensor of shape () or (n_features,)
         Root mean square of the centred, linked entries, of all columns or of each; 1 for constant columns. For the link
         "share" it is the inverse root of the column's mean share, since the logarithm of a larger share is known more
-        precisely.
+        precisely. For the link "indicator" the variance of a scaled column is 1 minus the share of its category, as in
+        factor analysis of mixed data (Pages 2004).
     spread : Tensor of shape (n_features,)
         Standard deviation of each linked column, in units of ``scale``.
     constant : Tensor of bool of shape (n_features,)
@@ -177,7 +184,9 @@ class Scaler(ExactModule):
             scale = 1 / (len(constant) * self.shares).sqrt()
             self._set(scale=torch.where(constant, 1.0, scale), spread=torch.where(constant, 0.0, deviation / scale))
         elif self.per_column:
-            self._set(scale=torch.where(constant, 1.0, deviation), spread=torch.where(constant, 0.0, 1.0))
+            is_indicator = torch.tensor([link == "indicator" for link in self._links])
+            spread = torch.where(constant, 0.0, torch.where(is_indicator, (1 - self.mean).sqrt(), 1.0))
+            self._set(scale=torch.where(constant, 1.0, deviation / spread), spread=spread)
         elif not constant.all():
             largest = deviation.max()
             scale = largest * (deviation[~constant] / largest).square().mean().sqrt()
@@ -193,6 +202,25 @@ class Scaler(ExactModule):
                 f"The spread of column {column} of X, {spread:g}, is beyond what floating point can square: its "
                 "square would overflow or underflow. Rescale the column, or all of X, by a constant."
             )
+
+    @property
+    def _links(self) -> Sequence[str]:
+        """The link of each column."""
+        return [self.link] * len(self.mean) if isinstance(self.link, str) else self.link
+
+    @property
+    def unit(self) -> float:
+        """The scale of all columns, 1 if each has its own."""
+        return 1.0 if self.scale.ndim else float(self.scale)
+
+    @property
+    def error_scale(self) -> Tensor:
+        """Scale of each column's errors, by which columns of different kinds are compared: () or (n_features,)."""
+        if not self.scale.ndim or self.link == "share":
+            return torch.ones_like(self.scale)
+        scales = {link: _ERROR_SCALES.get(link, lambda scaler: torch.ones_like(scaler.mean))(self) for link in LINKS}
+        of_columns = torch.stack([scales[link][column] for column, link in enumerate(self._links)])
+        return torch.where(self.constant, 1.0, of_columns)
 
     @property
     def is_identity(self) -> bool:

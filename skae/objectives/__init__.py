@@ -11,7 +11,7 @@ from skae.objectives.elbo import (
 )
 from skae.objectives.likelihoods.base import Likelihood
 from skae.objectives.likelihoods.registry import LIKELIHOODS, mixed_likelihood, register_likelihood
-from skae.objectives.losses import LOSSES, Loss, register_loss
+from skae.objectives.losses import LOSSES, Loss, mixed_loss, register_loss
 from skae.objectives.priors import PRIORS, MixturePrior, Prior, register_prior
 
 # The registries, their base classes, and functions that add to them.
@@ -20,4 +20,4 @@ __all__ += ["register_likelihood", "register_loss", "register_prior"]
 # Used by networks and estimators.
 __all__ += ["NegativeELBO", "ReconstructionObjective", "ReconstructionOutput", "VAEOutput", "elbo", "gaussian_kl"]
 __all__ += ["ColumnMoments", "DefensiveMixture", "DefensiveStart", "LinearBaselines"]
-__all__ += ["MixturePrior", "mixed_likelihood"]
+__all__ += ["MixturePrior", "mixed_likelihood", "mixed_loss"]

@@ -1,6 +1,6 @@
 """Reconstruction losses, with the inverse link from the decoder's output to a reconstruction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +15,12 @@ def poisson(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
     return deviance.mean() if reduction == "mean" else deviance
 
 
+def cross_entropy(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
+    """Return -x log softmax(eta), whose sum over the categories of a variable is its cross-entropy, in nats."""
+    entries = -x * eta.log_softmax(-1)
+    return entries.mean() if reduction == "mean" else entries
+
+
 class Loss(NamedTuple):
     """Reconstruction loss.
 
@@ -24,13 +30,13 @@ class Loss(NamedTuple):
         The loss of each entry, or the mean over entries, which takes half the time.
     inverse_link : callable Tensor -> Tensor
         Maps the decoder's output to the reconstruction.
-    link : "identity", "logit" or "log"
+    link : "identity", "logit", "log" or "indicator"
         The inverse of ``inverse_link``, by name.
     degree : int
         The loss of ``c x`` and ``c eta`` is ``c ** degree`` times that of ``x`` and ``eta``; 0 if the loss does not
         scale.
-    support : "real", "unit_interval", "non_negative" or "counts", default="real"
-        Values that the loss is defined on.
+    support : "real", "unit_interval", "non_negative", "counts" or "categories", default="real"
+        Values that the loss is defined on. A loss of categories gets the one-hot encoded columns of one variable.
     projects : bool, default=False
         Whether the best code of a linear decoder is the orthogonal projection of the sample; codes can then be refined
         by least-squares steps.
@@ -43,6 +49,11 @@ class Loss(NamedTuple):
     support: str = "real"
     projects: bool = False
 
+    @property
+    def needs_table(self) -> bool:
+        """Whether X is a table whose columns are encoded first."""
+        return self.support == "categories"
+
 
 # The Huber loss (1964) is half the squared error below a distance of 1, and the absolute error minus 1/2 above. The log
 # loss is the Bernoulli cross-entropy in nats, -x log p - (1 - x) log(1 - p) with p = sigmoid(eta), for x in [0, 1].
@@ -54,6 +65,7 @@ LOSSES = {
         partial(F.binary_cross_entropy_with_logits, reduction="none"), torch.sigmoid, "logit", support="unit_interval"
     ),
     "poisson": Loss(poisson, torch.exp, "log", support="non_negative"),
+    "cross_entropy": Loss(cross_entropy, partial(torch.softmax, dim=-1), "indicator", support="categories"),
 }
 
 
@@ -72,3 +84,31 @@ def register_loss(name: str, loss: Loss) -> None:
     'identity'
     """
     LOSSES[name] = loss
+
+
+def mixed_loss(parts: Sequence[tuple[str, Sequence[int]]]) -> Loss:
+    """Return the loss of columns with different losses.
+
+    Parameters
+    ----------
+    parts : sequence of (str, sequence of int)
+        From left to right, the name of a loss and the number of columns of each of its variables.
+    """
+    by_width = [(LOSSES[name], width) for name, widths in parts for width in _at_once(name, widths)]
+    losses, widths = zip(*by_width, strict=True)
+
+    def entry(eta: Tensor, x: Tensor, reduction: str = "none") -> Tensor:
+        columns = zip(losses, eta.split(widths, -1), x.split(widths, -1), strict=True)
+        entries = torch.cat([loss.entry(of_eta, of_x) for loss, of_eta, of_x in columns], -1)
+        return entries.mean() if reduction == "mean" else entries
+
+    def inverse_link(eta: Tensor) -> Tensor:
+        columns = zip(losses, eta.split(widths, -1), strict=True)
+        return torch.cat([loss.inverse_link(of_eta) for loss, of_eta in columns], -1)
+
+    return Loss(entry, inverse_link, "mixed")
+
+
+def _at_once(name: str, widths: Sequence[int]) -> Sequence[int]:
+    """Return the numbers of columns that a loss gets at once: those of a variable, or of all."""
+    return widths if LOSSES[name].support == "categories" else [sum(widths)]

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 
 from skae.data import rows as source
 from skae.data.checks import SUPPORTS
-from skae.data.columns import KINDS
+from skae.data.columns import OF_LIKELIHOODS
 from skae.data.tables import ArrayTable, TableEncoder
 
 pl = pytest.importorskip("polars")
@@ -251,7 +251,7 @@ WHOLE = {
 def test_whole_numbers_among_floats_come_back_whole(values, likelihood):
     X = values[:, None] if isinstance(values, np.ndarray) else type(values.to_frame())({"n": values})
     encoder, rows = encoded(X, likelihood)
-    assert [column.likelihood for column in encoder.columns] == ["gaussian"]
+    assert [column.kind for column in encoder.columns] == ["gaussian"]
     for twin in (encoder, restored(encoder)):
         made = twin.decode(np.random.RandomState(0).normal(size=(200, 1)))
         x = np.asarray(made, dtype=float).ravel()
@@ -356,11 +356,11 @@ def test_samples_have_the_index_of_what_they_are_made_from(index):
 
 def test_each_dtype_has_its_likelihood():
     encoder, rows = encoded(table())
-    assert {column.name: column.likelihood for column in encoder.columns} == {
+    assert {column.name: column.kind for column in encoder.columns} == {
         "income": "gaussian", "debt": "gaussian", "member": "bernoulli", "city": "categorical", "job": "categorical",
         "visits": "negative_binomial", "change": "gaussian",
     }  # fmt: skip
-    assert next(iter(KINDS)) == "gaussian"
+    assert next(iter(OF_LIKELIHOODS.columns)) == "gaussian"
     assert encoder.parts == [
         ("gaussian", [1, 1, 1]), ("bernoulli", [1]), ("negative_binomial", [1]), ("categorical", [3, 2]),
     ]  # fmt: skip
@@ -389,7 +389,7 @@ def test_integers_that_do_not_vary_as_counts_do_are_none(seed):
     }
     encoder, _ = encoded(pd.DataFrame(made))
     counts = dict.fromkeys(["calls", "cells", "none"], "negative_binomial")
-    chosen = {column.name: column.likelihood for column in encoder.columns}
+    chosen = {column.name: column.kind for column in encoder.columns}
     assert chosen == dict.fromkeys(made, "gaussian") | counts | {"flag": "bernoulli"}
 
 
@@ -411,7 +411,7 @@ def test_identifiers_and_columns_of_several_types_are_named():
 def test_a_mapping_names_some_columns():
     X = table()
     encoder, rows = encoded(X, {"visits": "poisson", "change": "categorical", "member": "categorical"})
-    chosen = {column.name: column.likelihood for column in encoder.columns}
+    chosen = {column.name: column.kind for column in encoder.columns}
     assert [chosen[name] for name in ("visits", "change", "member", "job")] == [
         "poisson", "categorical", "categorical", "categorical",
     ]  # fmt: skip
@@ -423,7 +423,7 @@ def test_a_mapping_names_some_columns():
 def test_arrays_have_columns_by_index():
     X = np.column_stack([columns()[name] for name in ("income", "visits", "member")])
     encoder, rows = encoded(X, {1: "negative_binomial", 2: "bernoulli"})
-    assert [column.likelihood for column in encoder.columns] == ["gaussian", "negative_binomial", "bernoulli"]
+    assert [column.kind for column in encoder.columns] == ["gaussian", "negative_binomial", "bernoulli"]
     made = encoder.decode(rows.astype(np.float32))
     assert made.dtype == np.float32
     np.testing.assert_array_equal(made[:, 1:], X[:, 1:])
@@ -563,8 +563,8 @@ DAMAGE = [
     ({"surplus": 1}, "the table must have kind, library, labels, columns"),
 ]
 DAMAGED_COLUMNS = [
-    ("income", {"likelihood": "normal"}, "a column of the table"),
-    ("income", {"likelihood": []}, "a column of the table"),
+    ("income", {"kind": "normal"}, "a column of the table"),
+    ("income", {"kind": []}, "a column of the table"),
     ("income", {"surplus": 1}, "a column of the table"),
     ("income", {"low": 9e9}, r"low and high of a column are \(9000000000.0, .* no range"),
     ("income", {"low": "0"}, "low and high"),
@@ -1028,7 +1028,7 @@ def test_arrays_keep_their_precision_and_say_what_they_were(dtype):
     model, encoder = Model(), TableEncoder()
     opened = encoder.open(model, rows, reset=True)
     kind = {"f": "gaussian", "i": "negative_binomial", "b": "bernoulli"}[np.dtype(dtype).kind]
-    assert [column.likelihood for column in encoder.columns] == [kind] * 3
+    assert [column.kind for column in encoder.columns] == [kind] * 3
     assert opened.dtype == encoder.decode(opened[:]).dtype == (np.float32 if dtype == np.float32 else np.float64)
     np.testing.assert_allclose(encoder.decode(opened[:]), rows, atol=1e-6)
     assert encoder.open(model, rows.astype(np.float32)).dtype == np.float32

@@ -19,7 +19,9 @@ from network_cases import (
 )
 from sklearn.decomposition import PCA
 
+from skae.data.checks import SUPPORTS
 from skae.data.rows import ArrayRows
+from skae.data.tables import ArrayTable
 from skae.linear.gaussian import LinearGaussian
 from skae.linear.pca import pca_start
 from skae.networks.autoencoder import Autoencoder
@@ -29,6 +31,8 @@ from skae.networks.imputation import Imputer
 from skae.networks.layers import MLP, linear, linear_at_levels
 from skae.networks.preprocessing import Scaler
 from skae.objectives import LOSSES
+
+TABLE = ArrayTable("loss", "squared_error", SUPPORTS["real"])
 
 
 @pytest.mark.parametrize("is_training", [False, True])
@@ -181,7 +185,7 @@ def test_building_leaves_the_global_generator_alone_and_is_seeded():
     before = torch.random.get_rng_state()
 
     def weights(**options):
-        return Autoencoder.build(spec(**options), Scaler(5), None).state_dict()
+        return Autoencoder.build(spec(**options), Scaler(5), TABLE).state_dict()
 
     one, two, other = weights(seed=3), weights(seed=3), weights(seed=4)
     assert all(torch.equal(one[key], two[key]) for key in one)
@@ -201,7 +205,7 @@ def test_building_leaves_the_global_generator_alone_and_is_seeded():
     ],
 )
 def test_codes_are_refined_where_pca_is_the_best_start(parameters, expected):
-    net = Autoencoder.build(spec(**parameters), Scaler(5), None)
+    net = Autoencoder.build(spec(**parameters), Scaler(5), TABLE)
     assert net.n_refinements == expected
     assert net.n_evaluated == 1
 
@@ -218,7 +222,7 @@ def samples(seed, n_features=5, offset=0.0, unit=1.0):
 def started(X, **options):
     """A network at its start, the model that imputes, and scaled samples."""
     scaler = Autoencoder.scaler_of(X.shape[1], "identity", False).fit(ArrayRows(X))
-    net = Autoencoder.build(spec(n_features=X.shape[1], **options), scaler, None).double()
+    net = Autoencoder.build(spec(n_features=X.shape[1], **options), scaler, TABLE).double()
     x = scaler(torch.tensor(X))
     imputing = net.start(pca_start, None, ArrayRows(x.numpy()), np.random.RandomState(0), trains=True)
     return net.eval(), imputing, x
@@ -365,7 +369,7 @@ def test_the_model_that_imputes_is_that_of_pca(seed):
 def test_without_a_linear_start_weights_stay_and_means_are_imputed(is_raw, seed):
     X = samples(seed, offset=3.0)
     scaler = Autoencoder.scaler_of(5, "identity", is_raw).fit(ArrayRows(X))
-    net = Autoencoder.build(spec(start="random"), scaler, None).double()
+    net = Autoencoder.build(spec(start="random"), scaler, TABLE).double()
     before = copy.deepcopy(net.state_dict())
     imputing = net.start(None, None, ArrayRows(X), np.random.RandomState(0), trains=True)
     assert scaler.is_raw == is_raw
@@ -382,7 +386,7 @@ def test_a_link_is_undone_by_the_loss(loss, seed):
     """The decoder starts on the scale of the link, and codes decode to means."""
     X = np.random.RandomState(seed).uniform(0.1, 0.9, size=(60, 5))
     scaler = Autoencoder.scaler_of(5, LOSSES[loss].link, False).fit(ArrayRows(X))
-    net = Autoencoder.build(spec(loss=loss), scaler, None).double().eval()
+    net = Autoencoder.build(spec(loss=loss), scaler, TABLE).double().eval()
     x = scaler(torch.tensor(X))
     net.start(pca_start, None, ArrayRows(x.numpy()), np.random.RandomState(0), trains=True)
     linked = scaler.linked(torch.tensor(X)).numpy()
@@ -407,7 +411,7 @@ def test_a_size_may_be_decoded_as_a_smaller_one(seed):
 
 @pytest.mark.parametrize("ordered", [False, True])
 def test_at_first_the_network_imputes_alone(ordered):
-    net = Autoencoder.build(spec(n_components=4, ordered=ordered), Scaler(5), None)
+    net = Autoencoder.build(spec(n_components=4, ordered=ordered), Scaler(5), TABLE)
     assert net.state_dict()["imputation_share"].tolist() == [0] * 4
 
 

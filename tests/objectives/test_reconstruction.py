@@ -4,12 +4,13 @@ from objective_cases import draws
 from sklearn.metrics import mean_poisson_deviance
 from torch.distributions import Bernoulli
 
-from skae.objectives import LOSSES, ReconstructionObjective, ReconstructionOutput
+from skae.objectives import LOSSES, ReconstructionObjective, ReconstructionOutput, mixed_loss
 
 
 def valid_target(name, seed):
     x = draws(seed + 1000, 7, 3)
-    return {"log_loss": torch.sigmoid(x), "poisson": x.abs()}.get(name, x)
+    of_one_variable = torch.nn.functional.one_hot(x.argmax(-1), x.shape[-1]).to(x)
+    return {"log_loss": torch.sigmoid(x), "poisson": x.abs(), "cross_entropy": of_one_variable}.get(name, x)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -18,7 +19,7 @@ def test_gradient_matches_finite_differences(name, seed):
     torch.autograd.gradcheck(lambda eta: LOSSES[name].entry(eta, valid_target(name, seed)), eta)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "cross_entropy"])
 def test_the_sample_itself_has_the_lowest_loss(name, seed):
     """No output is better than the one whose inverse link is the sample."""
     loss, x = LOSSES[name], valid_target(name, seed)
@@ -59,6 +60,24 @@ def test_poisson_is_half_the_deviance(seed):
     eta = draws(seed, 40)
     x = torch.poisson(draws(seed + 1, 40).exp(), generator=torch.Generator().manual_seed(seed))
     assert LOSSES["poisson"].entry(eta, x).mean().item() == pytest.approx(mean_poisson_deviance(x, eta.exp()) / 2)
+
+
+def test_cross_entropy_of_a_variable_is_minus_its_log_probability(seed):
+    eta, category = draws(seed, 9, 4), torch.arange(9) % 4
+    entries = LOSSES["cross_entropy"].entry(eta, torch.nn.functional.one_hot(category).to(eta))
+    torch.testing.assert_close(entries.sum(-1), torch.nn.functional.cross_entropy(eta, category, reduction="none"))
+    torch.testing.assert_close(LOSSES["cross_entropy"].inverse_link(eta), eta.softmax(-1))
+
+
+def test_a_mixed_loss_is_that_of_each_variable(seed):
+    loss = mixed_loss([("poisson", [1, 1]), ("cross_entropy", [2, 3])])
+    eta, x = draws(seed, 5, 7), draws(seed + 1, 5, 7).abs()
+    parts = [("poisson", slice(0, 2)), ("cross_entropy", slice(2, 4)), ("cross_entropy", slice(4, 7))]
+    expected = torch.cat([LOSSES[name].entry(eta[:, columns], x[:, columns]) for name, columns in parts], -1)
+    torch.testing.assert_close(loss.entry(eta, x), expected)
+    torch.testing.assert_close(loss.entry(eta, x, reduction="mean"), expected.mean())
+    means = torch.cat([LOSSES[name].inverse_link(eta[:, columns]) for name, columns in parts], -1)
+    torch.testing.assert_close(loss.inverse_link(eta), means)
 
 
 def test_objective_adds_a_scale_free_l1_norm_of_the_code(seed):
@@ -113,7 +132,7 @@ def test_a_single_level_has_the_loss_of_a_plain_output(name, seed):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_values_of_the_support_have_a_finite_loss(name, seed):
-    ends = {"real": [-9.0, 9.0], "unit_interval": [0.0, 1.0], "non_negative": [0.0, 9.0]}[LOSSES[name].support]
+    ends = {"real": [-9.0, 9.0], "non_negative": [0.0, 9.0]}.get(LOSSES[name].support, [0.0, 1.0])
     x = torch.tensor(ends, dtype=torch.float64)
     assert LOSSES[name].entry(draws(seed, 2), x).isfinite().all()
     assert LOSSES[name].projects == (name == "squared_error")
