@@ -26,6 +26,8 @@ from skae.persistence import state as stored
 
 # n_components="auto" stops where all further components together explain less than this share of the variance.
 _LEAST_EXPLAINED = 0.01
+# New samples are drawn like codes of so many training samples at least, and of fewer inputs than this beyond them.
+_FEWEST_CODES, _MOST_INPUTS = 1000, 2**24
 
 
 class FittedAutoencoder(Fitted):
@@ -36,10 +38,15 @@ class FittedAutoencoder(Fitted):
 
     def settle(self, estimator, training, held_out, best, before):
         training = training.unweighted()
-        drawn = np.random.RandomState(self.built.seed).permutation(len(training))[:MAX_CODES]
+        drawn = np.random.RandomState(self.built.seed).permutation(len(training))[: self._n_codes]
         self._inputs = training[torch.from_numpy(drawn).to(self.net.device)][0]
         if self.built.is_ordered:
             self._choose_size(estimator.n_components, training if held_out is None else held_out.unweighted())
+
+    @property
+    def _n_codes(self):
+        """Number of training samples whose codes `sample` uses."""
+        return max(_FEWEST_CODES, min(MAX_CODES, _MOST_INPUTS // self.built.n_features))
 
     def attributes(self):
         attributes = super().attributes()
@@ -530,8 +537,9 @@ class AutoencoderTransformer(BaseNetTransformer):
 
         The mixture is fitted at the first call (Ghosh et al. 2020, arXiv:1903.12436). It has 1 to 64 components, and a
         tenth, a hundredth or a thousandth of the codes' variance is added to each covariance, whichever gives a
-        held-out fifth of the codes the highest likelihood. The codes are those of at most 5,000 training samples, after
-        `partial_fit` of the last batch. New samples lie on the decoder's surface, without residual noise.
+        held-out fifth of the codes the highest likelihood. The codes are those of at most 5,000 training samples (fewer
+        above 3,000 columns), after `partial_fit` of the last batch. New samples lie on the decoder's surface, without
+        residual noise.
 
         Parameters
         ----------

@@ -218,8 +218,8 @@ class Fit:
         return least
 
     def _complete(self, n_components):
-        """Return `ArrayRows` for closed-form fits, missing values imputed, and the model that imputed them."""
-        complete = self.inputs.dense(max(2 * n_components, 2), np.random.RandomState(self.seed))
+        """Return samples for the linear start, missing values imputed, and the model that imputed them."""
+        complete = self.inputs.complete(max(2 * n_components, 2), np.random.RandomState(self.seed))
         if not self.inputs.has_missing:
             return complete, None
         random_state = np.random.RandomState(self.seed)

@@ -11,6 +11,7 @@ from sklearn.utils.random import sample_without_replacement
 
 from skae._torch import tensor_of
 from skae.data.datasets import InMemorySamples, Samples, StreamedSamples
+from skae.data.sparse import SparseComplete
 from skae.data.statistics import has_missing, n_effective, n_unweighted, resampled, without_weights
 
 # X in a file is streamed if it has more values than this, and loaded otherwise.
@@ -141,6 +142,10 @@ class RowSource:
             rows[0, np.isnan(rows).all(axis=0)] = 0
         return ArrayRows(rows, None if self.weights is None else self.weights[index])
 
+    def complete(self, minimum, random_state):
+        """Return samples for the linear start, like `dense`, or in another form with the same methods."""
+        return self.dense(minimum, random_state)
+
     def with_sample(self, sample):
         """Return samples as `dense` does, and one more (n_features,), of their mean weight."""
         rows = self.dense(1, np.random.RandomState(0))
@@ -222,6 +227,21 @@ class ArrayRows(RowSource):
         """Return an array of samples without weights that have the mean and the covariance of these."""
         return self.source if self.weights is None else without_weights(self.source, self.weights)
 
+    def centred(self):
+        """Return samples without weights minus their mean, and that mean (n_features,)."""
+        X = self.unweighted()
+        mean = X.mean(axis=0, dtype=np.float64)
+        return X - mean, mean
+
+    def column_range(self):
+        """Return the smallest and the largest value of each column: (2, n_features)."""
+        return np.stack([self.source.min(axis=0), self.source.max(axis=0)])
+
+    def range_along(self, directions):
+        """Return the range of the samples along each direction (n, n_features): (2, n)."""
+        codes = self.source @ directions.T.astype(self.dtype)
+        return np.stack([codes.min(axis=0), codes.max(axis=0)])
+
     def without_context_means(self, n_features):
         """Subtract from samples the mean of their context, the columns after these; return both, without weights.
 
@@ -267,6 +287,20 @@ class SparseRows(RowSource):
 
     def _read(self, index):
         return self.source[index].toarray()
+
+    def complete(self, minimum, random_state):
+        if self.size <= _HELD_DENSE or self.source.shape[1] < 2:
+            return self.dense(minimum, random_state)
+        return SparseComplete(self)
+
+    def values_of_zero(self):
+        """Return the value of a zero in each column, in samples that are not all zeros and in those that are."""
+        samples = np.zeros((3, self.source.shape[1]), dtype=self.dtype)
+        samples[0, 0] = samples[1, 1] = 1
+        for function in self.functions:
+            samples = function(samples)
+        samples = samples.astype(np.float64)
+        return np.append(samples[1, 0], samples[0, 1:]), samples[2]
 
     def check_imputable(self):
         raise TypeError("In sparse rows no value is missing: there is nothing to impute. Pass a dense array.")

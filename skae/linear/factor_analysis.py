@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold
 
 from skae.linear.gaussian import LinearGaussian, embed_columns
-from skae.linear.pca import probabilistic_pca
+from skae.linear.pca import covariance, probabilistic_pca
 
 # Lower bound on the noise variance over the column's variance: a vanishing one (a Heywood case) has infinite density.
 _SMALLEST_NOISE = 1e-6
@@ -105,6 +105,6 @@ def _same_covariance(X):
     n_samples, n_features = X.shape
     if n_samples <= 2 * n_features:
         return X
-    values, vectors = np.linalg.eigh(X.T @ X / n_samples)
+    values, vectors = np.linalg.eigh(covariance(X))
     half = (vectors * np.sqrt(np.maximum(values, 0) * n_features)).T
     return np.vstack([half, -half])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
@@ -32,12 +33,12 @@ def mean_imputation(location: np.ndarray) -> LinearGaussian:
     return LinearGaussian(location, np.zeros((n_features, 1)), np.ones(n_features))
 
 
-def pca_imputation(X: np.ndarray, n_components: int, random_state: RandomState | None) -> LinearGaussian:
+def pca_imputation(complete: Any, n_components: int, random_state: RandomState | None) -> LinearGaussian:
     """Fit probabilistic PCA to complete samples as an imputation model; with 0 components it imputes means."""
-    location = X.mean(axis=0, dtype=np.float64)
+    X, location = complete.centred()
     if not n_components:
         return mean_imputation(location)
-    model = probabilistic_pca(X - location, np.ones(len(location)), n_components, random_state)
+    model = probabilistic_pca(X, np.ones(len(location)), n_components, random_state)
     return model.as_imputation_model()._replace(location=location)
 
 

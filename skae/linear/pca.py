@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.random import RandomState
 from sklearn.decomposition import PCA
 from sklearn.utils import gen_batches
 
+from skae.data.sparse import CentredSparse
 from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian, ProbabilisticPCA, embed_columns, rank_of
 
 # Codes are scaled to unit variance, with standard deviations of at least this share of the leading one.
@@ -44,7 +46,7 @@ class PCAStart(NamedTuple):
 
 
 def pca_start(X: np.ndarray, n_components: int, random_state: RandomState) -> PCAStart:
-    """Fit PCA to centred samples and scale its codes to unit variance.
+    """Fit PCA to centred samples, an array or `CentredSparse`, and scale its codes to unit variance.
 
     Components beyond the number that samples and columns allow (an over-complete code) get random encoder rows and zero
     decoder columns, so that they do not change reconstructions before training.
@@ -86,7 +88,8 @@ def leading(start: PCAStart, X: np.ndarray, n_components: int) -> PCAStart:
 
 def n_components_for(X: np.ndarray, share: float) -> int:
     """Return the fewest principal components that explain more than this share of the variance of centred samples."""
-    explained = np.cumsum(_fit_pca(X, min(X.shape), None).explained_variance_ratio_)
+    most = getattr(X, "most_components", min(X.shape))
+    explained = np.cumsum(_fit_pca(X, most, None).explained_variance_ratio_)
     return min(int(np.searchsorted(explained, share, side="right")) + 1, len(explained))
 
 
@@ -155,6 +158,19 @@ def ordered_probabilistic_pca(
     return model._replace(loadings=np.pad(model.loadings, ((0, 0), (0, n_extra))))
 
 
+@singledispatch
+def sum_of_squares(X):
+    """Return the sum of squares of centred samples."""
+    return np.square(X, dtype=np.float64).sum()
+
+
+@singledispatch
+def covariance(X):
+    """Return the covariance of centred samples, divided by their number: (n_features, n_features)."""
+    return X.T @ X / len(X)
+
+
+@singledispatch
 def _fit_pca(X, n_components, random_state):
     """Fit PCA with at most as many components as X allows, with an exact solver if that takes seconds."""
     rank = min(n_components, *X.shape)
@@ -162,6 +178,7 @@ def _fit_pca(X, n_components, random_state):
         return PCA(rank, svd_solver=_solver(*X.shape, rank), random_state=random_state).fit(X)
 
 
+@singledispatch
 def _residual(X, directions):
     """Return the root mean square of X (n_features,) off orthonormal directions (n_components, n_features)."""
     total = np.zeros(X.shape[1])
@@ -169,6 +186,27 @@ def _residual(X, directions):
         rest = X[rows] - X[rows] @ directions.T @ directions
         total += np.einsum("ij,ij->j", rest, rest, dtype=np.float64)
     return np.sqrt(total / len(X))
+
+
+@sum_of_squares.register
+def _(X: CentredSparse):
+    return X.squares().sum()
+
+
+@covariance.register
+def _(X: CentredSparse):
+    return X.gram() / len(X)
+
+
+@_fit_pca.register
+def _(X: CentredSparse, n_components, random_state):
+    return X.components(min(n_components, *X.shape), random_state)
+
+
+@_residual.register
+def _(X: CentredSparse, directions):
+    explained = np.square(directions.T) @ np.array([X.quadratic(direction) for direction in directions])
+    return np.sqrt(np.maximum(X.squares() - explained, 0) / len(X))
 
 
 def _solver(n_samples, n_features, n_components):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from skae.linear.gaussian import LinearGaussian
 from skae.linear.missing import n_imputation_components
-from skae.linear.pca import PCAStart, leading
+from skae.linear.pca import PCAStart, leading, sum_of_squares
 from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
 from skae.networks.layers import Gated
@@ -189,7 +189,7 @@ class Autoencoder(Model):
             None keeps the random weights.
         rows : RowSource
             Training samples in units of X; not used.
-        complete : ArrayRows
+        complete : ArrayRows or SparseComplete
             Complete scaled samples, (n, n_features).
         random_state : RandomState
         trains : bool
@@ -212,17 +212,17 @@ class Autoencoder(Model):
             kept = torch.arange(self.n_components) < torch.tensor(self.levels)[:, None]
             weight = kept[:, None] * weight
         if self.is_ordered:
-            self.size_weights.copy_(self._weights_of_sizes(start, torch.from_numpy(X)))
-        samples, encoder = torch.from_numpy(complete.source), torch.from_numpy(start.encoder)
-        self._start_encoder(samples, encoder, None, spread, code)
-        input_range = torch.stack(torch.aminmax(samples @ encoder.T.to(samples), dim=0))
+            self.size_weights.copy_(self._weights_of_sizes(start, X))
+        low_high = torch.from_numpy(complete.column_range())
+        self._start_encoder(low_high, torch.from_numpy(start.encoder), None, spread, code)
+        input_range = torch.from_numpy(complete.range_along(start.encoder))
         self.decoder.start_at(weight, centre, unit=output * scale, input_range=input_range)  # type: ignore[operator]
         self.code_scaler.scale.copy_(torch.from_numpy(start.code_scale) * self.scaler.unit)
         return start.as_imputation_model(self.scaler.spread.numpy())
 
-    def _weights_of_sizes(self, start: PCAStart, X: Tensor) -> Tensor:
+    def _weights_of_sizes(self, start: PCAStart, X: Any) -> Tensor:
         """Return weights that make PCA's loss the same for each size: small sizes would otherwise dominate."""
-        total = X.double().square().sum() / (len(X) - 1)
+        total = torch.as_tensor(sum_of_squares(X) / (len(X) - 1))
         if total == 0:
             return torch.ones(self.n_components)
         left = total - torch.from_numpy(start.decoder).square().sum(0).cumsum(0)

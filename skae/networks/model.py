@@ -248,11 +248,13 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def _start_encoder(
-        self, X: Tensor, weight: Tensor, bias: Tensor | None, input_unit: Tensor, unit: Tensor | float
+        self, low_high: Tensor, weight: Tensor, bias: Tensor | None, input_unit: Tensor, unit: Tensor | float
     ) -> None:
-        """Start the encoder at a linear map of complete scaled samples X, with zero weights for the mask."""
-        low_high = torch.stack([X.amin(dim=0), X.amax(dim=0)])
-        n_masked = X.shape[1] if self.imputer.masked else 0
+        """Start the encoder at a linear map, with zero weights for the mask; ``low_high`` is the range of its inputs.
+
+        ``low_high`` is of shape (2, n_features + n_context).
+        """
+        n_masked = low_high.shape[1] if self.imputer.masked else 0
         low_high = torch.cat([low_high, torch.tensor([[0.0], [1.0]]).expand(2, n_masked)], dim=1)
         pad: Callable[..., Tensor] = nn.functional.pad
         weight, input_unit = pad(weight, (0, n_masked)), pad(input_unit, (0, n_masked), value=1)

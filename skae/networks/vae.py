@@ -272,7 +272,7 @@ class VAE(Model):
             None keeps the random weights.
         rows : RowSource
             Training samples in units of X.
-        complete : ArrayRows
+        complete : ArrayRows or SparseComplete
             Complete scaled samples and their context, (n, n_features + n_context).
         random_state : RandomState
         trains : bool
@@ -280,7 +280,7 @@ class VAE(Model):
         """
         if fit is None:
             self._start_likelihoods(None, rows.n_effective)
-            imputing = pca_imputation(complete.unweighted(), 0, None) if self.n_context else self.mean_imputation()
+            imputing = pca_imputation(complete, 0, None) if self.n_context else self.mean_imputation()
         else:
             X, means = complete.without_context_means(len(self.scaler.mean))
             scale = self.scaler.scale.numpy()
@@ -319,16 +319,16 @@ class VAE(Model):
         shift = torch.from_numpy(start.context_means)
         if self.n_context:  # codes are of samples minus the mean of their class
             weight = torch.cat([weight, -weight @ shift.T], dim=1)
-        inputs = torch.from_numpy(start.inputs.source)
+        low_high = torch.from_numpy(start.inputs.column_range())
         self._start_encoder(
-            inputs, torch.cat([weight, torch.zeros_like(weight)]), bias, torch.ones(inputs.shape[1]), 1.0
+            low_high, torch.cat([weight, torch.zeros_like(weight)]), bias, torch.ones(low_high.shape[1]), 1.0
         )
         for size, of_size in by_size.items() if several else ():
             ratio, gain = (torch.from_numpy(part) for part in of_size.nearer_to_prior(model))
             self.shrinking[size - 1, :size], self.widening[size - 1, :size] = ratio, gain
         self._start_decoder([torch.from_numpy(by_size[level].loadings) for level in self.levels], shift)
         if self.n_context:
-            return pca_imputation(start.inputs.unweighted(), n, start.random_state)
+            return pca_imputation(start.inputs, n, start.random_state)
         return model.as_imputation_model()
 
     @torch.no_grad()
@@ -368,9 +368,9 @@ class LinearStart(NamedTuple):
     Attributes
     ----------
     model : LinearGaussian
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or CentredSparse of shape (n_samples, n_features)
         Complete scaled samples without weights, minus the means of their context.
-    inputs : ArrayRows
+    inputs : ArrayRows or SparseComplete
         Complete scaled samples and their context, (n_samples, n_features + n_context).
     context_means : ndarray of shape (n_context, n_features)
     random_state : RandomState

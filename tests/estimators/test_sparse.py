@@ -98,6 +98,34 @@ def test_codes_at_the_start_are_those_of_pca(categories):
     np.testing.assert_allclose(np.abs(model.transform(rows)), np.abs(pca.transform(rows)), atol=1e-6)
 
 
+LARGE = [
+    AutoencoderTransformer(3),
+    AutoencoderTransformer(3, loss="poisson"),
+    AutoencoderTransformer(4, ordered=True),
+    AutoencoderTransformer("auto"),
+    VAEGenerator(3),
+    VAEGenerator(3, start="pca"),
+    VAEGenerator(3, likelihood="multinomial"),
+    VAEGenerator(3, conditional=True),
+    VAEGenerator("auto", ordered=True),
+]
+
+
+@pytest.mark.parametrize(("most", "weighted"), [(2000, False), (5, True)], ids=["covariance", "Lanczos, weights"])
+@pytest.mark.parametrize("estimator", LARGE, ids=repr)
+def test_the_start_of_a_large_matrix_is_that_of_all_samples(estimator, most, weighted, words, monkeypatch):
+    X = words[:80, :10].astype(float)
+    y, weights = X[:, 0] > 2, np.arange(80) % 3 + 1 if weighted else None
+    model = clone(estimator).set_params(max_iter=0, early_stopping=False, random_state=0)
+    dense = clone(model).fit(X, y, sample_weight=weights)
+    monkeypatch.setattr("skae.data.rows._HELD_DENSE", 100)
+    monkeypatch.setattr("skae.data.sparse._SMALL", most)
+    same = clone(model).fit(sparse.csr_matrix(X), y, sample_weight=weights)
+    expected = np.abs(dense.transform(X))
+    np.testing.assert_allclose(np.abs(same.transform(X)), expected, rtol=0, atol=1e-8 * np.ptp(expected))
+    assert same.score(X) == pytest.approx(dense.score(X), rel=1e-8)
+
+
 def test_the_autoencoder_stands_where_pca_stands_after_one_hot_encoding(categories):
     table = categories[0]
     encoder = OneHotEncoder(handle_unknown="ignore")
@@ -159,6 +187,7 @@ def test_a_matrix_is_never_made_dense():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SparseRows, "__getitem__", listening)
         patch.setattr("skae.data.rows._HELD_DENSE", most)
+        patch.setattr("skae.data.sparse._SMALL", 100)
         tracemalloc.start()
         model.fit(rows).score(rows)
         peak = tracemalloc.get_traced_memory()[1]

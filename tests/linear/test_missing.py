@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
+from skae.data.rows import ArrayRows
 from skae.linear import missing
 from skae.linear.missing import fit_normal, hide_entries, mean_imputation, n_imputation_components, pca_imputation
 
@@ -21,23 +22,23 @@ def test_without_components_the_mean_is_imputed(seed):
     model = mean_imputation(location)
     assert model.location is location
     assert imputes_the_location(model)
-    model = pca_imputation(X, 0, None)
+    model = pca_imputation(ArrayRows(X), 0, None)
     np.testing.assert_allclose(model.location, location)
     assert imputes_the_location(model)
 
 
 def test_pca_of_complete_samples_imputes_others(seed):
     X = np.random.RandomState(seed).normal(3, 1, size=(50, 4))
-    model = pca_imputation(X, 2, None)
+    model = pca_imputation(ArrayRows(X), 2, None)
     np.testing.assert_allclose(model.location, X.mean(axis=0))
     np.testing.assert_allclose(covariance_of(model), PCA(2).fit(X).get_covariance())
     X[:, 2] = 7
-    assert pca_imputation(X, 1, None).noise[2] == 1
+    assert pca_imputation(ArrayRows(X), 1, None).noise[2] == 1
 
 
 def test_means_of_float32_are_those_of_float64():
     X = np.array([[1.0], [1e8], [-1e8]], dtype=np.float32)
-    assert pca_imputation(X, 0, None).location[0] == pytest.approx(1 / 3, abs=1e-7)
+    assert pca_imputation(ArrayRows(X), 0, None).location[0] == pytest.approx(1 / 3, abs=1e-7)
 
 
 @pytest.mark.parametrize(
