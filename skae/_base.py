@@ -84,7 +84,7 @@ class BaseNetTransformer(
             fit.start()
             fit.split()
             self._train(fit, checkpoint, X, y, sample_weight)
-        self._store(fit)
+        self._store(fit, X)
         self._fitted.learn_imputation(rows, fit.processes)
         self._warn(fit.net, no_gain=fit.has_no_gain)
         return self
@@ -156,7 +156,7 @@ class BaseNetTransformer(
         fit.check_processes()
         fit.start() if is_first else fit.resume(self._fitted)
         fit.train_once()
-        self._store(fit)
+        self._store(fit, X)
         self._warn(fit.net)
         return self
 
@@ -211,7 +211,8 @@ class BaseNetTransformer(
         vars(truncated).update({name: vars(self)[name] for name in self._fitted_names()})
         vars(truncated).update(n_components=n_components, ordered=True, checkpoint=None)
         truncated._fitted = self._fitted.truncated(n_components)
-        vars(truncated).update(truncated._fitted.attributes())
+        attributes = truncated._fitted.attributes()
+        vars(truncated).update({name: like_input(value, self.mean_) for name, value in attributes.items()})
         return truncated
 
     def __sklearn_is_fitted__(self):
@@ -293,11 +294,12 @@ class BaseNetTransformer(
             raise ValueError("Every value of X_val is missing, so it cannot be a validation set. Pass other samples.")
         return rows
 
-    def _store(self, fit):
-        """Set the fitted attributes; ``net_`` is last, since it marks the estimator as fitted."""
+    def _store(self, fit, X):
+        """Set the fitted attributes, arrays like X; ``net_`` is last, since it marks the estimator as fitted."""
         fitted = self._fitted_class(fit.net, fit.built, fit.table, fit.context, fit.built.n_components)
         fitted.settle(self, fit.training, fit.held_out, fit.best, vars(self).get("_fitted"))
-        vars(self).update(fit.context.attributes | fit.curves(fitted) | fitted.attributes())
+        attributes = fit.context.attributes | fit.curves(fitted) | fitted.attributes()
+        vars(self).update({name: like_input(value, X) for name, value in attributes.items()})
         self._fitted, self.net_ = fitted, fit.net
 
     def _warn(self, net, no_gain=False):
@@ -383,7 +385,7 @@ class BaseNetTransformer(
 
     def __getstate__(self):
         """Return NumPy arrays and plain Python: the network is stored as weights, and `__setstate__` rebuilds it."""
-        state = {name: value for name, value in super().__getstate__().items() if name != "_skl_callbacks"}
+        state = {name: to_array(value) for name, value in super().__getstate__().items() if name != "_skl_callbacks"}
         return to_state(stored.with_version(state))
 
     @torch_defaults()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from scipy.sparse import issparse
+from sklearn import get_config
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
 
@@ -56,7 +58,7 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         y : array-like of shape (n_samples,), default=None
             Passed to the estimator, which uses it if it is conditional on classes.
         **fit_params : dict
-            Passed to the estimator's `fit`, such as ``sample_weight``.
+            Passed to the estimator's `fit`, such as ``sample_weight``; with metadata routing, if it requests them.
 
         Returns
         -------
@@ -73,8 +75,15 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise TypeError(
                 f"estimator={self.estimator!r} has no method impute. Use an AutoencoderTransformer or a VAEGenerator."
             )
+        if get_config()["enable_metadata_routing"]:
+            fit_params = process_routing(self, "fit", **fit_params).estimator.fit
         self.estimator_ = clone(self.estimator).fit(X, y, **fit_params)
         return self
+
+    def get_metadata_routing(self):
+        """Return the routing of metadata: `fit` passes on what the estimator's `fit` requests."""
+        router = MetadataRouter(owner=type(self).__name__)
+        return router.add(estimator=self.estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
 
     def transform(self, X):
         """Replace missing values.

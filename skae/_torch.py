@@ -56,7 +56,8 @@ def to_array(X: Any) -> Any:
 
 def like_input(result: Any, X: Any) -> Any:
     """Return an array as a tensor on X's device, if X is a tensor and scikit-learn dispatches to the array API."""
-    if isinstance(X, Tensor) and isinstance(result, np.ndarray) and get_config()["array_api_dispatch"]:
+    is_numeric = isinstance(result, np.ndarray) and result.dtype.kind in "biuf"
+    if isinstance(X, Tensor) and is_numeric and get_config()["array_api_dispatch"]:
         return torch.from_numpy(result).to(X.device)
     return result
 

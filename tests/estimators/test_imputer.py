@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
@@ -12,6 +13,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, ModelImputer, VAEGenerator
 
@@ -97,3 +99,19 @@ def test_columns_without_values_of_a_table():
     assert filled.dtypes.equals(frame.dtypes)
     assert (filled[["e", "f"]] == 0).all(axis=None)
     assert model.sample(5).dtypes.equals(frame.dtypes)
+
+
+def test_weights_are_routed_through_a_pipeline():
+    rng = np.random.RandomState(0)
+    X, weights = rng.normal(size=(60, 4)), np.arange(60) % 3
+    X[::5, 1] = np.nan
+    expected = (
+        ModelImputer(AutoencoderTransformer(2, max_iter=0, random_state=0)).fit(X, sample_weight=weights).transform(X)
+    )
+    with sklearn.config_context(enable_metadata_routing=True):
+        estimator = AutoencoderTransformer(2, max_iter=0, random_state=0).set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(ModelImputer(estimator), StandardScaler().set_fit_request(sample_weight=False))
+        routed = pipeline.fit(X, sample_weight=weights)[0].transform(X)
+        with pytest.raises(sklearn.exceptions.UnsetMetadataPassedError, match="sample_weight"):
+            ModelImputer(AutoencoderTransformer(2)).fit(X, sample_weight=weights)
+    np.testing.assert_array_equal(routed, expected)

@@ -80,6 +80,12 @@ def test_with_dispatch_tensors_come_back(model, dispatch):
     for result in results:
         assert isinstance(result, torch.Tensor)
         assert (result.dtype, result.device) == (samples.dtype, samples.device)
+    fitted = {name: value for name, value in vars(model).items() if name.endswith("_") and np.ndim(value)}
+    assert {"mean_", "components_"} <= fitted.keys()
+    for name, value in fitted.items():
+        is_array = isinstance(value, torch.Tensor) and value.device == samples.device
+        assert is_array or isinstance(value, list) or name in ("prior_", "likelihoods_"), name
+    assert all(not torch.is_tensor(value) for value in model.__getstate__().values())
     assert isinstance(model.score(samples, labels), float)
     assert isinstance(model.transform(X), np.ndarray)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), model.transform(X))
