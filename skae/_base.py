@@ -364,7 +364,7 @@ class BaseNetTransformer(
         return like_input(self._table.decode_codes(self._fitted.decode(check_codes(self, X)), X), X)
 
     def exported_part(self, part):
-        """Return the module that `to_onnx` writes, and the columns of its input.
+        """Return the module that `to_onnx` writes, and the columns of its input and its output.
 
         Parameters
         ----------
@@ -373,13 +373,13 @@ class BaseNetTransformer(
         Returns
         -------
         module : torch.nn.Module
-            (n, n_columns) -> (n, n_out), both in float64.
-        n_columns : int
+            (n, n_inputs) -> (n, n_outputs), both in float64.
+        inputs, outputs : list of GraphColumn
         """
         check_is_fitted(self)
         check.check_choice("part", part, ("encoder", "decoder", "autoencoder"))
-        self._fitted.check_exportable(type(self).__name__)
-        return exported(part, self.net_.inference_module(torch.float32), self.n_components_)
+        module = self.net_.inference_module(torch.float32)
+        return exported(part, module, self.n_components_, self._table, self._fitted.context)
 
     # Pickling.
 

@@ -186,11 +186,6 @@ class Fitted:
     def restore(self, kept, state):
         """Check and restore ``kept``, the output of `to_state`; ``state`` is the estimator's."""
 
-    def check_exportable(self, name):
-        """Raise ValueError if a graph whose only input is samples or codes cannot represent the network."""
-        self.table.check_exportable(name)
-        self.context.check_exportable(name)
-
 
 def check_codes(estimator, Z):
     """Check that codes have ``n_components_`` columns and return them as an array."""

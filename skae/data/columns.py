@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skae.data import quantiles
-from skae.data.checks import SUPPORTS
+from skae.data.checks import SUPPORTS, listed
 from skae.data.dataframes import ColumnType, first_text, is_category, is_number
 
 # "auto" does not treat integers as counts if their variance is this many standard errors below their mean, a Poisson's
@@ -22,14 +22,48 @@ _MOST_OF_IDENTIFIERS = 100
 _SMALLEST = np.finfo(np.float64).smallest_subnormal
 
 
+class GraphColumn(NamedTuple):
+    """Columns of the input or the output of an exported graph that have one name.
+
+    Attributes
+    ----------
+    name : str
+    width : int
+    kind : "float", "integer", "boolean" or "text"
+    values : list or None
+        The categories, in a column of these.
+    """
+
+    name: str
+    width: int = 1
+    kind: str = "float"
+    values: list | None = None
+
+    @classmethod
+    def of_categories(cls, name, values):
+        """Return the column of these categories."""
+        kinds = {str: "text", bool: "boolean", int: "integer", float: "float"}
+        kind = kinds.get(type(values[0])) if len({*map(type, values)}) == 1 else None
+        if kind is None:
+            raise ValueError(
+                f"The categories of {name!r} are {listed(values)}: a graph takes strings, numbers of one type or "
+                "bools. Convert them before fitting."
+            )
+        return cls(name, 1, kind, values)
+
+    @property
+    def numbers(self):
+        """The categories as numbers, texts by their place."""
+        return list(range(len(self.values))) if self.kind == "text" else [float(value) for value in self.values]
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table: its type and its encoding.
 
-    A kind can ``fit(name, kind, column_type, column, library)`` a column of training samples,
-    ``encode(column, library, handle_unknown)`` one of new samples as numbers (n, width), nan where missing,
-    ``decode(block)`` these as a list of values, and return its ``extremes()``, values that need the whole range of its
-    dtype.
+    A kind can ``fit(name, kind, column_type, column, library)`` a column of training samples, ``encode(column, library,
+    handle_unknown)`` one of new samples as numbers (n, width), nan where missing, ``decode(block)`` these as a list of
+    values, return its ``extremes()``, values that need the whole range of its dtype, and its ``graph_column(name)``.
 
     Attributes
     ----------
@@ -115,6 +149,19 @@ class NumberColumn(Column):
             low, high = min(whole), max(whole)
         return cls(name, kind, column_type, low, high, *learnt)
 
+    @property
+    def is_whole(self):
+        """Whether all values of training samples are whole numbers."""
+        return type(self.low) is int
+
+    def graph_column(self, name):
+        return GraphColumn(name, 1, self.type.family)
+
+    def graph_maps(self):
+        """Return points of the piecewise linear map from values to encoded values, and of its inverse: (2, n) each."""
+        points = np.array([[0.0, 1.0], [0.0, 1.0]])
+        return points, points
+
     @classmethod
     def misfit(cls, column, library):
         try:
@@ -140,7 +187,7 @@ class NumberColumn(Column):
     def decode(self, block, like=None, library=None):
         """Return decoded values, a list; observed values of the column ``like`` replace them."""
         family, x = self.type.family, self._values(block[:, 0].astype(np.float64))
-        x = np.round(x) if type(self.low) is int else x
+        x = np.round(x) if self.is_whole else x
         values = np.clip(x, float(self.low), float(self.high)).tolist()
         if family == "integer":  # the bounds may not be exact as floats
             values = [min(max(int(value), self.low), self.high) for value in values]
@@ -157,7 +204,7 @@ class NumberColumn(Column):
         x = np.append(x, float(self.low))
         low, high = float(x.min()), float(x.max())
         learnt = self._learn(self.name, x, low, high)
-        if type(self.low) is int and (np.floor(x) == x).all():
+        if self.is_whole and (np.floor(x) == x).all():
             low, high = int(low), int(high)
         return type(self)(self.name, self.kind, self.type, low, high, *learnt)
 
@@ -210,6 +257,12 @@ class ContinuousColumn(NumberColumn):
             return scores * quantiles.unit_of_constant(float(self.low))
         return np.interp(scores, *self.steps)
 
+    def graph_maps(self):
+        if self.low == self.high:
+            points = np.array([[0.0, quantiles.unit_of_constant(float(self.low))], [0.0, 1.0]])
+            return points, points[::-1].copy()
+        return self.knots, self.steps
+
     def log_slope(self, block):
         return quantiles.log_slope(block.astype(np.float64), self.knots)
 
@@ -248,6 +301,10 @@ class StandardColumn(NumberColumn):
 
     def _values(self, scores):
         return scores * self.deviation + self.mean
+
+    def graph_maps(self):
+        points = np.array([[self.mean, self.mean + self.deviation], [0.0, 1.0]])
+        return points, points[::-1].copy()
 
     def faults(self, library):
         yield from super().faults(library)
@@ -323,6 +380,9 @@ class CategoryColumn(Column):
     def decode(self, block, like=None, library=None):
         """Return the most probable category of each sample, a list."""
         return [self.categories[k] for k in block.argmax(axis=1)]
+
+    def graph_column(self, name):
+        return GraphColumn.of_categories(name, self.categories)
 
     def extremes(self):
         return self.categories if self.type.declared is None else self.type.declared

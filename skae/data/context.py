@@ -4,6 +4,7 @@ import numpy as np
 from scipy.special import softmax
 
 from skae.data.checks import check_classes, check_labels
+from skae.data.columns import GraphColumn
 
 
 class NoContext:
@@ -60,8 +61,9 @@ class NoContext:
         """Average a function of the value over the posterior of each sample's context, or over the prior."""
         return function(self.values[0])
 
-    def check_exportable(self, name):
-        """Raise ValueError if a graph whose only input is samples or codes cannot represent the model."""
+    def graph_columns(self):
+        """Return the columns of an exported graph's input that hold the context, as a list."""
+        return []
 
     def draw(self, y, n_samples, random_state):
         """Return the context of new samples, (n_samples, width): of labels y, or drawn from the prior."""
@@ -126,11 +128,8 @@ class ClassContext(NoContext):
         parts = map(function, self.values)
         return sum(weight.astype(part.dtype) * part for weight, part in zip(weights, parts, strict=True))
 
-    def check_exportable(self, name):
-        raise ValueError(
-            f"This {name} is conditional on classes, which a graph of rows or codes alone cannot take. Fit one with "
-            "conditional=False to export it."
-        )
+    def graph_columns(self):
+        return [GraphColumn.of_categories("class", self.classes.tolist())]
 
     def draw(self, y, n_samples, random_state):
         if y is not None:

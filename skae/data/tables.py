@@ -15,7 +15,7 @@ from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import validate_data
 
 from skae.data.checks import FLOATS, SUPPORTS, check_missing, listed
-from skae.data.columns import OF_LIKELIHOODS, column_from_state
+from skae.data.columns import OF_LIKELIHOODS, GraphColumn, column_from_state
 from skae.data.dataframes import LIBRARIES, has_text, library_of, numbers_asked, unmasked
 from skae.data.rows import ArrayRows, FileRows, SparseRows, is_streamed
 from skae.data.statistics import has_missing, n_unweighted, resampled
@@ -170,8 +170,9 @@ class ArrayTable:
         """Return the mean over samples of the log-slope, summed over columns."""
         return 0.0
 
-    def check_exportable(self, name):
-        """Raise ValueError if a graph cannot encode the columns."""
+    def graph_columns(self, end=None):
+        """Return the columns of a graph's input, or of its output if that is called ``end``, as a list."""
+        return [GraphColumn(end or "rows", self.width)]
 
     def to_state(self):
         """Return the fitted state as a dict of plain values."""
@@ -356,14 +357,12 @@ class TableEncoder:
         weights = None if samples.weights is None else samples.weights.numpy(force=True)
         return float(np.average(slopes, axis=0, weights=weights).sum())
 
-    def check_exportable(self, name):
-        """Raise ValueError, since a graph cannot encode the columns."""
-        parameter = self.kinds.parameter
-        raise ValueError(
-            f"This {name} was fitted to columns of several kinds ({parameter}={self.kinds.chosen(self.chosen)!r}), "
-            f"which a graph cannot take as they are. Fit one to rows of numbers, with one {parameter} for all columns, "
-            "to export it."
-        )
+    def graph_columns(self, end=None):
+        """Return the columns of a graph's input, or of its output if that is called ``end``, as a list."""
+        names = [str(column.name) for column in self.columns]
+        names = [name if names.count(name) == 1 else f"{name}_{j}" for j, name in enumerate(names)]
+        names = [f"{name}_{end}" if end else name for name in names]
+        return [column.graph_column(name) for column, name in zip(self.columns, names, strict=True)]
 
     def log_slopes(self, rows):
         """Return the log-slope of the encoding of each value, which converts log-densities: (n, width)."""

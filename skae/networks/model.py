@@ -123,7 +123,7 @@ class Model(nn.Module):
         x = self.scaler(X)
         if context is None or not self.n_context:
             return x
-        return torch.cat([x, context.to(x).expand(len(x), -1)], dim=1)
+        return torch.cat([x, context.to(x).expand(x.shape[0], -1)], dim=1)
 
     def to_codes(self, X: Tensor, n_components: int, context: Tensor | None = None) -> Tensor:
         """Encode samples in units of X: (n, n_features) -> (n, n_components)."""
@@ -134,7 +134,7 @@ class Model(nn.Module):
         size = self.decoded_size(Z.shape[1])
         codes = self.code_scaler.inverse(Z[:, :size]).to(self._dtype)
         if self.n_context and context is not None:
-            codes = torch.cat([codes, context.to(codes).expand(len(codes), -1)], dim=1)
+            codes = torch.cat([codes, context.to(codes).expand(codes.shape[0], -1)], dim=1)
         return self.scaler.inverse(self.inverse_link(self.decode(codes), Z.shape[1]).to(Z.dtype))
 
     @property

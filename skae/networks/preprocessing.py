@@ -251,17 +251,11 @@ class Scaler(ExactModule):
         """Apply the link, or each column its own."""
         if isinstance(self.link, str):
             return LINKS[self.link](x, self)
-        linked = x.clone()
-        for name in set(self.link):
+        linked = x
+        for name in set(self.link) - {"identity"}:
             columns = torch.tensor([link == name for link in self.link], device=x.device)
-            linked[:, columns] = LINKS[name](x[:, columns], self._of(columns))
+            linked = torch.where(columns, LINKS[name](x, self), linked)
         return linked
-
-    def _of(self, columns: Tensor) -> Scaler:
-        """Return a scaler of some columns, with the attributes that links use."""
-        part = Scaler(int(columns.sum()))
-        part._set(mean=self.mean[columns], constant=self.constant[columns])
-        return part.to(columns.device)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale samples, in their precision."""

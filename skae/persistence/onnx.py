@@ -1,49 +1,13 @@
-"""Export of fitted networks as ONNX graphs, for other runtimes.
-
-torch's own exporter does not support gradients inside a module. Therefore `make_fx` traces a module, gradients
-included, and each traced operation is translated here.
-"""
+"""Export of fitted estimators and Pipelines as ONNX files, for other runtimes."""
 
 from __future__ import annotations
 
-import copy
-import operator
-import warnings
-from itertools import accumulate
+from sklearn.utils.validation import check_is_fitted
 
-import torch
-from torch._subclasses import FakeTensor
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves
-
-from skae._torch import assume_missing, no_gradients
 from skae._version import __version__
+from skae.persistence.graph import DTYPES, IR, ML, ML_OPSET, OPSET, graph_of_module
 
-# Names of a graph's input and output.
-_ENDS = {"encoder": ("rows", "codes"), "decoder": ("codes", "rows"), "autoencoder": ("rows", "reconstruction")}
-_OPSET, _IR = 18, 8
-# Dtypes of input and output, by ONNX's names.
-_DTYPES = {"float32": "FLOAT", "float64": "DOUBLE"}
-
-# Operations whose inputs all have one dtype: those with the same name in ONNX, apart from a prefix "bitwise_" or
-# "logical_", and those with another name.
-_LOGIC = ("and", "or", "not")
-_OF_ONE = ("abs", "cos", "erf", "exp", "log", "neg", "reciprocal", "relu", "sigmoid", "sign", "sin", "sqrt", "tanh")
-_OF_TWO = ("add", "div", "mul", "pow", "sub")
-_ELEMENTWISE = {name: name.capitalize() for name in (*_LOGIC, *_OF_ONE, *_OF_TWO)} | {
-    "eq": "Equal",
-    "ge": "GreaterOrEqual",
-    "gt": "Greater",
-    "isnan": "IsNaN",
-    "le": "LessOrEqual",
-    "lt": "Less",
-    "maximum": "Max",
-    "minimum": "Min",
-}
-_REDUCTIONS = {"sum": "ReduceSum", "mean": "ReduceMean", "amax": "ReduceMax"}
-_UNCHANGED = ("alias", "clone", "contiguous", "detach", "lift_fresh_copy")
-# Operations that torch decomposes, in addition to its core decompositions.
-_DECOMPOSED = ("_log_softmax", "_softmax", "elu", "gelu", "hardtanh", "leaky_relu", "nan_to_num")
+_PARTS = ("encoder", "decoder", "autoencoder")
 
 
 def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
@@ -51,33 +15,42 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
 
     Parameters
     ----------
-    estimator : AutoencoderTransformer, VAEGenerator or LatentSizeCV
-        Fitted to a numeric array: a graph cannot take the columns of a mixed table.
+    estimator : AutoencoderTransformer, VAEGenerator, LatentSizeCV or Pipeline
+        Fitted. A Pipeline of numeric steps needs the package skl2onnx.
     path : str or path-like
         The file, which is overwritten.
     part : {"encoder", "decoder", "autoencoder"}, default="encoder"
-        "encoder" is `transform`, "decoder" is `inverse_transform`, "autoencoder" is both in sequence.
+        "encoder" is `transform`, "decoder" is `inverse_transform`, "autoencoder" is both in sequence. Of a Pipeline
+        "encoder" is all of it, with the outputs that skl2onnx gives the last step.
     dtype : {"float32", "float64"}, default="float32"
         Dtype of the graph's input and output.
 
     Raises
     ------
     ImportError
-        If the package onnx is not installed; ``pip install 'skae[onnx]'`` installs it.
+        If the package onnx is not installed, which ``pip install 'skae[onnx]'`` installs, or, for a Pipeline, skl2onnx.
     TypeError
         If the estimator is none of these.
     ValueError
-        If ``part`` or ``dtype`` is unknown, each column has its own likelihood, the model is conditional, or an own
-        module cannot be exported.
+        If ``part`` or ``dtype`` is unknown, categories are intervals or of several types, or an own module cannot be
+        exported.
 
     Notes
     -----
     The graph has one input and one output, of any number of samples, ``(n, n_features_in_)`` or ``(n,
     n_components_)``: "rows" to "codes", "codes" to "rows", and "rows" to "reconstruction". Samples have the units of X,
     codes those of `transform`. Samples are centred and scaled in float64, so that a large offset costs no precision
-    beyond that of ``dtype``;
-    the network computes in float32. The graph contains the refinement of codes, with its gradients, and imputes missing
-    values (nan) as `transform` does. It does not check the values of samples, for example that they are counts.
+    beyond that of ``dtype``; the network computes in float32. The graph contains the refinement of codes, with its
+    gradients, and imputes missing values (nan) as `transform` does. It does not check the values of samples, for
+    example that they are counts.
+
+    For a DataFrame that was encoded by column there is an input ``(n, 1)`` for each column, with its name: strings for
+    categories of text, and numbers of ``dtype`` for all other columns. Unknown categories are missing. The decoder has
+    an output ``(n, 1)`` for each column, with its name, the autoencoder one with "_reconstruction" added: strings,
+    int64, bool or ``dtype``.
+
+    A conditional model has a further input "class", ``(n, 1)``, the class of each sample: strings, or numbers of
+    ``dtype``. The codes are then those of samples of this class. Without a class `transform` averages over classes.
 
     Examples
     --------
@@ -88,24 +61,32 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
     >>> to_onnx(autoencoder, "encoder.onnx")  # doctest: +SKIP
     """
     name = type(estimator).__name__
-    if part not in tuple(_ENDS):
-        raise ValueError(f"part={part!r} is not known. Use one of {', '.join(map(repr, _ENDS))}.")
-    if dtype not in _DTYPES:
-        raise ValueError(f"dtype={dtype!r} is not known. Use one of {', '.join(map(repr, _DTYPES))}.")
-    if not hasattr(estimator, "exported_part"):
+    for parameter, value, options in (("part", part, _PARTS), ("dtype", dtype, DTYPES)):
+        if value not in tuple(options):
+            raise ValueError(f"{parameter}={value!r} is not known. Use one of {', '.join(map(repr, options))}.")
+    is_pipeline = hasattr(estimator, "steps") and part == "encoder"
+    if not (is_pipeline or hasattr(estimator, "exported_part")):
         raise TypeError(
             f"{name} is no estimator of skae. Of a Pipeline or a search pass the estimator inside, such as "
-            "pipeline[-1], and export other steps by a package that knows them."
+            "pipeline[-1]. Of whole Pipelines the part 'encoder' can be exported."
         )
-    module, n_columns = estimator.exported_part(part)
     try:
-        import onnx  # noqa: F401  (export_module imports it again)
+        import onnx
+
+        if is_pipeline:
+            import skl2onnx  # noqa: F401
     except ImportError as error:
-        raise ImportError("to_onnx needs the package onnx. Run pip install 'skae[onnx]'.") from error
+        extra = "skl2onnx" if is_pipeline else "'skae[onnx]'"
+        raise ImportError(f"to_onnx needs {error.name or 'the package onnx'}. Run pip install {extra}.") from error
+    model = _model_of_pipeline(estimator, dtype) if is_pipeline else _model_of_part(estimator, part, dtype)
+    onnx.save(model, path, format="protobuf")  # for any file extension
+
+
+def _model_of_part(estimator, part, dtype):
+    """Return the ONNX model of a part; an error names the own modules that may be its cause."""
+    exported, name = estimator.exported_part(part), type(estimator).__name__
     try:
-        export_module(module, n_columns, path, *_ENDS[part], f"{part} of a {name}, by skae {__version__}", dtype)
-    except OSError:
-        raise
+        return graph_of_module(*exported, f"{part} of a {name}, by skae {__version__}", dtype)
     except Exception as error:  # tracing a user's module may raise anything
         model = getattr(estimator, "best_estimator_", estimator)
         own = [half for half in ("encoder", "decoder") if getattr(model, half, None) is not None]
@@ -117,319 +98,50 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
         ) from error
 
 
-def export_module(module, n_columns, path, input_name, output_name, description, dtype="float64"):
-    """Write a module (n, n_columns) -> (n, n_out), both in float64, as an ONNX file with ends of another dtype.
+def _model_of_pipeline(pipeline, dtype):
+    """Return the ONNX model of a fitted Pipeline of numeric steps, from "rows" to the outputs of its last step.
 
-    Raises
-    ------
-    NotImplementedError
-        If an operation of the module has no translation; torch raises other errors if it cannot trace the module.
-    """
-    import onnx
-
-    traced = _trace(copy.deepcopy(module).cpu().eval().requires_grad_(False), n_columns)
-    graph, kind = _Graph(), getattr(onnx.TensorProto, _DTYPES[dtype])
-    graph.nodes.append(onnx.helper.make_node("Cast", [input_name], ["input"], to=onnx.TensorProto.DOUBLE))
-    for node in traced.graph.nodes:
-        match node.op:
-            case "placeholder":
-                graph.values[node] = "input"
-            case "get_attr":
-                graph.values[node] = getattr(traced, node.target).detach()
-            case "call_function":
-                graph.values[node] = graph.value_of(node)
-            case "output":
-                (result,) = node.args
-    graph.nodes.append(onnx.helper.make_node("Cast", [graph.name(result)], [output_name], to=kind))
-    ends = (
-        [onnx.helper.make_tensor_value_info(name, kind, ["n", int(width)])]
-        for name, width in ((input_name, n_columns), (output_name, result.meta["val"].shape[1]))
-    )
-    model = onnx.helper.make_model(
-        onnx.helper.make_graph(graph.nodes, "skae", *ends, graph.initializers, doc_string=description),
-        opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
-        producer_name="skae",
-        ir_version=_IR,
-    )
-    onnx.checker.check_model(model)
-    onnx.save(model, path, format="protobuf")  # for any file extension
-
-
-def _trace(module, n_columns):
-    """Return a graph of the operations of a module, for any number of samples and without in-place operations."""
-    from torch._decomp import core_aten_decompositions, get_decompositions
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    aten = torch.ops.aten
-    rules = dict(core_aten_decompositions().items()) | get_decompositions([getattr(aten, op) for op in _DECOMPOSED])
-    del rules[aten.lerp.Tensor], rules[aten.lerp.Scalar]
-    rules |= {
-        aten.convolution_backward.default: _convolution_backward,
-        aten._linalg_check_errors.default: lambda info, name, *, is_matrix: None,
-    }
-    # Sizes that are equal in the trace are equal in the graph, so the number of samples must differ from all others.
-    samples = torch.zeros((131 if n_columns == 127 else 127, n_columns), dtype=torch.float64)
-
-    def trace(function):
-        traced = make_fx(function, rules, tracing_mode="symbolic", _allow_non_fake_inputs=True)(samples)
-        traced.graph.eliminate_dead_code()
-        return traced
-
-    def computed(x):
-        with _Constants():
-            return module(x)
-
-    with no_gradients(), assume_missing(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The .grad attribute")  # torch reads it of slices of weights
-        traced = trace(computed)
-        if any(getattr(node.target, "_schema", None) and node.target._schema.is_mutable for node in traced.graph.nodes):
-            traced = trace(torch.func.functionalize(traced))
-        return traced
-
-
-class _Constants(TorchDispatchMode):
-    """Mode that evaluates operations that do not depend on the samples, so that a module may read values of buffers."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if any(isinstance(leaf, FakeTensor | torch.SymInt) for leaf in tree_leaves((args, kwargs))):
-            return func(*args, **kwargs)
-        with _disable_current_modes():
-            return func(*args, **kwargs)
-
-
-def _convolution_backward(
-    grad, x, weight, bias_sizes, stride, padding, dilation, transposed, output_padding, groups, output_mask
-):
-    """Return the gradient with respect to the input, for strides of 1; weights are constants and need none."""
-    if transposed or any(s != 1 for s in stride):
-        raise NotImplementedError("the gradient of a convolution with a stride")
-    return torch.ops.aten.convolution(grad, weight, None, stride, padding, dilation, True, [0, 0], groups), None, None
-
-
-class _Graph:
-    """Nodes and constants of an ONNX graph, without duplicates.
-
-    Attributes
+    Parameters
     ----------
-    nodes, initializers : list
-    values : dict
-        Maps nodes of the traced graph to names in this one, or to tensors if they are constant.
+    pipeline : Pipeline
+    dtype : {"float32", "float64"}
+        Of the input.
     """
+    check_is_fitted(pipeline)
+    from skl2onnx import convert_sklearn, update_registered_converter
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
-    def __init__(self):
-        self.nodes, self.initializers, self.values, self._known = [], [], {}, {}
-
-    def value_of(self, node):
-        """Translate an operation whose arguments are translated already; return its value."""
-        if node.target is operator.getitem:
-            return self.values[node.args[0]][node.args[1]]
-        inputs = [self.values[argument] for argument in node.all_input_nodes]
-        if all(map(torch.is_tensor, inputs)):
-            return node.target(*torch.fx.node.map_arg(node.args, self.values.get), **node.kwargs)
-        kind = node.target.__name__.split(".")[0].removeprefix("bitwise_").removeprefix("logical_")
-        found = node.meta["val"]
-        if kind in _UNCHANGED:
-            return self.values[node.args[0]]
-        if kind in _ELEMENTWISE and not node.kwargs:
-            return self._elementwise(kind, found, node.args)
-        if kind in _REDUCTIONS:
-            return self._reduce(_REDUCTIONS[kind], found, *node.args)
-        rule = getattr(self, f"_{kind.strip('_')}", None)
-        if rule is None:
-            raise NotImplementedError(f"{node.target} has no translation to ONNX")
-        return rule(found, *node.args)
-
-    # Names.
-
-    def op(self, kind, *inputs, **attributes):
-        """Return the name of an operation's result."""
-        import onnx
-
-        key = (kind, inputs, repr(sorted(attributes.items())))
-        if key not in self._known:
-            self._known[key] = f"{kind}_{len(self.nodes)}"
-            self.nodes.append(onnx.helper.make_node(kind, inputs, [self._known[key]], **attributes))
-        return self._known[key]
-
-    def name(self, part, dtype=None):
-        """Return the name of a node, a tensor or a number, in this dtype if one is asked for."""
-        value = self.values.get(part, part)
-        if not isinstance(value, str):
-            return self._constant(torch.as_tensor(value, dtype=dtype))
-        return value if dtype in (None, _dtype_of(part)) else self.op("Cast", value, to=_onnx_type(dtype))
-
-    def _constant(self, tensor):
-        import onnx
-
-        array = tensor.contiguous().numpy()
-        key = (tensor.dtype, tensor.shape, array.tobytes())
-        if key not in self._known:
-            self._known[key] = f"constant_{len(self.initializers)}"
-            self.initializers.append(onnx.numpy_helper.from_array(array, self._known[key]))
-        return self._known[key]
-
-    def sizes(self, sizes):
-        """Return the name of a shape, of which some sizes may be nodes."""
-        if not any(size in self.values for size in sizes):
-            return self.name(torch.tensor(sizes, dtype=torch.int64))
-        return self.op("Concat", *(self.name(n if n in self.values else torch.tensor([n])) for n in sizes), axis=0)
-
-    # Rules: the result as traced, then the operation's arguments.
-
-    def _elementwise(self, kind, found, parts):
-        dtype = _dtype_of(found)
-        if kind in _LOGIC:
-            dtype = torch.bool
-        elif not dtype.is_floating_point:
-            dtype = _promoted(*parts)
-        return self.op(_ELEMENTWISE[kind], *(self.name(part, dtype) for part in parts))
-
-    def _reduce(self, kind, found, x, dims=None, keepdim=False):
-        return self.op(kind, self.name(x, found.dtype), *([self.sizes(dims)] if dims else []), keepdims=int(keepdim))
-
-    def _sym_size(self, found, x, dim):
-        return self.op("Shape", self.name(x), start=dim, end=dim + 1)
-
-    def _view(self, found, x, sizes):
-        # If there are no samples, one size is 0 and a -1 cannot be inferred: known sizes replace it.
-        known = [n if size == -1 and isinstance(n, int) else size for size, n in zip(sizes, found.shape, strict=True)]
-        return self.op("Reshape", self.name(x), self.sizes(known), allowzero=1)
-
-    _unsafe_view = _reshape = _view
-
-    def _expand(self, found, x, sizes):
-        return self.op("Expand", self.name(x), self.sizes([1 if size == -1 else size for size in sizes]))
-
-    def _full(self, found, sizes, value):
-        return self.op("Expand", self.name(value, found.dtype), self.sizes(sizes))
-
-    def _full_like(self, found, x, value):
-        return self.op("Expand", self.name(value, found.dtype), self.op("Shape", self.name(x)))
-
-    def _unsqueeze(self, found, x, dim):
-        return self.op("Unsqueeze", self.name(x), self.sizes([dim]))
-
-    def _squeeze(self, found, x, dims):
-        return self.op("Squeeze", self.name(x), self.sizes(dims))
-
-    def _permute(self, found, x, dims):
-        return self.op("Transpose", self.name(x), perm=[dim % len(dims) for dim in dims])
-
-    def _slice(self, found, x, dim=0, start=0, end=2**63 - 1, step=1):
-        return self.op("Slice", self.name(x), *(self.sizes([value]) for value in (start, end, dim, step)))
-
-    def _split_with_sizes(self, found, x, sizes, dim=0):
-        ends = accumulate(sizes)
-        return [self._slice(part, x, dim, end - n, end) for part, n, end in zip(found, sizes, ends, strict=True)]
-
-    def _select(self, found, x, dim, index):
-        return self.op("Gather", self.name(x), self.name(torch.tensor(index)), axis=dim)
-
-    def _cat(self, found, parts, dim=0):
-        return self.op("Concat", *(self.name(part, found.dtype) for part in parts), axis=dim)
-
-    def _constant_pad_nd(self, found, x, pads, value=0):
-        kept = [0] * (found.ndim - len(pads) // 2)
-        ends = kept + pads[::2][::-1] + kept + pads[1::2][::-1]
-        return self.op("Pad", self.name(x), self.sizes(ends), self.name(value, found.dtype))
-
-    def _to_copy(self, found, x):
-        return self.name(x, found.dtype)
-
-    def _copy(self, found, x, source):
-        return self.op("Expand", self.name(source, found.dtype), self.op("Shape", self.name(x)))
-
-    def _where(self, found, condition, x, other):
-        return self.op("Where", self.name(condition), self.name(x, found.dtype), self.name(other, found.dtype))
-
-    def _clamp(self, found, x, low=None, high=None):
-        result = self.name(x, found.dtype)
-        for kind, bound in (("Max", low), ("Min", high)):
-            result = result if bound is None else self.op(kind, result, self.name(bound, found.dtype))
-        return result
-
-    def _lerp(self, found, x, end, share):
-        x, end, share = (self.name(part, found.dtype) for part in (x, end, share))
-        return self.op("Add", x, self.op("Mul", share, self.op("Sub", end, x)))
-
-    def _log1p(self, found, x):
-        return self.op("Log", self.op("Add", self.name(x), self.name(1.0, found.dtype)))
-
-    def _rsqrt(self, found, x):
-        return self.op("Reciprocal", self.op("Sqrt", self.name(x)))
-
-    def _expm1(self, found, x):
-        return self.op("Sub", self.op("Exp", self.name(x)), self.name(1.0, found.dtype))
-
-    def _mm(self, found, x, other):
-        return self.op("MatMul", self.name(x), self.name(other))
-
-    _bmm = _mm
-
-    def _addmm(self, found, bias, x, weight):
-        return self.op("Gemm", self.name(x), self.name(weight), self.name(bias))
-
-    def _convolution(self, found, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
-        shape = {"strides": stride, "pads": [*padding, *padding], "dilations": dilation, "group": groups}
-        if transposed:
-            shape["output_padding"] = output_padding
-        inputs = [self.name(part) for part in (x, weight, bias) if part is not None]
-        return self.op("ConvTranspose" if transposed else "Conv", *inputs, **shape)
-
-    def _max_pool2d_with_indices(self, found, x, kernel, stride=None, padding=(0, 0), dilation=(1, 1), ceil=False):
-        shape = {"pads": [*padding, *padding], "dilations": [*dilation], "ceil_mode": int(ceil)}
-        return [self.op("MaxPool", self.name(x), kernel_shape=kernel, strides=stride or kernel, **shape)]
-
-    # ONNX has no factorisations and solvers: they are written out, column by column.
-
-    def _linalg_cholesky_ex(self, found, matrix, **options):
-        size, rest, columns = found[0].shape[-1], self.name(matrix), []
-        for i in range(size):
-            lower = self.name((torch.arange(size) >= i).to(found[0].dtype)[:, None])
-            column = self._slice(None, rest, 2, i, i + 1)
-            root = self.op("Sqrt", self._slice(None, column, 1, i, i + 1))
-            column = self.op("Mul", lower, self.op("Div", column, root))
-            rest = self.op("Sub", rest, self.op("MatMul", column, self.op("Transpose", column, perm=[0, 2, 1])))
-            columns.append(column)
-        return [self.op("Concat", *columns, axis=2)]
-
-    def _cholesky_solve(self, found, right, factor, upper=False):
-        rest, lower = self.name(right), self.name(factor)
-        forward = range(found.shape[1])
-        for order, triangle in ((forward, lower), (forward[::-1], self.op("Transpose", lower, perm=[0, 2, 1]))):
-            solved = {}
-            for i in order:
-                column = self._slice(None, triangle, 2, i, i + 1)
-                solved[i] = self.op("Div", self._slice(None, rest, 1, i, i + 1), self._slice(None, column, 1, i, i + 1))
-                rest = self.op("Sub", rest, self.op("Mul", column, solved[i]))
-            rest = self.op("Concat", *(solved[i] for i in forward), axis=1)
-        return rest
-
-    def _native_batch_norm_legit_no_training(self, found, x, weight, bias, mean, variance, momentum, epsilon):
-        return [self.op("BatchNormalization", *map(self.name, (x, weight, bias, mean, variance)), epsilon=epsilon)]
-
-    def _native_layer_norm(self, found, x, shape, weight, bias, epsilon):
-        return [self.op("LayerNormalization", *map(self.name, (x, weight, bias)), axis=-len(shape), epsilon=epsilon)]
+    for kind in {type(step) for step in pipeline.get_params().values() if hasattr(type(step), "exported_part")}:
+        update_registered_converter(kind, f"Skae{kind.__name__}", _set_shape, _convert, overwrite=True)
+    of_rows = {"float32": FloatTensorType, "float64": DoubleTensorType}[dtype]([None, pipeline.n_features_in_])
+    options = {id(pipeline): {"zipmap": False}} if hasattr(pipeline, "predict_proba") else None
+    opsets = {"": OPSET, ML: ML_OPSET + 1}  # trees need it
+    model = convert_sklearn(pipeline, "skae", [("rows", of_rows)], target_opset=opsets, options=options)
+    model.ir_version = IR
+    return model
 
 
-def _traced(part):
-    """Return the traced value of a node; return other arguments unchanged."""
-    return part.meta["val"] if isinstance(part, torch.fx.Node) else part
+def _set_shape(operator):
+    """Set the type of a step's output."""
+    width = operator.raw_operator.exported_part("encoder")[2][0].width
+    operator.outputs[0].type = type(operator.inputs[0].type)([None, width])
 
 
-def _dtype_of(part):
-    """Return the dtype of a node or of a result; int64, the dtype of sizes, for all others."""
-    return getattr(_traced(part), "dtype", torch.int64)
+def _convert(scope, operator, container):
+    """Add the nodes of a step to the model, under new names."""
+    module, inputs, outputs = operator.raw_operator.exported_part("encoder")
+    dtype = {"FloatTensorType": "float32"}.get(type(operator.inputs[0].type).__name__, "float64")
+    graph = graph_of_module(module, inputs, outputs, "", dtype).graph
+    names = {inputs[0].name: operator.inputs[0].full_name, outputs[0].name: operator.outputs[0].full_name}
 
+    def renamed(name):
+        return names.setdefault(name, names.get(name) or scope.get_unique_variable_name(name))
 
-def _promoted(*parts):
-    """Return the dtype to which torch promotes these nodes and numbers in a comparison."""
-    ends = _traced(parts[0]), _traced(parts[-1])
-    return torch.result_type(*ends) if any(map(torch.is_tensor, ends)) else torch.int64
-
-
-def _onnx_type(dtype):
-    import onnx
-
-    return onnx.helper.np_dtype_to_tensor_dtype(torch.empty(0, dtype=dtype).numpy().dtype)
+    for constant in graph.initializer:
+        constant.name = renamed(constant.name)
+        container.initializers.append(constant)
+    for node in graph.node:
+        node.input[:], node.output[:] = map(renamed, node.input), map(renamed, node.output)
+        node.name = scope.get_unique_operator_name(node.op_type)
+        container.nodes.append(node)
+    container.node_domain_version_pair_sets.add(("", OPSET))

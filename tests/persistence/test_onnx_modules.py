@@ -1,12 +1,16 @@
 """What a runtime computes from an exported module is what the module computes, for any number of samples."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from skae._torch import has_missing
-from skae.persistence.onnx import export_module, to_onnx
+from skae.data.columns import GraphColumn
+from skae.persistence.graph import graph_of_module
+from skae.persistence.onnx import to_onnx
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -42,7 +46,9 @@ class Function(nn.Module):
 
 def exported(module, path):
     torch.manual_seed(0)
-    export_module(module, 4, path, "rows", "codes", "a module")
+    width = copy.deepcopy(module).eval()(torch.from_numpy(X)).shape[1]
+    model = graph_of_module(module, [GraphColumn("rows", 4)], [GraphColumn("codes", width)], "a module")
+    onnx.save(model, path)
     return runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
@@ -165,7 +171,8 @@ class Estimator:
         self.module, self.encoder = module, encoder
 
     def exported_part(self, part):
-        return self.module, 4
+        names = {"encoder": ("rows", "codes"), "decoder": ("codes", "rows"), "autoencoder": ("rows", "reconstruction")}
+        return self.module, *([GraphColumn(name, 4)] for name in names[part])
 
 
 @pytest.mark.parametrize(
