@@ -21,14 +21,15 @@ def reconstruction_error(estimator, X, sample_weight=None):
     estimator : object
         Fitted, with ``transform`` and ``inverse_transform``: for example a PCA, an autoencoder, or a Pipeline of such.
     X : array-like or sparse matrix of shape (n_samples, n_features)
-        Samples, nan where missing.
+        Samples, nan where missing. If X is text or has columns of text, which the first steps of a Pipeline encode, the
+        error is that of the encoded samples, such as the indicators of a OneHotEncoder.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples, at least 0; None for equal ones.
 
     Returns
     -------
     float
-        Mean over the entries that are not missing, in units of X squared.
+        Mean over the entries that are not missing, in units of X, or of encoded samples, squared.
 
     Raises
     ------
@@ -44,9 +45,19 @@ def reconstruction_error(estimator, X, sample_weight=None):
     >>> round(reconstruction_error(PCA(2).fit(X), X), 4)
     0.0253
     """
+    estimator, X, observed = numeric_part(estimator, X)
     _check_has(estimator, ("transform", "inverse_transform"), "Each step of a Pipeline needs both methods.")
-    observed = observed_values(X)
     return squared_error(observed, estimator.inverse_transform(estimator.transform(X)), sample_weight)
+
+
+def numeric_part(estimator, X):
+    """Leave out the first steps of a Pipeline, those that make numbers of X; return the others, X and its values."""
+    try:
+        return estimator, X, observed_values(X)
+    except (TypeError, ValueError):
+        if not isinstance(estimator, Pipeline) or len(estimator) == 1:
+            raise
+    return numeric_part(estimator[1:], estimator[:1].transform(X))
 
 
 def observed_values(X):

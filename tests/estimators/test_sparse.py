@@ -8,13 +8,10 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import get_tags
 
-from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error, reconstruction_scorer
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
 from skae.data.rows import SparseRows
 
 pytestmark = [
@@ -124,17 +121,6 @@ def test_the_start_of_a_large_matrix_is_that_of_all_samples(estimator, most, wei
     expected = np.abs(dense.transform(X))
     np.testing.assert_allclose(np.abs(same.transform(X)), expected, rtol=0, atol=1e-8 * np.ptp(expected))
     assert same.score(X) == pytest.approx(dense.score(X), rel=1e-8)
-
-
-def test_the_autoencoder_stands_where_pca_stands_after_one_hot_encoding(categories):
-    table = categories[0]
-    encoder = OneHotEncoder(handle_unknown="ignore")
-    pipeline = Pipeline([("encode", encoder), ("reduce", PCA()), ("predict", LogisticRegression())])
-    grid = {"reduce": [PCA(2, svd_solver="arpack"), AutoencoderTransformer(2, max_iter=3, random_state=0)]}
-    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(table, table[:, 0] == "a")
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    rows = categories[1]
-    assert reconstruction_scorer(PCA(2, svd_solver="arpack").fit(rows), rows) < 0
 
 
 @pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAEGenerator])

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skae import AutoencoderTransformer, reconstruction_error, reconstruction_scorer
 
@@ -37,7 +38,18 @@ def test_entries_that_are_missing_have_no_error(curve):
     assert error == pytest.approx(np.mean((curve[~hidden] - 1) ** 2))
 
 
+def test_encoded_text_is_measured_as_it_is_encoded():
+    X = pd.DataFrame({"city": ["Oslo", "Rome", "Rome", "Bonn"], "kind": ["a", "b", "b", "b"]})
+    pipeline = make_pipeline(OneHotEncoder(sparse_output=False), StandardScaler(), PCA(1)).fit(X)
+    encoded = pipeline[0].transform(X)
+    assert reconstruction_error(pipeline, X) == pytest.approx(reconstruction_error(pipeline[1:], encoded))
+    assert reconstruction_error(make_pipeline(CountVectorizer(), TruncatedSVD(1)).fit(X["city"]), X["city"]) > 0
+    assert reconstruction_error(make_pipeline(OneHotEncoder()).fit(X[["kind"]] == "a"), X[["kind"]] == "a") == 0
+
+
 def test_text_is_refused_by_the_name_of_its_column():
     X = pd.DataFrame({"x": [1.0, 2], "city": ["Oslo", "Rome"]})
     with pytest.raises(ValueError, match=r"takes numbers, but column 'city' of X has 'Oslo'"):
         reconstruction_error(StandardScaler(), X)
+    with pytest.raises(ValueError, match=r"takes numbers, but column 'city' of X has 'Oslo'"):
+        reconstruction_error(make_pipeline(OneHotEncoder()).fit(X), X)
