@@ -383,6 +383,7 @@ class BaseNetTransformer(
 
     # Pickling.
 
+    @torch_defaults()
     def __getstate__(self):
         """Return NumPy arrays and plain Python: the network is stored as weights, and `__setstate__` rebuilds it."""
         state = {name: to_array(value) for name, value in super().__getstate__().items() if name != "_skl_callbacks"}

@@ -181,7 +181,12 @@ class Fitted:
 
     def to_state(self):
         """Return the state for `restore`, as arrays and plain Python."""
-        return {"built": dict(vars(self.built))}  # no copies: parameters are compared to the estimator's
+        model = copy.deepcopy(self.model).double().eval()  # it may be in training now
+        typical, again = model.typical(), model.typical()
+        return {
+            "built": dict(vars(self.built)),  # no copies: parameters are compared to the estimator's
+            "typical": typical.numpy(force=True) if torch.equal(typical, again) else None,  # own modules may be random
+        }
 
     def restore(self, kept, state):
         """Check and restore ``kept``, the output of `to_state`; ``state`` is the estimator's."""

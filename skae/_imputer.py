@@ -8,6 +8,8 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, 
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
+from skae.persistence import state as stored
+
 
 class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Imputer that replaces missing values by those of a fitted autoencoder or VAE.
@@ -106,6 +108,17 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if name in ("n_features_in_", "feature_names_in_") and "estimator_" in vars(self):
             return getattr(self.estimator_, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __getstate__(self):
+        return stored.with_version(super().__getstate__())
+
+    def __setstate__(self, state):
+        state = stored.without_version(state, type(self))
+        stored.check_names(state, type(self))
+        for name in ("estimator", "estimator_") if "estimator_" in state else ():
+            if not hasattr(state[name], "impute"):
+                raise stored.fault(name, f"is {type(state[name]).__name__}, which has no method impute")
+        super().__setstate__(state)
 
     def __sklearn_is_fitted__(self):
         return "estimator_" in vars(self)

@@ -10,19 +10,22 @@ import torch
 
 from skae._fit import network_parameters, new_net
 from skae._torch import resolve_device, to_tensors
+from skae.data.checks import check_classes
 from skae.data.context import ClassContext, NoContext
 from skae.networks.halves import NetworkSpec
 from skae.persistence import state as stored
 from skae.training.checks import check_net_state
 from skae.training.distributed import is_shared
 
+# Largest difference of outputs between machines and versions of torch, relative to the largest output.
+_ROUNDING = 1e-4
 _BUILT = {"parameters", "n_features", "n_context", "n_components", "has_missing", "seed", "is_truncated"}
 
 
 def to_state(state):
     """Return the state of an estimator with arrays and plain Python in place of objects."""
-    if "net_" not in state:
-        return state
+    if "net_" not in state:  # if fit failed, it may have a table
+        return {name: value for name, value in state.items() if name != "_table"}
     state = {name: value for name, value in state.items() if name not in state["_table"].attributes}
     return state | {"net_": state["net_"].get_state()} | {k: state[k].to_state() for k in ("_fitted", "_table")}
 
@@ -39,12 +42,20 @@ def restored(cls, state):
     context = _restored_context(state, built.n_context)
     vars(estimator).update({name: state[name] for name in stored.parameter_names(cls) if name in state})
     net = _restored_net(estimator, built, table, stored.get(state, "net_"))
+    typical = net.module_.typical().numpy(force=True)
+    if not np.isfinite(typical).all():
+        raise stored.fault("the net", "has outputs that are not finite for a typical sample")
     fitted = cls._fitted_class(net, built, table, context, state["n_components_"])
     fitted.restore(kept, state)
     attributes = {} if built.is_truncated else fitted.attributes()  # the network may have been trained since
     for name, value in attributes.items():
         if isinstance(value, np.ndarray) and not np.allclose(value, stored.get(state, name), rtol=1e-5, atol=0):
             raise stored.fault(name, "is not that of the net")
+    if kept.get("typical") is not None:  # earlier files have none
+        stored.check_array(kept, "typical", typical.shape)
+        if not np.allclose(kept["typical"], typical, rtol=0, atol=_ROUNDING * np.abs(typical).max()):
+            what = "has other codes than when it was saved; own modules, too, must be those of the fit"
+            raise stored.fault("the net", what)
     return state | table.attributes | {"_table": table, "net_": net, "_fitted": fitted}
 
 
@@ -108,10 +119,7 @@ def _restored_net(estimator, built, table, weights):
         device = resolve_device("auto" if is_shared(estimator.device) else estimator.device)
     except ValueError:  # fitted on a device that this machine lacks
         device = torch.device("cpu")
-    net = new_net(estimator, module, built, 1, device).set_state(weights)
-    if not module.check_finite():
-        raise stored.fault("the net", "has outputs that are not finite for a typical sample")
-    return net
+    return new_net(estimator, module, built, 1, device).set_state(weights)
 
 
 def _check_attributes(state, table):
@@ -129,6 +137,8 @@ def _check_attributes(state, table):
     stored.check_one_of(state, "n_features_in_", [table.n_columns])
     if "feature_names_in_" in state:
         stored.check_array(state, "feature_names_in_", (table.n_columns,), object)
+        if not all(isinstance(name, str) for name in state["feature_names_in_"]):
+            raise stored.fault("feature_names_in_", "has a name that is no text")
     if (config := state.get("_sklearn_output_config")) is not None:
         stored.check_dict(config, "_sklearn_output_config", ("transform",))
         stored.check_one_of(config, "transform", ["default", "pandas", "polars"])
@@ -140,11 +150,11 @@ def _restored_context(state, n_context):
         return NoContext()
     stored.check_array(state, "class_count_", (n_context,), low=0)
     stored.check_array(state, "class_prior_", (n_context,), low=0)
-    classes, is_sorted = stored.get(state, "classes_"), False
-    with suppress(TypeError):  # values of several types cannot be compared
-        is_sorted = np.array_equal(np.unique(classes), classes)
-    if stored.length_of(state, "classes_", 0) != n_context or not is_sorted:
-        raise stored.fault("classes_", "is no array of classes, sorted, each once")
+    classes, is_valid = stored.get(state, "classes_"), False
+    with suppress(ValueError, TypeError):
+        is_valid = np.array_equal(check_classes(classes, n_context)[0], classes)
+    if not is_valid or stored.length_of(state, "classes_", 0) != n_context:
+        raise stored.fault("classes_", "is no array of classes that fit takes, sorted, each once")
     if not np.isfinite(total := state["class_count_"].sum()) or total == 0:
         raise stored.fault("class_count_", f"sums to {total:g}")
     context = ClassContext(classes, state["class_count_"])

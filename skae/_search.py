@@ -328,7 +328,10 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         stored.check_names(state, type(self))
         if is_fitted := any(name.endswith("_") for name in state):
             stored.check_dict(stored.get(state, "cv_results_"), "cv_results_")
-        if is_fitted and stored.get(state, "refit"):
+            if not isinstance(state["estimator"], BaseNetTransformer):
+                raise stored.fault("estimator", f"is no estimator of skae, but {type(state['estimator']).__name__}")
+            stored.check_one_of(state, "refit", [True, False, np.True_, np.False_])
+        if is_fitted and state["refit"]:
             best = stored.get(state, "best_estimator_")
             if not (isinstance(best, BaseNetTransformer) and best.__sklearn_is_fitted__()):
                 raise stored.fault("best_estimator_", f"is no fitted estimator of skae, but {type(best).__name__}")

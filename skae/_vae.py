@@ -373,7 +373,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     conditional : bool, default=False
         Whether to model the samples conditional on their class, p(x | y), with the classes that `fit` gets as ``y``.
         `sample` can then draw from a class. Codes have the same prior in all classes, and encode the variation within a
-        class. Needs ``ordered=False``, an integer ``n_components``, dense X, and no ``feature_shape``.
+        class.
 
     prior : {"normal", "mixture"}, default="normal"
         Density of codes. Training always uses the standard normal. "mixture" then replaces it, in scores and samples,

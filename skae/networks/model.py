@@ -157,20 +157,19 @@ class Model(nn.Module):
         return self.code_scaler.inverse(weight).T * unit
 
     @torch.no_grad()
-    def check_finite(self) -> bool:
-        """Return whether typical samples have finite codes and reconstructions, and means are scaled to near zero."""
-        x = self.scaler(self.scaler.mean[None])
+    def typical(self) -> Tensor:
+        """Return codes and reconstructions of typical samples, flat; inf if means are not scaled to near zero."""
+        x, found = self.scaler(self.scaler.mean[None]), []
         if not self.scaler.is_raw:
             if (x.abs() > _FAR).any():
-                return False
+                return x.new_full((1,), torch.inf)
             x = x + torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64).to(x)
         for context in torch.eye(self.n_context, dtype=x.dtype) if self.n_context else x.new_zeros(1, 0):
             context = context.to(x).expand(len(x), -1)
             codes = self.codes(torch.cat([x, context], dim=1), self.n_components)
             rows = self.decode(torch.cat([codes, context], dim=1))
-            if not ((100 * self.code_scaler(codes)).isfinite().all() and rows.isfinite().all()):
-                return False
-        return True
+            found += [100 * self.code_scaler(codes), rows]
+        return torch.cat([part.flatten() for part in found])
 
     # Columns that begin to vary.
 

@@ -20,6 +20,7 @@ from skae._version import __version__
 # Types in files of skae's estimators that are not from Python, NumPy or scikit-learn.
 TRUSTED_TYPES = [
     "skae._autoencoder.AutoencoderTransformer",
+    "skae._imputer.ModelImputer",
     "skae._search.LatentSizeCV",
     "skae._search.own_score",
     "skae._vae.VAEGenerator",
@@ -140,8 +141,8 @@ def check_numbers(state, name, *, optional=False):
         raise fault(name, f"is {shortened(values)}, not a list of numbers")
 
 
-def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, high=math.inf, infinite=False):
-    """Check an array's shape and dtype, and that values are finite and within bounds; ``infinite`` allows inf."""
+def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, high=math.inf, but=0.0):
+    """Check an array's shape and dtype, and that values are within bounds, and finite or equal to ``but``."""
     value, wanted = get(state, name), f"an array of {np.dtype(dtype)} and shape {tuple(shape)}"
     if not isinstance(value, np.ndarray):
         raise fault(name, f"is {type(value).__name__}, not {wanted}")
@@ -149,7 +150,7 @@ def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, high=mat
         raise fault(name, f"is of {value.dtype} and shape {value.shape}, not {wanted}")
     if value.dtype.kind != "f":
         return
-    if np.isnan(value).any() or not (infinite or np.isfinite(value).all()):
+    if not (np.isfinite(value) | (value == but)).all():
         raise fault(name, "has numbers that are not finite")
     if value.size and value.min() < low:
         raise fault(name, f"has {value.min():g}, less than {low:g}")
@@ -160,7 +161,8 @@ def check_array(state, name, shape, dtype=np.float64, *, low=-math.inf, high=mat
 def check_like(value, own, name):
     """Check that a value has the structure of ``own``: keys, lengths, shapes and types.
 
-    Numbers are finite unless those of ``own`` are not, and not negative unless those of ``own`` are.
+    Arrays are finite except where they equal ``own``. Numbers are finite unless those of ``own`` are not, and not
+    negative unless those of ``own`` are.
     """
     if isinstance(own, dict):
         check_dict(value, name, own)
@@ -172,8 +174,7 @@ def check_like(value, own, name):
         for part, of_own in zip(value, own, strict=True):
             check_like(part, of_own, name)
     elif isinstance(own, np.ndarray):
-        infinite = own.dtype.kind == "f" and not np.isfinite(own).all()
-        check_array({name: value}, name, own.shape, own.dtype, infinite=infinite)
+        check_array({name: value}, name, own.shape, own.dtype, but=own)
     elif _is_number(own, Real) and _is_number(value, Real) and value == own:
         return  # also if it is infinite
     elif _is_number(own, Integral):
@@ -218,4 +219,5 @@ def check_mixture(mixture, n_components):
 
 
 def _is_number(value, kind):
-    return type(value) is not bool and isinstance(value, kind)
+    """Return whether a value is a number of this kind, no bool, and no integer beyond 2**63."""
+    return isinstance(value, kind) and type(value) is not bool and not (isinstance(value, int) and abs(value) > 2**63)

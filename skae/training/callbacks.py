@@ -15,7 +15,7 @@ from sklearn.base import _clone_parametrized, clone
 from skorch.callbacks import LRScheduler, ProgressBar
 
 from skae.data.parameters import callback_list
-from skae.training.checks import check_kept, check_parts
+from skae.training.checks import check_kept, check_parts, layers_of
 
 # Window of the running average of the weights in epochs, and its largest share of all epochs.
 _LOOK_BACK, _SHARE_OF_EPOCHS = 10 / 3, 1 / 6
@@ -199,6 +199,7 @@ class Checkpointing:
             "best": vars(self.best),
             "gradient_scale": net.gradient_scale_,
             "history": net.history.to_list(),
+            "layers": layers_of(net.module_),
             "outcome": None if net.outcome_ == "interrupted" else net.outcome_,
             "returns": net.returns_,
             "schedules": [*map(_numbers, self._schedules)],

@@ -12,6 +12,7 @@ import json
 import os
 import time
 import warnings
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,7 +69,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder, identity, seed):
-        self.path = Path(folder) / NAME
+        self.path = Path(folder).absolute() / NAME  # a callback may change the current folder
         self.identity, self.seed, self._state, self._lock = _as_plain(identity), seed, None, None
         if kept := self._read():
             self.seed, self._state = kept["seed"], kept["state"]
@@ -230,7 +231,7 @@ def write(path, content):
     """Write tensors and plain values atomically: the path always holds a complete file."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    buffer.write(_checksum(buffer.getvalue()))
+    buffer.write(checksum(buffer.getvalue()))
     if buffer.tell() > _LARGEST:
         raise OSError(f"the state has {buffer.tell()} bytes, more than {_LARGEST}")
     draft = path.with_name(f"{path.name}.tmp")
@@ -262,12 +263,17 @@ def read(path):
     if not path.is_file() or path.stat().st_size > _LARGEST:  # a pipe or a device may have no end
         raise ValueError(f"it is not a regular file of at most {_LARGEST} bytes")
     data = path.read_bytes()
-    if _checksum(data[:-_CHECKSUM]) != data[-_CHECKSUM:]:
+    if checksum(data[:-_CHECKSUM]) != data[-_CHECKSUM:]:
         raise ValueError("its checksum is wrong")
-    return torch.load(io.BytesIO(data[:-_CHECKSUM]), map_location="cpu", weights_only=True)
+    content = io.BytesIO(data[:-_CHECKSUM])
+    with zipfile.ZipFile(content) as entries:
+        if sum(entry.file_size for entry in entries.infolist()) > len(data):  # compressed, or one in the other
+            raise ValueError("its content is larger than the file")
+    content.seek(0)
+    return torch.load(content, map_location="cpu", weights_only=True)
 
 
-def _checksum(data):
+def checksum(data):
     return hashlib.blake2b(data, digest_size=_CHECKSUM).digest()
 
 

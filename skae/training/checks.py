@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import numpy as np
 import torch
@@ -11,11 +12,13 @@ from skae._torch import map_leaves
 from skae.persistence import state as stored
 from skae.training.optim import split_parameters
 
+# Largest number of kind "size": its square is finite.
+_LARGEST = np.float64(1e154)
 # Checks of the kinds of values, and messages for values that fail.
 _KINDS = {
     "positive": (lambda value: value > 0, "has numbers that are not positive"),
     "share": (lambda value: (value >= 0) & (value <= 1), "is no share from 0 to 1"),
-    "size": (lambda value: value >= 0, "has negative numbers"),
+    "size": (lambda value: (value >= 0) & (value <= _LARGEST), f"has negative numbers, or some beyond {_LARGEST:g}"),
 }
 # How a training may have ended in a checkpoint; None if it has not.
 OUTCOMES = (None, "budget", "patience", "callback", "diverged")
@@ -41,9 +44,16 @@ def check_net_state(state, module, losses=("train_loss",)):
         _check_optimizer(state["optimizer"], [tuple(p.shape) for part in split_parameters(module) for p in part])
 
 
+def layers_of(module):
+    """Return the layers of a module as text, without addresses of objects."""
+    return re.sub(r" at 0x\w+", "", repr(module))
+
+
 def check_kept(kept, module, best, losses):
     """Check a checkpoint's state, except for the parts that training builds when it begins; keep the own scalers."""
     stored.check_integer(kept, "returns")
+    if stored.get(kept, "layers") != layers_of(module):
+        raise stored.fault("the net", "has other layers")
     arrays = _as_arrays(kept)
     best_kept = stored.get(arrays, "best")
     stored.check_dict(best_kept, "best", best)
@@ -110,6 +120,8 @@ def _check_history(history, losses):
     for row in history:
         if "dur" in row and not all(type(row.get(name)) is float for name in ("dur", *losses)):
             raise stored.fault("the history", f"has an epoch without {', '.join(losses)} or its duration, as numbers")
+        if any(type(row.get(name, 0.0)) is not float for name in ("train_loss", "valid_loss")):
+            raise stored.fault("the history", "has a loss that is no number")
         if any(name.endswith("_batch_count") and type(row[name]) is not int for name in row):
             raise stored.fault("the history", "has a number of batches that is no integer")
 

@@ -220,10 +220,18 @@ def test_unknown_classes_list_the_known_ones(named, y, message):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("classes", [["a", 1, "b"], ["a", None, "b"], [{}, {}, {}], ["b", "a", "c"]], ids=str)
-def test_classes_in_a_file_that_are_not_sorted_are_refused(named, classes):
-    state = named.__getstate__() | {"classes_": np.array(classes, dtype=object)}
-    with pytest.raises(ValueError, match="damaged or was changed: classes_ is no array of classes, sorted"):
+@pytest.mark.parametrize(
+    "classes",
+    [
+        *(np.array(names, dtype=object) for names in (["a", 1, "b"], ["a", None, "b"], [{}, {}, {}], ["b", "a", "c"])),
+        *(np.array(names) for names in ([b"a", b"b", b"c"], [1j, 2j, 3j], [[0, 1, 2]])),
+        ["a", "b", "c"],
+    ],
+    ids=str,
+)
+def test_classes_in_a_file_that_fit_would_not_take_are_refused(named, classes):
+    state = named.__getstate__() | {"classes_": classes}
+    with pytest.raises(ValueError, match="was changed: classes_ is no array of classes that fit takes, sorted"):
         VAEGenerator.__new__(VAEGenerator).__setstate__(state)
 
 

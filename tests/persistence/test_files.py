@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skae
-from skae import TRUSTED_TYPES, AutoencoderTransformer, LatentSizeCV, VAEGenerator
+from skae import TRUSTED_TYPES, AutoencoderTransformer, LatentSizeCV, ModelImputer, VAEGenerator
 from skae._search import own_score
 
 skops = pytest.importorskip("skops.io")
@@ -79,7 +79,7 @@ def test_skops_holds_a_pipeline(fitted):
 
 
 def test_trusted_types_are_what_they_are_called():
-    things = [AutoencoderTransformer, LatentSizeCV, VAEGenerator, skae.reconstruction_scorer, own_score]
+    things = [AutoencoderTransformer, LatentSizeCV, ModelImputer, VAEGenerator, skae.reconstruction_scorer, own_score]
     assert sorted(f"{thing.__module__}.{thing.__name__}" for thing in things) == sorted(TRUSTED_TYPES)
 
 
@@ -228,6 +228,11 @@ def changed(model, path, *value):
         ("autoencoder", "_fitted/codes", np.full((150, 2), 1e200), r"codes has 1e\+200, more than 3"),
         ("autoencoder", "net_/history", [{"batches": [], "dur": 1.0}], "the history has an epoch without train_loss"),
         ("autoencoder", "net_/gradient_scale", np.inf, "gradient_scale is inf"),
+        ("autoencoder", "net_/gradient_scale", 10**30, "gradient_scale is 10000.*, not a number"),
+        ("autoencoder", "net_/weights/decoder.low", np.full(2, np.inf), "decoder.low has numbers that are not finite"),
+        ("autoencoder", "net_/weights/encoder.path.weight", np.ones((2, 4)), "the net has other codes than when"),
+        ("autoencoder", "feature_names_in_", np.array([*"abc", 1], object), "feature_names_in_ has a name that is no"),
+        ("autoencoder", "_fitted/typical", np.zeros(3), r"typical is of float64 and shape \(3,\), not"),
         ("autoencoder", "_sklearn_output_config", 5, "_sklearn_output_config is 5"),
         ("autoencoder", "_sklearn_output_config", {"transform": "text"}, "transform is 'text', not one of 'default'"),
         ("autoencoder", "_fitted/built/parameters/noise", -1, "noise=-1 must be"),
@@ -242,7 +247,9 @@ def changed(model, path, *value):
         ("mixed columns", "_table/labels", None, "labels of the table are None"),
         ("mixed columns", "_table/labels/index", ["id"], "labels of the table are .*, which name no columns"),
         ("mixed columns", "_table/columns", [None] * 3, "a column of the table is not what it should be"),
+        ("search", "estimator", -np.inf, "estimator is no estimator of skae, but float"),
         ("search", "best_estimator_", StandardScaler(), "best_estimator_ is no fitted"),
+        ("search", "refit", {}, "refit is {}, not one of True, False"),
         ("search", "best_estimator_", None, "best_estimator_ is no fitted"),
         ("search", "best_params_", {"n_components": 3}, "best_params_ is .*'n_components': 3"),
     ],
@@ -253,6 +260,16 @@ def test_what_is_wrong_in_a_file_is_named(fitted, name, path, value, message):
     with pytest.raises(ValueError, match=message) as caught:
         changed(model, path, value)
     assert "damaged or was changed" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["estimator", "estimator_"])
+def test_an_imputer_in_a_file_has_an_estimator_that_imputes(name):
+    imputer = ModelImputer(AutoencoderTransformer(max_iter=0)).fit(ROWS)
+    np.testing.assert_array_equal(
+        skops.loads(skops.dumps(imputer), trusted=TRUSTED_TYPES).transform(ROWS), imputer.transform(ROWS)
+    )
+    with pytest.raises(ValueError, match=f"was changed: {name} is StandardScaler, which has no method impute"):
+        changed(imputer, name, StandardScaler())
 
 
 @pytest.mark.parametrize(
@@ -546,6 +563,8 @@ def test_own_modules_may_have_any_names(start):
         ("defensive.0.noise", 0.0, "defensive.0.noise has numbers that are not positive"),
         ("imputer.noise", -1.0, "imputer.noise has numbers that are not positive"),
         ("imputation_share", 2.0, "imputation_share is no share"),
+        ("constant.0.rate", 1e300, "constant.0.rate has negative numbers, or some beyond"),
+        ("likelihoods.0.floor", -1.0, "likelihoods.0.floor has negative numbers"),
     ],
 )
 def test_shares_and_variances_of_a_file_are_possible(name, value, message):
@@ -554,3 +573,59 @@ def test_shares_and_variances_of_a_file_are_possible(name, value, message):
     weights[name] = np.full_like(weights[name], value)
     with pytest.raises(ValueError, match=message):
         VAEGenerator().__setstate__(state)
+
+
+def with_relu(n_in, n_out):
+    return torch.nn.Sequential(torch.nn.Linear(n_in, 3), torch.nn.ReLU(), torch.nn.Linear(3, n_out))
+
+
+def with_tanh(n_in, n_out):
+    return torch.nn.Sequential(torch.nn.Linear(n_in, 3), torch.nn.Tanh(), torch.nn.Linear(3, n_out))
+
+
+def test_a_file_is_refused_where_a_function_of_the_user_has_changed(monkeypatch):
+    model = AutoencoderTransformer(2, encoder=with_relu, random_state=0).partial_fit(ROWS)
+    file = pickle.dumps(model)
+    with_tanh.__qualname__ = "with_relu"
+    monkeypatch.setitem(globals(), "with_relu", with_tanh)
+    with pytest.raises(ValueError, match="the net has other codes than when it was saved; own modules, too, must be"):
+        pickle.loads(file)
+
+
+class AlwaysDropout(torch.nn.Module):
+    def forward(self, x):
+        return torch.nn.functional.dropout(x, 0.5, training=True)
+
+
+def random_module(n_in, n_out):
+    return torch.nn.Sequential(torch.nn.Linear(n_in, 4), AlwaysDropout(), torch.nn.Linear(4, n_out))
+
+
+def test_a_module_of_the_user_may_be_random():
+    model = AutoencoderTransformer(2, encoder=random_module, random_state=0).partial_fit(ROWS)
+    assert pickle.loads(pickle.dumps(model)).transform(ROWS).shape == (len(ROWS), 2)
+
+
+def test_a_file_of_an_earlier_version_has_no_typical_outputs():
+    model = AutoencoderTransformer(2, max_iter=0).fit(ROWS)
+    state = model.__getstate__()
+    del state["_fitted"]["typical"]
+    twin = AutoencoderTransformer()
+    twin.__setstate__(state)
+    same(model, twin, ROWS)
+
+
+def test_an_estimator_whose_fit_failed_holds_plain_values_only():
+    model = AutoencoderTransformer(200)
+    with pytest.raises(ValueError, match="n_components=200"):
+        model.fit(ROWS)
+    assert not hasattr(skops.loads(skops.dumps(model), trusted=TRUSTED_TYPES), "net_")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_losses_of_all_epochs_in_a_file_are_numbers():
+    model = AutoencoderTransformer(2, max_iter=2, random_state=0).fit(ROWS)
+    state = model.__getstate__()
+    state["net_"]["history"][-1]["valid_loss"] = []
+    with pytest.raises(ValueError, match="the history has a loss that is no number"):
+        AutoencoderTransformer().__setstate__(state)

@@ -1,6 +1,7 @@
 """Nothing lost: training that is killed goes on to the same end, and what cannot be kept is reported in time."""
 
 import errno
+import io
 import math
 import os
 import pickle
@@ -10,6 +11,7 @@ import resource
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +215,7 @@ def state_of(**further):
         ("schedules", lambda part: [], r"schedules is \[\], not a list of 1"),
         ("gradient_scale", lambda part: NAN, "gradient_scale is nan"),
         ("returns", lambda part: True, "returns is True"),
+        ("layers", lambda part: part + " ", "the net has other layers"),
         (
             "history/0",
             lambda part: {"batches": [], "dur": 1.0},
@@ -590,6 +593,18 @@ def test_a_thousand_changed_bytes_are_each_said_to_be_damage(tmp_path):
         (tmp_path / NAME).write_bytes(changed)
         with pytest.raises(ValueError, match=DAMAGED):
             opened(tmp_path)
+
+
+def test_a_file_whose_content_is_larger_than_it_is_said_to_be_damaged(tmp_path):
+    with opened(tmp_path) as checkpoint:
+        checkpoint.save(state_of(weights={"a": torch.zeros(10**6)}))
+    data, compressed = (tmp_path / NAME).read_bytes(), io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as kept, zipfile.ZipFile(compressed, "w", zipfile.ZIP_DEFLATED) as file:
+        for entry in kept.namelist():
+            file.writestr(entry, kept.read(entry))
+    (tmp_path / NAME).write_bytes(compressed.getvalue() + module.checksum(compressed.getvalue()))
+    with pytest.raises(ValueError, match=r"damaged.*its content is larger than the file.*delete"):
+        opened(tmp_path)
 
 
 PARTS = ["state", "seed", "identity", "state/outcome", "state/history", "state/best"]

@@ -1,5 +1,7 @@
 """Nothing lost: a fit that is killed goes on to the same end, and another one is refused by what differs."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -222,6 +224,32 @@ def test_other_settings_of_a_callback_are_refused_by_name(curve, tmp_path):
     fit(2)
     with pytest.raises(ValueError, match=r"callbacks=.*step_size=3.*\(there .*step_size=2"):
         fit(3)
+
+
+def test_an_edited_own_module_is_refused(curve, tmp_path):
+    """Its name is that of the fit in the folder, and so are the shapes of its weights."""
+
+    def fit(activation):
+        def module(n_in, n_out):
+            return nn.Sequential(nn.Linear(n_in, 8), activation, nn.Linear(8, n_out))
+
+        AutoencoderTransformer(encoder=module, max_iter=2, random_state=0, checkpoint=tmp_path).fit(curve)
+
+    fit(nn.ReLU())
+    fit(nn.ReLU())
+    with pytest.raises(ValueError, match=r"the net has other layers.*Use that net's encoder and decoder"):
+        fit(nn.Tanh())
+
+
+def test_the_folder_stays_where_a_callback_changes_the_current_one(curve, tmp_path, monkeypatch):
+    class Moving(Callback):
+        def on_train_begin(self, net, **kwargs):
+            os.chdir(tmp_path)
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    AutoencoderTransformer(max_iter=1, random_state=0, checkpoint="kept", callbacks=[Moving()]).fit(curve)
+    assert epochs_kept(tmp_path / "here" / "kept") == (1, "budget")
 
 
 def test_other_data_and_another_estimator_are_refused_by_name(curve, tmp_path):

@@ -30,6 +30,7 @@ class Gaussian(Likelihood):
     n_parameters = 2
     is_conjugate = True
     RANGE = 3.0
+    value_kinds = {"floor": "size"}
     floor: Tensor
 
     def __init__(self, n_features: int) -> None:
