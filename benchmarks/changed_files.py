@@ -1,4 +1,4 @@
-"""What happens if a file of skae is changed: states of estimators, bytes of pickles, and checkpoints.
+"""What happens if a file of skae is changed: states of estimators, bytes of pickles, checkpoints, and their bytes.
 
 A changed file must be refused by an error that says so, or hold a model with finite results. Loading it must not end
 the process, nor take more than 3 seconds or 1 GB. Each change is at one place: an entry is dropped, added, repeated or
@@ -20,17 +20,22 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.sparse import csr_matrix, issparse
+from sklearn.exceptions import NotFittedError
+from sklearn.mixture import GaussianMixture
+from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
 from torch import nn
 
 import skae
-from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator
+from skae import AutoencoderTransformer, LatentSizeCV, ModelImputer, VAEGenerator
 from skae.training import checkpoint
 from skae.training.net import Net
 
@@ -52,36 +57,61 @@ def dropout(n_in, n_out):
     return nn.Sequential(nn.Linear(n_in, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, n_out))
 
 
-def estimators():
-    """Fitted estimators of several kinds by name, each with samples."""
+def kinds():
+    """Return one estimator of each kind by name, not fitted, with samples and further arguments of `fit`."""
     X, images = rows(), np.random.RandomState(0).uniform(size=(80, 64))
-    kinds = pd.Categorical(np.where(X[:, 1] > 1, "wide", "narrow"))
-    table = pd.DataFrame({"length": X[:, 0], "kind": kinds, "count": np.round(X[:, 1]).astype(int)})
-    incomplete = np.where(np.arange(X.size).reshape(X.shape) % 7 == 0, np.nan, X)
-    y = np.where(X[:, 0] > 0, "up", "down")
-    yield "autoencoder", AutoencoderTransformer(2, alpha=0.1, **QUICK).fit(X).partial_fit(X), X
-    yield "ordered", AutoencoderTransformer(3, ordered=True, **QUICK).fit(pd.DataFrame(X, columns=list("abcde"))), X
-    yield "own modules", AutoencoderTransformer(2, encoder=dropout, decoder=dropout, **QUICK).fit(X), X
-    yield "images", AutoencoderTransformer(2, feature_shape=(1, 8, 8), loss="log_loss", **QUICK).fit(images), images
-    yield "VAE with missing values", VAEGenerator(2, prior="mixture", **QUICK).fit(incomplete), incomplete
-    yield "ordered VAE", VAEGenerator(2, ordered=True, **QUICK).fit(X), X
-    counts = np.round(np.exp(X))
-    yield "counts", VAEGenerator(2, likelihood="negative_binomial", **QUICK).fit(counts), counts
-    yield "mixed columns", VAEGenerator(2, likelihood="auto", **QUICK).fit(table), table
-    yield "classes", VAEGenerator(2, conditional=True, **QUICK).fit(X, y), X
-    yield "search", LatentSizeCV(AutoencoderTransformer(**QUICK), (1, 2), cv=2).fit(X), X
-    yield "search of a VAE", LatentSizeCV(VAEGenerator(**QUICK), (1, 2), cv=2).fit(X), X
+    labels, kinds_of_row = np.where(X[:, 0] > 0, "up", "down"), np.where(X[:, 1] > 1, "wide", "narrow")
+    table = pd.DataFrame(
+        {"length": X[:, 0], "kind": pd.Categorical(kinds_of_row), "count": np.round(X[:, 1]).astype(int)}
+    )
+    incomplete, counts = np.where(np.arange(X.size).reshape(X.shape) % 7 == 0, np.nan, X), np.round(np.exp(X))
+    weights, y = {"sample_weight": np.linspace(0, 2, len(X))}, {"y": labels}
+    return {
+        "autoencoder": (AutoencoderTransformer(2, alpha=0.1), X, {}),
+        "ordered": (AutoencoderTransformer(3, ordered=True), pd.DataFrame(X, columns=list("abcde")), {}),
+        "share of the variance": (AutoencoderTransformer(0.9), X, {}),
+        "own modules": (AutoencoderTransformer(2, encoder=dropout, decoder=dropout), X, {}),
+        "images": (AutoencoderTransformer(2, feature_shape=(1, 8, 8), loss="log_loss"), images, {}),
+        "sparse samples with weights": (AutoencoderTransformer(2, noise=0.1), csr_matrix(counts), weights),
+        "missing values": (AutoencoderTransformer(2), incomplete, {}),
+        "random start": (AutoencoderTransformer(2, early_stopping=False, start="random"), X, {}),
+        "VAE": (VAEGenerator(2), X, {}),
+        "VAE with missing values": (VAEGenerator(2, prior="mixture"), incomplete, weights),
+        "ordered VAE": (VAEGenerator(2, ordered=True), X, {"X_val": X[::5]}),
+        "VAE that chooses its size": (VAEGenerator("auto"), X, {}),
+        "VAE of images": (VAEGenerator(2, feature_shape=(1, 8, 8), likelihood="bernoulli"), images, {}),
+        "counts": (VAEGenerator(2, likelihood="negative_binomial"), counts, {}),
+        "sparse counts": (VAEGenerator(2, likelihood="multinomial"), csr_matrix(counts), {}),
+        "mixed columns": (VAEGenerator(2, likelihood="auto"), table, weights),
+        "categories": (VAEGenerator(1, likelihood="categorical"), table[["kind", "count"]].astype(str), {}),
+        "classes": (VAEGenerator(2, conditional=True), X, y),
+        "ordered, of classes": (VAEGenerator(2, ordered=True, conditional=True, prior="mixture"), X, y | weights),
+        "mixed columns of classes": (VAEGenerator(2, likelihood="auto", conditional=True), table, y),
+    }
 
 
-CHECKPOINTED = {
-    "autoencoder": AutoencoderTransformer(2, alpha=0.1, **QUICK),
-    "own modules": AutoencoderTransformer(2, encoder=dropout, decoder=dropout, **QUICK),
-    "no validation set": AutoencoderTransformer(2, early_stopping=False, start="random", **QUICK),
-    "rates by epoch": AutoencoderTransformer(2, callbacks=[LRScheduler("StepLR", step_size=2)], **QUICK),
-    "rates by loss": VAEGenerator(2, callbacks=[LRScheduler("ReduceLROnPlateau")], **QUICK),
-    "VAE": VAEGenerator(2, **QUICK),
-    "ordered VAE": VAEGenerator(2, ordered=True, **QUICK | {"max_iter": 12}),
-}
+def estimators():
+    """Fitted estimators of all kinds by name, each with samples and labels."""
+    for name, (model, X, arguments) in kinds().items():
+        model.set_params(**QUICK).fit(X, **arguments)
+        yield name, model, X, arguments.get("y")
+    model, X = AutoencoderTransformer(2, **QUICK), rows()
+    yield "continued", model.fit(X).partial_fit(X), X, None
+    yield "truncated", AutoencoderTransformer(3, ordered=True, **QUICK).fit(X).truncate(2), X, None
+    yield "search", LatentSizeCV(AutoencoderTransformer(**QUICK), (1, 2), cv=2).fit(X), X, None
+    yield "search of a VAE", LatentSizeCV(VAEGenerator(**QUICK), (1, 2), cv=2).fit(X), X, None
+    yield "imputer", ModelImputer(VAEGenerator(2, **QUICK)).fit(X), X, None
+
+
+def fits():
+    """Return one fit of each kind that has a checkpoint: an estimator, samples and further arguments by name."""
+    found, X = kinds(), rows()
+    found["rates by epoch"] = (AutoencoderTransformer(2, callbacks=[LRScheduler("StepLR", step_size=2)]), X, {})
+    found["rates by loss"] = (VAEGenerator(2, callbacks=[LRScheduler("ReduceLROnPlateau")]), X, {})
+    for model, *_ in found.values():
+        is_ordered = model.ordered or not isinstance(model.n_components, int)
+        model.set_params(**QUICK | ({"max_iter": 12} if is_ordered else {}))
+    return found
 
 
 # Changes.
@@ -96,11 +126,18 @@ def places(value, path=()):
     elif isinstance(value, list | tuple):
         for i, part in enumerate(value):
             yield from places(part, (*path, i))
+    elif is_object(value):
+        yield from places(vars(value), path)
+
+
+def is_object(value):
+    """Return whether a value is an object whose attributes are changed, too: a mixture of codes."""
+    return isinstance(value, GaussianMixture)
 
 
 def at(value, path):
     for name in path:
-        value = value[name]
+        value = (vars(value) if is_object(value) else value)[name]
     return value
 
 
@@ -109,6 +146,12 @@ def replaced(value, path, new):
     if not path:
         return new
     name, *rest = path
+    if is_object(value):
+        other = copy.copy(value)
+        vars(other).update(attributes := replaced(vars(value), path, new))
+        for missing in vars(value).keys() - attributes.keys():
+            delattr(other, missing)
+        return other
     if isinstance(value, dict):
         if not rest and new is DROPPED:
             return {key: part for key, part in value.items() if key != name}
@@ -193,39 +236,82 @@ def outcome(load, use, says):
     except Exception as error:
         seconds = time.perf_counter() - began
         frames = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
-        found = "refused" if says(error, any(PACKAGE in frame.parents for frame in frames)) else repr(error)[:200]
+        is_inside = any(PACKAGE in frame.parents for frame in frames)
+        is_refusal = says(error, is_inside) and not (is_inside and is_of_memory(error))
+        found = "refused" if is_refusal else repr(error)[:200]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     return f"{seconds:.1f} s" if seconds > SECONDS else found
+
+
+def is_of_memory(error):
+    """Return whether an error or one of its causes says that memory was exhausted; torch raises a RuntimeError."""
+    while error is not None:
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def damaged(error, is_inside):
     return isinstance(error, ValueError | TypeError) and "damaged or was changed" in str(error)
 
 
-def is_finite(model, X):
-    """Return whether a model that was loaded has finite results; a state without a fit has none."""
-    if not hasattr(model, "transform") or not model.__sklearn_is_fitted__():
+def names_another_folder(error, is_inside):
+    return isinstance(error, ValueError) and "name another folder" in str(error).lower()
+
+
+def is_finite(model, X, y):
+    """Return whether what was loaded has finite results, also after one more epoch; without a fit it has none."""
+    try:
+        check_is_fitted(model)
+    except (NotFittedError, TypeError):  # what is no longer an estimator, pickle's own objects among them
         return True
-    results = [model.transform(X), model.inverse_transform(model.transform(X))]
+    return all(np.isfinite(numbers_of(part)).all(axis=None) for part in results(model, X, y))
+
+
+def numbers_of(result):
+    return pd.DataFrame(result if hasattr(result, "columns") else np.atleast_2d(result)).select_dtypes("number")
+
+
+def results(model, X, y):
+    """Yield the results of an estimator's methods; of a VAE's densities with and without labels."""
+    yield model.transform(X)
+    if isinstance(model, ModelImputer):
+        return
+    yield model.inverse_transform(model.transform(X))
     best = getattr(model, "best_estimator_", model)
-    results += [best.score(X), best.sample(3, random_state=0)]
-    return all(
-        np.isfinite(pd.DataFrame(np.atleast_2d(part)).select_dtypes("number")).all(axis=None) for part in results
-    )
+    yield best.score_samples(X)
+    yield best.sample(3, random_state=0)
+    if not issparse(X):
+        yield best.impute(X)
+    if isinstance(best, VAEGenerator):
+        yield best.log_likelihood(X, 5)
+        yield best.score_samples(X, y)
+    for name in ("mean_", "components_", "explained_variance_ratio_", "noise_variance_", "kl_per_component_"):
+        if hasattr(best, name):
+            yield getattr(best, name)
+    is_continued = False
+    with suppress(ValueError, TypeError, AttributeError):  # its parameters are not those of its network, or not valid
+        best._check_parameters()
+        best._check_continues()
+        is_continued = best._takes_batches()
+    if is_continued:
+        best.partial_fit(X, y)
+        yield best.transform(X)
 
 
 def changed_states(n, rng):
     """Change one entry of the states of estimators; yield each change and its outcome."""
-    fitted = {name: (type(model), model.__getstate__(), X) for name, model, X in estimators()}
-    cases = [(name, path) for name, (_, state, _) in fitted.items() for path in places(state)]
+    fitted = {name: (type(model), model.__getstate__(), X, y) for name, model, X, y in estimators()}
+    cases = [(name, path) for name, (_, state, *_) in fitted.items() for path in places(state)]
     limit_memory()
     for i in drawn(len(cases), n, rng):
         name, path = cases[i]
-        cls, state, X = fitted[name]
+        cls, state, X, y = fitted[name]
         options = list(changes(at(state, path)))
         what, new = options[rng.randint(len(options))]
-        yield f"{name}: {path} {what}", partial(loaded_state, cls, state, path, new), X
+        yield f"{name}: {path} {what}", partial(loaded_state, cls, state, path, new), X, y
 
 
 def loaded_state(cls, state, path, new):
@@ -236,21 +322,21 @@ def loaded_state(cls, state, path, new):
 
 def changed_pickles(n, rng):
     """Change some bytes of pickles."""
-    saved = {name: (pickle.dumps(model), X) for name, model, X in estimators()}
+    saved = {name: (pickle.dumps(model), X, y) for name, model, X, y in estimators()}
     limit_memory()
     for _ in range(n):
         name = list(saved)[rng.randint(len(saved))]
-        data, X = saved[name]
+        data, X, y = saved[name]
         seed = rng.randint(2**31)
         changed = changed_bytes(data, np.random.RandomState(seed))
-        yield f"{name}: bytes of seed {seed}", partial(pickle.loads, changed), X
+        yield f"{name}: bytes of seed {seed}", partial(pickle.loads, changed), X, y
 
 
 def drawn(n_cases, n, rng):
     return np.concatenate([rng.permutation(n_cases) for _ in range(-(-n // n_cases))])[:n]
 
 
-def contents_of(model, X, folder):
+def contents_of(model, X, arguments, folder):
     """Return checkpoints of a fit: before training, in the middle and at the end."""
     train_step, contents = Net.train_step, []
 
@@ -270,7 +356,7 @@ def contents_of(model, X, folder):
 
         Net.train_step = count
         try:
-            model.fit(X)
+            model.fit(X, **arguments)
         except Killed:
             pass
         finally:
@@ -281,14 +367,13 @@ def contents_of(model, X, folder):
 
 def changed_checkpoints(n, rng):
     """Change one entry of checkpoints, and resume the fit."""
-    X, cases, models, contents = rows(), [], {}, {}
+    cases, fitted, contents = [], fits(), {}
     checkpoint.SECONDS = 0  # a state is written after each epoch
     with tempfile.TemporaryDirectory() as folder:
-        for name, model in CHECKPOINTED.items():
+        for name, (model, X, arguments) in fitted.items():
             path = Path(folder) / name
             path.mkdir()
-            models[name] = model.set_params(checkpoint=path)
-            contents[name] = contents_of(model, X, path)
+            contents[name] = contents_of(model.set_params(checkpoint=path), X, arguments, path)
             cases += [(name, i, place) for i, content in enumerate(contents[name]) for place in places(content)]
         limit_memory()
         for i in drawn(len(cases), n, rng):
@@ -300,11 +385,32 @@ def changed_checkpoints(n, rng):
             if changed is DROPPED:
                 continue
             checkpoint.write(path, changed)
-            yield f"{name}, stage {stage}: {place} {what}", partial(fit_again, models[name], X), X
+            model, X, arguments = fitted[name]
+            again = partial(fit_again, model, X, arguments)
+            yield f"{name}, stage {stage}: {place} {what}", again, X, arguments.get("y")
 
 
-def fit_again(model, X):
-    return type(model)(**model.get_params(deep=False)).fit(X)
+def sealed_checkpoints(n, rng):
+    """Change some bytes of checkpoints below their checksum, which is that of the changed bytes."""
+    fitted, saved = fits(), {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / checkpoint.NAME
+        for name, (model, X, arguments) in fitted.items():
+            path.unlink(missing_ok=True)
+            model.set_params(checkpoint=folder, max_iter=2).fit(X, **arguments)
+            saved[name] = path.read_bytes()[: -len(checkpoint.checksum(b""))]
+        limit_memory()
+        for _ in range(n):
+            name = list(fitted)[rng.randint(len(fitted))]
+            seed = rng.randint(2**31)
+            changed = changed_bytes(saved[name], np.random.RandomState(seed))
+            path.write_bytes(changed + checkpoint.checksum(changed))
+            model, X, arguments = fitted[name]
+            yield f"{name}: bytes of seed {seed}", partial(fit_again, model, X, arguments), X, arguments.get("y")
+
+
+def fit_again(model, X, arguments):
+    return type(model)(**model.get_params(deep=False)).fit(X, **arguments)
 
 
 def limit_memory():
@@ -317,7 +423,8 @@ KINDS = {
     "states": (changed_states, damaged),
     # pickle and the classes that it finds raise what they want: skae's own errors are those that skae's code raises.
     "pickles": (changed_pickles, lambda error, is_inside: damaged(error, True) or not is_inside),
-    "checkpoints": (changed_checkpoints, lambda error, is_inside: "name another folder" in str(error).lower()),
+    "checkpoints": (changed_checkpoints, names_another_folder),
+    "sealed": (sealed_checkpoints, names_another_folder),
 }
 
 
@@ -333,10 +440,10 @@ def main(argv=None):
     torch.set_num_threads(1)
     make, says = KINDS[arguments.kind]
     counts, others = Counter(), []
-    for what, load, X in make(arguments.n, np.random.RandomState(arguments.seed)):
+    for what, load, X, y in make(arguments.n, np.random.RandomState(arguments.seed)):
         if arguments.log:
             arguments.log.write_text(what)
-        found = outcome(load, lambda model, X=X: is_finite(model, X), says)
+        found = outcome(load, lambda model, X=X, y=y: is_finite(model, X, y), says)
         counts[found if found in ("refused", "finite") else "other"] += 1
         if found not in ("refused", "finite"):
             others.append(f"{what}: {found}")

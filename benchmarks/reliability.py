@@ -9,6 +9,8 @@ as good as what one process learns?
 
 ``files``: of files of estimators and checkpoints with one change each, how many are refused, and how many are taken?
 
+``kills``: of fits that were killed at random moments, how many are resumed bit for bit?
+
 Prints the figures and writes them to benchmarks/results, JSON and Markdown. ``--only`` measures some sections anew and
 keeps the others' results; ``--quick`` only shows that everything runs: small files, few passes, nothing written.
 """
@@ -242,24 +244,29 @@ def ranks(quick=False):
 # Files.
 
 
-def outcomes_of(kind, n, seed=0):
-    """Outcomes of changed files, in a process of its own: counts, changes with other outcomes, and the exit status."""
+def run(*command):
+    """Return what a script beside this one prints last, from JSON, and its exit status."""
+    environment = os.environ | dict.fromkeys(LIMITS, "1")
+    command = [sys.executable, *map(str, command)]
+    process = subprocess.run(command, cwd=Path(__file__).parent, env=environment, stdout=subprocess.PIPE, text=True)
+    return json.loads(process.stdout.splitlines()[-1]) if process.stdout else {}, process.returncode
+
+
+def outcomes_of(kind, n, seed):
+    """Outcomes of changed files, in a process of its own: counts, and changes with other outcomes, such as its end."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        command = [sys.executable, "changed_files.py", kind, str(n), "--seed", str(seed), "--log", str(log)]
-        environment = os.environ | dict.fromkeys(LIMITS, "1")
-        process = subprocess.run(command, cwd=Path(__file__).parent, env=environment, stdout=subprocess.PIPE, text=True)
-        if process.returncode:
-            return {}, [f"{log.read_text()}: the process ended with status {process.returncode}"]
-    found = json.loads(process.stdout.splitlines()[-1])
+        found, status = run("changed_files.py", kind, n, "--seed", seed, "--log", log)
+        if status:
+            return {}, [f"{log.read_text()}: the process ended with status {status}"]
     return found["counts"], found["others"]
 
 
-def files(quick=False):
-    """Files with one change each: states of estimators, bytes of pickles, and checkpoints, see changed_files.py."""
-    for kind, n in (("states", 5000), ("pickles", 5000), ("checkpoints", 3000)):
-        counts, others = outcomes_of(kind, 50 if quick else n)
-        name = f"{kind}, {sum(counts.values()):,} changes"
+def files(quick=False, seed=0):
+    """Files with one change each: states of estimators, bytes of pickles, checkpoints and their bytes."""
+    for kind, n in (("states", 5000), ("pickles", 5000), ("checkpoints", 3000), ("sealed", 3000)):
+        counts, others = outcomes_of(kind, 50 if quick else n, seed)
+        name = f"{kind}, {sum(counts.values()):,} changes, seed {seed}"
         yield figure(name, "refused by an error that says so", counts.get("refused", 0))
         yield figure(name, "taken, with finite results", counts.get("finite", 0))
         yield figure(name, "other: another error, a crash, over 3 s or 1 GB, not finite", len(others), at_most=0)
@@ -267,7 +274,20 @@ def files(quick=False):
             print(other, file=sys.stderr)
 
 
-SECTIONS = {"memory": memory, "ranks": ranks, "files": files}
+def kills(quick=False, seed=0):
+    """Fits with a checkpoint that are killed at random moments, see killed_fits.py."""
+    n = 10 if quick else 500
+    found, _ = run("killed_fits.py", n, "--seed", seed)
+    name = f"{n} kills, seed {seed}"
+    for moment, n_kills in sorted(found["moments"].items()):
+        yield figure(name, moment, n_kills)
+    yield figure(name, "fits resumed to their end", found["resumed"])
+    yield figure(name, "ended otherwise than without a kill", len(found["others"]), at_most=0)
+    for other in found["others"]:
+        print(other, file=sys.stderr)
+
+
+SECTIONS = {"memory": memory, "ranks": ranks, "files": files, "kills": kills}
 
 
 # The report.
@@ -300,6 +320,7 @@ def store(records):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="see that everything runs; figures mean nothing")
+    parser.add_argument("--seed", type=int, default=0, help="of changes and kills")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="measure these anew, keep the other results")
     arguments = parser.parse_args(argv)
     asked, found = arguments.only or list(SECTIONS), RESULTS / "reliability.json"
@@ -308,7 +329,8 @@ def main(argv=None):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a short fit warns that it did not converge
         for section in asked:
-            for record in SECTIONS[section](arguments.quick):
+            seed = {"seed": arguments.seed} if section in ("files", "kills") else {}
+            for record in SECTIONS[section](arguments.quick, **seed):
                 records.append({"section": section, **record})
                 print(line(records[-1]), flush=True)
     if not arguments.quick:

@@ -15,7 +15,7 @@ TIMES = int(os.environ.get("SKAE_TEST_CHANGES", "1"))
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by what /proc says")
-@pytest.mark.parametrize(("kind", "n"), [("states", 500), ("pickles", 500), ("checkpoints", 300)])
+@pytest.mark.parametrize(("kind", "n"), [("states", 500), ("pickles", 500), ("checkpoints", 300), ("sealed", 300)])
 def test_a_changed_file_is_refused_or_finite(kind, n, seed, tmp_path):
     """In a process of its own: it must not crash, nor take more than 3 seconds or 1 GB."""
     log = tmp_path / "log"
