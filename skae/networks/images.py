@@ -81,7 +81,8 @@ class ImageEncoder(nn.Module):
         if not self.parts[1]:
             return self.dense(self.features(x.reshape(x.shape[0], *self.seen)))
         images, context = x.unflatten(1, (-1, sum(self.parts))).split(self.parts, dim=2)
-        return self.dense(torch.cat([self.features(images.reshape(images.shape[0], *self.seen)), context.flatten(1)], dim=1))
+        features = self.features(images.reshape(images.shape[0], *self.seen))
+        return self.dense(torch.cat([features, context.flatten(1)], dim=1))
 
     def silence(self) -> None:
         """Set the last layer, and so the output, to zero."""
