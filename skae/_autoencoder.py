@@ -46,7 +46,7 @@ class FittedAutoencoder(Fitted):
     @property
     def _n_codes(self):
         """Number of training samples whose codes `sample` uses."""
-        return max(_FEWEST_CODES, min(MAX_CODES, _MOST_INPUTS // self.built.n_features))
+        return min(MAX_CODES, max(_FEWEST_CODES, _MOST_INPUTS // self.built.n_features))
 
     def attributes(self):
         attributes = super().attributes()

@@ -100,7 +100,7 @@ class BaseNetTransformer(
         fitted = self._fitted_class(snapshot(fit.net), fit.built, fit.table, fit.context, fit.built.n_components)
         fitted.settle(self, fit.training, fit.held_out, fit.best, None)
         attributes = fit.context.attributes | fit.curves(fitted) | fitted.attributes()
-        return attributes | {"_fitted": fitted, "net_": fitted.net}
+        return attributes | {"_table": fit.table, "_fitted": fitted, "net_": fitted.net}
 
     def _takes_batches(self):
         """Whether samples may come in batches: no validation set is needed to choose the number of components."""

@@ -83,7 +83,12 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def get_metadata_routing(self):
-        """Return the routing of metadata: `fit` passes on what the estimator's `fit` requests."""
+        """Return the routing of metadata: `fit` passes on what the estimator's `fit` requests.
+
+        Returns
+        -------
+        MetadataRouter
+        """
         router = MetadataRouter(owner=type(self).__name__)
         return router.add(estimator=self.estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
 
