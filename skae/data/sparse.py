@@ -126,8 +126,10 @@ class CentredSparse:
             return self.matrix.T @ u - self.means.T @ (self.groups.T @ u)
 
         centred = LinearOperator(self.matrix.shape, times, transposed_times, dtype=np.float64)
-        first = np.random.RandomState(0 if random_state is None else random_state.randint(2**31 - 1))
-        _, values, vectors = svds(centred, min(n_components, least - 1), v0=first.uniform(-1, 1, size=least))
+        seed, k = 0 if random_state is None else random_state.randint(2**31 - 1), min(n_components, least - 1)
+        if not self.squares().any():  # svds needs a matrix that is not zero
+            return np.zeros(k), np.eye(k, self.shape[1])
+        _, values, vectors = svds(centred, k, v0=np.random.RandomState(seed).uniform(-1, 1, size=least))
         order = np.argsort(-values)
         return np.square(values[order]), vectors[order]
 
@@ -143,7 +145,7 @@ class SparseComplete:
     Attributes
     ----------
     zero : ndarray of shape (n_features,)
-        The value of a zero of the matrix in each column, in a sample that is not all zeros.
+        The value of a zero of the matrix in each column, in a sample that is not all zeros; 0 if there is none.
     deviations : CSR matrix of shape (n_samples, n_features)
         The samples minus ``zero``.
     """
@@ -155,6 +157,8 @@ class SparseComplete:
         rows = rows._with_columns(None)
         self.zero, of_nothing = rows.values_of_zero()
         source, data = rows.source, np.empty(rows.source.nnz)
+        is_full = np.bincount(source.indices, minlength=len(self.zero)) == len(rows)
+        self.zero[is_full] = 0  # no entry is one: a large offset would cost precision
         for part in rows.blocks():
             entries = slice(source.indptr[part.start], source.indptr[min(part.stop, len(rows))])
             sample = np.repeat(np.arange(part.stop - part.start), np.diff(source.indptr[part.start : part.stop + 1]))

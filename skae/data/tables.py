@@ -130,9 +130,10 @@ class ArrayTable:
         return rows
 
     def _open_sparse(self, estimator, X, reset, weights):
-        if not X.has_canonical_format:
+        if not (X.has_canonical_format and X.data.all()):
             X = X.copy()
             X.sum_duplicates()
+            X.eliminate_zeros()
         X = self.prepare(X)
         self.support.check_sparse(X, self.parameter, self.value, reset)
         return SparseRows(X).weighted(weights)

@@ -103,3 +103,19 @@ def test_samples_of_zeros_alone_may_have_other_values(seed):
     X[7] = 0
     ours = SparseComplete(SparseRows(sparse.csr_matrix(X)).map(shares))
     np.testing.assert_allclose(ours.deviations.toarray() + ours.zero, shares(X))
+
+
+@pytest.mark.parametrize("container", [sparse.csr_matrix, sparse.csr_array])
+def test_a_large_offset_costs_no_precision(container, seed):
+    X = samples(seed)
+    X[:, 4] += 1e9
+    centred = X - X.mean(axis=0)
+    ours = SparseComplete(SparseRows(container(X)).map(lambda block: block - X.mean(axis=0)))
+    np.testing.assert_allclose(ours.unweighted().gram(), centred.T @ centred, atol=1e-4)
+
+
+def test_equal_samples_have_components_without_variance(few):
+    X = np.repeat(samples(0, *few)[:1], few[0], axis=0)
+    found = CentredSparse(sparse.csr_matrix(X), np.ones((len(X), 1)), None).components(3, None)
+    np.testing.assert_allclose(found.explained_variance_, np.zeros(3), atol=1e-12)
+    np.testing.assert_allclose(found.components_ @ found.components_.T, np.eye(3), atol=1e-12)

@@ -12,6 +12,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils import get_tags
 
 from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
+from skae.data import rows as rows_module
 from skae.data.rows import SparseRows
 
 pytestmark = [
@@ -52,6 +53,19 @@ def test_validation_rows_passes_and_pickles_of_sparse_rows(words):
     for _ in range(3):
         passes.partial_fit(rows)
     assert passes.loss_curve_[-1] < passes.loss_curve_[0]
+
+
+def test_stored_zeros_change_nothing(monkeypatch, words):
+    """Nor in a sample of zeros alone, whose shares are equal."""
+    monkeypatch.setattr(rows_module, "_HELD_DENSE", 1)
+    stored = sparse.csr_matrix(words, copy=True)
+    stored.data[: stored.indptr[3]] = 0
+    zeros = sparse.csr_matrix(stored, copy=True)
+    zeros.eliminate_zeros()
+    model = VAEGenerator(2, likelihood="multinomial", max_iter=0, random_state=0)
+    expected = clone(model).fit(zeros).transform(zeros)
+    np.testing.assert_allclose(model.fit(stored).transform(stored), expected, atol=1e-6)
+    assert stored.nnz > zeros.nnz
 
 
 @pytest.fixture(scope="module")
