@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.random import RandomState
+from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -47,7 +48,7 @@ def fit_mixture(codes: np.ndarray, seed: int, baseline: Callable | None = None) 
         return GaussianMixture(n, reg_covar=widening, random_state=seed).fit(rows)
 
     best, chosen = (-np.inf, (_WIDENINGS[-1], 1)) if baseline is None else (baseline(held_out), None)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), config_context(array_api_dispatch=False):  # it would refuse k-means
         warnings.simplefilter("ignore", ConvergenceWarning)  # fits are compared, and need not converge
         for widening in _WIDENINGS:
             last = -np.inf

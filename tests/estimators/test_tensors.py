@@ -77,6 +77,8 @@ def test_with_dispatch_tensors_come_back(model, dispatch):
     results = [codes, model.inverse_transform(codes), model.score_samples(samples), model.impute(missing)]
     if isinstance(model, VAEGenerator):
         results += [model.log_likelihood(samples, 3), *model.impute(missing, n_draws=2)]
+    else:
+        assert model.sample(3).shape == (3, 4)
     for result in results:
         assert isinstance(result, torch.Tensor)
         assert (result.dtype, result.device) == (samples.dtype, samples.device)
