@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from skae.data.columns import GraphColumn
 from skae.networks.model import Model
 
-# Relative distance up to which a number in float32 is a category.
-_EQUAL = 1e-6
+# Relative distance up to which a number in float32 is a category: its rounding.
+_EQUAL = 2**-24
 
 
 class PiecewiseLinear(nn.Module):
@@ -68,7 +68,9 @@ class CategoryInGraph(nn.Module):
         self.places = torch.arange(len(self.values))
 
     def encode(self, x: Tensor) -> Tensor:
-        found = ((x[:, None] - self.values).abs() <= _EQUAL * self.values.abs().clamp_min(1)).double()
+        distance = (x[:, None] - self.values).abs()
+        is_nearest = (-distance).argmax(1, keepdim=True) == self.places
+        found = (is_nearest & (distance <= _EQUAL * self.values.abs())).double()
         return torch.where(found.sum(1, keepdim=True) > 0, found, torch.nan)
 
     def decode(self, block: Tensor) -> Tensor:

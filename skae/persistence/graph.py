@@ -10,7 +10,9 @@ import copy
 import operator
 import warnings
 from itertools import accumulate
+from reprlib import repr as shortened
 
+import numpy as np
 import torch
 from torch._subclasses import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
@@ -62,9 +64,12 @@ def graph_of_module(module, inputs, outputs, description, dtype="float64"):
     ------
     NotImplementedError
         If an operation of the module has no translation; torch raises other errors if it cannot trace the module.
+    ValueError
+        If names are there twice or empty, or categories are equal as numbers of the dtype.
     """
     import onnx
 
+    _check_ends(inputs, outputs, dtype)
     n_columns, graph = sum(column.width for column in inputs), _Graph()
     traced = _trace(copy.deepcopy(module).cpu().eval().requires_grad_(False), n_columns)
     columns = [graph.number_of(column) for column in inputs]
@@ -93,6 +98,20 @@ def graph_of_module(module, inputs, outputs, description, dtype="float64"):
     )
     onnx.checker.check_model(model)
     return model
+
+
+def _check_ends(inputs, outputs, dtype):
+    """Check that a graph can tell apart its inputs and outputs, and their categories."""
+    names = [column.name for column in (*inputs, *outputs)]
+    if len({*names, ""}) <= len(names):
+        raise ValueError(f"Inputs and outputs of a graph need different names, not {names}. Rename columns first.")
+    for column, of_column in [(column, dtype) for column in inputs] + [(column, "float64") for column in outputs]:
+        numbers = column.numbers if column.kind in ("integer", "float") and column.values else []
+        if numbers and (numbers != column.values or len(np.unique(np.array(numbers, of_column))) < len(numbers)):
+            raise ValueError(
+                f"Categories of {column.name!r} are not all different in {of_column}: {shortened(column.values)}. Use "
+                "dtype='float64', or make strings of them before fitting."
+            )
 
 
 def _trace(module, n_columns):
@@ -188,7 +207,7 @@ class _Graph:
 
         key = (kind, inputs, repr(sorted(attributes.items())))
         if key not in self._known:
-            self._known[key] = f"{kind}_{len(self.nodes)}"
+            self._known[key] = f"skae/{kind}_{len(self.nodes)}"
             self.nodes.append(onnx.helper.make_node(kind, inputs, [self._known[key]], **attributes))
         return self._known[key]
 
@@ -205,7 +224,7 @@ class _Graph:
         array = tensor.contiguous().numpy()
         key = (tensor.dtype, tensor.shape, array.tobytes())
         if key not in self._known:
-            self._known[key] = f"constant_{len(self.initializers)}"
+            self._known[key] = f"skae/constant_{len(self.initializers)}"
             self.initializers.append(onnx.numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
 

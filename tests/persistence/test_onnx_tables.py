@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -108,6 +109,36 @@ def test_unknown_categories_are_missing(tmp_path):
     X = X.assign(city="Paris")
     (found,) = run(tmp_path / "graph.onnx", feeds_of(X, "float64")).values()
     np.testing.assert_allclose(found, model.transform(X), atol=1e-4)
+
+
+@pytest.mark.parametrize(("low", "step"), [(1_000_000, 1), (1e-7, 1e-7)])
+def test_categories_that_are_close_are_different(low, step, tmp_path):
+    X = table()
+    places = X["city"].map({"Oslo": 0, "Rome": 1, "Bonn": 2})
+    X["city"] = pd.Categorical(low + step * places)
+    model = AutoencoderTransformer(2, loss="auto", handle_unknown="ignore", max_iter=0, random_state=0).fit(X)
+    to_onnx(model, tmp_path / "graph.onnx")
+    for city in (X["city"].astype(float), low + step * 3):
+        new = X.assign(city=city)
+        (found,) = run(tmp_path / "graph.onnx", feeds_of(new, "float32")).values()
+        np.testing.assert_allclose(found, model.transform(new), atol=1e-4)
+
+
+def test_a_graph_needs_different_names_and_categories(tmp_path):
+    X = table()[["income", "city"]]
+    model = AutoencoderTransformer(1, loss="auto", max_iter=0)
+    for name in ("codes", ""):
+        with pytest.raises(ValueError, match="different names"):
+            to_onnx(clone(model).fit(X.set_axis([name, "city"], axis=1)), tmp_path / "graph.onnx")
+    named = X.set_axis(["Cast_0", "city"], axis=1)  # the graph's own names do not matter
+    to_onnx(clone(model).fit(named), tmp_path / "graph.onnx")
+    for value, dtypes in ((2**24, ["float32"]), (2**60, ["float32", "float64"])):
+        numbers = clone(model).fit(X.assign(city=pd.Categorical(value + (X["city"] == "Oslo").astype("int64"))))
+        for dtype in dtypes:
+            with pytest.raises(ValueError, match=f"'city' are not all different in {dtype}"):
+                to_onnx(numbers, tmp_path / "graph.onnx", dtype=dtype)
+        if dtypes == ["float32"]:
+            to_onnx(numbers, tmp_path / "graph.onnx", dtype="float64")
 
 
 def test_equal_names_get_numbers():
