@@ -257,6 +257,7 @@ class TableEncoder:
 
     def open(self, estimator, X, *, reset=False, ensure_min_samples=1, weights=None):
         """Check and encode samples; with ``reset``, fit the columns; see `ArrayTable.open`."""
+        _check_dense(X, self.kinds.parameter, self.kinds.chosen(self.chosen))
         X, dtype, is_enough = unmasked(X), np.float64, {"ensure_min_samples": ensure_min_samples}
         given, library = X, library_of(X)
         if not library.name and (reset or self.library is library):
@@ -425,6 +426,14 @@ def _checked(table, state, fault, *others):
     if not names:
         raise fault("labels", f"of the table are {shortened(state['labels'])}, which name no columns")
     return library, names
+
+
+def _check_dense(X, parameter, value):
+    if issparse(X):
+        raise TypeError(
+            f"X is sparse, but with {parameter}={value!r} each column is encoded by itself. Pass a DataFrame or a "
+            f"dense array, or set one {parameter} for all columns."
+        )
 
 
 def _array_of_numbers(estimator, X, reset, options):
