@@ -28,6 +28,13 @@ from skae.persistence import state as stored
 _LEAST_EXPLAINED = 0.01
 # New samples are drawn like codes of so many training samples at least, and of fewer inputs than this beyond them.
 _FEWEST_CODES, _MOST_INPUTS = 1000, 2**24
+# What to use in place of attributes of PCA that are missing.
+_NO_NOISE = "An autoencoder has no model of the noise; VAEGenerator has one."
+_OF_PCA = {
+    "explained_variance_ratio_": "It is set by fit with ordered=True.",
+    "explained_variance_": "The variances of codes are transform(X).var(axis=0, ddof=1).",
+    "singular_values_": "They are the norms of the centred columns of transform(X).",
+} | dict.fromkeys(("noise_variance_", "get_covariance", "get_precision"), _NO_NOISE)
 
 
 class FittedAutoencoder(Fitted):
@@ -457,6 +464,13 @@ class AutoencoderTransformer(BaseNetTransformer):
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
+
+    def __getattr__(self, name):
+        """Raise the error for an attribute that is missing; if PCA has it, the error names the way out."""
+        if hasattr(type(self), name):  # its own error has a reason
+            return object.__getattribute__(self, name)
+        way_out = f". {_OF_PCA[name]}" if name in _OF_PCA else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{way_out}")
 
     def score_samples(self, X):
         """Return the negative mean squared reconstruction error of each sample: outliers have low scores.

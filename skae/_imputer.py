@@ -110,7 +110,7 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def __getattr__(self, name):
         """Return the names and the number of columns, which the fitted estimator has."""
-        if name in ("n_features_in_", "feature_names_in_") and "estimator_" in vars(self):
+        if name in ("n_features_in_", "feature_names_in_") and hasattr(vars(self).get("estimator_"), name):
             return getattr(self.estimator_, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 

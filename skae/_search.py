@@ -315,10 +315,16 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         """
 
     def __getattr__(self, name):
-        """Return fitted attributes of the best estimator."""
+        """Return fitted attributes of the best estimator; an error names the search, and has its cause."""
+        if hasattr(type(self), name):  # its own error has a reason
+            return object.__getattribute__(self, name)
+        cause = None
         if name.endswith("_") and not name.startswith("_") and "best_estimator_" in vars(self):
-            return getattr(self.best_estimator_, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            try:
+                return getattr(self.best_estimator_, name)
+            except AttributeError as error:
+                cause = error
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from cause
 
     def __getstate__(self):
         return stored.with_version(super().__getstate__())

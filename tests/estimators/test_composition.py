@@ -153,6 +153,41 @@ def test_clone_of_a_changed_estimator_is_changed_too():
     assert clone(quick(7, alpha=0.5)).get_params() == quick(7, alpha=0.5).get_params()
 
 
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("explained_variance_ratio_", "It is set by fit with ordered=True."),
+        ("explained_variance_", "The variances of codes are "),
+        ("singular_values_", "They are the norms of "),
+        ("noise_variance_", "VAEGenerator has one."),
+        ("get_covariance", "VAEGenerator has one."),
+        ("get_precision", "VAEGenerator has one."),
+    ],
+)
+def test_attributes_that_only_pca_has_have_a_way_out(name, way_out, digits):
+    assert hasattr(PCA(2).fit(digits), name)
+    for model in (AutoencoderTransformer(), AutoencoderTransformer(max_iter=0).fit(digits)):
+        assert not hasattr(model, name)
+        with pytest.raises(
+            AttributeError, match=f"^'AutoencoderTransformer' object has no attribute '{name}'. .*{way_out}"
+        ):
+            getattr(model, name)
+
+
+def test_what_the_errors_say_of_pca_is_true(digits):
+    pca, codes = PCA(4).fit(digits), AutoencoderTransformer(4, max_iter=0).fit_transform(digits)
+    np.testing.assert_allclose(codes.var(axis=0, ddof=1), pca.explained_variance_)
+    np.testing.assert_allclose(np.linalg.norm(codes - codes.mean(axis=0), axis=0), pca.singular_values_)
+
+
+def test_an_attribute_that_fails_keeps_its_reason():
+    model = AutoencoderTransformer("auto")
+    assert not hasattr(model, "partial_fit")
+    with pytest.raises(AttributeError) as caught:
+        model.partial_fit  # noqa: B018
+    assert "partial_fit has none" in str(caught.value.__cause__)
+
+
 def test_one_grid_holds_pca_and_the_autoencoder(digits):
     X, y = digits[:120], np.arange(120) % 2
     pipeline = Pipeline(

@@ -63,6 +63,12 @@ def test_an_estimator_that_cannot_impute_is_refused():
         ModelImputer(PCA()).fit(X)
 
 
+def test_names_that_are_missing_are_those_of_the_imputer():
+    imputer = ModelImputer(clone(MODELS[0])).fit(X)
+    with pytest.raises(AttributeError, match=r"^'ModelImputer' object has no attribute 'feature_names_in_'$"):
+        imputer.feature_names_in_  # noqa: B018
+
+
 EMPTY = np.column_stack([X, np.full(len(X), np.nan)])
 
 

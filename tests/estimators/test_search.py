@@ -131,14 +131,22 @@ def test_components_without_order_have_a_fit_for_each_size(curve):
     np.testing.assert_allclose(found.cv_results_["mean_pca_error"], np.mean([first, pca_errors], axis=0), rtol=1e-6)
 
 
+def test_attributes_that_are_missing_are_those_of_the_search(fitted):
+    for name in ("nothing", "nothing_", "noise_variance_"):
+        assert not hasattr(fitted, name)
+        with pytest.raises(AttributeError, match=f"^'LatentSizeCV' object has no attribute '{name}'$"):
+            getattr(fitted, name)
+
+
 def test_without_refit_there_are_results_and_no_methods(curve):
     found = LatentSizeCV(quick(max_iter=0), (1, 2), cv=2, refit=False).fit(curve)
     assert found.best_params_ == {"n_components": 2}
     for name in ("best_estimator_", "refit_time_", "n_components_", "score"):
         assert not hasattr(found, name)
-    with pytest.raises(AttributeError) as caught:
-        found.transform(curve)
-    assert "refit=False" in str(caught.value.__cause__)
+    for name in ("transform", "score"):
+        with pytest.raises(AttributeError) as caught:
+            getattr(found, name)(curve)
+        assert "refit=False" in str(caught.value.__cause__)
     assert pickle.loads(pickle.dumps(found)).best_score_ == found.best_score_
 
 
