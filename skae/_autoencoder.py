@@ -188,10 +188,10 @@ class AutoencoderTransformer(BaseNetTransformer):
         after a logit or a logarithm. "cross_entropy" is for categories.
 
         "auto" selects a loss for each column of a DataFrame of pandas or polars: "squared_error" of standardised
-        numbers, "log_loss" for bools, "poisson" for integers that vary at least as counts do, "cross_entropy" for
-        categories and strings. A mapping sets the losses of some columns, by name or, for an array, by index; the other
-        columns use "auto". With one of the first three losses, a DataFrame with text is one-hot encoded, and numbers
-        keep their units. See Notes.
+        numbers, "log_loss" for bools and for integers 0 and 1 (unless 1 is rare), "poisson" for integers of at least 0
+        whose variance is about their mean or more, "cross_entropy" for categories and strings. A mapping sets the
+        losses of some columns, by name or, for an array, by index; the other columns use "auto". With one of the first
+        three losses, columns of text are one-hot encoded, and numbers keep their units. See Notes.
 
     start : {"pca", "random"}, default="pca"
         "pca" starts the linear path at PCA and the nonlinear path at zero: exactly PCA for "squared_error",
@@ -277,8 +277,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         to this process; all processes of its launcher then share one fit. It needs ``skae[distributed]``.
 
     verbose : int, default=0
-        Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then. The
-        losses of the columns are printed, too, if each has its own.
+        Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then. If each
+        column has its own loss, the losses are printed, too.
 
     random_state : int, RandomState instance or None, default=None
         Source of the validation set, the order of samples, initial weights and noise. An int gives the same fit each
@@ -325,7 +325,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         Loss of the linear start on the same samples. None with ``start="random"`` and after `partial_fit`.
 
     losses_ : dict
-        Loss of each column, by name. Only if X was encoded by column.
+        Loss of each column, by name. Only if each column has its own loss, or X had text.
 
     n_features_in_ : int
         Number of columns of X.
@@ -354,13 +354,14 @@ class AutoencoderTransformer(BaseNetTransformer):
     With a loss for each column (``loss`` "auto", "cross_entropy" or a mapping), the start is factor analysis of mixed
     data [5]_: PCA of standardised columns and of indicators of the categories, each indicator divided by the root of
     its share. Bools count as two categories, and counts are standardised after a logarithm. At ``max_iter=0`` codes are
-    the row coordinates of that analysis. In `score` and `score_samples` the error of a number is divided by the
-    column's standard deviation, and that of a count by the root of its mean. Decoded numbers are within the range of
-    the training samples, and whole if these were whole. ``components_`` and ``mean_`` have an entry for each encoded
-    column: one for a number, a bool or a count, and one for each category.
+    the row coordinates of that analysis, up to sign. In `score` and `score_samples` the error of a number is divided by
+    the column's standard deviation, that of a count by the root of the column's mean, and errors of bools and
+    indicators are not scaled. Decoded numbers are within the range of the training samples, and whole if these were
+    whole. ``components_`` and ``mean_`` have an entry for each encoded column: one for a number, a bool or a count, and
+    one for each category.
 
-    For a DataFrame with text and a single loss the start is PCA of the numbers, in their own units, beside indicators
-    of the categories: PCA behind a `sklearn.preprocessing.OneHotEncoder` of the text.
+    For a DataFrame with text and a single loss, the start is PCA of the numbers in their own units and of indicators of
+    the categories, as behind a `sklearn.preprocessing.OneHotEncoder` of the text.
 
     With ordered components the same steps lower the sum over sizes of the reconstruction errors, relative to PCA's. In
     training, a quarter of the samples have codes cut to a size between those of two decoders (nested dropout [4]_). A

@@ -47,9 +47,10 @@ class BaseNetTransformer(
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Training samples: at least two, and at least as many as components. Missing values are nan. A column
             without observed values is kept and filled with 0. DataFrames of mixed columns are described at the loss or
-            likelihood. A sparse matrix is made dense one batch at a time; models of mixed columns do not take one. A
-            `numpy.memmap` of more than 2^25 values is read in blocks, never as a whole; the linear start is fitted to a
-            random subset of its samples.
+            likelihood. A sparse matrix is made dense one batch at a time, for the linear start as a whole if it has at
+            most 2^25 values, zeros included; models that encode columns one by one do not take it. A `numpy.memmap` of
+            more than 2^25 values is read in blocks, never as a whole; the linear start is fitted to a random subset of
+            its samples.
         y : array-like of shape (n_samples,), default=None
             Class labels, if the model is conditional; otherwise ignored.
         sample_weight : array-like of shape (n_samples,), default=None

@@ -12,7 +12,7 @@ from skae.persistence import state as stored
 
 
 class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
-    """Imputer that replaces missing values by those of a fitted autoencoder or VAE.
+    """Imputer that replaces missing values by the imputations of an autoencoder or VAE.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    A column in which all training values are missing is filled with 0. A sample with all values missing gets the
-    imputations that do not depend on the sample, close to the means of the columns.
+    A column in which all training values are missing is filled with 0. All samples without an observed value get the
+    same imputations, close to the means of the columns.
 
     Examples
     --------

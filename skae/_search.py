@@ -53,8 +53,8 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
     Parameters
     ----------
     estimator : AutoencoderTransformer or VAEGenerator
-        The estimator whose n_components is chosen; its own ``n_components`` is ignored. Its ``ordered`` and
-        ``checkpoint`` are those of the last fit only.
+        The estimator whose n_components is chosen; its own ``n_components`` is ignored. Only the last fit uses its
+        ``ordered`` and ``checkpoint``.
 
     n_components : sequence of int, default=(2, 4, 8, 16)
         Sizes to choose from. Sizes above the number of training samples of a fold are left out, with a warning.
@@ -301,7 +301,7 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
 
     @_of_best
     def exported_part(self, part):
-        """Return the module of the best estimator that `to_onnx` writes, and the columns of its input.
+        """Return the best estimator's module that `to_onnx` writes, and the columns of its input and its output.
 
         Parameters
         ----------
@@ -310,8 +310,8 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         Returns
         -------
         module : torch.nn.Module
-            (n, n_columns) -> (n, n_out), both in float64.
-        n_columns : int
+            (n, n_inputs) -> (n, n_outputs), both in float64.
+        inputs, outputs : list of GraphColumn
         """
 
     def __getattr__(self, name):

@@ -23,7 +23,7 @@ _SMALLEST = np.finfo(np.float64).smallest_subnormal
 
 
 class GraphColumn(NamedTuple):
-    """Columns of the input or the output of an exported graph that have one name.
+    """A named input or output of an exported graph, of one or several columns.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class GraphColumn(NamedTuple):
     width : int
     kind : "float", "integer", "boolean" or "text"
     values : list or None
-        The categories, in a column of these.
+        The categories, if it is a column of categories.
     """
 
     name: str
@@ -53,7 +53,7 @@ class GraphColumn(NamedTuple):
 
     @property
     def numbers(self):
-        """The categories as numbers, texts by their place."""
+        """The categories as numbers; strings are replaced by their index."""
         return list(range(len(self.values))) if self.kind == "text" else [float(value) for value in self.values]
 
 
@@ -61,9 +61,10 @@ class GraphColumn(NamedTuple):
 class Column:
     """A column of a table: its type and its encoding.
 
-    A kind can ``fit(name, kind, column_type, column, library)`` a column of training samples, ``encode(column, library,
-    handle_unknown)`` one of new samples as numbers (n, width), nan where missing, ``decode(block)`` these as a list of
-    values, return its ``extremes()``, values that need the whole range of its dtype, and its ``graph_column(name)``.
+    A subclass defines ``fit(name, kind, column_type, column, library)``, which learns from a column of training
+    samples; ``encode(column, library, handle_unknown)``, which returns numbers (n, width), nan where a value is
+    missing; ``decode(block)``, which returns a list of values; ``extremes()``, values that need the whole range of the
+    dtype; and ``graph_column(name)``, the column of an exported graph.
 
     Attributes
     ----------
@@ -413,11 +414,11 @@ class Kinds(NamedTuple):
     attribute : str
         The fitted attribute that holds the selected kinds.
     columns : dict of str to type
-        Classes by name, in the order of the encoded columns.
+        Subclasses of `Column` by name, in the order of the encoded columns.
     auto : dict of str to str
-        The name that "auto" selects for "float", "boolean" and "category", and for "counts".
+        The name that "auto" selects for "float", "boolean", "category" and "counts".
     value : str, default=None
-        The parameter's value, if it applies to all columns and names are not its values.
+        The parameter's value, if it is one for all columns; the names in ``columns`` are then internal.
     """
 
     parameter: str

@@ -9,9 +9,9 @@ from scipy.sparse.linalg import LinearOperator, svds
 
 from skae.data.statistics import n_unweighted
 
-# Up to this number of columns principal components are those of a dense covariance matrix.
+# Up to this number of columns, principal components are computed from a dense covariance matrix.
 _SMALL = 2000
-# Most components of larger matrices if their number is chosen.
+# Most components that are computed of a larger matrix to choose their number.
 _MOST_CHOSEN = 256
 
 
@@ -89,11 +89,11 @@ class CentredSparse:
         return np.maximum(total, 0)
 
     def codes(self, direction):
-        """Return the samples, without weights, along a direction (n_features,): (n_samples,)."""
+        """Return the centred samples, without weights, projected on a direction (n_features,): (n_samples,)."""
         return self.matrix @ direction - self.groups @ (self.means @ direction)
 
     def quadratic(self, direction):
-        """Return the weighted sum of squares along a direction."""
+        """Return the weighted sum of squares of the projections on a direction."""
         return self.weights @ np.square(self.codes(direction))
 
     def gram(self):
@@ -140,12 +140,12 @@ class SparseComplete:
     Parameters
     ----------
     rows : SparseRows
-        With functions that map equal values of a column to equal values.
+        Their functions map equal values of a column to equal values.
 
     Attributes
     ----------
     zero : ndarray of shape (n_features,)
-        The value of a zero of the matrix in each column, in a sample that is not all zeros; 0 if there is none.
+        The scaled value of a zero in each column, for samples that are not all zeros; 0 in a column without zeros.
     deviations : CSR matrix of shape (n_samples, n_features)
         The samples minus ``zero``.
     """

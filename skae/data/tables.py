@@ -51,13 +51,13 @@ class ArrayTable:
     links : str
         The link of all columns.
     parts : None
-        There are no likelihoods or losses of single columns.
+        Single columns have no likelihood or loss of their own.
     order : slice
         The encoded columns in the order of the table.
     attributes : mapping of str to object
         Fitted attributes of the estimator.
     description : str or None
-        What was learned of the columns, for users.
+        What was learned about the columns, for users.
     """
 
     kind = "array"
@@ -172,7 +172,7 @@ class ArrayTable:
         return 0.0
 
     def graph_columns(self, end=None):
-        """Return the columns of a graph's input, or of its output if that is called ``end``, as a list."""
+        """Return the column of a graph's input, or of its output, whose name is ``end``, in a list."""
         return [GraphColumn(end or "rows", self.width)]
 
     def to_state(self):
@@ -360,7 +360,7 @@ class TableEncoder:
         return float(np.average(slopes, axis=0, weights=weights).sum())
 
     def graph_columns(self, end=None):
-        """Return the columns of a graph's input, or of its output if that is called ``end``, as a list."""
+        """Return the columns of a graph's input, or of its output, whose names end in ``end``."""
         names = [str(column.name) for column in self.columns]
         names = [name if names.count(name) == 1 else f"{name}_{j}" for j, name in enumerate(names)]
         names = [f"{name}_{end}" if end else name for name in names]

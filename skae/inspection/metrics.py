@@ -84,7 +84,7 @@ def reconstruction_scorer(estimator, X, y=None, sample_weight=None):
     ----------
     estimator : object
         Fitted, with ``transform`` and ``inverse_transform``.
-    X : array-like of shape (n_samples, n_features)
+    X : array-like or sparse matrix of shape (n_samples, n_features)
     y : None
         Ignored.
     sample_weight : array-like of shape (n_samples,), default=None

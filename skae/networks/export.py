@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from skae.data.columns import GraphColumn
 from skae.networks.model import Model
 
-# Relative distance up to which a number in float32 is a category: its rounding.
+# Relative distance up to which a number in float32 is equal to a category: its rounding.
 _EQUAL = 2**-24
 
 
@@ -21,7 +21,7 @@ class PiecewiseLinear(nn.Module):
     Parameters
     ----------
     points : ndarray of shape (2, n_points)
-        Arguments and values. The map is extrapolated linearly. It jumps where an argument is there twice.
+        Arguments and values. The map is extrapolated linearly. It jumps where an argument occurs twice.
     """
 
     def __init__(self, points: Any) -> None:
@@ -111,7 +111,7 @@ class ArrayInGraph(nn.Module):
 
 
 class ExportedPart(nn.Module):
-    """Samples or codes, and the class of each as a last column, to codes or samples.
+    """Map of samples or codes, with the class of each in a last column, to codes or samples.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class ExportedPart(nn.Module):
 def exported(
     part: str, model: Model, n_components: int, table: Any, context: Any
 ) -> tuple[nn.Module, list[GraphColumn], list[GraphColumn]]:
-    """Return the module of a part, which computes on the cpu, and the columns of its input and its output."""
+    """Return the module of a part, on the cpu, and the columns of its input and its output."""
     codes, classes = [GraphColumn("codes", n_components)], context.graph_columns()
     in_graph = (ArrayInGraph if table.kind == "array" else TableInGraph)(table)
     of_classes = CategoryInGraph(*classes) if classes else None

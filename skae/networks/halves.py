@@ -182,9 +182,11 @@ def build_own(
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}({n_in}, {n_out}) must give a tensor, got {type(out).__name__}.")
     if out.ndim != 2 or len(out) != 2 or (out.shape[1] != n_out and not any_width):
+        fits = out.shape[:1] == (2,) and out.numel() == 2 * n_out
+        layer = "" if fits else f" and a layer of {n_out} outputs, such as torch.nn.LazyLinear({n_out})"
         raise ValueError(
             f"{name}({n_in}, {n_out}) gives output of shape {tuple(out.shape)} for 2 rows, not (2, {n_out}). End it in "
-            f"torch.nn.Flatten() and a layer of {n_out} outputs, such as torch.nn.LazyLinear({n_out})."
+            f"torch.nn.Flatten(){layer}."
         )
     if works_in_place:  # the samples are also the target
         module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(),))

@@ -50,7 +50,7 @@ _DECOMPOSED = ("_log_softmax", "_softmax", "elu", "gelu", "hardtanh", "leaky_rel
 
 
 def graph_of_module(module, inputs, outputs, description, dtype="float64"):
-    """Return an ONNX model of a module (n, n_inputs) -> (n, n_outputs), both in float64, with ends of another dtype.
+    """Return an ONNX model of a module (n, n_inputs) -> (n, n_outputs), which computes in float64.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def graph_of_module(module, inputs, outputs, description, dtype="float64"):
     inputs, outputs : list of GraphColumn
     description : str
     dtype : {"float32", "float64"}, default="float64"
-        Of inputs, and of outputs that are floats.
+        Of inputs, and of outputs that are floats; they are cast.
 
     Raises
     ------
@@ -231,7 +231,7 @@ class _Graph:
     # Inputs and outputs.
 
     def number_of(self, column):
-        """Return the name of an input in float64, a text by its place among the categories, -1 for others."""
+        """Return the name of an input in float64: of a string the index of the category, -1 if it is unknown."""
         name = column.name
         if column.kind == "text":
             places = {"keys_strings": column.values, "values_int64s": column.numbers, "default_int64": -1}
@@ -239,7 +239,7 @@ class _Graph:
         return self.op("Cast", name, to=_onnx_type(torch.float64))
 
     def write(self, result, columns, dtype):
-        """Write the columns of a result to the outputs."""
+        """Add nodes that write the columns of a result to the outputs."""
         import onnx
 
         ends = list(accumulate(column.width for column in columns))
@@ -406,7 +406,7 @@ class _Graph:
 
 
 def _end_type(column, dtype):
-    """Return the type of an output; that of floats is ``dtype``."""
+    """Return the type of an input or output; that of floats is ``dtype``."""
     import onnx
 
     return getattr(onnx.TensorProto, _KINDS.get(column.kind, DTYPES[dtype]))

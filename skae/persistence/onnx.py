@@ -16,12 +16,12 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
     Parameters
     ----------
     estimator : AutoencoderTransformer, VAEGenerator, LatentSizeCV or Pipeline
-        Fitted. A Pipeline of numeric steps needs the package skl2onnx.
+        Fitted. A Pipeline, whose steps must take numbers, needs the package skl2onnx.
     path : str or path-like
         The file, which is overwritten.
     part : {"encoder", "decoder", "autoencoder"}, default="encoder"
-        "encoder" is `transform`, "decoder" is `inverse_transform`, "autoencoder" is both in sequence. Of a Pipeline
-        "encoder" is all of it, with the outputs that skl2onnx gives the last step.
+        "encoder" is `transform`, "decoder" is `inverse_transform`, "autoencoder" is both in sequence. A Pipeline only
+        has the part "encoder", which is all its steps; skl2onnx names the outputs.
     dtype : {"float32", "float64"}, default="float32"
         Dtype of the graph's input and output.
 
@@ -32,25 +32,25 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
     TypeError
         If the estimator is none of these.
     ValueError
-        If ``part`` or ``dtype`` is unknown, categories are intervals or of several types, or an own module cannot be
-        exported.
+        If ``part`` or ``dtype`` is unknown, if categories are intervals or have several types, or if an own module
+        cannot be exported.
 
     Notes
     -----
-    The graph has one input and one output, of any number of samples, ``(n, n_features_in_)`` or ``(n,
-    n_components_)``: "rows" to "codes", "codes" to "rows", and "rows" to "reconstruction". Samples have the units of X,
-    codes those of `transform`. Samples are centred and scaled in float64, so that a large offset costs no precision
-    beyond that of ``dtype``; the network computes in float32. The graph contains the refinement of codes, with its
-    gradients, and imputes missing values (nan) as `transform` does. It does not check the values of samples, for
-    example that they are counts.
+    The graph has one input and one output, for any number of samples. The encoder maps "rows" ``(n, n_features_in_)``
+    to "codes" ``(n, n_components_)``, the decoder "codes" to "rows", and the autoencoder "rows" to "reconstruction".
+    Samples have the units of X, codes those of `transform`. Samples are centred and scaled in float64, so that a large
+    offset costs no precision beyond that of ``dtype``; the network computes in float32. The graph contains the
+    refinement of codes, with its gradients, and imputes missing values (nan) as `transform` does. It does not check the
+    values of samples, for example that they are counts.
 
-    For a DataFrame that was encoded by column there is an input ``(n, 1)`` for each column, with its name: strings for
-    categories of text, and numbers of ``dtype`` for all other columns. Unknown categories are missing. The decoder has
-    an output ``(n, 1)`` for each column, with its name, the autoencoder one with "_reconstruction" added: strings,
-    int64, bool or ``dtype``.
+    If columns were encoded one by one (mixed DataFrames), there is an input ``(n, 1)`` for each column, with its name:
+    strings for categories that are strings, and numbers of ``dtype`` for all other columns. An unknown category is a
+    missing value. The decoder has an output ``(n, 1)`` for each column, with its name; the autoencoder adds
+    "_reconstruction" to the name. Outputs are strings, int64, bool or ``dtype``.
 
-    A conditional model has a further input "class", ``(n, 1)``, the class of each sample: strings, or numbers of
-    ``dtype``. The codes are then those of samples of this class. Without a class `transform` averages over classes.
+    For a conditional model there is a further input "class" ``(n, 1)``, the class of each sample: strings, or numbers
+    of ``dtype``. Codes are conditional on this class, while `transform` averages over classes.
 
     Examples
     --------

@@ -168,7 +168,12 @@ def raising(n_in, n_out):
     [
         (lambda: None, TypeError, r"encoder must be a callable \(n_in, n_out\)"),
         (lambda n_in, n_out: None, TypeError, "must return a torch.nn.Module, got NoneType"),
-        (lambda n_in, n_out: torch.nn.Flatten(0), ValueError, "gives output of shape .6,. for 2 rows"),
+        (lambda n_in, n_out: torch.nn.Flatten(0), ValueError, r"gives output of shape .6,. for 2 rows.*LazyLinear"),
+        (
+            lambda n_in, n_out: torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Unflatten(1, (2, 1, 1))),
+            ValueError,
+            r"shape \(2, 2, 1, 1\) for 2 rows, not \(2, 2\)\. End it in torch\.nn\.Flatten\(\)\.$",
+        ),
         (
             lambda n_in, n_out: torch.nn.Linear(n_in, 5),
             ValueError,
