@@ -206,7 +206,7 @@ def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
         to_onnx(model, tmp_path / "graph.onnx")
 
 
-@pytest.mark.parametrize("part", ["encoder", "decoder"])
+@pytest.mark.parametrize("part", [pytest.param("encoder", marks=pytest.mark.slow), "decoder"])
 def test_float32_is_the_default(part, tmp_path):
     model = fit(AutoencoderTransformer(3, **QUICK), WINE)
     to_onnx(model, tmp_path / "default.onnx", part)
