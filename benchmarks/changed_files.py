@@ -254,7 +254,10 @@ def is_of_memory(error):
 
 
 def damaged(error, is_inside):
-    return isinstance(error, ValueError | TypeError) and "damaged or was changed" in str(error)
+    """Return whether an error says that a file was changed, or that samples have none of the categories in it."""
+    return isinstance(error, ValueError | TypeError) and any(
+        part in str(error) for part in ("damaged or was changed", "a category that no training row has")
+    )
 
 
 def names_another_folder(error, is_inside):

@@ -87,24 +87,24 @@ def kill(name, n_kills, seconds, folder, rng):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("n", type=int, help="number of kills")
+    parser.add_argument("n", type=int, help="number of kills before the last epoch")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     checkpoint.SECONDS = 0
     rng, names, n_left, n_resumed = np.random.RandomState(arguments.seed), list(fits()), arguments.n, 0
     expected, moments, others = {}, Counter(), []
-    while n_left:
+    while n_left > 0:
         name, n_kills = names[n_resumed % len(names)], min(n_left, rng.geometric(0.5))
         if name not in expected:
             expected[name] = reached_by(name)
         reached, seconds = expected[name]
         folder = Path(tempfile.mkdtemp())
-        moments.update(kill(name, n_kills, seconds, folder, rng))
+        moments.update(kill(name, n_kills, 0.7 * seconds, folder, rng))
         if reached is None or reached_by(name, folder)[0] != reached:
             others.append(f"{name}, {n_kills} kills, fit {n_resumed} of seed {arguments.seed}")
         shutil.rmtree(folder)
-        n_left, n_resumed = n_left - n_kills, n_resumed + 1
+        n_left, n_resumed = arguments.n - sum(moments.values()) + moments["after the last epoch"], n_resumed + 1
     print(json.dumps({"moments": moments, "resumed": n_resumed, "others": others}))
 
 

@@ -40,6 +40,7 @@ _OF_PCA = {
 class FittedAutoencoder(Fitted):
     """A fitted autoencoder: codes, reconstruction errors, imputation and new samples."""
 
+    corrects_imputation = True
     # Scaled training samples, their codes, and the mixture fitted to the codes; the latter two are computed on demand.
     _inputs = _codes = _mixture = explained = None
 
@@ -163,16 +164,17 @@ class AutoencoderTransformer(BaseNetTransformer):
     Parameters
     ----------
     n_components : int, float or "auto", default=2
-        Latent dimension, from 1 to the number of samples; more than features makes an over-complete code. A share in
-        (0, 1) selects the fewest components that explain that share of the variance of the validation set. The largest
-        number it tries is the number of principal components that halve the unexplained share of the training samples;
-        if these do not suffice, all are kept, with a `ConvergenceWarning`. "auto" selects the fewest components after
-        which all further ones together explain less than 0.01 more; the largest number it tries is the number of
-        principal components for 99 % of the variance, at most 64. Both imply ``ordered=True``.
+        Latent dimension, from 1 to the number of samples, and to 1,000 or the number of columns; more than columns
+        makes an over-complete code. A share in (0, 1) selects the fewest components that explain that share of the
+        variance of the validation set. The largest number it tries is the number of principal components that halve the
+        unexplained share of the training samples; if these do not suffice, all are kept, with a `ConvergenceWarning`.
+        "auto" selects the fewest components after which all further ones together explain less than 0.01 more; the
+        largest number it tries is the number of principal components for 99 % of the variance, at most 64. Both imply
+        ``ordered=True``.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
-        Widths of the encoder's hidden layers; the decoder has them in reverse. "auto" is (256, 128), () a linear
-        network (inside the range of the training samples). Ignored for a half that is passed as ``encoder`` or
+        Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128), () a
+        linear network (inside the range of the training samples). Ignored for a half that is passed as ``encoder`` or
         ``decoder``. With ``feature_shape`` these layers lie between the convolutions and the code, "auto" is (128,
         256), and () leaves the convolutions alone.
 
@@ -538,9 +540,10 @@ class AutoencoderTransformer(BaseNetTransformer):
 
         Notes
         -----
-        The Gaussian model is the one in front of the encoder. It has a weight if training samples had missing values
-        and the loss is not "log_loss" or "poisson". The weight is one number (with ordered components, one for each of
-        1, 2, 4, ... components): the one with the least squared error on entries of training samples that `fit` hides.
+        The Gaussian model is the one in front of the encoder. It has a weight if training improved on the start, or
+        training samples had missing values, and the loss is not "log_loss" or "poisson". The weight is one number (with
+        ordered components, one for each of 1, 2, 4, ... components): the one with the least squared error on entries of
+        training samples that `fit` hides, or of the validation set if that is larger.
         """
         check_is_fitted(self)
         rows = self._open(X)

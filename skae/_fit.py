@@ -34,6 +34,8 @@ _AUTO_WIDTHS, _AUTO_IMAGE_WIDTHS = (256, 128), (128, 256)
 _ORDERED_RATE = 2
 # n_components="auto": the network starts with as many components as PCA needs for this share, at most this many.
 _AUTO_SHARE, _MAX_AUTO = 0.99, 64
+# Most components, if columns are fewer.
+_MOST_COMPONENTS = 1000
 # Parameters that affect how a network is trained and used, but not what is built.
 _OF_TRAINING = {
     "batch_size", "callbacks", "checkpoint", "device", "early_stopping", "handle_unknown", "learning_rate_init",
@@ -72,6 +74,15 @@ def check_parameters(estimator):
             f"ordered={estimator.ordered} with n_components={estimator.n_components!r} needs ordered components, "
             f"which a random start does not have. Use start={next(iter(estimator._starts))!r}, or ordered=False and an "
             "integer."
+        )
+
+
+def check_size(n_components, n_columns):
+    """Check that components are not too many for posteriors, whose time grows with their cube."""
+    if n_components > max(_MOST_COMPONENTS, n_columns):
+        raise ValueError(
+            f"n_components={n_components} is more than {_MOST_COMPONENTS} and than the {n_columns} columns of X. Use "
+            "fewer components."
         )
 
 
@@ -120,11 +131,13 @@ class Fit:
     built : NetworkSpec
     training, held_out : Samples
         The latter is None if no samples are held out.
+    validated : tuple of RowSource and ndarray, or None
+        Samples, and the indices of those that are held out.
     best : BestWeights or None
         None if training was one pass.
     """
 
-    held_out = best = None
+    held_out = validated = best = None
 
     def __init__(self, estimator, table, rows, context, labels=None, validation=None, seed=None):
         self.estimator, self.table, self.rows = estimator, table, rows
@@ -213,6 +226,7 @@ class Fit:
                 f"n_components={least} is more than the {len(self.rows)} rows of X. Use at most as many components as "
                 "rows."
             )
+        check_size(least, self.rows.n_features)
         if (shape := check.check_feature_shape(self.estimator.feature_shape)) is not None:
             check.check_fits_columns(shape, self.rows.n_features)
         return least
@@ -245,11 +259,13 @@ class Fit:
             n_held_out = _n_held_out(estimator.validation_fraction, len(rows))
             index = _held_out(model, self.inputs, n_held_out, np.random.RandomState(self.seed), device)
             self.training, self.held_out = rows.split_samples(self.inputs, index, device, is_identity)
+            self.validated = rows, index
         else:
             self.training = rows.samples(self.inputs, device, is_identity)
         if self.validation is not None:
             scaled = self.validation.map(partial(_scaled, model.scaler))
             self.held_out = self.validation.samples(scaled, device, is_identity)
+            self.validated = self.validation, np.arange(len(self.validation))
         self.training = self.training.normalised()
         if self.held_out is None:
             return
@@ -308,6 +324,11 @@ class Fit:
     def has_no_gain(self):
         """Whether no epoch was better than the start on the validation set."""
         return self.held_out is not None and self.best.loss == self.best.start_loss
+
+    @property
+    def is_trained(self):
+        """Whether the weights are others than those of the start."""
+        return len(self.net.history) > 0 and not self.has_no_gain
 
     def curves(self, fitted):
         """Return the fitted attributes that describe the training, by name."""

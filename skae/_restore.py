@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 import torch
 
-from skae._fit import network_parameters, new_net
+from skae._fit import check_size, network_parameters, new_net
 from skae._torch import resolve_device, to_tensors
 from skae.data.checks import check_classes
 from skae.data.context import ClassContext, NoContext
@@ -86,6 +86,7 @@ def _probe(cls, state, built):
     vars(estimator).update(parameters | own | {"device": "cpu"})
     try:
         estimator._check_parameters()
+        check_size(built.n_components, built.n_features)
     except (ValueError, TypeError) as error:
         raise stored.fault("a parameter", f"is not one that fit takes ({error})") from error
     expected = network_parameters(estimator)
@@ -98,12 +99,12 @@ def _check_size(built, net_state, model_class):
     """Check that the file holds the weights of the network, so that no larger one is built."""
     weights = stored.get(net_state, "weights")
     stored.check_dict(weights, "the weights of the net")
-    n_weights, n_layers = sum(map(np.size, weights.values())), len(built.parameters["hidden_layer_sizes"])
+    n_weights = sum(map(np.size, weights.values()))
     if (shape := built.parameters["feature_shape"]) is not None and math.prod(shape) != built.n_features:
         raise stored.fault("feature_shape", f"is {shape}, not the shape of {built.n_features} columns")
-    if n_layers > len(weights) or (least := model_class.least_weights(built)) > n_weights:
-        asked = f"{n_layers} hidden layers" if n_layers > len(weights) else f"at least {least} weights"
-        raise stored.fault("what the net was built from", f"asks for {asked}, but the file has {n_weights} in all")
+    if (least := model_class.least_weights(built)) > n_weights:
+        what = f"asks for at least {least} weights, but the file has {n_weights} in all"
+        raise stored.fault("what the net was built from", what)
 
 
 def _restored_net(estimator, built, table, weights):

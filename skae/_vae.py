@@ -327,11 +327,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     Parameters
     ----------
     n_components : int or "auto", default=2
-        Latent dimension, from 1 to the number of samples. "auto" implies ``ordered=True`` and keeps the fewest
-        components whose bound on the validation set (on training samples, without early stopping) is within one
-        standard error of the best; the standard error is that of paired differences. The largest number it tries is the
-        number of principal components that explain 99 % of the variance of the standardised columns, at most 64 and
-        less than the number of columns.
+        Latent dimension, from 1 to the number of samples, and to 1,000 or the number of columns. "auto" implies
+        ``ordered=True`` and keeps the fewest components whose bound on the validation set (on training samples, without
+        early stopping) is within one standard error of the best; the standard error is that of paired differences. The
+        largest number it tries is the number of principal components that explain 99 % of the variance of the
+        standardised columns, at most 64 and less than the number of columns.
 
     likelihood : str or mapping of columns to str, default="gaussian"
         Density of an entry given the code. "gaussian" has a mean and a noise variance, both of which depend on the
@@ -382,9 +382,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         a standard normal prior merges. No effect with ``max_iter=0``.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
-        Widths of the encoder's hidden layers; the decoder has them in reverse. "auto" is (256, 128), () a linear
-        network. Ignored for a half that is passed as ``encoder`` or ``decoder``. With ``feature_shape`` these layers
-        lie between the convolutions and the code, "auto" is (128, 256), and () leaves the convolutions alone.
+        Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128), () a
+        linear network. Ignored for a half that is passed as ``encoder`` or ``decoder``. With ``feature_shape`` these
+        layers lie between the convolutions and the code, "auto" is (128, 256), and () leaves the convolutions alone.
 
     activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
         Activation after each hidden layer.
@@ -788,7 +788,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         arXiv:1812.02633): 100 for each sample, without the defensive mixture. If training samples had missing values
         and the likelihood is Gaussian, means are averaged with those of the Gaussian model in front of the encoder. The
         weight of that model is one number (with ordered components, one for each of 1, 2, 4, ... components): the one
-        with the least squared error on entries of training samples that `fit` hides.
+        with the least squared error on entries of training samples that `fit` hides, or of the validation set if that
+        is larger.
         """
         check_is_fitted(self)
         rows = self._open(X)

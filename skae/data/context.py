@@ -1,5 +1,7 @@
 """Context of a conditional model: the class of each sample, or nothing."""
 
+from functools import cached_property
+
 import numpy as np
 from scipy.special import softmax
 
@@ -85,10 +87,14 @@ class ClassContext(NoContext):
 
     def __init__(self, classes, counts):
         self.classes, self.counts, self.width = classes, counts, len(classes)
-        self.prior, self.values = counts / counts.sum(), np.eye(self.width)
+        self.prior = counts / counts.sum()
         with np.errstate(divide="ignore"):  # a class without samples so far
             self.log_weights = np.log(self.prior)
         self.attributes = {"classes_": classes, "class_count_": counts, "class_prior_": self.prior}
+
+    @cached_property
+    def values(self):
+        return np.eye(self.width)  # large if classes are many
 
     @classmethod
     def learn(cls, y, n_samples, weights=None, classes=None):

@@ -89,12 +89,14 @@ def check_flag(name, value):
 
 
 def check_widths(name, value):
-    """Return hidden widths as a tuple of integers of at least 1, or "auto"; () is a linear net."""
+    """Return at most 200 hidden widths as a tuple of integers of at least 1, or "auto"; () is a linear net."""
     if is_auto(value):
         return value
-    rule = "'auto' or a sequence of integers of at least 1, such as (256, 128); () is a linear net"
-    _require(all(_is_a(width, Integral) and width >= 1 for width in _items(value)), name, value, rule)
-    return tuple(map(int, _items(value)))
+    rule = "'auto' or a sequence of at most 200 integers of at least 1, such as (256, 128); () is a linear net"
+    widths = _items(value)
+    are_widths = len(widths) <= 200 and all(_is_a(width, Integral) and width >= 1 for width in widths)
+    _require(are_widths, name, value, rule)
+    return tuple(map(int, widths))
 
 
 def check_feature_shape(value):

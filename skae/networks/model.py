@@ -17,6 +17,8 @@ from skae.networks.preprocessing import CodeScaler, Scaler
 
 # A mean is scaled to less than this; far from it if the scaler's location is another column's, or changed.
 _FAR = 1e6
+# Most contexts of which typical samples are looked at.
+_CONTEXTS = 30
 
 
 class Model(nn.Module):
@@ -159,17 +161,18 @@ class Model(nn.Module):
     @torch.no_grad()
     def typical(self) -> Tensor:
         """Return codes and reconstructions of typical samples, flat; inf if means are not scaled to near zero."""
-        x, found = self.scaler(self.scaler.mean[None]), []
+        x = self.scaler(self.scaler.mean[None])
         if not self.scaler.is_raw:
             if (x.abs() > _FAR).any():
                 return x.new_full((1,), torch.inf)
             x = x + torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64).to(x)
-        for context in torch.eye(self.n_context, dtype=x.dtype) if self.n_context else x.new_zeros(1, 0):
-            context = context.to(x).expand(len(x), -1)
-            codes = self.codes(torch.cat([x, context], dim=1), self.n_components)
-            rows = self.decode(torch.cat([codes, context], dim=1))
-            found += [100 * self.code_scaler(codes), rows]
-        return torch.cat([part.flatten() for part in found])
+        if self.n_context:
+            some = torch.arange(0, self.n_context, -(-self.n_context // _CONTEXTS))
+            contexts = torch.nn.functional.one_hot(some, self.n_context).to(x).repeat_interleave(len(x), 0)
+            x = torch.cat([x.repeat(len(some), 1), contexts], dim=1)
+        codes = self.codes(x, self.n_components)
+        rows = self.decode(torch.cat([codes, x[:, len(self.scaler.mean) :]], dim=1))
+        return torch.cat([100 * self.code_scaler(codes).flatten(), rows.flatten()])
 
     # Columns that begin to vary.
 

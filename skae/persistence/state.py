@@ -210,6 +210,7 @@ def check_mixture(mixture, n_components):
         get(state, name)
     check_one_of(state, "covariance_type", ["full"])
     n = check_integer(state, "n_components", 1)
+    check_integer(state, "n_features_in_", n_components, n_components)
     check_array(state, "weights_", (n,), low=0)
     check_array(state, "means_", (n, n_components))
     for name in ("covariances_", "precisions_cholesky_"):

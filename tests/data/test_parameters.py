@@ -80,6 +80,7 @@ def test_what_fits_is_returned_as_plain_python(function, value, result):
         (widths, (8, 0), r"hidden_layer_sizes=\(8, 0\)"),
         (widths, "wide", r"hidden_layer_sizes='wide' must be 'auto' or a sequence .*; \(\) is a linear net"),
         (widths, None, "hidden_layer_sizes=None"),
+        (widths, (1,) * 201, "a sequence of at most 200 integers"),
         (sizes, [], r"n_components=\[\] must hold at least one integer"),
         (sizes, [0], "n_components=0 must be an integer"),
         (check.check_feature_shape, (1, 7, 8), r"feature_shape=\(1, 7, 8\) must be None or three integers"),

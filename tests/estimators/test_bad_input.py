@@ -387,3 +387,9 @@ def test_transform_finds_infinities_wherever_they_are(model, dtype, monkeypatch)
             model.transform(rows)
     with config_context(assume_finite=True):
         model.transform(rows)
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
+def test_components_are_at_most_a_thousand_or_the_columns(estimator):
+    with pytest.raises(ValueError, match="n_components=1001 is more than 1000 and than the 2 columns of X"):
+        estimator(1001, max_iter=0).fit(np.random.RandomState(0).normal(size=(1100, 2)))

@@ -135,6 +135,7 @@ def test_mixtures_of_codes_pass():
         {"precisions_cholesky_": None},
         {"covariance_type": "diag"},
         {"n_components": 2.0},
+        {"n_features_in_": 10**30},
     ],
     ids=str,
 )
