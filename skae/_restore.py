@@ -87,7 +87,7 @@ def _probe(cls, state, built):
     try:
         estimator._check_parameters()
         check_size(built.n_components, built.n_features)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise stored.fault("a parameter", f"is not one that fit takes ({error})") from error
     expected = network_parameters(estimator)
     if built.parameters.keys() != expected.keys() or built.parameters != expected:
@@ -99,7 +99,7 @@ def _check_size(built, net_state, model_class):
     """Check that the file holds the weights of the network, so that no larger one is built."""
     weights = stored.get(net_state, "weights")
     stored.check_dict(weights, "the weights of the net")
-    n_weights = sum(map(np.size, weights.values()))
+    n_weights = sum(value.size for value in weights.values() if isinstance(value, np.ndarray))
     if (shape := built.parameters["feature_shape"]) is not None and math.prod(shape) != built.n_features:
         raise stored.fault("feature_shape", f"is {shape}, not the shape of {built.n_features} columns")
     if (least := model_class.least_weights(built)) > n_weights:

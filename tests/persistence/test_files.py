@@ -1,6 +1,7 @@
 """Files hold what was fitted, for other processes and devices, and a file that was changed is an error and no model."""
 
 import copy
+import functools
 import io
 import json
 import pickle
@@ -186,6 +187,10 @@ def changed(model, path, *value):
     return twin
 
 
+def nested(depth):
+    return functools.reduce(lambda inner, _: [inner], range(depth), [])
+
+
 @pytest.mark.parametrize(
     ("name", "path", "value", "message"),
     [
@@ -208,6 +213,7 @@ def changed(model, path, *value):
             "sequence of at most 200 integers",
         ),
         ("autoencoder", "_fitted/built/parameters/loss", "poison", "loss='poison' is not known"),
+        ("autoencoder", "net_/weights/scaler.mean", nested(100), "scaler.mean is list, not an array"),
         ("autoencoder", "_fitted/built/n_components", 1000, "asks for at least"),
         ("autoencoder", "_fitted/built/n_components", 10**12, "n_components=10+ is more than 1000 and than the 4 col"),
         ("autoencoder", "_fitted/built/n_features", 10**12, "n_features is 1000000000000"),
@@ -266,6 +272,13 @@ def test_what_is_wrong_in_a_file_is_named(fitted, name, path, value, message):
     with pytest.raises(ValueError, match=message) as caught:
         changed(model, path, value)
     assert "damaged or was changed" in str(caught.value)
+
+
+def test_a_parameter_in_a_file_may_be_nested_deeply(fitted):
+    state = fitted["autoencoder"][0].__getstate__()
+    state["_fitted"]["built"]["parameters"] = state["_fitted"]["built"]["parameters"] | {"loss": nested(5000)}
+    with pytest.raises(ValueError, match=r"was changed: a parameter is not one that fit takes \(maximum recursion"):
+        AutoencoderTransformer().__setstate__(state)
 
 
 @pytest.mark.parametrize("name", ["estimator", "estimator_"])
