@@ -86,7 +86,8 @@ class BaseNetTransformer(
             fit.split()
             self._train(fit, checkpoint, X, y, sample_weight)
         self._store(fit, X)
-        self._fitted.learn_imputation(rows, fit.processes)
+        if rows.has_missing or (fit.is_trained and self._fitted_class.corrects_imputation):
+            self._fitted.learn_imputation(rows, fit.validated, fit.processes)
         self._warn(fit.net, no_gain=fit.has_no_gain)
         return self
 

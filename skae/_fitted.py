@@ -17,12 +17,17 @@ from skae.linear.missing import hide_entries
 
 # Subset in which entries are hidden to learn the imputation weight: its number of values, and bounds on its samples.
 _HIDDEN_NUMBERS, _HIDDEN_SAMPLES = 2**15, (50, 500)
+# Bounds on its samples if none of them has missing values: imputation may not be wanted.
+_HIDDEN_COMPLETE = 50, 100
 # Most samples on which the number of components is chosen.
 MAX_SIZED = 1000
 
 
 class Fitted:
     """A fitted network that encodes, decodes and imputes arrays.
+
+    A subclass sets ``corrects_imputation`` if a network that was trained on complete samples also imputes with the help
+    of the Gaussian model.
 
     Parameters
     ----------
@@ -33,6 +38,8 @@ class Fitted:
     n_components : int
         Latent dimension; codes are the leading components of the network's.
     """
+
+    corrects_imputation = False
 
     def __init__(self, net, built, table, context, n_components):
         self.net, self.built, self.table, self.context = net, built, table, context
@@ -150,26 +157,36 @@ class Fitted:
 
         return self.map(X, fill, X.shape[1], width=max(n_columns, n_components**2))
 
-    def learn_imputation(self, rows, processes):
-        """Learn the Gaussian model's weight in imputed values at each level; other sizes use the level below."""
-        if not (rows.has_missing and self.table.links == "identity"):
+    def learn_imputation(self, rows, validation, processes):
+        """Learn the Gaussian model's weight in imputed values at each level; other sizes use the level below.
+
+        Training samples favour the network, so the weight is at least that of the validation set, a pair of samples and
+        indices or None: there the error is at most that of the Gaussian model.
+        """
+        if self.table.links != "identity":
             return
         shares = np.zeros(self.built.n_components)
         for size in [level for level in self.model.levels if level < self.n_components] + [self.n_components]:
             of_size = self if size == self.n_components else self.truncated(size)
-            shares[size - 1 :] = processes.of_first(partial(of_size._share_of_normal, rows))
+            shares[size - 1 :] = processes.of_first(partial(of_size._share_of_normal, rows, validation))
         self.model.imputation_share.copy_(torch.from_numpy(shares))
 
-    def _share_of_normal(self, rows):
-        """Return the weight with the least squared error, in standard deviations of the columns, on hidden entries."""
+    def _share_of_normal(self, rows, validation):
+        moments = column_moments(rows)
+        units = np.where(moments.constant, 1.0, moments.deviation)
+        share = self._best_share(rows, None, units)
+        return share if validation is None else max(share, self._best_share(*validation, units))
+
+    def _best_share(self, rows, index, units):
+        """Return the weight with the least squared error, in these units of the columns, on hidden entries."""
         random_state = np.random.RandomState(self.built.seed)
-        n = int(np.clip(_HIDDEN_NUMBERS // rows.n_features, *_HIDDEN_SAMPLES))
-        drawn = rows.sample(n, random_state)
+        least, most = _HIDDEN_SAMPLES if rows.has_missing else _HIDDEN_COMPLETE
+        n = int(np.clip(_HIDDEN_NUMBERS // rows.n_features, least, most))
+        drawn = rows.sample(n, random_state) if index is None else random_state.permutation(index)
+        drawn = np.resize(drawn, n)  # if they are few, other entries of each are hidden again
         X = rows[drawn]
         hidden = hide_entries(X, random_state)
         seen = np.where(hidden, np.nan, X)
-        moments = column_moments(rows)
-        units = np.where(moments.constant, 1.0, moments.deviation)
         if rows.weights is not None:
             units = units / np.sqrt(rows.weights[drawn, None])
         means = self.fill_by_network(seen)

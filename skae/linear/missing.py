@@ -50,14 +50,15 @@ def n_imputation_components(n_components: int, n_features: int) -> int:
 def hide_entries(X: np.ndarray, random_state: RandomState) -> np.ndarray:
     """Choose observed entries to hide, on which imputation models are compared.
 
-    The share of hidden entries is that of missing ones, within bounds; no column is hidden entirely.
+    The share of hidden entries is that of missing ones, within bounds, a fifth if none is missing; no column is hidden
+    entirely.
 
     Returns
     -------
     ndarray of bool of shape (n_samples, n_features)
     """
     missing = np.isnan(X)
-    hidden = ~missing & (random_state.uniform(size=X.shape) < np.clip(missing.mean(), *_HIDDEN))
+    hidden = ~missing & (random_state.uniform(size=X.shape) < np.clip(missing.mean() or 0.2, *_HIDDEN))
     return hidden & ~(hidden | missing).all(axis=0)
 
 

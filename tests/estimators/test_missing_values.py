@@ -12,6 +12,8 @@ from sklearn.decomposition import PCA
 from sklearn.utils import get_tags
 
 from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruction_error
+from skae.data.rows import ArrayRows
+from skae.training.distributed import SINGLE_PROCESS
 
 pytestmark = [
     pytest.mark.usefixtures("narrow_networks"),
@@ -311,6 +313,36 @@ def test_a_net_that_knows_little_leaves_imputation_to_the_gaussian_model(estimat
     errors = [np.square((rows - X) / unit)[missing].mean() for rows in (filled, by_net)]
     assert errors[0] < 0.2 * errors[1]
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).impute(incomplete), filled)
+
+
+def test_a_net_that_knows_only_its_training_samples_leaves_others_to_the_gaussian_model(monkeypatch, seed):
+    X = normal_rows(seed)
+    incomplete = with_missing(X, 0.1, seed)
+    model = AutoencoderTransformer(2, max_iter=0, random_state=seed).fit(incomplete)
+    fitted, training, all_samples = model._fitted, ArrayRows(incomplete[:500]), ArrayRows(incomplete)
+
+    def fill_by_network(seen):
+        """Impute what a training sample has, and 0 in the others."""
+        nearest = np.array([np.nansum(np.abs(X - sample) / X.std(axis=0), axis=1).argmin() for sample in seen])
+        return np.where(np.isnan(seen), np.where(nearest < 500, 1, 0)[:, None] * X[nearest], seen)
+
+    monkeypatch.setattr(fitted, "fill_by_network", fill_by_network)
+    fitted.learn_imputation(training, None, SINGLE_PROCESS)
+    assert shares_of_normal(model)[1] < 0.1
+    fitted.learn_imputation(training, (all_samples, np.arange(500, 600)), SINGLE_PROCESS)
+    assert shares_of_normal(model)[1] > 0.9
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("is_passed", [False, True])
+def test_on_the_validation_set_the_error_of_imputation_is_at_most_the_gaussian_models(estimator, is_passed, seed):
+    incomplete = with_missing(waves(seed), 0.1, seed)
+    held_out = incomplete[:60]
+    model = estimator(2, max_iter=2, random_state=0).fit(incomplete[60:], X_val=held_out if is_passed else None)
+    units = np.nanstd(incomplete, axis=0)
+    if is_passed:
+        assert shares_of_normal(model)[1] >= model._fitted._best_share(ArrayRows(held_out), np.arange(60), units) - 0.01
+    assert shares_of_normal(model)[1] >= model._fitted._best_share(ArrayRows(incomplete[60:]), None, units) - 0.01
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
