@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from contextlib import suppress
 from numbers import Integral, Real
 from reprlib import repr as shortened
 
@@ -194,8 +195,10 @@ def length_of(state, name, axis):
 
 def check_one_of(state, name, options):
     """Check that a value equals one of the options and has the same type."""
-    value = get(state, name)
-    if not any(type(value) is type(option) and value == option for option in options):
+    value, is_known = get(state, name), False
+    with suppress(ValueError):  # arrays in a dict cannot be compared
+        is_known = any(type(value) is type(option) and value == option for option in options)
+    if not is_known:
         raise fault(name, f"is {shortened(value)}, not one of {', '.join(map(repr, options))}")
 
 

@@ -60,6 +60,7 @@ def test_what_is_right_passes(function, value, args, options):
         (stored.check_array, np.array([2.0]), ((1,),), {"high": 1}, "has 2, more than 1"),
         (stored.check_one_of, 1, ([True, False],), {}, "is 1, not one of True, False"),
         (stored.check_one_of, "os", (["pandas", None],), {}, "is 'os', not one of 'pandas', None"),
+        (stored.check_one_of, {"a": np.zeros(2)}, ([{"a": 1}],), {}, "is .*array.*, not one of {'a': 1}"),
     ],
 )
 def test_what_is_wrong_is_named(function, value, args, options, message):
