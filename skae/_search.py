@@ -97,7 +97,8 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         As in `GridSearchCV`: "params", "param_n_components", "mean_fit_time", "mean_score_time", "split0_test_score"
         and so on, "mean_test_score", "std_test_score" and "rank_test_score". The sizes of one fit share its time
         equally. For an autoencoder also "mean_test_error" and "mean_pca_error", the reconstruction errors of these fits
-        and of PCA (missing values imputed by EM) in units of X squared. Each mean has a standard deviation, "std_...".
+        and of PCA (missing values imputed by EM) in units of X squared. Each mean has a standard deviation, with
+        ``std`` in its name.
 
     n_splits_ : int
         Number of folds.
