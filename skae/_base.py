@@ -121,7 +121,8 @@ class BaseNetTransformer(
         The first call fits the scaler and the linear start. After `fit`, training continues from the fitted weights. A
         column of numbers that was constant so far is learned from the first batch in which it varies. Its mean and
         scale are those of this batch and one sample at the constant, and its reconstruction starts at a ridge
-        regression on the codes.
+        regression on the codes; both are weighted as the samples. A column that had no values so far is learned in the
+        same way from the first batch that has some, without a further sample.
 
         Parameters
         ----------

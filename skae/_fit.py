@@ -296,11 +296,12 @@ class Fit:
         """Continue with a fitted network."""
         self.net, self.built = fitted.net, fitted.built
         model = self.net.module_
-        began = model.scaler.learn_columns(self.rows)
+        new = model.scaler.learn_columns(self.rows)
         self.inputs = self.rows.map(partial(_scaled, model.scaler)).with_columns(self.given)
-        if began.any():
-            x = tensor_of(self.inputs.dense(1, np.random.RandomState(self.built.seed)).source)
-            model.begin_columns(began, x.to(self.net.device, torch.float64))
+        if (new.began | new.found).any():
+            rows = self.inputs.dense(1, np.random.RandomState(self.built.seed))
+            x, shares = (tensor_of(part).to(self.net.device, torch.float64) for part in (rows.source, rows.shares()))
+            model.begin_columns(new, x, shares)
             self.net.criterion_ = model.objective().to(self.net.device)
         n_done = len([row for row in self.net.history if "dur" in row])
         self.net.iterator_train__generator.manual_seed(self.built.seed + n_done)  # order of samples, noise

@@ -107,20 +107,28 @@ def _check_size(built, net_state, model_class):
         raise stored.fault("what the net was built from", what)
 
 
-def _restored_net(estimator, built, table, weights):
+def _restored_net(estimator, built, table, state):
     model_class = estimator._model_class
     try:
         scaler = model_class.scaler_of(built.n_features, table.links, built.is_raw)
         module = model_class.build(built, scaler, table).double()
     except Exception as error:  # a user's encoder or decoder may have changed
         raise stored.fault("the net", f"cannot be built: {error}") from error
-    check_net_state(weights, module)
-    module.load_state_dict(to_tensors(weights["weights"]))  # new_net reads noise and objective from it
+    state = state | {"weights": _with_later(state["weights"], module)}
+    check_net_state(state, module)
+    module.load_state_dict(to_tensors(state["weights"]))  # new_net reads noise and objective from it
     try:
         device = resolve_device("auto" if is_shared(estimator.device) else estimator.device)
     except ValueError:  # fitted on a device that this machine lacks
         device = torch.device("cpu")
-    return new_net(estimator, module, built, 1, device).set_state(weights)
+    return new_net(estimator, module, built, 1, device).set_state(state)
+
+
+def _with_later(weights, module):
+    """Return weights with the values of a new module where files of earlier versions have none: those in ``later``."""
+    own, parts = module.state_dict(), module.named_modules()
+    later = [f"{prefix}.{name}" for prefix, part in parts for name in getattr(part, "later", ())]
+    return {name: own[name].numpy() for name in later} | weights
 
 
 def _check_attributes(state, table):

@@ -4,7 +4,7 @@ To add a kind, define a class and add it to `OF_LIKELIHOODS` or `BY_SUPPORT`.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from reprlib import repr as shortened
 from typing import NamedTuple
 
@@ -101,7 +101,7 @@ class Column:
         return 0.0
 
     def refitted(self, block):
-        """Return the column after a fit to encoded values (n, width), if it was constant and these are not."""
+        """Return the column after a fit to encoded values (n, width), if it was constant and these are not it."""
         return self
 
     def encode_again(self, block, before):
@@ -129,12 +129,15 @@ class NumberColumn(Column):
     ----------
     low, high : float, or int if all values are whole
         Range of the training samples. If they are whole numbers, decoded values are, too.
+    is_observed : bool
+        Whether a training sample had a value; if not, the range is 0.
     needs : str
         The domain of the likelihood or loss, for messages.
     """
 
     low: float
     high: float
+    is_observed: bool = field(default=True, kw_only=True)
 
     needs = "finite numbers"
     outside = staticmethod(np.isinf)
@@ -142,13 +145,14 @@ class NumberColumn(Column):
     @classmethod
     def fit(cls, name, kind, column_type, column, library):
         x = library.numbers(column)
-        x = x[~np.isnan(x)] if not np.isnan(x).all() else np.zeros(1)  # a column without values is filled with 0
+        is_observed = not np.isnan(x).all()
+        x = x[~np.isnan(x)] if is_observed else np.zeros(1)  # a column without values is filled with 0
         low, high = float(x.min()), float(x.max())
         learnt = cls._learn(name, x, low, high)
         if (np.floor(x) == x).all():  # also of floats: pandas makes floats of integers if some are missing
             whole = [int(value) for value in _observed(library.values(column)) or [0]]  # x may not be exact
             low, high = min(whole), max(whole)
-        return cls(name, kind, column_type, low, high, *learnt)
+        return cls(name, kind, column_type, low, high, *learnt, is_observed=is_observed)
 
     @property
     def is_whole(self):
@@ -200,9 +204,9 @@ class NumberColumn(Column):
 
     def refitted(self, block):
         x = self._values(block[~np.isnan(block)])
-        if self.low != self.high or (x == self.low).all():
+        if self.low != self.high or not len(x) or (self.is_observed and (x == self.low).all()):
             return self
-        x = np.append(x, float(self.low))
+        x = np.append(x, float(self.low)) if self.is_observed else x
         low, high = float(x.min()), float(x.max())
         learnt = self._learn(self.name, x, low, high)
         if self.is_whole and (np.floor(x) == x).all():
@@ -226,6 +230,8 @@ class NumberColumn(Column):
     def faults(self, library):
         yield from super().faults(library)
         ends = self.low, self.high
+        if type(self.is_observed) is not bool or not (self.is_observed or ends == (0, 0)):
+            yield "is_observed", f"of a column is {shortened(self.is_observed)}, with values from {shortened(ends)}"
         of_one_type = {*map(type, ends)} in ([{int}, {float}] if self.type.family == "float" else [{int}])
         if not (of_one_type and -np.inf < self.low <= self.high < np.inf and self.type.declared is None):
             yield "low and high", f"of a column are {shortened(ends)}, which is no range"

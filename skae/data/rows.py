@@ -136,20 +136,25 @@ class RowSource:
 
         Columns without observed values get a zero in one sample.
         """
+        rows = self._in_memory(minimum, random_state)
+        if not rows.has_missing or not (empty := np.isnan(rows.source).all(axis=0)).any():
+            return rows
+        source = rows.source.copy()
+        source[0, empty] = 0
+        return ArrayRows(source, rows.weights)
+
+    def _in_memory(self, minimum, random_state):
         index = self.sample(self.most_at_once(minimum), random_state)
-        rows = self[index]
-        if self.has_missing:
-            rows[0, np.isnan(rows).all(axis=0)] = 0
-        return ArrayRows(rows, None if self.weights is None else self.weights[index])
+        return ArrayRows(self[index], None if self.weights is None else self.weights[index])
 
     def complete(self, minimum, random_state):
         """Return samples for the linear start, like `dense`, or in another form with the same methods."""
         return self.dense(minimum, random_state)
 
     def with_sample(self, sample):
-        """Return samples as `dense` does, and one more (n_features,), of their mean weight."""
-        rows = self.dense(1, np.random.RandomState(0))
-        weights = None if rows.weights is None else np.append(rows.weights, rows.weights.mean())
+        """Return samples as `dense` does, columns without values left missing, and one more (n_features,)."""
+        rows = self._in_memory(1, np.random.RandomState(0))
+        weights = None if rows.weights is None else np.append(rows.weights, rows.weights.sum() / rows.n_effective)
         return ArrayRows(np.vstack([rows.source, sample.astype(self.dtype)]), weights)
 
     def searchable(self, random_state):
@@ -265,8 +270,12 @@ class ArrayRows(RowSource):
     def most_at_once(self, minimum=1):
         return len(self)
 
-    def dense(self, minimum, random_state):
+    def _in_memory(self, minimum, random_state):
         return self
+
+    def shares(self):
+        """Return the weights as numbers of samples without weights, (n_samples,)."""
+        return np.ones(len(self)) if self.weights is None else self.weights * (self.n_effective / self.weights.sum())
 
     def _with_columns(self, columns):
         return ArrayRows(np.hstack([self.source, columns]), self.weights)

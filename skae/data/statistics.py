@@ -116,6 +116,13 @@ def column_moments(rows, function=None):
     return Moments(first + shift, np.where(constant, 0, peak * np.sqrt(squares / observed)), constant)
 
 
+def observed_columns(rows):
+    """Return which columns have an observed value: (n_features,)."""
+    if not has_missing(rows):
+        return np.ones(rows.shape[1], dtype=bool)
+    return np.any([~np.isnan(rows[part]).all(axis=0) for part in _blocks(rows)], axis=0)
+
+
 def column_means(rows):
     """Compute the mean of each column, with one pass fewer than `column_moments`."""
     first, observed = _first_observed(rows)

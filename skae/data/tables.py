@@ -272,11 +272,7 @@ class TableEncoder:
         if weights is not None:
             X, weights = _safe_indexing(X, np.flatnonzero(weights)), weights[weights > 0]
         if reset:
-            drawn = X
-            if weights is not None:
-                index = resampled(weights, n_unweighted(weights, X.shape[1]))
-                absent = np.setdiff1d(np.arange(len(weights)), index)  # ranges and categories are those of all samples
-                drawn = _safe_indexing(X, np.sort(np.concatenate([index, absent])))
+            drawn = X if weights is None else _safe_indexing(X, _drawn(weights, X.shape[1]))
             self.fit(drawn, None if library.name else np.asarray(given).dtype)
         _check_order(self, library, X)
         self.handle_unknown = getattr(estimator, "handle_unknown", self.handle_unknown)  # it may have been set since
@@ -333,8 +329,9 @@ class TableEncoder:
 
     def learn_columns(self, rows):
         encoded = rows[:].copy()
+        drawn = slice(None) if rows.weights is None else _drawn(rows.weights, self.n_columns)
         for j, (before, place) in enumerate(zip(self.columns, self.places, strict=True)):
-            self.columns[j] = column = before.refitted(encoded[:, place])
+            self.columns[j] = column = before.refitted(encoded[drawn, place])
             if column is not before:
                 encoded[:, place] = column.encode_again(encoded[:, place], before)
         return ArrayRows(encoded, rows.weights)
@@ -409,6 +406,15 @@ def _check_order(table, library, X):
             raise ValueError(
                 f"The columns of X must be in the order of training, {listed(known)}, not {listed(names)}."
             )
+
+
+def _drawn(weights, n_columns):
+    """Return sorted indices in which samples occur in proportion to their weights, but each at least once.
+
+    Ranges and categories are then those of all samples.
+    """
+    index = resampled(weights, n_unweighted(weights, n_columns))
+    return np.sort(np.concatenate([index, np.setdiff1d(np.arange(len(weights)), index)]))
 
 
 def _checked(table, state, fault, *others):

@@ -42,9 +42,9 @@ class ConstantColumns(ExactModule):
 
     @torch.no_grad()
     def start_at(self, constant: Tensor, value: Tensor, rate: Tensor, penalty: Tensor, offset: Tensor) -> None:
-        """Set the density of the constant columns, a mask (n_features,)."""
+        """Set the density of these constant columns, a mask (n_features,)."""
         for name, of_columns in (("value", value), ("rate", rate), ("penalty", penalty), ("offset", offset)):
-            self.get_buffer(name).copy_(torch.where(constant, of_columns, 0))
+            self.get_buffer(name)[constant] = of_columns.to(self.value)[constant]
 
     def forget(self, columns: Tensor) -> None:
         """Leave out these columns, a mask (n_features,)."""

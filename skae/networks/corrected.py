@@ -82,6 +82,11 @@ class CorrectedLinear(nn.Module):
         self.low[:n][began], self.high[:n][began] = x.amin(0)[began], x.amax(0)[began]
         self.per_input[:n][began] = (1 / spread[began]).clamp_max(self.per_input.max())
 
+    def set_outputs(self, found: Tensor, bias: Tensor) -> None:
+        """Set the bias of columns of the output that had no values so far, a mask (n_features,)."""
+        n = len(found)
+        self.start_bias[..., :n][..., found] = bias[found].to(self.start_bias)
+
     @torch.no_grad()
     def begin_outputs(self, began: Tensor, weight: Tensor, bias: Tensor) -> None:
         """Add a linear map to columns of the output that were constant so far; their unit is that of the others."""

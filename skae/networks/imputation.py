@@ -52,13 +52,17 @@ class Imputer(nn.Module):
         self.noise.copy_(noise.clamp(*_FLOAT32))  # training is in float32, and a posterior divides by it
 
     @torch.no_grad()
-    def begin_columns(self, began: Tensor, x: Tensor) -> None:
-        """Start at the ridge regression on codes for columns that were constant so far, from complete samples x."""
+    def begin_columns(self, began: Tensor, x: Tensor, shares: Tensor) -> None:
+        """Start at the ridge regression on codes for columns that were constant so far, from complete samples x.
+
+        Sample i counts as shares[i] samples.
+        """
         began, centred = nn.functional.pad(began, (0, x.shape[1] - len(began))), x - self.location
         weighted, identity = self.loadings / self.noise[:, None], torch.eye(self.loadings.shape[1]).to(x)
         z = torch.linalg.solve(identity + weighted.T @ self.loadings, weighted.T @ centred.T)
-        maps = torch.linalg.solve(z @ z.T + identity, z @ centred[:, began])
-        rest, total = (part.square().mean(0) for part in (centred[:, began] - z.T @ maps, centred[:, began]))
+        maps = torch.linalg.solve((shares * z) @ z.T + identity, (shares * z) @ centred[:, began])
+        parts = centred[:, began] - z.T @ maps, centred[:, began]
+        rest, total = (shares @ part.square() / shares.sum() for part in parts)
         noise = torch.maximum(rest, LEAST_IMPUTATION_NOISE * total).clamp(*_FLOAT32)
         self.loadings[began], self.noise[began] = maps.T, noise
 

@@ -13,7 +13,7 @@ from skae.linear.gaussian import LinearGaussian
 from skae.linear.missing import mean_imputation
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.imputation import Imputer
-from skae.networks.preprocessing import CodeScaler, Scaler
+from skae.networks.preprocessing import CodeScaler, NewColumns, Scaler
 
 # A mean is scaled to less than this; far from it if the scaler's location is another column's, or changed.
 _FAR = 1e6
@@ -177,32 +177,37 @@ class Model(nn.Module):
     # Columns that begin to vary.
 
     @torch.no_grad()
-    def begin_columns(self, began: Tensor, x: Tensor) -> None:
-        """Start at the regression on codes for columns that were constant so far and vary in scaled samples.
+    def begin_columns(self, new: NewColumns, x: Tensor, shares: Tensor) -> None:
+        """Start at the regression on codes for columns that begin to vary in scaled samples, by the scaler.
 
         The regression is a ridge regression whose penalty is that of a standard normal prior for codes of variance 1.
 
         Parameters
         ----------
-        began : Tensor of bool of shape (n_features,)
+        new : NewColumns
         x : Tensor of shape (n, n_features + n_context)
+        shares : Tensor of shape (n,)
+            Numbers of samples that the samples stand for by their weights.
         """
+        began, found = new
         if self.scaler.is_raw:  # own modules see all columns from the beginning
+            self.imputer.location[: len(found)][found] = self.scaler.mean[found]
             return
         encoder: Any = self.encoder
         decoder: Any = self.decoder
         x, (scale, centre) = self.imputer.fill(x), self.scaler.output_map
-        self.imputer.begin_columns(began, x)
+        self.imputer.begin_columns(began, x, shares)
         samples, context = x.tensor_split([len(began)], dim=1)
         encoder.begin_inputs(began, samples, self.scaler.spread)
         z, target = self.codes(x, self.n_components), (scale * samples + centre)[:, began]
-        maps = []
+        decoder.set_outputs(found, centre)
+        maps, roots = [], shares.sqrt()[:, None]
         for level in self.levels:
             rest = target - self.decode(torch.cat([z[:, :level], context], dim=1))[:, : len(began)][:, began]
             inputs = nn.functional.pad(z[:, :level], (0, self.n_components - level))
-            inputs = torch.cat([inputs, context, torch.ones_like(inputs[:, :1])], dim=1)
+            inputs = roots * torch.cat([inputs, context, torch.ones_like(inputs[:, :1])], dim=1)
             penalised = inputs.T @ inputs + torch.eye(inputs.shape[1]).to(inputs)
-            maps.append(torch.linalg.solve(penalised, inputs.T @ rest).T)
+            maps.append(torch.linalg.solve(penalised, inputs.T @ (roots * rest)).T)
         fitted = torch.stack(maps).squeeze(0)
         decoder.begin_outputs(began, fitted[..., :-1], fitted[..., -1])
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from skae._torch import tensor_of
-from skae.data.statistics import column_means, column_moments
+from skae.data.statistics import column_means, column_moments, observed_columns
 
 # Shrinkage of samples towards the middle of their range before a link with infinite ends: logit gives +-2.9.
 _SHRINKAGE = 0.1
@@ -57,6 +57,13 @@ _ERROR_SCALES: dict[str, Callable[[Scaler], Tensor]] = {
 }
 
 
+class NewColumns(NamedTuple):
+    """Masks of the columns that begin to vary, and of those that have their first values: (n_features,)."""
+
+    began: Tensor
+    found: Tensor
+
+
 class ExactModule(nn.Module):
     """A module whose buffers stay in float64 when the network around it is cast to float32."""
 
@@ -98,6 +105,8 @@ class Scaler(ExactModule):
     spread : Tensor of shape (n_features,)
         Standard deviation of each linked column, in units of ``scale``.
     constant : Tensor of bool of shape (n_features,)
+    observed : Tensor of bool of shape (n_features,)
+        Whether a training sample had a value in the column; if not, the column is constant at 0.
     """
 
     mean: Tensor
@@ -105,6 +114,8 @@ class Scaler(ExactModule):
     scale: Tensor
     spread: Tensor
     constant: Tensor
+    observed: Tensor
+    later = ("observed",)
     value_kinds = {"scale": "positive", "spread": "size"}
 
     def __init__(
@@ -124,6 +135,7 @@ class Scaler(ExactModule):
         one_scale = is_raw or not (per_column or self.link == "share")
         self.register_buffer("scale", torch.ones(() if one_scale else n_features, dtype=torch.float64))
         self.register_buffer("constant", torch.zeros(n_features, dtype=torch.bool))
+        self.register_buffer("observed", torch.ones(n_features, dtype=torch.bool))
 
     def fit(self, rows: Any, *, with_spread: bool = True) -> Scaler:
         """Learn location and scale from a `RowSource`; ``with_spread=False`` skips the spread of raw samples.
@@ -133,6 +145,7 @@ class Scaler(ExactModule):
         ValueError
             If the square of the spread overflows or underflows.
         """
+        self._set(observed=observed_columns(rows))
         if self.is_raw and not with_spread:
             self._set(mean=column_means(rows))
             return self
@@ -152,27 +165,29 @@ class Scaler(ExactModule):
         self._check_scale(rows.size)
         return self
 
-    def learn_columns(self, rows: Any) -> Tensor:
-        """Fit the columns that were constant so far and differ in a `RowSource`: return a mask, (n_features,).
+    def learn_columns(self, rows: Any) -> NewColumns:
+        """Fit the columns that a `RowSource` has values of, if they had none so far, or were constant and differ in it.
 
-        Their moments are those of the new samples and of one sample at the constants.
+        Their moments are those of the new samples and of one sample at the constants of columns that had values.
         """
         waiting = self.spread <= 0 if self.is_raw else self.constant
-        if not waiting.any():
-            return torch.zeros_like(waiting)
+        if not (waiting.any() or (~self.observed).any()):
+            return NewColumns(torch.zeros_like(waiting), torch.zeros_like(waiting))
         other = Scaler(len(waiting), self.link, per_column=self.per_column)
-        seen = rows.with_sample(self.mean.numpy(force=True))
+        seen = rows.with_sample(torch.where(self.observed, self.mean, torch.nan).numpy(force=True))
         other.fit(seen)
         x = tensor_of(seen[:-1]).to(waiting.device)  # a column may be missing entirely
         varies = torch.where(x.isnan(), -torch.inf, x).amax(0) > torch.where(x.isnan(), torch.inf, x).amin(0)
         deviation = other.to(waiting.device).spread * other.scale
         began = waiting & (varies | (deviation > EQUAL * other.location.abs()))
-        learned = ("mean", "location", "scale") if self.scale.ndim else ("mean", "location")
-        for name in () if self.is_raw else learned:
-            self.get_buffer(name)[began] = other.get_buffer(name)[began]
+        found = other.observed & ~self.observed
+        learned = found if self.is_raw else found | began
+        for name in ("mean",) if self.is_raw else ("mean", "location", *(["scale"] if self.scale.ndim else [])):
+            self.get_buffer(name)[learned] = other.get_buffer(name)[learned]
         self.spread[began] = (deviation / self.scale)[began]
         self.constant[began] = False
-        return began
+        self.observed[found] = True
+        return NewColumns(began, found)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():

@@ -18,7 +18,7 @@ from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
 from skae.networks.layers import Headed, linear_at_levels
 from skae.networks.model import Model
-from skae.networks.preprocessing import Scaler
+from skae.networks.preprocessing import NewColumns, Scaler
 from skae.networks.refinement import WORTHWHILE, descend, sign_draws
 from skae.objectives import (
     LIKELIHOODS,
@@ -332,14 +332,18 @@ class VAE(Model):
         return model.as_imputation_model()
 
     @torch.no_grad()
-    def begin_columns(self, began: Tensor, x: Tensor) -> None:
-        super().begin_columns(began, x)
+    def begin_columns(self, new: NewColumns, x: Tensor, shares: Tensor) -> None:
+        super().begin_columns(new, x, shares)
         parts: Any = zip(self.likelihoods, self.constant, strict=True)
+        deviation = self.scaler.spread * self.scaler.scale
         for likelihood, constant in parts:
-            likelihood.varies[began] = 1
-            constant.forget(began)
+            likelihood.varies[new.began] = 1
+            noise = constant.noise if constant.offset.any() else None
+            density = likelihood.of_constants(self.scaler.mean, deviation, float(shares.sum()), noise)
+            constant.start_at(new.found, self.scaler.mean, *density)
+            constant.forget(new.began)
         for defensive in self.defensive:
-            defensive.begin_columns(began)  # type: ignore[operator]
+            defensive.begin_columns(new.began)  # type: ignore[operator]
 
     def _start_decoder(self, loadings: Sequence[Tensor], shift: Tensor) -> None:
         """Start the decoder at the loadings of each level (n_features, level), with zeros for further parameters."""

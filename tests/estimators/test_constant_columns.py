@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
@@ -291,3 +292,146 @@ def test_batches_may_lack_columns_entirely(model_class):
         model.partial_fit(lacking)
     assert np.isfinite(model.transform(later)).all()
     assert error_of(model.partial_fit(later), later) < later[:, 2].var()
+
+
+KINDS_OF_MODELS = [
+    ("gaussian", AutoencoderTransformer(2)),
+    ("gaussian", AutoencoderTransformer(2, ordered=True)),
+    ("poisson", AutoencoderTransformer(2, loss="poisson")),
+    ("gaussian", VAEGenerator(2)),
+    ("gaussian", VAEGenerator(2, ordered=True)),
+    ("poisson", VAEGenerator(2, likelihood="poisson")),
+    ("poisson", VAEGenerator(2, likelihood="multinomial")),
+]
+SLOW_STEPS = {"learning_rate_init": 1e-12, "random_state": 0}  # a batch changes nothing but the columns that begin
+
+
+def named(value):
+    return value if isinstance(value, str) else type(value).__name__
+
+
+def batches_without_values(kind, offset=1000):
+    """Return a batch in which a column has no values, and one in which it has large ones, which depend on another."""
+    rng = np.random.RandomState(0)
+    first, later = KINDS[kind](rng, 60), KINDS[kind](rng, 12)
+    first[:, 2], later[:, 2] = np.nan, offset + later[:, 0]
+    return first, later
+
+
+@pytest.mark.parametrize(("kind", "estimator"), KINDS_OF_MODELS, ids=named)
+def test_partial_fit_learns_a_column_once_it_has_values(kind, estimator):
+    first, later = batches_without_values(kind)
+    model = clone(estimator).set_params(**SLOW_STEPS).partial_fit(first)
+    assert model.mean_[2] == 0
+    model.partial_fit(first)
+    assert model.mean_[2] == 0
+    model.partial_fit(later)
+    assert model.mean_[2] == pytest.approx(later[:, 2].mean())  # without a made-up value
+    if "multinomial" not in repr(estimator):
+        found = model.inverse_transform(model.transform(later))[:, 2]
+        assert np.abs(found - later[:, 2]).max() < 30
+        assert model.inverse_transform(np.zeros((1, 2)))[0, 2] == pytest.approx(1000, rel=0.02)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.transform(later), model.transform(later))
+
+
+@pytest.mark.parametrize(("kind", "estimator"), KINDS_OF_MODELS, ids=named)
+def test_the_first_values_of_a_column_may_be_constant(kind, estimator):
+    first, later = batches_without_values(kind)
+    constant = later.copy()
+    constant[:, 2] = 1000
+    model = clone(estimator).set_params(**SLOW_STEPS).partial_fit(first)
+    model.partial_fit(constant)
+    assert model.mean_[2] == 1000
+    if "multinomial" not in repr(estimator):
+        assert model.inverse_transform(model.transform(constant))[:, 2] == pytest.approx(1000)
+    if isinstance(estimator, VAEGenerator) and "multinomial" not in repr(estimator):
+        assert model.score(constant) > model.score(later) + 1  # where the column has other values
+    model = pickle.loads(pickle.dumps(model)).partial_fit(later)
+    assert model.mean_[2] == pytest.approx(np.append(later[:, 2], 1000).mean())  # of this batch and one more sample
+
+
+@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAEGenerator])
+def test_partial_fit_learns_a_column_that_fit_had_no_values_of(model_class):
+    first, later = batches_without_values("gaussian")
+    model = model_class(2, max_iter=2, early_stopping=False, **SLOW_STEPS).fit(first).partial_fit(later)
+    assert model.mean_[2] == pytest.approx(later[:, 2].mean())
+
+
+@pytest.mark.parametrize("start", ["pca", "random"])
+@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAEGenerator])
+def test_other_starts_learn_a_column_once_it_has_values(start, model_class):
+    first, later = batches_without_values("gaussian", 3 if start == "random" else 1000)
+    parameters = {"encoder": linear, "decoder": linear} if start == "random" else {}
+    model = model_class(2, start=start, **parameters, **SLOW_STEPS).partial_fit(first).partial_fit(later)
+    assert model.mean_[2] == pytest.approx(later[:, 2].mean())
+    assert np.isfinite(model.score(later))
+    assert np.isfinite(pickle.loads(pickle.dumps(model)).score(changed(later, np.nan)))
+
+
+def test_a_constant_with_the_noise_of_pca_keeps_it_at_its_first_value():
+    first, later = batches_without_values("gaussian")
+    later[:, 2] = 1000
+    model = VAEGenerator(1, start="pca", **SLOW_STEPS).partial_fit(first).partial_fit(later)
+    zeros = VAEGenerator(1, start="pca", **SLOW_STEPS).partial_fit(np.nan_to_num(first))
+    expected = zeros.score_samples(changed(later, 0.0))
+    np.testing.assert_allclose(model.score_samples(later[:5]), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "poisson", "bernoulli"])
+@pytest.mark.parametrize("model_class", [AutoencoderTransformer, VAEGenerator])
+def test_partial_fit_learns_a_column_of_a_table_once_it_has_values(kind, model_class):
+    rng = np.random.RandomState(0)
+    first, later = (pd.DataFrame(KINDS[kind](rng, n), columns=list("abcd")) for n in (60, 12))
+    first["c"], later["c"] = np.nan, later["a"]
+    losses = {"gaussian": "squared_error", "poisson": "poisson", "bernoulli": "log_loss"}
+    parameter = {"likelihood": kind} if model_class is VAEGenerator else {"loss": losses[kind]}
+    parameters = {name: dict.fromkeys("abcd", value) for name, value in parameter.items()}
+    model = model_class(2, **parameters, **SLOW_STEPS).partial_fit(first)
+    model = pickle.loads(pickle.dumps(model)).partial_fit(later)
+    again = clone(model).set_params(max_iter=0).fit(later)  # the same encoding of the column
+    assert model.mean_[2] == pytest.approx(again.mean_[2] if kind == "gaussian" else later["c"].mean(), abs=1e-6)
+    decoded = model.inverse_transform(model.transform(later))["c"]
+    assert decoded.between(later["c"].min(), later["c"].max()).all()
+
+
+@pytest.mark.parametrize("values_before", [False, True], ids=["no values before", "constant before"])
+@pytest.mark.parametrize(("kind", "estimator"), KINDS_OF_MODELS, ids=named)
+def test_a_column_that_begins_has_weights(kind, estimator, values_before):
+    """A weight of 2 is a sample twice, also for a column that begins."""
+    first, later = batches_without_values(kind)
+    first[:, 2] = first[0, 0] if values_before else np.nan
+    weights = np.resize([0, 1, 2, 5], len(later))
+    models = [clone(estimator).set_params(**SLOW_STEPS).partial_fit(first) for _ in range(2)]
+    models[0].partial_fit(later, sample_weight=weights)
+    models[1].partial_fit(np.repeat(later, weights, axis=0))
+    assert models[0].mean_[2] == pytest.approx(models[1].mean_[2])
+    for name in ("transform", "score_samples"):
+        found, expected = (getattr(model, name)(later) for model in models)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+    found, expected = (model._fitted.model.imputer for model in models)
+    torch.testing.assert_close(found.loadings, expected.loadings)
+    torch.testing.assert_close(found.noise, expected.noise)
+
+
+def test_a_column_of_a_table_that_begins_has_weights():
+    first, later = (pd.DataFrame(rows, columns=list("abcd")) for rows in batches_without_values("gaussian"))
+    weights = np.resize([1, 2, 5], len(later))
+    parameters = {"likelihood": "auto"} | SLOW_STEPS
+    found, expected = (VAEGenerator(2, **parameters).partial_fit(first) for _ in range(2))
+    found.partial_fit(later, sample_weight=weights)
+    expected.partial_fit(later.loc[np.repeat(np.arange(len(later)), weights)])
+    np.testing.assert_allclose(found.score_samples(later), expected.score_samples(later), rtol=1e-6)
+
+
+def test_a_file_lacks_a_column_that_was_constant(tmp_path, monkeypatch):
+    from skae.data import rows
+
+    first, later = batches("gaussian", 0)
+    first[:, 2], later[:, 2] = 5.0, np.nan
+    model = AutoencoderTransformer(2, random_state=0).partial_fit(first)
+    monkeypatch.setattr(rows, "STREAMED_FROM", 2**7)
+    np.save(tmp_path / "X.npy", later)
+    model.partial_fit(np.load(tmp_path / "X.npy", mmap_mode="r"))
+    assert model.mean_[2] == 5
+    assert (model.inverse_transform(np.zeros((1, 2)))[:, 2] == 5).all()

@@ -78,7 +78,7 @@ def test_columns_that_begin_to_vary_are_regressed_on_codes(seed):
     noise = np.where(began, 1.0, 0.09)
     imputer.start_at(LinearGaussian(np.zeros(5), np.where(began[:, None], 0, loadings), noise))
     before = imputer.loadings.clone()
-    imputer.begin_columns(began, x)
+    imputer.begin_columns(began, x, torch.ones(len(x), dtype=x.dtype))
     torch.testing.assert_close(imputer.loadings[~began], before[~began])
     missing = torch.where(began, torch.nan, x)
     error = (imputer.fill(missing) - x)[:, 2].square().mean()
