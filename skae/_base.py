@@ -54,10 +54,11 @@ class BaseNetTransformer(
         y : array-like of shape (n_samples,), default=None
             Class labels, if the model is conditional; otherwise ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples, at least 0; None for equal ones. Samples of weight 0 are left out. The linear start
-            has weighted moments: at ``max_iter=0`` a weight of 2 is a sample twice (in distribution if values are
-            missing, which the start replaces by draws). Training minimises the weighted mean of the losses; with
-            minibatches and a random validation set it is similar for weights and repeated samples, not equal.
+            Weights of the samples, at least 0; None for equal ones. Samples of weight 0 are left out, and so are those
+            whose weight is below 1e-6 of the mean weight. The linear start has weighted moments: at ``max_iter=0`` a
+            weight of 2 is a sample twice (in distribution if values are missing, which the start replaces by draws).
+            Training minimises the weighted mean of the losses; with minibatches and a random validation set it is
+            similar for weights and repeated samples, not equal.
         X_val : array-like of shape (n_validation, n_features), default=None
             Validation set, in place of a random ``validation_fraction`` of X. Needs ``early_stopping=True``.
 
@@ -276,7 +277,7 @@ class BaseNetTransformer(
 
     def _open_training(self, X, y, sample_weight, **options):
         """Return weighted samples and their labels, without samples of weight 0."""
-        weights = check_weights(sample_weight, X, options["ensure_min_samples"])
+        weights = check_weights(sample_weight, X, options["ensure_min_samples"], is_training=True)
         rows = self._open(X, weights=weights, **options)
         if y is None or weights is None:
             return rows, y

@@ -21,7 +21,7 @@ from skae._autoencoder import AutoencoderTransformer
 from skae._base import BaseNetTransformer
 from skae._torch import to_array
 from skae.data import parameters as check
-from skae.data.checks import check_weights
+from skae.data.checks import check_weights, without_negligible
 from skae.data.dataframes import has_text
 from skae.inspection.metrics import reconstruction_scorer, truncated_errors
 from skae.persistence import state as stored
@@ -374,7 +374,8 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
 
     def _allowed_sizes(self, sizes, folds, weights):
         """Return the sizes that do not exceed the training samples of any fold, and name the others in a warning."""
-        n_samples = min(len(train) if weights is None else np.count_nonzero(weights[train]) for train, _ in folds)
+        counted = (np.ones(len(i)) if weights is None else without_negligible(weights[i]) for i, _ in folds)
+        n_samples = min(map(np.count_nonzero, counted))
         if beyond := [size for size in sizes if size > n_samples]:
             message = f"n_components={beyond} are more than the n_samples={n_samples} training samples of a fold"
             if beyond == sizes:

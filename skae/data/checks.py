@@ -18,6 +18,9 @@ _WAYS_OUT = {"loss": "loss='squared_error'", "likelihood": "likelihood='gaussian
 _SLACK = 1e-6
 # Weights of samples are scaled to be below this if some are not, or if all are below its inverse.
 _LARGEST_WEIGHT = 1e15
+# In training, weights below this share of the mean weight count as 0: float32 would not tell their samples from none,
+# but scaled by the other samples they may be so far off that training diverges.
+NEGLIGIBLE = 1e-6
 
 
 class Support(NamedTuple):
@@ -118,21 +121,31 @@ def check_classes(y, n_samples):
     return np.unique(y, return_inverse=True)
 
 
-def check_weights(sample_weight, X, ensure_min_samples=1):
-    """Check the weights of samples X: return an array (n_samples,), or None if all are 1 or none are passed."""
+def check_weights(sample_weight, X, ensure_min_samples=1, is_training=False):
+    """Check the weights of samples X: return an array (n_samples,), or None if all are 1 or none are passed.
+
+    In training negligible weights become 0; together they are at most ``NEGLIGIBLE`` of the sum.
+    """
     if sample_weight is None:
         return None
     n_samples = np.empty((_num_samples(X), 0))  # X may be a tensor
     weights = _check_sample_weight(to_array(sample_weight), n_samples, dtype=np.float64, ensure_non_negative=True)
+    largest = weights.max(initial=0.0)
+    if largest > 0 and not 1 / _LARGEST_WEIGHT < largest < _LARGEST_WEIGHT:  # sums and squares could over- or underflow
+        weights = weights * (max(1.0, min(largest, _LARGEST_WEIGHT)) / largest)
+    if is_training:
+        weights = without_negligible(weights)
     if (n_positive := np.count_nonzero(weights)) < ensure_min_samples:
         raise ValueError(
             f"sample_weight is positive for {n_positive} samples, but at least {ensure_min_samples} are needed. "
-            "Samples of weight 0 are left out."
+            f"Samples of weight 0 are left out, in training also those below {NEGLIGIBLE:g} of the mean weight."
         )
-    largest = weights.max()
-    if not 1 / _LARGEST_WEIGHT < largest < _LARGEST_WEIGHT:  # sums and squares could overflow or underflow
-        weights = weights * (max(1.0, min(largest, _LARGEST_WEIGHT)) / largest)
     return None if (weights == 1).all() else weights
+
+
+def without_negligible(weights):
+    """Return weights (n_samples,) with 0 for those that are negligible in training."""
+    return np.where(weights * len(weights) < NEGLIGIBLE * weights.sum(), 0.0, weights)
 
 
 def weighted_mean(values, sample_weight):

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error, reconstruction_scorer
+from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruction_error, reconstruction_scorer
 
 pytestmark = [
     pytest.mark.usefixtures("narrow_networks"),
@@ -295,3 +295,44 @@ def test_weights_of_0_and_1_are_a_subset():
     model = AutoencoderTransformer(max_iter=2, random_state=0)
     found = clone(model).fit(X, sample_weight=weights).transform(X)
     np.testing.assert_array_equal(found, clone(model).fit(X[weights > 0]).transform(X))
+
+
+EXTREMES = [(1e-12, 1e12), (1e-300, 1e300), (5e-324, 1.7e308), (1, 1e15), (1e-30, 1), (1e-8, 1)]
+
+
+@pytest.mark.parametrize(("low", "high"), EXTREMES)
+@pytest.mark.parametrize("n_large", [3, 75, 147])
+@pytest.mark.parametrize("cls", [AutoencoderTransformer, VAEGenerator])
+def test_samples_of_negligible_weight_are_left_out(cls, n_large, low, high):
+    kept = np.random.RandomState(0).permutation(len(X)) < n_large
+    weights = np.where(kept, high, low)
+    model = cls(1, max_iter=2, random_state=0)
+    found = clone(model).fit(X, sample_weight=weights)
+    expected = clone(model).fit(X[kept], sample_weight=weights[kept])
+    np.testing.assert_array_equal(found.transform(X), expected.transform(X))
+    assert np.isfinite([*found.loss_curve_, *found.validation_loss_curve_, found.best_loss_, found.linear_loss_]).all()
+    assert np.isfinite(found.score(X, sample_weight=weights))
+    for epochs in range(2):
+        model.partial_fit(X if epochs else X[kept], sample_weight=weights if epochs else weights[kept])
+    assert np.isfinite(model.score_samples(X)).all()
+
+
+@pytest.mark.parametrize("cls", [AutoencoderTransformer, VAEGenerator])
+def test_a_single_sample_of_large_weight_is_not_enough(cls):
+    weights = np.ones(len(X))
+    weights[0] = 1e12
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(ValueError, match=r"positive for 1 samples.*below 1e-06 of the mean weight"):
+            getattr(cls(1), method)(X, sample_weight=weights)
+    with pytest.raises(ValueError, match="n_samples=1 training samples"):
+        LatentSizeCV(cls(max_iter=0), (2,), cv=3).fit(X, sample_weight=weights[::-1])
+
+
+def test_small_weights_of_many_samples_count():
+    """Weights may balance classes of any size: each is compared with the mean weight, not with the largest."""
+    weights = np.append(np.full(149, 1e-9), 1e-4)
+    model = AutoencoderTransformer(max_iter=0).fit(X, sample_weight=weights)
+    np.testing.assert_allclose(model.mean_, np.average(X, axis=0, weights=weights))
+    scores = model.score_samples(X)
+    assert model.score(X, sample_weight=np.append(np.full(149, 1e-12), 1)) != 0
+    assert np.isfinite(scores).all()
