@@ -506,7 +506,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         y : None
             Ignored.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples, at least 0; None for equal ones.
+            Weights of the samples, at least 0; None for equal ones. Samples of weight 0 are left out.
 
         Returns
         -------

@@ -278,8 +278,12 @@ class BaseNetTransformer(
     def _open_training(self, X, y, sample_weight, **options):
         """Return weighted samples and their labels, without samples of weight 0."""
         weights = check_weights(sample_weight, X, options["ensure_min_samples"], is_training=True)
+        return self._open_labelled(X, y, weights, **options)
+
+    def _open_labelled(self, X, y, weights, **options):
+        """Return samples with checked weights and their labels, without samples of weight 0."""
         rows = self._open(X, weights=weights, **options)
-        if y is None or weights is None:
+        if y is None or weights is None or np.ndim(y) == 0:
             return rows, y
         check_consistent_length(X, y)
         return rows, _safe_indexing(to_array(y), np.flatnonzero(weights))

@@ -421,6 +421,9 @@ def pca_errors(sizes, X_train, X, train_weight=None, sample_weight=None):
 
 def _part(data, index=None):
     """Return samples, a list of their labels and a dict of their weights, which are empty if there are none."""
+    if data[-1] is not None:  # samples of weight 0 may have labels or categories of their own
+        index = np.arange(len(data[-1])) if index is None else index
+        index = index[data[-1][index] > 0] if data[-1][index].any() else index
     X, y, weights = (None if part is None else _safe_indexing(part, index) for part in data)
     return X, [] if y is None else [y], {} if weights is None else {"sample_weight": weights}
 

@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae._base import BaseNetTransformer
 from skae._fitted import MAX_SIZED, Fitted, check_codes
-from skae._torch import evaluation_batch_size, like_input, no_gradients, tensor_of, to_array
+from skae._torch import evaluation_batch_size, like_input, no_gradients, tensor_of
 from skae.data import parameters as check
-from skae.data.checks import SUPPORTS, weighted_mean
+from skae.data.checks import SUPPORTS, check_weights, weighted_mean
 from skae.data.columns import OF_LIKELIHOODS
 from skae.data.tables import ArrayTable, TableEncoder
 from skae.linear.mixture import MAX_CODES
@@ -734,13 +734,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         y : array-like of shape (n_samples,), default=None
             As in `score_samples`.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples, at least 0; None for equal ones.
+            Weights of the samples, at least 0; None for equal ones. Samples of weight 0 are left out.
 
         Returns
         -------
         float
         """
-        return weighted_mean(to_array(self.score_samples(X, y)), sample_weight)
+        check_is_fitted(self)
+        rows, y = self._open_labelled(X, y, check_weights(sample_weight, X))
+        return weighted_mean(self._fitted.elbo(rows, y), rows.weights)
 
     def log_likelihood(self, X, n_draws=100, *, y=None):
         """Return the importance-weighted bound on each sample's log-density: the more draws, the tighter.

@@ -4,7 +4,8 @@ from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
+from scipy.sparse import issparse
+from sklearn.utils import _safe_indexing, assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, _num_samples
 
@@ -141,6 +142,15 @@ def check_weights(sample_weight, X, ensure_min_samples=1, is_training=False):
             f"Samples of weight 0 are left out, in training also those below {NEGLIGIBLE:g} of the mean weight."
         )
     return None if (weights == 1).all() else weights
+
+
+def weighted_samples(X, sample_weight):
+    """Return the samples of positive weight, and their weights after `check_weights`."""
+    weights = check_weights(sample_weight, X)
+    if weights is None or weights.all():
+        return X, weights
+    kept = np.flatnonzero(weights)
+    return _safe_indexing(X.tocsr() if issparse(X) else X, kept), weights[kept]
 
 
 def without_negligible(weights):

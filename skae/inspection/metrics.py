@@ -9,7 +9,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skae.data.checks import check_weights
+from skae.data.checks import check_weights, weighted_samples
 from skae.data.dataframes import numbers_asked, unmasked
 
 
@@ -45,6 +45,7 @@ def reconstruction_error(estimator, X, sample_weight=None):
     >>> round(reconstruction_error(PCA(2).fit(X), X), 4)
     0.0253
     """
+    X, sample_weight = weighted_samples(X, sample_weight)
     estimator, X, observed = numeric_part(estimator, X)
     _check_has(estimator, ("transform", "inverse_transform"), "Each step of a Pipeline needs both methods.")
     return squared_error(observed, estimator.inverse_transform(estimator.transform(X)), sample_weight)

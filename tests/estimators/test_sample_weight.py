@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_iris, load_wine
 from sklearn.decomposition import PCA
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -336,3 +336,50 @@ def test_small_weights_of_many_samples_count():
     scores = model.score_samples(X)
     assert model.score(X, sample_weight=np.append(np.full(149, 1e-12), 1)) != 0
     assert np.isfinite(scores).all()
+
+
+ABSENT = (y != 2) * 1.0  # class 2 has no weight
+WORDS = np.array(["b", "a", None], dtype=object)[y]
+
+
+@pytest.mark.parametrize("labels", [y, y.tolist(), np.where(y == 2, np.nan, y), WORDS])
+def test_a_class_of_weight_0_is_no_class(labels):
+    known = np.asarray(labels)[y != 2]
+    model = VAEGenerator(conditional=True, max_iter=0, random_state=0)
+    expected = clone(model).fit(X[y != 2], known)
+    found = clone(model).fit(X, labels, sample_weight=ABSENT)
+    assert found.classes_.tolist() == expected.classes_.tolist()
+    assert found.score(X, labels, sample_weight=ABSENT) == pytest.approx(expected.score(X[y != 2], known))
+    found.partial_fit(X, labels, sample_weight=ABSENT)
+    first = model.partial_fit(X, labels, classes=known[[0, -1]], sample_weight=ABSENT)
+    assert first.classes_.tolist() == found.classes_.tolist() == expected.classes_.tolist()
+    with pytest.raises(ValueError, match="not among the classes"):
+        found.score(X, labels)
+    assert found.score(X[:9], known[0], sample_weight=ABSENT[:9]) == pytest.approx(found.score(X[:9], known[:9]))
+
+
+def test_scores_leave_out_samples_of_weight_0():
+    table = frame().assign(word=np.array(["low", "mid", "new"])[y])
+    rows = np.where((y == 2)[:, None], -1.0, np.round(X))
+    for model, samples in (
+        (VAEGenerator(likelihood="auto", max_iter=0), table),
+        (AutoencoderTransformer(loss="auto", max_iter=0), table),
+        (VAEGenerator(likelihood="poisson", max_iter=0), rows),
+        (AutoencoderTransformer(loss="poisson", max_iter=0), rows),
+    ):
+        model.fit(samples[y != 2])
+        assert model.score(samples, sample_weight=ABSENT) == pytest.approx(model.score(samples[y != 2]))
+    found = reconstruction_error(model, sparse.coo_array(rows), sample_weight=ABSENT)
+    assert found == pytest.approx(reconstruction_error(model, rows[y != 2]))
+    assert reconstruction_scorer(model, rows, sample_weight=ABSENT) == pytest.approx(-found)
+
+
+def test_a_search_leaves_out_samples_of_weight_0():
+    estimator = VAEGenerator(conditional=True, max_iter=0)
+    found = LatentSizeCV(estimator, (1, 2), cv=3).fit(X, y, sample_weight=ABSENT)
+    expected = LatentSizeCV(estimator, (1, 2), cv=3).fit(X[y != 2], y[y != 2])
+    np.testing.assert_allclose(found.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"])
+    assert found.classes_.tolist() == [0, 1]
+    outside = np.where((y == 2)[:, None], -1.0, np.round(X))
+    search = LatentSizeCV(AutoencoderTransformer(loss="poisson", max_iter=0), (1, 2), cv=KFold(3, shuffle=True))
+    assert search.fit(outside, sample_weight=ABSENT).best_score_ < 0
