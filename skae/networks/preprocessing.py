@@ -79,7 +79,8 @@ class Scaler(ExactModule):
     """Scaler from units of X to the network's input, and from its output back: (n, n_features), both ways.
 
     The network sees ``(link(x) - location) / scale``, with one scale for all columns, which keeps PCA's geometry, or
-    one per column. Columns that are constant in the training samples are scaled to zero and inverted to the constant.
+    one per column. Columns that are constant in the training samples are scaled to zero and inverted to the constant,
+    those without values to 0, also if samples are raw.
 
     Parameters
     ----------
@@ -281,13 +282,11 @@ class Scaler(ExactModule):
 
     def inverse(self, mean: Tensor) -> Tensor:
         """Return samples in units of X from the network's mean, which is after the inverse link."""
-        if self.is_raw:
-            return mean
-        if self.is_identity:
+        if self.is_identity and not self.is_raw:
             mean = mean * self.scale.to(mean.dtype) + self.location.to(mean.dtype)
-        if self.link == "share" or not self.constant.any():  # a constant column need not have a constant share
-            return mean
-        return torch.where(self.constant, self.mean.to(mean.dtype), mean)
+        # A constant column need not have a constant share.
+        fixed = ~self.observed if self.is_raw or self.link == "share" else self.constant
+        return torch.where(fixed, self.mean.to(mean.dtype), mean) if fixed.any() else mean
 
 
 class CodeScaler(ExactModule):

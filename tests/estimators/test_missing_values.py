@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import multivariate_normal
+from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.utils import get_tags
 
@@ -20,6 +21,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
+
+
+def linear(n_in, n_out):
+    return torch.nn.Linear(n_in, n_out)
 
 
 def with_missing(X, share=0.2, seed=0):
@@ -415,3 +420,27 @@ def test_a_mixture_of_codes_fills_rows_of_float32(seed):
     assert model.prior_ is not None
     incomplete = with_missing(X)
     np.testing.assert_allclose(model.impute(incomplete.astype("f4")), model.impute(incomplete), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"ordered": True}, {"start": "random"}, {"encoder": linear, "decoder": linear}]
+)
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(AutoencoderTransformer(loss=loss) for loss in ("squared_error", "absolute_error", "log_loss", "poisson")),
+        AutoencoderTransformer(loss={0: "squared_error"}),
+        *(VAEGenerator(likelihood=of) for of in ("gaussian", "bernoulli", "poisson", "negative_binomial")),
+        VAEGenerator(likelihood="multinomial"),
+        VAEGenerator(likelihood="auto"),
+    ],
+    ids=repr,
+)
+def test_a_column_without_values_is_filled_with_0(model, parameters):
+    X = with_missing((np.random.RandomState(0).poisson(2, size=(60, 4)) > 1).astype(float))
+    X[:, 2] = np.nan
+    model = clone(model).set_params(max_iter=2, early_stopping=False, random_state=0, **parameters).fit(X)
+    filled = [model.impute(X), model.inverse_transform(model.transform(X)), model.sample(9, random_state=0)]
+    filled += model.impute(X, n_draws=2) if isinstance(model, VAEGenerator) else []
+    assert all((np.asarray(rows)[:, 2] == 0).all() for rows in filled)
+    assert all(np.isfinite(rows).all() for rows in filled)
