@@ -27,22 +27,36 @@ from skae.inspection.metrics import reconstruction_scorer, truncated_errors
 from skae.persistence import state as stored
 
 
-def _of_best(method):
-    """Make a method call that of the best estimator; it is available where that, before `fit` the estimator, has it."""
+def _where_best_has(method):
+    """Make a method available where the best estimator, before `fit` the estimator, has one of this name."""
 
     def is_available(search):
         if not search.refit:
             raise AttributeError("With refit=False there is no best_estimator_, whose method this would call.")
         return hasattr(vars(search).get("best_estimator_", search.estimator), method.__name__)
 
+    return available_if(is_available)(method)
+
+
+def _of_best(method):
+    """Make a method call that of the best estimator; it is available where that has it."""
+
     @wraps(method)
     def call(search, *args, **params):
         check_is_fitted(search)
         return getattr(search.best_estimator_, method.__name__)(*args, **params)
 
-    return available_if(is_available)(call)
+    return _where_best_has(call)
 
 
+def _with_output_where_best_has(cls):
+    """Make the methods that scikit-learn adds or wraps for `set_output` available where the best estimator has them."""
+    for name in ("transform", "fit_transform", "get_feature_names_out"):
+        setattr(cls, name, _where_best_has(getattr(cls, name)))
+    return cls
+
+
+@_with_output_where_best_has
 class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     """Search for n_components by cross-validation, with one fit for each fold.
 

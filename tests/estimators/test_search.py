@@ -141,9 +141,15 @@ def test_attributes_that_are_missing_are_those_of_the_search(fitted):
 def test_without_refit_there_are_results_and_no_methods(curve):
     found = LatentSizeCV(quick(max_iter=0), (1, 2), cv=2, refit=False).fit(curve)
     assert found.best_params_ == {"n_components": 2}
-    for name in ("best_estimator_", "refit_time_", "n_components_", "score"):
-        assert not hasattr(found, name)
-    for name in ("transform", "score"):
+    for search in (found, clone(found)):
+        for name in ("best_estimator_", "refit_time_", "n_components_", "classes_"):
+            assert not hasattr(search, name)
+        of_best = [name for name, function in vars(LatentSizeCV).items() if hasattr(function, "check")]
+        assert len(of_best) == 10
+        for name in (*of_best, "set_output"):
+            assert not hasattr(search, name), name
+            assert hasattr(clone(found).set_params(refit=True), name) or name == "log_likelihood", name
+    for name in ("transform", "fit_transform", "get_feature_names_out", "score"):
         with pytest.raises(AttributeError) as caught:
             getattr(found, name)(curve)
         assert "refit=False" in str(caught.value.__cause__)
