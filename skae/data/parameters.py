@@ -8,6 +8,8 @@ from numbers import Integral, Real
 import numpy as np
 
 _FLAGS = bool | np.bool_
+# Begins the text that stands for a callback in an unfitted copy.
+_LEFT_OUT = "left out: "
 
 
 def _require(is_right, name, value, rule, error=ValueError):
@@ -138,6 +140,11 @@ def check_callbacks(value):
     list
     """
     found = callback_list(value)
+    if lost := [item.removeprefix(_LEFT_OUT) for item in found if is_left_out(item)]:
+        raise ValueError(
+            f"callbacks holds {', '.join(lost)}, which cannot be copied, so this copy of the estimator has none. Fit "
+            "it in one process, with n_jobs=1 or joblib.parallel_config(backend='threading'); or set callbacks again."
+        )
     callbacks = [item[1] if isinstance(item, tuple) and len(item) == 2 else item for item in found]
     are_callbacks = all(hasattr(callback, "on_train_begin") for callback in callbacks)
     rule = "a skorch callback, such as skorch.callbacks.EpochTimer(), or a list of these"
@@ -149,6 +156,16 @@ def callback_list(value):
     """Return the callbacks of the parameter, which is None, a list, or a single one."""
     is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
     return [] if value is None else [*value] if isinstance(value, list | tuple) and not is_pair else [value]
+
+
+def left_out(item):
+    """Return what stands for a callback, or a pair (name, callback), that a copy leaves out: text, with its class."""
+    return _LEFT_OUT + type(item[1] if isinstance(item, tuple) else item).__name__
+
+
+def is_left_out(item):
+    """Return whether an item of the parameter stands for a callback that was left out."""
+    return isinstance(item, str) and item.startswith(_LEFT_OUT)
 
 
 def check_folder(name, value):

@@ -14,7 +14,7 @@ from joblib.parallel import get_active_backend
 from sklearn.base import _clone_parametrized, clone
 from skorch.callbacks import LRScheduler, ProgressBar
 
-from skae.data.parameters import callback_list
+from skae.data.parameters import callback_list, is_left_out, left_out
 from skae.training.checks import check_kept, check_parts, layers_of
 
 # Window of the running average of the weights in epochs, and its largest share of all epochs.
@@ -217,8 +217,8 @@ class Checkpointing:
 class NamedCallbacks:
     """Mixin of estimators with a parameter ``callbacks``: callbacks in pairs (name, callback) are parameters, too.
 
-    Clones share callbacks that cannot be copied, such as those that hold a lock or an open file, and files omit
-    them.
+    Clones share callbacks that cannot be copied, such as those that hold a lock or an open file. Files and copies for
+    other processes omit them; those of an unfitted estimator name them instead, and `fit` then raises an error.
     """
 
     def __sklearn_clone__(self):
@@ -233,13 +233,17 @@ class NamedCallbacks:
     def __getstate__(self):
         state = super().__getstate__()
         if omitted := [item for item in callback_list(self.callbacks) if not _can_be_copied(item)]:
-            kept = [item for item in callback_list(self.callbacks) if not any(item is other for other in omitted)]
             warnings.warn(
                 f"The copy or file leaves out callbacks that cannot be copied: {omitted}. Set them again where it is "
-                "loaded; fits in other processes go without them.",
+                "loaded; until then an estimator that was not fitted, as in a worker process, cannot be fitted.",
                 UserWarning,
                 stacklevel=2,
             )
+            items = [
+                left_out(item) if any(item is other for other in omitted) else item
+                for item in callback_list(self.callbacks)
+            ]
+            kept = items if "net_" not in state else [item for item in items if not is_left_out(item)]
             return state | {"callbacks": kept or None}
         return state
 

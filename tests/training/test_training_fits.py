@@ -5,6 +5,7 @@ import pickle
 import threading
 from contextlib import contextmanager
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -404,7 +405,38 @@ def test_callbacks_that_cannot_be_copied_are_shared_by_clones(named, curve):
     assert loaded.transform(curve).equals(copied.transform(curve))
     timed = clone(model).set_params(callbacks=[writer, EpochTimer()])
     with pytest.warns(UserWarning, match="leaves out"):
-        assert [type(each) for each in pickle.loads(pickle.dumps(timed)).callbacks] == [EpochTimer]
+        assert [type(each) for each in pickle.loads(pickle.dumps(timed.fit(curve))).callbacks] == [EpochTimer]
+
+
+@pytest.mark.filterwarnings("ignore:The copy or file leaves out:UserWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+@pytest.mark.parametrize("named", [False, True])
+def test_an_error_names_callbacks_that_worker_processes_cannot_have(named, curve):
+    writer = ("writer", Writer()) if named else Writer()
+    model = AutoencoderTransformer(2, max_iter=1, callbacks=[EpochTimer(), writer], random_state=0)
+    search = GridSearchCV(model, {"n_components": [1, 2]}, cv=2, n_jobs=2)
+    with pytest.raises(ValueError, match=r"(?s)fits failed.*callbacks holds Writer, which cannot be copied.*n_jobs=1"):
+        search.fit(curve)
+    with pytest.raises(ValueError, match="callbacks holds Writer"):
+        LatentSizeCV(model, (1, 2), cv=2, n_jobs=2).fit(curve)
+    with joblib.parallel_config("threading"):
+        assert LatentSizeCV(model, (1, 2), cv=2, n_jobs=2).fit(curve).transform(curve).shape[0] == len(curve)
+    copied = pickle.loads(pickle.dumps(model))
+    for other in (copied, clone(copied)):
+        with pytest.raises(ValueError, match="callbacks holds Writer"):
+            other.fit(curve)
+    assert copied.set_params(callbacks=None).fit(curve).n_iter_ == 1
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("search_class", [GridSearchCV, LatentSizeCV])
+def test_a_fitted_search_with_a_callback_that_cannot_be_copied_is_saved(search_class, curve):
+    model = AutoencoderTransformer(2, max_iter=1, callbacks=Writer(), random_state=0)
+    options = [{"n_components": [1, 2]}] if search_class is GridSearchCV else [(1, 2)]
+    search = search_class(model, *options, cv=2).fit(curve)
+    with pytest.warns(UserWarning, match=r"leaves out callbacks that cannot be copied: .*Writer"):
+        again = pickle.loads(pickle.dumps(search))
+    np.testing.assert_array_equal(again.transform(curve), search.transform(curve))
 
 
 class Log:
