@@ -157,6 +157,9 @@ class Pandas(DataFrames):
 
     def without_na(self, X):
         X = X.copy(deep=False)
+        filled = {j: dtype.fill_value for j, dtype in enumerate(X.dtypes) if hasattr(dtype, "fill_value")}
+        for j in filled if any(value != 0 for value in filled.values()) else ():  # no matrix leaves these out
+            X.isetitem(j, X.iloc[:, j].sparse.to_dense())
         for j in np.flatnonzero(X.dtypes == "object"):
             X.isetitem(j, X.iloc[:, j].to_numpy(dtype=object, na_value=np.nan))
         return X
@@ -166,6 +169,7 @@ class Pandas(DataFrames):
 
     def describe(self, column, dtype=None):
         types, dtype = import_module("pandas").api.types, column.dtype
+        dtype = dtype.subtype if hasattr(dtype, "fill_value") else dtype  # decoded columns are dense
         if hasattr(dtype, "categories"):
             return self._describe_categories(dtype)
         if types.is_object_dtype(dtype):

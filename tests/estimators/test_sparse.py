@@ -1,9 +1,12 @@
 """Sparse samples: the same fit as of dense ones, without ever a dense matrix."""
 
 import pickle
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.base import clone
@@ -195,6 +198,108 @@ def test_a_matrix_is_never_made_dense():
         tracemalloc.stop()
     assert max(sizes) <= most
     assert peak < 400 * 2000 * 8
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("model", [AutoencoderTransformer(), VAEGenerator(likelihood="poisson")])
+def test_no_method_makes_a_dense_array_of_all_samples(model, weighted):
+    n_samples, n_features = 1500, 1000
+    rows = sparse.csr_array(sparse.random(n_samples, n_features, 0.008, random_state=0))
+    most, weights = 2**18, np.arange(n_samples) % 3 if weighted else None
+    rows.data = np.ceil(3 * rows.data)
+    model = clone(model).set_params(hidden_layer_sizes=(4,), max_iter=1, early_stopping=False, random_state=0)
+    original = sparse.csr_array.toarray
+
+    def small_only(self, *args, **kwargs):
+        assert np.prod(self.shape) <= most, f"dense array of shape {self.shape}"
+        return original(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for container in (sparse.csr_array, sparse.csr_matrix, sparse.csc_array, sparse.csc_matrix):
+            patch.setattr(container, "toarray", small_only)
+            patch.setattr(container, "todense", small_only)
+        patch.setattr("skae.data.rows._HELD_DENSE", most)
+        patch.setattr("skae.data.sparse._SMALL", 100)
+        patch.setattr("skae._autoencoder._FEWEST_CODES", 100)
+        patch.setattr("skae._autoencoder._MOST_INPUTS", most)
+        tracemalloc.start()
+        model.fit(rows, sample_weight=weights).partial_fit(rows, sample_weight=weights)
+        model.score(rows, sample_weight=weights)
+        model.transform(rows)
+        reconstructed = model.inverse_transform(model.transform(rows[:9]))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert reconstructed.shape == (9, n_features)
+    assert peak < n_samples * n_features * 8
+
+
+CODE = """
+import resource, warnings
+import numpy as np
+from scipy import sparse
+from skae import AutoencoderTransformer
+
+def samples(n_samples, n_features, n_filled):
+    rng = np.random.default_rng(0)
+    columns, ends = rng.integers(n_features, size=n_samples * n_filled), np.arange(n_samples + 1) * n_filled
+    return sparse.csr_array((rng.random(len(columns)), columns, ends), shape=(n_samples, n_features))
+
+warnings.simplefilter("ignore")
+AutoencoderTransformer(2, max_iter=0).fit(samples(100, 200, 20))  # loads the libraries
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+X = samples(100_000, 20_000, 20)
+AutoencoderTransformer(2, max_iter=0, random_state=0).fit(X).transform(X[:200])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count the peak in other units")
+def test_2e9_values_are_fitted_in_little_memory():
+    """100,000 x 20,000 with 0.1 % filled, 16 GB if dense, takes 1.5 GB beyond the libraries."""
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    assert 1024 * int(done.stdout) < 1.5e9
+
+
+MODELS_OF_COLUMNS = [
+    AutoencoderTransformer(loss="auto"),
+    AutoencoderTransformer(loss={"a": "poisson", "c": "absolute_error"}),
+    VAEGenerator(likelihood="auto"),
+    VAEGenerator(likelihood={"a": "poisson"}),
+]
+
+
+def sparse_columns(fill_value=0):
+    rng = np.random.RandomState(0)
+    counts, floats = rng.poisson(0.4, size=80), rng.normal(size=80) * (rng.uniform(size=80) < 0.3)
+    columns = {"a": counts, "b": floats + counts, "c": np.where(floats == 0, fill_value, floats), "d": counts > 1}
+    fill_values = {"a": 0, "b": 0.0, "c": float(fill_value), "d": False}
+    return pd.DataFrame({name: pd.arrays.SparseArray(columns[name], fill_value=fill_values[name]) for name in columns})
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("model", MODELS_OF_COLUMNS, ids=repr)
+def test_sparse_columns_of_a_table_are_dense_ones(model, mixed):
+    table = sparse_columns().assign(**{"word": list("xyxz") * 20} if mixed else {})
+    dense = table.astype({name: dtype.subtype for name, dtype in table.dtypes.items() if hasattr(dtype, "fill_value")})
+    model = clone(model).set_params(max_iter=2, early_stopping=False, random_state=0)
+    found, expected = clone(model).fit(table), model.fit(dense)
+    np.testing.assert_array_equal(found.transform(table), expected.transform(dense))
+    codes = found.transform(table)
+    pd.testing.assert_frame_equal(found.inverse_transform(codes), expected.inverse_transform(codes))
+    pd.testing.assert_frame_equal(found.impute(table), expected.impute(dense))
+    pd.testing.assert_frame_equal(found.sample(5, random_state=0), expected.sample(5, random_state=0))
+    again = pickle.loads(pickle.dumps(found))
+    pd.testing.assert_frame_equal(again.sample(5, random_state=0), found.sample(5, random_state=0))
+
+
+@pytest.mark.parametrize("fill_value", [np.nan, 0.5])
+@pytest.mark.parametrize("cls", [AutoencoderTransformer, VAEGenerator])
+def test_what_sparse_columns_leave_out_need_not_be_zeros(cls, fill_value):
+    table = sparse_columns(fill_value)[["a", "b", "c"]]
+    found, expected = (cls(1, max_iter=0, random_state=0).fit(X) for X in (table, table.sparse.to_dense()))
+    np.testing.assert_array_equal(found.transform(table), expected.transform(table.sparse.to_dense()))
+    assert not np.isnan(found.impute(table)).any(axis=None)
 
 
 def test_shares_of_nothing_are_those_of_all_rows(words):
