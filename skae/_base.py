@@ -151,7 +151,8 @@ class BaseNetTransformer(
                 f"The first call of partial_fit needs more rows than n_components={self.n_components}, but X has "
                 f"{len(rows)}: the scaler and the linear start are fitted to it. Pass a larger first batch."
             )
-        rows = rows if is_first else self._table.learn_columns(rows)
+        if not is_first:
+            rows = self._fitted.learn_columns(rows)
         if is_first:
             context = self._context_class().learn(y, len(rows), rows.weights, classes)
         else:

@@ -86,6 +86,14 @@ class Fitted:
         """Impute missing values by the network: (n, n_features) -> (n, n_features)."""
         raise NotImplementedError
 
+    def learn_columns(self, rows):
+        """Return samples with the encoding of columns that were constant so far and vary in them."""
+        mean = self.model.scaler.mean
+        means = mean.numpy(force=True).copy()
+        rows = self.table.learn_columns(rows, means)
+        mean.copy_(torch.from_numpy(means))
+        return rows
+
     # Encoding and decoding.
 
     def encode(self, rows):

@@ -159,8 +159,19 @@ class ArrayTable:
     # Codes are always decoded to arrays, as by PCA.
     decode_codes = staticmethod(lambda rows, codes: rows)
 
-    def learn_columns(self, rows):
-        """Return samples with the encoding of columns that were constant so far and vary in them."""
+    def learn_columns(self, rows, means):
+        """Encode samples anew in columns that were constant so far and vary in them.
+
+        Parameters
+        ----------
+        rows : RowSource
+        means : ndarray of shape (width,)
+            Encoded means of columns so far, which are changed in place.
+
+        Returns
+        -------
+        RowSource
+        """
         return rows
 
     def log_slopes(self, rows):
@@ -327,13 +338,14 @@ class TableEncoder:
             rows[:, place] = column.encode(series, library, self.handle_unknown)
         return rows
 
-    def learn_columns(self, rows):
+    def learn_columns(self, rows, means):
         encoded = rows[:].copy()
         drawn = slice(None) if rows.weights is None else _drawn(rows.weights, self.n_columns)
         for j, (before, place) in enumerate(zip(self.columns, self.places, strict=True)):
             self.columns[j] = column = before.refitted(encoded[drawn, place])
             if column is not before:
                 encoded[:, place] = column.encode_again(encoded[:, place], before)
+                means[place] = column.encode_again(means[place], before)
         return ArrayRows(encoded, rows.weights)
 
     def decode(self, rows, like=None):

@@ -435,3 +435,14 @@ def test_a_file_lacks_a_column_that_was_constant(tmp_path, monkeypatch):
     model.partial_fit(np.load(tmp_path / "X.npy", mmap_mode="r"))
     assert model.mean_[2] == 5
     assert (model.inverse_transform(np.zeros((1, 2)))[:, 2] == 5).all()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [AutoencoderTransformer(2, loss=dict.fromkeys("abcd", "squared_error")), VAEGenerator(2, likelihood="auto")],
+)
+def test_a_column_of_a_table_begins_with_its_batch_and_its_constant(model):
+    first, later = (pd.DataFrame(rows, columns=list("abcd")) for rows in batches_without_values("gaussian"))
+    first["c"] = 1000.0
+    model = clone(model).set_params(**SLOW_STEPS).partial_fit(first).partial_fit(later)
+    assert model.mean_[2] == pytest.approx(0, abs=1e-6)  # of the encoded batch and constant
