@@ -1,7 +1,5 @@
 """The command: ``python -m skae compare``."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

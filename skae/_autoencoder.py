@@ -1,7 +1,5 @@
 """The autoencoder as a scikit-learn transformer."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

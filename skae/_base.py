@@ -1,7 +1,5 @@
 """Base class of the estimators: the steps of a fit and the public methods."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real

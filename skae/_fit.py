@@ -1,7 +1,5 @@
 """One fit: from an estimator's parameters and samples to a trained network."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Mapping

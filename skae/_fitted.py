@@ -1,7 +1,5 @@
 """The fitted network as functions of arrays: encoding, decoding, imputation, and the state that a file holds."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Imputation of missing values as a step of a Pipeline."""
 
-from __future__ import annotations
-
 from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone

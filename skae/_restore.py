@@ -1,7 +1,5 @@
 """The state of a fitted estimator in files: arrays and plain Python, checked when it is read."""
 
-from __future__ import annotations
-
 import math
 from contextlib import suppress
 

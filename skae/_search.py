@@ -1,7 +1,5 @@
 """The search for the latent size by cross-validation, with one ordered fit for each fold."""
 
-from __future__ import annotations
-
 import time
 import warnings
 from functools import wraps

@@ -1,7 +1,5 @@
 """Devices, seeds and modes of torch: the settings of every computation of skae."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager

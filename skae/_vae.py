@@ -1,7 +1,5 @@
 """The variational autoencoder as a scikit-learn density estimator."""
 
-from __future__ import annotations
-
 import copy
 import math
 import warnings

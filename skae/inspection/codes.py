@@ -1,7 +1,5 @@
 """Display of codes: a histogram, a scatter plot or a pair plot, coloured by class or value."""
 
-from __future__ import annotations
-
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 

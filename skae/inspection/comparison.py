@@ -1,7 +1,5 @@
 """Cross-validated comparison of PCA and its alternatives on the same folds: results, table and verdicts."""
 
-from __future__ import annotations
-
 import sys
 import time
 import warnings

@@ -1,7 +1,5 @@
 """Displays of curves: the loss against epochs, the held-out error against the number of components."""
 
-from __future__ import annotations
-
 import numpy as np
 from sklearn.utils import get_tags
 

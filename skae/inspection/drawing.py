@@ -1,7 +1,5 @@
 """Helpers of displays: matplotlib, colours, and grids of samples."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

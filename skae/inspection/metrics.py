@@ -1,7 +1,5 @@
 """Reconstruction error of any estimator that transforms and inverts, as a number and as a scorer."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline

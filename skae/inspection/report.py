@@ -1,7 +1,5 @@
 """Figures of a comparison and its report: one self-contained HTML file."""
 
-from __future__ import annotations
-
 import base64
 import io
 import platform

@@ -1,7 +1,5 @@
 """Displays of samples: reconstructions, generated samples, and traversals of latent components."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Factor analysis, and the choice between it and probabilistic PCA."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

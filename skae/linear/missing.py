@@ -1,7 +1,5 @@
 """Linear Gaussian models of samples with missing values, fitted by EM."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Density of codes: a Gaussian mixture, selected by its likelihood on held-out codes."""
 
-from __future__ import annotations
-
 import copy
 import warnings
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """PCA as a pair of linear maps, and as a linear Gaussian model."""
 
-from __future__ import annotations
-
 from functools import singledispatch
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Linear models at which networks may start, by the values of the parameter ``start``."""
 
-from __future__ import annotations
-
 from skae.linear.factor_analysis import factor_analysis, likelier_start
 from skae.linear.gaussian import NOISE_FLOOR
 from skae.linear.pca import ordered_probabilistic_pca, pca_of_all_columns, pca_start

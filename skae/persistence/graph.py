@@ -4,8 +4,6 @@ torch's own exporter does not support gradients inside a module. Therefore `make
 included, and each traced operation is translated here.
 """
 
-from __future__ import annotations
-
 import copy
 import operator
 import warnings

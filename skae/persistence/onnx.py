@@ -1,7 +1,5 @@
 """Export of fitted estimators and Pipelines as ONNX files, for other runtimes."""
 
-from __future__ import annotations
-
 from sklearn.utils.validation import check_is_fitted
 
 from skae._version import __version__

@@ -3,8 +3,6 @@
 They are independent of estimators, which pass the expected values. An error names the faulty entry of the file.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from contextlib import suppress

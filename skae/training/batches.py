@@ -1,7 +1,5 @@
 """Batches of samples: their number and order, and the noise that is added to inputs."""
 
-from __future__ import annotations
-
 import math
 
 from skae.data.datasets import add_noise

@@ -1,7 +1,5 @@
 """Parts of the training loop: early stopping, averaging of weights, checkpoints and the progress bar."""
 
-from __future__ import annotations
-
 import copy
 import math
 import re

@@ -4,8 +4,6 @@ A checkpoint is one file: the output of `torch.save`, then a checksum. ``torch.l
 and it contains no code. A new file replaces the old one atomically, after it was synced to disk.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

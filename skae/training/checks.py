@@ -1,7 +1,5 @@
 """Checks of a net's state in the file of an estimator or in a checkpoint, before any of it is used."""
 
-from __future__ import annotations
-
 import copy
 import re
 

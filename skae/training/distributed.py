@@ -4,8 +4,6 @@ Accelerate reports the processes and the device of each. Its data loaders and wr
 batches are slices of tensors here.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import signal

@@ -1,7 +1,5 @@
 """scikit-learn's callbacks, `sklearn.callback` from version 1.9 on, which get the epochs of a fit as its subtasks."""
 
-from __future__ import annotations
-
 from contextlib import contextmanager
 
 from skorch.callbacks import Callback
