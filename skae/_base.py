@@ -93,15 +93,8 @@ class BaseNetTransformer(
     @with_callbacks
     def _train(self, fit, checkpoint, *data):
         """Train, and report the epochs to scikit-learn's callbacks."""
-        with reported(self, fit.net, fit.n_epochs, *data, lambda: self._snapshot(fit)):
+        with reported(self, fit.net, fit.n_epochs, *data, lambda: self._attributes(fit, snapshot(fit.net))):
             fit.train(checkpoint)
-
-    def _snapshot(self, fit):
-        """Return the fitted attributes of an estimator with the current weights."""
-        fitted = self._fitted_class(snapshot(fit.net), fit.built, fit.table, fit.context, fit.built.n_components)
-        fitted.settle(self, fit.training, fit.held_out, fit.best, None)
-        attributes = fit.context.attributes | fit.curves(fitted) | fitted.attributes()
-        return attributes | {"_table": fit.table, "_fitted": fitted, "net_": fitted.net}
 
     def _takes_batches(self):
         """Whether samples may come in batches: no validation set is needed to choose the number of components."""
@@ -301,13 +294,20 @@ class BaseNetTransformer(
             raise ValueError("Every value of X_val is missing, so it cannot be a validation set. Pass other samples.")
         return rows
 
-    def _store(self, fit, X):
-        """Set the fitted attributes, arrays like X; ``net_`` is last, since it marks the estimator as fitted."""
-        fitted = self._fitted_class(fit.net, fit.built, fit.table, fit.context, fit.built.n_components)
-        fitted.settle(self, fit.training, fit.held_out, fit.best, vars(self).get("_fitted"))
+    def _attributes(self, fit, net, before=None):
+        """Return the fitted attributes of an estimator with this net, which may be of one epoch, by name.
+
+        ``net_`` is last, since it marks the estimator as fitted. ``before`` is the fitted network that is continued.
+        """
+        fitted = self._fitted_class(net, fit.built, fit.table, fit.context, fit.built.n_components)
+        fitted.settle(self, fit.training, fit.held_out, fit.best, before)
         attributes = fit.context.attributes | fit.curves(fitted) | fitted.attributes()
+        return attributes | {"_table": fit.table, "_fitted": fitted, "net_": net}
+
+    def _store(self, fit, X):
+        """Set the fitted attributes, arrays like X."""
+        attributes = self._attributes(fit, fit.net, vars(self).get("_fitted"))
         vars(self).update({name: like_input(value, X) for name, value in attributes.items()})
-        self._fitted, self.net_ = fitted, fit.net
 
     def _warn(self, net, no_gain=False):
         """Warn at most once about how training ended. The stack above: a subclass, `fit`, its decorator, the caller."""

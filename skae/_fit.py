@@ -343,13 +343,8 @@ class Fit:
             finite = [loss for loss in losses if np.isfinite(loss)]
             best = in_units(self.best.loss) if early_stopping or not finite else min(finite)
             linear = None if self.built.is_random else in_units(self.best.start_loss)
-        return {
-            "n_iter_": len(epochs),
-            "loss_curve_": losses,
-            "validation_loss_curve_": validated,
-            "best_loss_": best,
-            "linear_loss_": linear,
-        }
+        curves = {"n_iter_": len(epochs), "loss_curve_": losses, "validation_loss_curve_": validated}
+        return curves | {"best_loss_": best, "linear_loss_": linear}
 
 
 def new_net(estimator, model, built, n_samples, device):

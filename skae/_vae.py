@@ -258,12 +258,9 @@ class FittedVAE(Fitted):
         return prior.fit(torch.cat(codes), self.built.seed)
 
     def attributes(self):
-        scaler = self.model.scaler
-        attributes = super().attributes() | {
-            "prior_": self.prior.density,
-            "kl_per_component_": self.kl,
-            "active_components_": self.kl > _ACTIVE,
-        }
+        scaler, attributes = self.model.scaler, super().attributes()
+        attributes |= {"prior_": self.prior.density, "kl_per_component_": self.kl}
+        attributes["active_components_"] = self.kl > _ACTIVE
         if self.noise is not None:
             variance = self.noise * scaler.scale.numpy(force=True) ** 2
             constants = self.model.at(self.n_components).constant.noise.numpy(force=True)
