@@ -69,12 +69,8 @@ def pca_start(X: np.ndarray, n_components: int, random_state: RandomState) -> PC
     n_extra = n_components - len(deviation)
     extra = random_state.normal(size=(n_extra, X.shape[1])) / np.sqrt(X.shape[1])
     encoder = np.vstack([pca.components_ / deviation[:, None], extra])
-    return PCAStart(
-        encoder=encoder,
-        decoder=np.hstack([pca.components_.T * deviation, np.zeros((X.shape[1], n_extra))]),
-        code_scale=np.concatenate([deviation, np.ones(n_extra)]),
-        residual=_residual(X, pca.components_),
-    )
+    decoder = np.hstack([pca.components_.T * deviation, np.zeros((X.shape[1], n_extra))])
+    return PCAStart(encoder, decoder, np.append(deviation, np.ones(n_extra)), _residual(X, pca.components_))
 
 
 def leading(start: PCAStart, X: np.ndarray, n_components: int) -> PCAStart:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from skae._torch import has_missing
 from skae.objectives.defensive import DefensiveMixture, DefensiveStart
 
+# Rate, penalty and offset of the density of constant columns.
+Terms = tuple[Tensor, Tensor, Tensor]
 _LINKS: dict[str, Callable[[Tensor], Tensor]] = {"logit": torch.logit, "log": torch.log, "share": torch.log}
 
 
@@ -143,9 +145,7 @@ class Likelihood(nn.Module):
             mean = _LINKS[self.link](smoothed_mean(mean, n_samples))
         return nn.functional.pad(mean, (0, self.n_outputs - len(mean)))
 
-    def of_constants(
-        self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def of_constants(self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None) -> Terms:
         """Return the density of columns that are constant in training: rate, penalty and offset of `ConstantColumns`.
 
         By default another value than the constant has the probability 1 / (n_samples + 2), by the rule of succession.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from skae._torch import has_missing
-from skae.objectives.likelihoods.base import Likelihood, smoothed_mean
+from skae.objectives.likelihoods.base import Likelihood, Terms, smoothed_mean
 
 
 class Poisson(Likelihood):
@@ -115,9 +115,7 @@ class Multinomial(Likelihood):
         places = torch.linspace(0, len(ordered) - 1, self.N_SUMS, dtype=torch.float64)
         self.sums.copy_(ordered[places.round().long()])
 
-    def of_constants(
-        self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def of_constants(self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None) -> Terms:
         """Return zeros, since the shares of all columns are in the density."""
         zeros = torch.zeros_like(value)
         return zeros, zeros, zeros

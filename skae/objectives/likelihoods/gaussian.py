@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from skae.linear.gaussian import NOISE_FLOOR
 from skae.objectives.defensive import DefensiveMixture, LinearModels
-from skae.objectives.likelihoods.base import Likelihood
+from skae.objectives.likelihoods.base import Likelihood, Terms
 
 # Least unit of distances from a constant, relative to the constant and absolute.
 _ROUNDING, _LEAST_UNIT = 1e-7, 1e-150
@@ -47,9 +47,7 @@ class Gaussian(Likelihood):
         self._start_between(variance, variance)
         return torch.cat([mean, torch.zeros_like(mean)])
 
-    def of_constants(
-        self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def of_constants(self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None) -> Terms:
         """Return a normal density with this noise or, without one, the square of a distance in a small unit.
 
         The unit is a hundredth of the smallest deviation of another column, or of the constant if that is less; it is

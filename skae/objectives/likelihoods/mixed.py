@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from skae.objectives.likelihoods.base import Likelihood
+from skae.objectives.likelihoods.base import Likelihood, Terms
 
 
 class Mixed(Likelihood):
@@ -69,9 +69,7 @@ class Mixed(Likelihood):
         for part, columns in zip(self.parts, self._columns(noise, variance, scale.expand_as(noise)), strict=True):
             part.start_at(*columns)
 
-    def of_constants(
-        self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def of_constants(self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None) -> Terms:
         columns = zip(self.parts, self._columns(value, deviation), strict=True)
         densities = [part.of_constants(of_part[0], of_part[1], n_samples) for part, of_part in columns]
         rate, penalty, offset = (torch.cat(terms) for terms in zip(*densities, strict=True))
