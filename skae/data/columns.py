@@ -94,7 +94,6 @@ class Column:
     @classmethod
     def misfit(cls, column, library):
         """Return a value of a column that is outside the domain of the likelihood or loss, or None."""
-        return
 
     def log_slope(self, block):
         """Return the log-slope of the encoding at each of these encoded values; 0 where missing."""
@@ -164,8 +163,7 @@ class NumberColumn(Column):
 
     def graph_maps(self):
         """Return points of the piecewise linear map from values to encoded values, and of its inverse: (2, n) each."""
-        points = np.array([[0.0, 1.0], [0.0, 1.0]])
-        return points, points
+        return _line(0.0, 1.0)
 
     @classmethod
     def misfit(cls, column, library):
@@ -252,8 +250,7 @@ class ContinuousColumn(NumberColumn):
 
     @classmethod
     def _learn(cls, name, x, low, high):
-        if not quantiles.can_be_divided(low, high):
-            raise _too_wide(name, low, high)
+        _check_range(name, low, high)
         return quantiles.fit_quantiles(x)
 
     def _scores(self, x):
@@ -265,10 +262,8 @@ class ContinuousColumn(NumberColumn):
         return np.interp(scores, *self.steps)
 
     def graph_maps(self):
-        if self.low == self.high:
-            points = np.array([[0.0, quantiles.unit_of_constant(float(self.low))], [0.0, 1.0]])
-            return points, points[::-1].copy()
-        return self.knots, self.steps
+        is_constant = self.low == self.high
+        return _line(0.0, quantiles.unit_of_constant(float(self.low))) if is_constant else (self.knots, self.steps)
 
     def log_slope(self, block):
         return quantiles.log_slope(block.astype(np.float64), self.knots)
@@ -298,8 +293,7 @@ class StandardColumn(NumberColumn):
 
     @classmethod
     def _learn(cls, name, x, low, high):
-        if not quantiles.can_be_divided(low, high):
-            raise _too_wide(name, low, high)
+        _check_range(name, low, high)
         unit = max(abs(low), abs(high)) or 1.0  # squares could overflow or underflow
         return float((x / unit).mean() * unit), float((x / unit).std() * unit) or 1.0
 
@@ -310,8 +304,7 @@ class StandardColumn(NumberColumn):
         return scores * self.deviation + self.mean
 
     def graph_maps(self):
-        points = np.array([[self.mean, self.mean + self.deviation], [0.0, 1.0]])
-        return points, points[::-1].copy()
+        return _line(self.mean, self.mean + self.deviation)
 
     def faults(self, library):
         yield from super().faults(library)
@@ -553,11 +546,19 @@ def column_from_state(name, state, kinds, library, fault):
     return column
 
 
-def _too_wide(name, low, high):
-    return ValueError(
-        f"Column {name!r} of X goes from {low:g} to {high:g}, a range that floating point cannot divide. Rescale it by "
-        "a constant."
-    )
+def _line(zero, one):
+    """Return points of the line that maps one number to 0 and another to 1, and of its inverse: (2, 2) each."""
+    points = np.array([[zero, one], [0.0, 1.0]])
+    return points, points[::-1].copy()
+
+
+def _check_range(name, low, high):
+    """Check that a column can be scaled by its range."""
+    if not quantiles.can_be_divided(low, high):
+        raise ValueError(
+            f"Column {name!r} of X goes from {low:g} to {high:g}, a range that floating point cannot divide. Rescale "
+            "it by a constant."
+        )
 
 
 def _role_of_integers(x):

@@ -53,7 +53,6 @@ class NoContext:
 
     def groups(self, y, n_samples):
         """Return pairs of an index of samples and their context's value, or None to marginalise over it."""
-        return
 
     def marginalise(self, log_density):
         """Return the log-density of samples, marginalised over the context; ``log_density`` takes a value."""
