@@ -191,17 +191,10 @@ class Checkpointing:
             self._checkpoint.save(self._state(), first=first)
 
     def _state(self):
-        net = self.net
-        state = {
-            "weights": net.module_.state_dict(),
-            "best": vars(self.best),
-            "gradient_scale": net.gradient_scale_,
-            "history": net.history.to_list(),
-            "layers": layers_of(net.module_),
-            "outcome": None if net.outcome_ == "interrupted" else net.outcome_,
-            "returns": net.returns_,
-            "schedules": [*map(_numbers, self._schedules)],
-        }
+        net, outcome = self.net, None if self.net.outcome_ == "interrupted" else self.net.outcome_
+        state = {"weights": net.module_.state_dict(), "best": vars(self.best), "gradient_scale": net.gradient_scale_}
+        state |= {"history": net.history.to_list(), "layers": layers_of(net.module_), "outcome": outcome}
+        state |= {"returns": net.returns_, "schedules": [*map(_numbers, self._schedules)]}
         return state | {name: part.state_dict() for name, part in self._parts.items()}
 
     def _take_weights(self):
