@@ -5,8 +5,7 @@ import warnings
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from skae._base import BaseNetTransformer
 from skae._fit import chooses_size
@@ -44,15 +43,11 @@ class FittedAutoencoder(Fitted):
 
     def settle(self, estimator, training, held_out, best, before):
         training = training.unweighted()
-        drawn = np.random.RandomState(self.built.seed).permutation(len(training))[: self._n_codes]
+        n_codes = min(MAX_CODES, max(_FEWEST_CODES, _MOST_INPUTS // self.built.n_features))
+        drawn = np.random.RandomState(self.built.seed).permutation(len(training))[:n_codes]
         self._inputs = training[torch.from_numpy(drawn).to(self.net.device)][0]
         if self.built.is_ordered:
             self._choose_size(estimator.n_components, training if held_out is None else held_out.unweighted())
-
-    @property
-    def _n_codes(self):
-        """Number of training samples whose codes `sample` uses."""
-        return min(MAX_CODES, max(_FEWEST_CODES, _MOST_INPUTS // self.built.n_features))
 
     def attributes(self):
         attributes = super().attributes()

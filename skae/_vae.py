@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from sklearn.base import DensityMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from skae._base import BaseNetTransformer
 from skae._fitted import MAX_SIZED, Fitted, check_codes
