@@ -92,7 +92,7 @@ SUPPORTS = {
 
 def check_missing(rows):
     """Check that a value is observed."""
-    if all(np.isnan(rows[block]).all() for block in rows.blocks()):
+    if rows.has_missing and all(np.isnan(rows[block]).all() for block in rows.blocks()):
         raise ValueError("Every value of X is missing, so there is nothing to learn from. Pass other samples.")
 
 

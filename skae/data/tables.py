@@ -114,6 +114,7 @@ class ArrayTable:
             open_rows = self._open_sparse if issparse(X) else self._open_array
             rows = open_rows(estimator, X, reset, weights)
         if reset:
+            check_missing(rows)
             self._set_labels(library, library.labels(table if library.name else rows), rows.n_features)
         _check_order(self, library, table)
         return rows
@@ -124,8 +125,6 @@ class ArrayTable:
 
     def _open_array(self, estimator, X, reset, weights):
         rows = ArrayRows(self.prepare(X)).weighted(weights)
-        if reset and rows.has_missing:
-            check_missing(rows)
         self.support.check(rows.source, self.parameter, self.value, reset)
         return rows
 
@@ -147,8 +146,6 @@ class ArrayTable:
             block = self.prepare(check_array(rows[part], input_name="X", estimator=estimator, **options))
             rows.has_missing = rows.has_missing or has_missing(block)
             self.support.check(block, self.parameter, self.value, reset)
-        if reset and rows.has_missing:
-            check_missing(rows)
         return rows.map(self.prepare)
 
     def decode(self, rows, like=None):
@@ -288,7 +285,7 @@ class TableEncoder:
         _check_order(self, library, X)
         self.handle_unknown = getattr(estimator, "handle_unknown", self.handle_unknown)  # it may have been set since
         rows = ArrayRows(self.encode(X, dtype)).weighted(weights)
-        if reset and rows.has_missing:
+        if reset:
             check_missing(rows)
         return rows
 
