@@ -157,13 +157,11 @@ class Fit:
     def checkpointed(self):
         """Yield the checkpoint that the fit resumes from and saves its state to, or None."""
         self.check_processes()
-        if self.estimator.checkpoint is None:
+        folder = self.estimator.checkpoint
+        if folder is None:
             yield None
             return
-        identity = partial(self._identity, fingerprint)
-        with self.processes.of_first(
-            lambda: Checkpoint(self.estimator.checkpoint, identity(), self.seed)
-        ) as checkpoint:
+        with self.processes.of_first(lambda: Checkpoint(folder, self._identity(fingerprint), self.seed)) as checkpoint:
             self.seed = checkpoint.seed
             yield checkpoint
 

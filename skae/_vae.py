@@ -3,6 +3,7 @@
 import copy
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import torch
@@ -75,7 +76,7 @@ class FittedVAE(Fitted):
         """Return ``bound`` of each sample in units of X, (n,): conditional on its class, or marginal if y is None."""
         groups = self.context.groups(y, len(rows))
         if groups is None:
-            return self.context.marginalise(lambda value: self._densities_given(rows, draws, bound, value))
+            return self.context.marginalise(partial(self._densities_given, rows, draws, bound))
         densities = np.empty(len(rows), rows.dtype)
         for index, value in groups:
             densities[index] = self._densities_given(rows[index], draws, bound, value)
@@ -112,11 +113,8 @@ class FittedVAE(Fitted):
 
     @no_gradients()
     def encode(self, rows):
-        draws = self._score_draws()
-        return self.context.expected(
-            lambda value: self.encode_given(rows, value),
-            lambda value: self._densities_given(rows, draws, self._bound, value),
-        )
+        density = partial(self._densities_given, rows, self._score_draws(), self._bound)
+        return self.context.expected(partial(self.encode_given, rows), density)
 
     # Draws.
 
