@@ -267,18 +267,15 @@ class LatentSizeDisplay(Display):
         LatentSizeDisplay
         """
         results = search.cv_results_
-        has_errors = "mean_test_error" in results
-        deviations = results["std_test_error" if has_errors else "std_test_score"]
-        display = cls(
-            sizes=np.asarray(results["param_n_components"]),
-            errors=results["mean_test_error"] if has_errors else -results["mean_test_score"],
-            pca_errors=results.get("mean_pca_error"),
-            errors_std=deviations / np.sqrt(max(1, search.n_splits_ - 1)),  # std has ddof=0
-            chosen=search.best_params_["n_components"],
-            estimator_name="autoencoder" if has_errors else "VAE",
-            ylabel=None if has_errors else "held-out loss (negative score)",
-        )
-        return display.plot(ax)
+        if "mean_test_error" in results:
+            errors, deviations, labels = results["mean_test_error"], results["std_test_error"], {}
+        else:
+            errors, deviations = -results["mean_test_score"], results["std_test_score"]
+            labels = {"estimator_name": "VAE", "ylabel": "held-out loss (negative score)"}
+        errors_std = deviations / np.sqrt(max(1, search.n_splits_ - 1))  # std has ddof=0
+        marked = {"chosen": search.best_params_["n_components"], "pca_errors": results.get("mean_pca_error")}
+        sizes = np.asarray(results["param_n_components"])
+        return cls(sizes=sizes, errors=errors, errors_std=errors_std, **marked, **labels).plot(ax)
 
     def _draw(self, ax):
         ax = axes_or_new(ax)
