@@ -68,7 +68,7 @@ def graph_of_module(module, inputs, outputs, description, dtype="float64"):
     import onnx
 
     _check_ends(inputs, outputs, dtype)
-    n_columns, graph = sum(column.width for column in inputs), _Graph()
+    n_columns, graph = sum(column.width for column in inputs), _Graph(onnx)
     traced = _trace(copy.deepcopy(module).cpu().eval().requires_grad_(False), n_columns)
     columns = [graph.number_of(column) for column in inputs]
     samples = graph.op("Concat", *columns, axis=1) if len(columns) > 1 else columns[0]
@@ -85,7 +85,7 @@ def graph_of_module(module, inputs, outputs, description, dtype="float64"):
     graph.write(graph.name(result), outputs, dtype)
     of_inputs = [column if column.kind == "text" else column._replace(kind="float") for column in inputs]
     ends = (
-        [onnx.helper.make_tensor_value_info(c.name, _end_type(c, dtype), ["n", c.width]) for c in columns]
+        [onnx.helper.make_tensor_value_info(c.name, graph.end_type(c, dtype), ["n", c.width]) for c in columns]
         for columns in (of_inputs, outputs)
     )
     model = onnx.helper.make_model(
@@ -167,6 +167,10 @@ def _convolution_backward(
 class _Graph:
     """Nodes and constants of an ONNX graph, without duplicates.
 
+    Parameters
+    ----------
+    onnx : module
+
     Attributes
     ----------
     nodes, initializers : list
@@ -174,8 +178,8 @@ class _Graph:
         Maps nodes of the traced graph to names in this one, or to tensors if they are constant.
     """
 
-    def __init__(self):
-        self.nodes, self.initializers, self.values, self._known = [], [], {}, {}
+    def __init__(self, onnx):
+        self.onnx, self.nodes, self.initializers, self.values, self._known = onnx, [], [], {}, {}
 
     def value_of(self, node):
         """Translate an operation whose arguments are translated already; return its value."""
@@ -201,12 +205,10 @@ class _Graph:
 
     def op(self, kind, *inputs, **attributes):
         """Return the name of an operation's result."""
-        import onnx
-
         key = (kind, inputs, repr(sorted(attributes.items())))
         if key not in self._known:
             self._known[key] = f"skae/{kind}_{len(self.nodes)}"
-            self.nodes.append(onnx.helper.make_node(kind, inputs, [self._known[key]], **attributes))
+            self.nodes.append(self.onnx.helper.make_node(kind, inputs, [self._known[key]], **attributes))
         return self._known[key]
 
     def name(self, part, dtype=None):
@@ -214,16 +216,19 @@ class _Graph:
         value = self.values.get(part, part)
         if not isinstance(value, str):
             return self._constant(torch.as_tensor(value, dtype=dtype))
-        return value if dtype in (None, _dtype_of(part)) else self.op("Cast", value, to=_onnx_type(dtype))
+        return value if dtype in (None, _dtype_of(part)) else self.cast(value, dtype)
+
+    def cast(self, name, dtype):
+        """Return the name of a result in this dtype."""
+        dtype = torch.empty(0, dtype=dtype).numpy().dtype
+        return self.op("Cast", name, to=self.onnx.helper.np_dtype_to_tensor_dtype(dtype))
 
     def _constant(self, tensor):
-        import onnx
-
         array = tensor.contiguous().numpy()
         key = (tensor.dtype, tensor.shape, array.tobytes())
         if key not in self._known:
             self._known[key] = f"skae/constant_{len(self.initializers)}"
-            self.initializers.append(onnx.numpy_helper.from_array(array, self._known[key]))
+            self.initializers.append(self.onnx.numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
 
     # Inputs and outputs.
@@ -234,21 +239,23 @@ class _Graph:
         if column.kind == "text":
             places = {"keys_strings": column.values, "values_int64s": column.numbers, "default_int64": -1}
             name = self.op("LabelEncoder", name, domain=ML, **places)
-        return self.op("Cast", name, to=_onnx_type(torch.float64))
+        return self.cast(name, torch.float64)
+
+    def end_type(self, column, dtype):
+        """Return the type of an input or output; that of floats is ``dtype``."""
+        return getattr(self.onnx.TensorProto, _KINDS.get(column.kind, DTYPES[dtype]))
 
     def write(self, result, columns, dtype):
         """Add nodes that write the columns of a result to the outputs."""
-        import onnx
-
         ends = list(accumulate(column.width for column in columns))
         for column, end in zip(columns, ends, strict=True):
             part = self._slice(None, result, 1, end - column.width, end) if len(columns) > 1 else result
-            kind, attributes = "Cast", {"to": _end_type(column, dtype)}
+            kind, attributes = "Cast", {"to": self.end_type(column, dtype)}
             if column.kind == "text":
-                part = self.op("Cast", part, to=_onnx_type(torch.int64))
+                part = self.cast(part, torch.int64)
                 kind, attributes = "LabelEncoder", {"keys_int64s": column.numbers, "values_strings": column.values}
                 attributes["domain"] = ML
-            self.nodes.append(onnx.helper.make_node(kind, [part], [column.name], **attributes))
+            self.nodes.append(self.onnx.helper.make_node(kind, [part], [column.name], **attributes))
 
     def sizes(self, sizes):
         """Return the name of a shape, of which some sizes may be nodes."""
@@ -403,13 +410,6 @@ class _Graph:
         return [self.op("LayerNormalization", *map(self.name, (x, weight, bias)), axis=-len(shape), epsilon=epsilon)]
 
 
-def _end_type(column, dtype):
-    """Return the type of an input or output; that of floats is ``dtype``."""
-    import onnx
-
-    return getattr(onnx.TensorProto, _KINDS.get(column.kind, DTYPES[dtype]))
-
-
 def _traced(part):
     """Return the traced value of a node; return other arguments unchanged."""
     return part.meta["val"] if isinstance(part, torch.fx.Node) else part
@@ -424,9 +424,3 @@ def _promoted(*parts):
     """Return the dtype to which torch promotes these nodes and numbers in a comparison."""
     ends = _traced(parts[0]), _traced(parts[-1])
     return torch.result_type(*ends) if any(map(torch.is_tensor, ends)) else torch.int64
-
-
-def _onnx_type(dtype):
-    import onnx
-
-    return onnx.helper.np_dtype_to_tensor_dtype(torch.empty(0, dtype=dtype).numpy().dtype)
