@@ -9,6 +9,8 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from skae.data.checks import check_weights, weighted_samples
 from skae.data.dataframes import numbers_asked, unmasked
 
+_ADVICE = "Use an AutoencoderTransformer, a VAEGenerator, or a Pipeline that ends in one."
+
 
 def reconstruction_error(estimator, X, sample_weight=None):
     """Mean squared error of ``inverse_transform(transform(X))``, over the observed entries of X.
@@ -113,9 +115,7 @@ def truncated_errors(estimator, fits, X, sample_weight=None):
     return [squared_error(observed, X_hat, sample_weight) for X_hat in decoded]
 
 
-def check_fitted(
-    estimator, *names, advice="Use an AutoencoderTransformer, a VAEGenerator, or a Pipeline that ends in one."
-):
+def check_fitted(estimator, *names, advice=_ADVICE):
     """Check that an estimator is fitted, and raise TypeError if it lacks one of these methods or attributes."""
     check_is_fitted(estimator)
     _check_has(estimator, names, advice)
