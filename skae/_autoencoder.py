@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 from skae._base import BaseNetTransformer
 from skae._fit import chooses_size
 from skae._fitted import MAX_SIZED, Fitted
-from skae._torch import evaluation_batch_size, like_input, no_gradients, tensor_of
+from skae._torch import evaluation_batch_size, like_input, no_gradients
 from skae.data import parameters as check
 from skae.data.checks import SUPPORTS, check_weights
 from skae.data.columns import kinds_in_own_units, kinds_of_losses
@@ -102,8 +102,7 @@ class FittedAutoencoder(Fitted):
         """Return the sum of squared errors of each sample's observed values, in float64: squares need its range."""
         scale = self.model.scaler.error_scale
 
-        def errors(module, block):
-            x = tensor_of(block).to(self.net.device)
+        def errors(module, x):
             residual = x - module.from_codes(module.to_codes(x, self.n_components))
             return (residual.double() / scale).square().masked_fill(x.isnan(), 0).sum(1, keepdim=True)
 
@@ -111,7 +110,7 @@ class FittedAutoencoder(Fitted):
 
     def n_observed(self, rows):
         """Return the number of each sample's observed values."""
-        return self.map(rows, lambda _, x: (~np.isnan(x)).sum(axis=1, keepdims=True), 1, np.int64)[:, 0]
+        return self.map(rows, lambda _, x: (~x.isnan()).sum(1, keepdim=True), 1, np.int64)[:, 0]
 
     @no_gradients()
     def sample(self, n_samples, random_state):

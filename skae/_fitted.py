@@ -100,12 +100,8 @@ class Fitted:
 
     def encode_given(self, rows, value):
         """Encode samples that share the context ``value`` (n_context,)."""
-        value = torch.from_numpy(value)
-
-        def codes(module, block):
-            return module.to_codes(tensor_of(block).to(self.net.device), self.n_components, value)
-
-        return self.map(rows, codes, self.n_components, width=self.net.width)
+        n, value = self.n_components, torch.from_numpy(value)
+        return self.map(rows, lambda module, x: module.to_codes(x, n, value), n, width=self.net.width)
 
     def decode(self, Z):
         """Decode codes, averaged over contexts: (n, n_components) -> (n, n_features)."""
@@ -113,22 +109,16 @@ class Fitted:
 
     def decode_given(self, Z, context):
         """Decode codes, each with its context (n, n_context)."""
-        n = Z.shape[1]
-
-        def samples(module, block):
-            both = tensor_of(block).to(self.net.device)
-            return module.from_codes(both[:, :n], both[:, n:])
-
-        return self.map(np.hstack([Z, context.astype(Z.dtype)]), samples, self.built.n_features)
+        both, n = np.hstack([Z, context.astype(Z.dtype)]), Z.shape[1]
+        return self.map(both, lambda module, z: module.from_codes(z[:, :n], z[:, n:]), self.built.n_features)
 
     def map(self, rows, function, n_out, dtype=None, width=None):
-        """Apply ``function(module, block)`` to blocks of samples, which bounds memory, and stack the results."""
+        """Apply ``function(module, x)`` to blocks of samples, as tensors, and stack the results; it bounds memory."""
         out = np.empty((len(rows), n_out), dtype=dtype or rows.dtype)
         with no_gradients():
             module = self.net.inference_module(torch_dtype(rows))
             for block in gen_batches(len(rows), evaluation_batch_size(width or self.built.n_features)):
-                found = function(module, rows[block])
-                out[block] = found.numpy(force=True) if isinstance(found, torch.Tensor) else found
+                out[block] = function(module, tensor_of(rows[block]).to(self.net.device)).numpy(force=True)
         return out
 
     def units_of(self, samples):
@@ -155,11 +145,11 @@ class Fitted:
         model = self.model
         n_columns, n_components = model.imputer.loadings.shape
 
-        def fill(_, block):
-            x = model.scaler(tensor_of(block).to(self.net.device))
-            x = torch.nn.functional.pad(x, (0, n_columns - x.shape[1]), value=torch.nan)  # the context is unknown
-            complete = model.imputer.fill(x.double())[:, : block.shape[1]].to(x.dtype)
-            return np.where(np.isnan(block), model.scaler.inverse(complete).numpy(force=True), block)
+        def fill(_, x):
+            scaled = model.scaler(x)
+            padded = torch.nn.functional.pad(scaled, (0, n_columns - x.shape[1]), value=torch.nan)  # unknown context
+            complete = model.imputer.fill(padded.double())[:, : x.shape[1]].to(scaled.dtype)
+            return torch.where(x.isnan(), model.scaler.inverse(complete), x)
 
         return self.map(X, fill, X.shape[1], width=max(n_columns, n_components**2))
 

@@ -86,28 +86,27 @@ class FittedVAE(Fitted):
         """Return ``bound`` of samples that share a context, in units of X: (n,)."""
         value, log_units = torch.from_numpy(value), self.model.scaler.log_units.numpy(force=True)
 
-        def densities(module, block):
-            inputs, targets = self._inputs(module, block, value)
+        def densities(module, x):
+            inputs, targets = self._inputs(module, x, value)
             model, noise = module.at(self.n_components), draws.to(inputs)
             output = model(inputs, noise)
             found = bound(model.likelihood, output, targets, noise)
             if model.defensive is not None:
                 found = model.defensive(found, targets, output.context)
             # A sample so far from the data that the arithmetic overflows has density zero.
-            found = found.nan_to_num(nan=-math.inf, neginf=-math.inf).numpy(force=True)
-            jacobian = ~np.isnan(block) @ log_units - self.table.log_slopes(block).sum(axis=1)
-            constants = model.constant(tensor_of(block).to(self.net.device)).numpy(force=True)
-            return (found - jacobian + constants)[:, None]
+            found = found.nan_to_num(nan=-math.inf, neginf=-math.inf)
+            block = x.numpy(force=True)
+            jacobian = torch.from_numpy(~np.isnan(block) @ log_units - self.table.log_slopes(block).sum(axis=1))
+            return (found - jacobian.to(x.device) + model.constant(x))[:, None]
 
         # Blocks are larger than elsewhere: with many draws a small block holds few samples, and each call has a cost.
         width = -(-len(draws) * self.built.n_features // 4)
         return self.map(rows, densities, 1, width=width)[:, 0]
 
-    def _inputs(self, module, block, value):
+    def _inputs(self, module, x, value):
         """Return the network's input, samples with their context, and the likelihood's targets."""
-        X = tensor_of(block).to(self.net.device)
-        inputs = module.inputs(X, value)
-        return inputs, inputs[:, : X.shape[1]] if module.scaler.is_identity else X
+        inputs = module.inputs(x, value)
+        return inputs, inputs[:, : x.shape[1]] if module.scaler.is_identity else x
 
     # Codes.
 
@@ -128,10 +127,10 @@ class FittedVAE(Fitted):
             return self.decode_given(codes, context)
         n = self.n_components
 
-        def draw(module, block):
-            codes, context = tensor_of(block).split([n, block.shape[1] - n], 1)
+        def draw(module, z):
+            codes, context = z.cpu().split([n, z.shape[1] - n], 1)
             model = module.at(n)
-            eta = module.decode(tensor_of(block).to(self.net.device)).cpu()
+            eta = module.decode(z).cpu()
             rows = copy.deepcopy(model.likelihood).cpu().draw(eta, generator)
             if (simpler := copy.deepcopy(model.defensive)) is not None:
                 simpler = simpler.cpu()
@@ -151,22 +150,22 @@ class FittedVAE(Fitted):
         if generator is not None:
             draws = torch.randn(draws.shape, generator=generator, dtype=torch.float64)
 
-        def fill(module, block):
+        def fill(module, x):
             model, etas, log_weights = module.at(self.n_components), [], []
             likelihood = copy.deepcopy(model.likelihood).cpu()
             for value, log_weight in zip(self.context.values, self.context.log_weights, strict=True):
-                inputs, targets = self._inputs(module, block, torch.from_numpy(value))
+                inputs, targets = self._inputs(module, x, torch.from_numpy(value))
                 noise = draws.to(inputs)
                 output = model(inputs, noise)
                 log_weights.append(self._log_weights(model.likelihood, output, targets, noise).cpu() + log_weight)
                 etas.append(output.eta.cpu())
-            weights, eta, x = torch.cat(log_weights).softmax(0), torch.cat(etas), targets.cpu()
+            weights, eta, seen = torch.cat(log_weights).softmax(0), torch.cat(etas), targets.cpu()
             if generator is None:
-                filled = torch.einsum("sn,snd->nd", weights.to(eta), likelihood.mean_of_missing(eta, x))
+                filled = torch.einsum("sn,snd->nd", weights.to(eta), likelihood.mean_of_missing(eta, seen))
             else:
                 drawn = weights.T.multinomial(1, generator=generator)[:, 0]
-                filled = likelihood.draw_missing(eta[drawn, torch.arange(len(block))], x, generator)
-            return np.where(np.isnan(block), module.scaler.inverse(filled.to(self.net.device)).numpy(force=True), block)
+                filled = likelihood.draw_missing(eta[drawn, torch.arange(len(x))], seen, generator)
+            return torch.where(x.isnan(), module.scaler.inverse(filled.to(x.device)), x)
 
         incomplete, filled = np.flatnonzero(np.isnan(X).any(axis=1)), X.copy()
         if len(incomplete):
