@@ -313,7 +313,6 @@ class StandardColumn(NumberColumn):
             yield "mean and deviation", f"of a column are {shortened(numbers)}, which scale nothing"
 
 
-@dataclass(frozen=True)
 class BinaryColumn(NumberColumn):
     """A boolean column, or one of numbers in [0, 1]."""
 
@@ -322,7 +321,6 @@ class BinaryColumn(NumberColumn):
     outside = staticmethod(lambda x: (x < 0) | (x > 1))
 
 
-@dataclass(frozen=True)
 class RateColumn(NumberColumn):
     """A column of numbers of at least 0."""
 
@@ -331,7 +329,6 @@ class RateColumn(NumberColumn):
     outside = staticmethod(lambda x: np.isinf(x) | (x < 0))
 
 
-@dataclass(frozen=True)
 class CountColumn(NumberColumn):
     """A column of counts."""
 
@@ -397,7 +394,6 @@ class CategoryColumn(Column):
             yield "categories", "of a column are not among those that its dtype declares"
 
 
-@dataclass(frozen=True)
 class IndicatorColumn(CategoryColumn):
     """A categorical column, one-hot encoded, whose indicators count as in factor analysis of mixed data."""
 
