@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -141,15 +141,11 @@ class Fit:
         self.estimator, self.table, self.rows = estimator, table, rows
         self.context, self.validation = context, validation
         self.given = context.encode(labels, len(rows))
-        self.processes = join_processes(estimator.device)
+        self.processes, self.device = join_processes(estimator.device), device_for(estimator.device)
         if seed is None:
             drawn = int(check_random_state(estimator.random_state).randint(2**31 - 1))
             seed = self.processes.of_first(lambda: drawn)
         self.seed = seed
-
-    @cached_property
-    def device(self):
-        return device_for(self.estimator.device)
 
     # The identity of a fit, which checkpoints and processes compare.
 
