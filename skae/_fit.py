@@ -28,8 +28,6 @@ from skae.training.net import Net
 _AUTO_FRACTION, _MAX_VALIDATION = 0.1, 1000
 # hidden_layer_sizes="auto": encoder widths for tables, and for images, whose convolution yields few features.
 _AUTO_WIDTHS, _AUTO_IMAGE_WIDTHS = (256, 128), (128, 256)
-# Factor on the learning rate if components are ordered, since training then has fewer epochs.
-_ORDERED_RATE = 2
 # n_components="auto": the network starts with as many components as PCA needs for this share, at most this many.
 _AUTO_SHARE, _MAX_AUTO = 0.99, 64
 # Most components, if columns are fewer.
@@ -271,8 +269,7 @@ class Fit:
     @property
     def n_epochs(self):
         """Largest number of epochs."""
-        share = self.net.module_.ordered_share if is_ordered(self.estimator) else 1
-        return math.ceil(share * int(self.estimator.max_iter))
+        return math.ceil(self.net.module_.pace(self.built).epochs * int(self.estimator.max_iter))
 
     def train(self, checkpoint=None):
         """Train to the weights with the lowest validation loss."""
@@ -297,7 +294,7 @@ class Fit:
             self.net.criterion_ = model.objective().to(self.net.device)
         n_done = len([row for row in self.net.history if "dur" in row])
         self.net.iterator_train__generator.manual_seed(self.built.seed + n_done)  # order of samples, noise
-        self.net.batch_size = _batch_size(self.estimator.batch_size, len(self.rows))
+        self.net.batch_size = _batch_size(self.estimator.batch_size, model.pace(self.built), len(self.rows))
 
     def train_once(self):
         """Make one pass over the samples."""
@@ -344,17 +341,19 @@ class Fit:
 def new_net(estimator, model, built, n_samples, device):
     """Return the skorch net that trains a model, with an estimator's parameters."""
     parameters, noise, draws = built.parameters, model.input_noise, model.evaluation_draws
+    pace = model.pace(built)
     return Net(
         model,
         model.objective(),
-        width=built.n_features * model.n_evaluated * (_COPIES if model.n_refinements else 1),
+        width=max(built.n_features * model.n_evaluated * (_COPIES if model.n_refinements else 1), model.n_landmarks),
         draws=None if draws is None else draws.to(device),
         alpha=parameters["alpha"],
         relative=model.has_unit and not built.is_random,
         averaged=not built.is_random,
         clipped=parameters["feature_shape"] is not None and not built.is_ordered,
-        lr=float(estimator.learning_rate_init) * (_ORDERED_RATE if built.is_ordered else 1),
-        batch_size=_batch_size(estimator.batch_size, n_samples),
+        lr=float(estimator.learning_rate_init) * pace.rate,
+        optimizer__betas=(0.9, pace.squares_decay),
+        batch_size=_batch_size(estimator.batch_size, pace, n_samples),
         iterator_train__generator=_generator(built.seed, device),
         iterator_train__noise=None if noise is None else noise.to(device, torch.float32),
         callbacks=[*map(cloned, check.callback_list(estimator.callbacks))] or None,
@@ -374,10 +373,10 @@ def _generator(seed, device):
     return torch.Generator(device).manual_seed(seed)
 
 
-def _batch_size(batch_size, n_samples):
-    """Return the batch size: by default the power of two nearest to a twelfth of the samples, from 32 to 128."""
+def _batch_size(batch_size, pace, n_samples):
+    """Return the batch size: by default the power of two nearest to a part of the samples, from 32 to the largest."""
     if check.is_auto(batch_size):
-        return int(2 ** np.clip(round(np.log2(n_samples / 12)), 5, 7))
+        return int(np.clip(2 ** round(np.log2(n_samples / pace.batch_share)), 32, pace.largest_batch))
     return int(batch_size)
 
 

@@ -40,11 +40,11 @@ def restored(cls, state):
     context = _restored_context(state, built.n_context)
     vars(estimator).update({name: state[name] for name in stored.parameter_names(cls) if name in state})
     net = _restored_net(estimator, built, table, stored.get(state, "net_"))
+    fitted = cls._fitted_class(net, built, table, context, state["n_components_"])
+    fitted.restore(kept, state)
     typical = net.module_.typical().numpy(force=True)
     if not np.isfinite(typical).all():
         raise stored.fault("the net", "has outputs that are not finite for a typical sample")
-    fitted = cls._fitted_class(net, built, table, context, state["n_components_"])
-    fitted.restore(kept, state)
     attributes = {} if built.is_truncated else fitted.attributes()  # the network may have been trained since
     for name, value in attributes.items():
         if isinstance(value, np.ndarray) and not np.allclose(value, stored.get(state, name), rtol=1e-5, atol=0):

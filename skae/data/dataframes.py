@@ -168,8 +168,10 @@ class Pandas(DataFrames):
         return dtype.kind in "mM"
 
     def describe(self, column, dtype=None):
-        types, dtype = import_module("pandas").api.types, column.dtype
-        dtype = dtype.subtype if hasattr(dtype, "fill_value") else dtype  # decoded columns are dense
+        pandas, dtype = import_module("pandas"), column.dtype
+        types = pandas.api.types
+        if hasattr(dtype, "fill_value") and dtype != pandas.SparseDtype(dtype.subtype):
+            dtype = dtype.subtype  # the name of a dtype stands for its default fill value, so the decoded is dense
         if hasattr(dtype, "categories"):
             return self._describe_categories(dtype)
         if types.is_object_dtype(dtype):

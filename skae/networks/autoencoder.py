@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,14 +13,22 @@ from skae.linear.missing import n_imputation_components
 from skae.linear.pca import PCAStart, leading, sum_of_squares
 from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
+from skae.networks.landmarks import Landmarks
 from skae.networks.layers import Gated
-from skae.networks.model import Model
+from skae.networks.model import Model, Pace
 from skae.networks.preprocessing import Scaler
 from skae.networks.refinement import WORTHWHILE, descend, inverse_of
 from skae.objectives import LOSSES, Loss, ReconstructionObjective, ReconstructionOutput, mixed_loss
 
-# Steps from the encoder's code towards the nearest point of the decoder's surface.
-_PROJECTIONS = 4
+# Steps from the first guess of a code towards the nearest point of the decoder's surface, and the numbers of steps of
+# which the last validation chooses one. With fewer steps in training the weights that are kept are worse.
+_PROJECTIONS, _CHOICES = 4, (0, 1, 2, 4)
+# Landmarks, if the last validation favours them, and in the validations of training.
+_LANDMARKS, _IN_VALIDATION = 512, 128
+# The cheapest projection is chosen whose validation loss exceeds the lowest by at most this share.
+_AS_GOOD = 0.003
+# Adam's average of squared gradients looks less far back than by default, since training takes few steps.
+_SQUARES_DECAY = 0.95
 # Errors are relative to the variance that PCA leaves unexplained, or to this share of the total if that is larger.
 _LEAST_LEFT = 1e-7
 # The smallest unit of training, relative to the scale of the data: smaller ones come near to rounding errors.
@@ -35,7 +43,8 @@ class Autoencoder(Model):
     .. math:: \min_z \sum_m w_m \, \lVert g_m(z_{1:m}) - x \rVert^2
 
     by gradient steps that are divided by the curvature of this sum at PCA. With one level and a linear decoder one step
-    is the orthogonal projection. Training uses no refinement: the encoder learns to reach the refined codes by itself.
+    is the orthogonal projection. The first guess is the encoder's code or, if that is nearer, one of the landmarks.
+    Training uses no refinement: the encoder learns to reach the refined codes by itself.
 
     Parameters
     ----------
@@ -53,6 +62,7 @@ class Autoencoder(Model):
     ----------
     size_weights : Tensor of shape (n_components,)
         Weight of the error of codes cut to each size.
+    landmarks : Landmarks
     decoded : Tensor of int of shape (n_components,)
         How many columns of a code of each size are decoded: fewer than the size if a smaller size reconstructs better.
 
@@ -65,7 +75,6 @@ class Autoencoder(Model):
     decoded: Tensor
     n_seen: Tensor
     has_unit = True
-    ordered_share = 0.2
 
     def __init__(
         self,
@@ -82,6 +91,8 @@ class Autoencoder(Model):
     ) -> None:
         super().__init__(encoder, decoder, levels, scaler, imputer, n_refinements)
         self.loss, self.noise, self.sparsity, self.is_ordered = loss, noise, sparsity, is_ordered
+        self.landmarks = Landmarks(levels[-1])
+        self.n_landmarks = _LANDMARKS if n_refinements else 0
         self.register_buffer("size_weights", torch.ones(levels[-1]))
         self.register_buffer("decoded", torch.arange(1, levels[-1] + 1))
         self.register_buffer("n_seen", torch.zeros((), dtype=torch.long))  # samples, in training
@@ -90,6 +101,17 @@ class Autoencoder(Model):
     def scaler_of(cls, n_features: int, links: str | tuple[str, ...], is_raw: bool) -> Scaler:
         """Return the scaler of samples: one scale for all columns, which keeps PCA's geometry, if they share a link."""
         return Scaler(n_features, links, per_column=not isinstance(links, str), is_raw=is_raw)
+
+    @classmethod
+    def pace(cls, spec: NetworkSpec) -> Pace:
+        """Return how a network is trained: with several levels in fewer epochs, since these take longer."""
+        if spec.is_random:
+            return Pace()
+        if spec.is_ordered:
+            return Pace(epochs=0.4, rate=0.75)
+        if spec.parameters["feature_shape"]:
+            return Pace(rate=5 / 8, squares_decay=_SQUARES_DECAY)
+        return Pace(6, 256, squares_decay=_SQUARES_DECAY)
 
     takes_any_width = False
 
@@ -115,18 +137,23 @@ class Autoencoder(Model):
     def encode(self, x: Tensor) -> Tensor:
         """Encode scaled samples to codes of all components."""
         z = self.imputer(self.encoder, x)
-        if self.training or not self.n_refinements:
+        if self.training or not (self.n_refinements or len(self.landmarks)):
             return z
-        x, sizes = self.imputer.fill(x), self.sizes(z.device)
-        weights = self.size_weights[sizes - 1]
-        n_levels, start = len(self.levels), self.decoder.get_buffer("start_weight")
-        squares = start.reshape(n_levels, -1, z.shape[1]).square().sum(1)
-        inverse = inverse_of((weights * squares).sum(0))
+        x, weights = self.imputer.fill(x), self._level_weights()
 
         def error(z: Tensor) -> Tensor:
-            reconstructions = self.outputs(z, sizes).reshape(n_levels, *x.shape)
-            return (weights * (reconstructions - x).square().sum(2)).sum(0)
+            return (weights * (self._at_levels(z) - x).square().sum(2)).sum(0)
 
+        if len(self.landmarks):
+            with torch.no_grad():
+                other = self.landmarks(x, self._at_levels, weights)
+                z = torch.where((error(other) < error(z)).unsqueeze(1), other, z)
+        return self._descend(error, z, weights) if self.n_refinements else z
+
+    def _descend(self, error: Callable[[Tensor], Tensor], z: Tensor, weights: Tensor) -> Tensor:
+        start = self.decoder.get_buffer("start_weight")
+        squares = start.reshape(len(self.levels), -1, z.shape[1]).square().sum(1)
+        inverse = inverse_of((weights * squares).sum(0))
         (z,) = descend(
             error,
             lambda _, gradients: [-0.5 * gradients[0] * inverse],
@@ -135,6 +162,56 @@ class Autoencoder(Model):
             worthwhile=lambda error: WORTHWHILE * error,
         )
         return z
+
+    def _at_levels(self, z: Tensor) -> Tensor:
+        """Decode codes at each level: (n, n_components) -> (n_levels, n, n_features)."""
+        return self.outputs(z, self.sizes).reshape(len(self.levels), z.shape[0], -1)
+
+    def _level_weights(self) -> Tensor:
+        """Return the weight of each level's error in the projection, (n_levels, 1)."""
+        return self.size_weights[self.sizes - 1]
+
+    # The choice of the projection.
+
+    @torch.no_grad()
+    def use_landmarks(self, x: Tensor) -> None:
+        """Use the encoder's codes of these training samples as landmarks, in validations of training."""
+        self.landmarks.codes = self.imputer(self.encoder, x[:_IN_VALIDATION])
+
+    def reset_projection(self) -> None:
+        """Use no landmarks, and the number of steps of a fit without a validation set."""
+        self.landmarks.codes, self.n_refinements = self.landmarks.codes[:0], _PROJECTIONS
+
+    def choose_projection(self, x: Tensor, loss: Callable[[], float], most: float) -> float:
+        """Choose steps and whether to use landmarks, and return the validation loss.
+
+        The choice is the first, in the order of the time that it takes, with nearly the lowest loss.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_landmarks, n_features)
+            Training samples, scaled.
+        loss : callable
+            Computes the validation loss of the current projection.
+        most : float
+            Largest loss, if there is a choice with a lower one.
+        """
+        self.reset_projection()
+        with torch.no_grad():
+            landmarks = self.encode(x)
+        choices = [(n_steps, codes) for n_steps in _CHOICES for codes in (landmarks[:0], landmarks)]
+        losses = []
+        for choice in choices:
+            self.n_refinements, self.landmarks.codes = choice
+            losses.append(loss())
+        limit = max(min(losses), min((1 + _AS_GOOD) * min(losses), most))
+        chosen = next(i for i, found in enumerate(losses) if found <= limit)
+        self.n_refinements, self.landmarks.codes = choices[chosen]
+        return losses[chosen]
+
+    def prepare(self) -> None:
+        if len(self.landmarks):
+            self.landmarks.keep(self._at_levels, self._level_weights())
 
     def codes(self, x: Tensor, n_components: int) -> Tensor:
         return self.encode(x)[:, :n_components]
@@ -151,7 +228,8 @@ class Autoencoder(Model):
 
     def forward(self, x: Tensor) -> ReconstructionOutput:
         z = self.encode(x)
-        sizes = self._next_sizes(len(z)) if self.training else self.sizes(z.device)
+        is_cut = self.training and len(self.levels) > 1
+        sizes = self._next_sizes(len(z)) if is_cut else self.sizes
         weight = self.size_weights[sizes - 1].unsqueeze(-1) if self.is_ordered else None
         return ReconstructionOutput(z, self.outputs(z, sizes), weight)
 

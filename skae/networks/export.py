@@ -144,7 +144,9 @@ def exported(
     codes, classes = [GraphColumn("codes", n_components)], context.graph_columns()
     in_graph = (ArrayInGraph if table.kind == "array" else TableInGraph)(table)
     of_classes = CategoryInGraph(*classes) if classes else None
-    module = ExportedPart(copy.deepcopy(model).cpu(), n_components, in_graph, of_classes, part)
+    model = copy.deepcopy(model).cpu()
+    model.prepare()
+    module = ExportedPart(model, n_components, in_graph, of_classes, part)
     inputs = codes if part == "decoder" else table.graph_columns()
     outputs = codes if part == "encoder" else table.graph_columns("reconstruction" if part == "autoencoder" else None)
     return module, inputs + classes, outputs

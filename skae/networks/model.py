@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,28 @@ from skae.networks.preprocessing import CodeScaler, NewColumns, Scaler
 _FAR = 1e6
 # Most contexts of which typical samples are looked at.
 _CONTEXTS = 30
+
+
+class Pace(NamedTuple):
+    """How a network is trained by default.
+
+    Attributes
+    ----------
+    batch_share, largest_batch : int
+        A batch has this part of the samples, and at most this many.
+    rate : float
+        Factor on the learning rate.
+    epochs : float
+        Share of ``max_iter``.
+    squares_decay : float
+        Weight of the old average in Adam's average of squared gradients.
+    """
+
+    batch_share: int = 12
+    largest_batch: int = 128
+    rate: float = 1.0
+    epochs: float = 1.0
+    squares_decay: float = 0.999
 
 
 class Model(nn.Module):
@@ -46,18 +68,21 @@ class Model(nn.Module):
     ----------
     imputation_share : Tensor of shape (n_components,)
         Weight of the imputer's Gaussian model in imputed values, for each size of codes.
+    sizes : Tensor of int of shape (n_levels, 1)
+        The levels.
     """
 
     imputation_share: Tensor
+    sizes: Tensor
     value_kinds = {"imputation_share": "share"}
     # Whether the loss has a unit; gradients are then divided by the loss of the start.
     has_unit = False
-    # Share of max_iter for which several levels are trained, since their epochs take longer.
-    ordered_share = 1.0
     # Whether the validation set is stratified by `misfit`.
     is_stratified = False
     # Draws of codes that all evaluations use, (n_draws, 1, n_components), if the model samples codes.
     evaluation_draws: Tensor | None = None
+    # Number of training samples that `use_landmarks` takes, at most.
+    n_landmarks = 0
     # Standard deviation of the noise that training adds to the inputs, (n_features,).
     input_noise: Tensor | None = None
 
@@ -81,6 +106,7 @@ class Model(nn.Module):
         self.n_context = n_context
         self.code_scaler = CodeScaler(levels[-1])
         self.register_buffer("imputation_share", torch.zeros(levels[-1]))
+        self.register_buffer("sizes", torch.tensor(levels)[:, None], persistent=False)
 
     @property
     def n_components(self) -> int:
@@ -96,8 +122,19 @@ class Model(nn.Module):
         """Return a lower bound on the number of weights of the network that is built from a `NetworkSpec`."""
         return spec.least_weights()
 
+    @classmethod
+    def pace(cls, spec: Any) -> Pace:
+        """Return how the network of a `NetworkSpec` is trained."""
+        return Pace()
+
     def hold_out(self, n_samples: int) -> None:
         """Set the size of the validation set."""
+
+    def use_landmarks(self, x: Tensor) -> None:
+        """Encode training samples (n_landmarks, n_features) that codes of validation samples may start at."""
+
+    def prepare(self) -> None:
+        """Compute what depends on the weights alone, in a copy whose weights do not change any more."""
 
     # Hooks for subclasses, in addition to `build`, `scaler_of`, `start`, `objective` and `n_evaluated`.
 
@@ -235,10 +272,6 @@ class Model(nn.Module):
         kept = (column < sizes.unsqueeze(-1)) | (column >= self.n_components)
         return self.decoder(z * kept)
 
-    def sizes(self, device: torch.device) -> Tensor:
-        """Return the size of each level, (n_levels, 1)."""
-        return torch.tensor(self.levels).to(device, non_blocking=True)[:, None]
-
     def training_sizes(self, counts: Tensor) -> Tensor:
         """Return the size to which codes are cut at each level, (n_levels, n).
 
@@ -246,7 +279,7 @@ class Model(nn.Module):
         size. This is nested dropout (Rippel et al. 2014, arXiv:1402.0915) in which the sizes of levels are trained
         most.
         """
-        level = self.sizes(counts.device)
+        level = torch.tensor(self.levels).to(counts.device, non_blocking=True)[:, None]
         if len(self.levels) == 1:
             return level
         between = level.diff(dim=0, prepend=torch.zeros_like(level[:1])) - 1

@@ -17,7 +17,7 @@ from skae.networks.constant import ConstantColumns
 from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
 from skae.networks.layers import Headed, linear_at_levels
-from skae.networks.model import Model
+from skae.networks.model import Model, Pace
 from skae.networks.preprocessing import NewColumns, Scaler
 from skae.networks.refinement import WORTHWHILE, descend, sign_draws
 from skae.objectives import (
@@ -77,8 +77,6 @@ class VAE(Model):
     size up to that + n_context) -> (n, n_out).
     """
 
-    ordered_share = 0.3  # with fewer epochs small sizes lose a nat on images, unlike autoencoders
-
     def __init__(
         self,
         encoder: nn.Module,
@@ -114,6 +112,12 @@ class VAE(Model):
     def at_most(cls, n_components: int, shape: tuple[int, int]) -> int:
         """Return ``n_components``, or less than samples and columns, so that some variance is left to noise."""
         return max(1, min(n_components, *(n - 1 for n in shape)))
+
+    @classmethod
+    def pace(cls, spec: NetworkSpec) -> Pace:
+        """Return how a network is trained: with several levels in fewer epochs, since these take longer."""
+        # With fewer epochs small sizes lose a nat on images, unlike autoencoders.
+        return Pace(rate=2, epochs=0.3) if spec.is_ordered else Pace()
 
     takes_any_width = True
 

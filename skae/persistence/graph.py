@@ -7,6 +7,7 @@ included, and each traced operation is translated here.
 import copy
 import operator
 import warnings
+from inspect import signature
 from itertools import accumulate
 from reprlib import repr as shortened
 
@@ -42,6 +43,8 @@ _ELEMENTWISE = {name: name.capitalize() for name in (*_LOGIC, *_OF_ONE, *_OF_TWO
     "minimum": "Min",
 }
 _REDUCTIONS = {"sum": "ReduceSum", "mean": "ReduceMean", "amax": "ReduceMax"}
+# Options of operations that say where a result is stored; its dtype is known from the trace.
+_OF_STORAGE = {"device", "dtype", "layout", "memory_format", "non_blocking", "pin_memory"}
 _UNCHANGED = ("alias", "clone", "contiguous", "detach", "lift_fresh_copy")
 # Operations that torch decomposes, in addition to its core decompositions.
 _DECOMPOSED = ("_log_softmax", "_softmax", "elu", "gelu", "hardtanh", "leaky_relu", "nan_to_num")
@@ -188,18 +191,19 @@ class _Graph:
         inputs = [self.values[argument] for argument in node.all_input_nodes]
         if all(map(torch.is_tensor, inputs)):
             return node.target(*torch.fx.node.map_arg(node.args, self.values.get), **node.kwargs)
+        kwargs = {name: value for name, value in node.kwargs.items() if name not in _OF_STORAGE}
         kind = node.target.__name__.split(".")[0].removeprefix("bitwise_").removeprefix("logical_")
         found = node.meta["val"]
         if kind in _UNCHANGED:
             return self.values[node.args[0]]
-        if kind in _ELEMENTWISE and not node.kwargs:
+        if kind in _ELEMENTWISE and not kwargs:
             return self._elementwise(kind, found, node.args)
         if kind in _REDUCTIONS:
-            return self._reduce(_REDUCTIONS[kind], found, *node.args)
+            return self._reduce(_REDUCTIONS[kind], found, *node.args, **kwargs)
         rule = getattr(self, f"_{kind.strip('_')}", None)
-        if rule is None:
-            raise NotImplementedError(f"{node.target} has no translation to ONNX")
-        return rule(found, *node.args)
+        if rule is None or not kwargs.keys() <= signature(rule).parameters.keys():
+            raise NotImplementedError(f"{node.target} with {kwargs or 'no options'} has no translation to ONNX")
+        return rule(found, *node.args, **kwargs)
 
     # Names.
 
@@ -361,8 +365,9 @@ class _Graph:
 
     _bmm = _mm
 
-    def _addmm(self, found, bias, x, weight):
-        return self.op("Gemm", self.name(x), self.name(weight), self.name(bias))
+    def _addmm(self, found, bias, x, weight, beta=1, alpha=1):
+        factors = {"alpha": float(alpha), "beta": float(beta)}
+        return self.op("Gemm", self.name(x), self.name(weight), self.name(bias), **factors)
 
     def _argmax(self, found, x, dim, keepdim=False):
         return self.op("ArgMax", self.name(x), axis=dim, keepdims=int(keepdim))

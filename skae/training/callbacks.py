@@ -12,6 +12,7 @@ from joblib.parallel import get_active_backend
 from sklearn.base import _clone_parametrized, clone
 from skorch.callbacks import LRScheduler, ProgressBar
 
+from skae._torch import evaluation_batch_size
 from skae.data.parameters import callback_list, is_left_out, left_out
 from skae.training.checks import check_kept, check_parts, layers_of
 
@@ -19,6 +20,8 @@ from skae.training.checks import check_kept, check_parts, layers_of
 _LOOK_BACK, _SHARE_OF_EPOCHS = 10 / 3, 1 / 6
 # Largest increase of the reconstruction error over the start's, as a share of the variance.
 _LARGER_ERROR = 0.01
+# Increase of the loss, relative to that of the start, from which on training has diverged.
+_FAR = 1e8
 # Settings of the optimiser that torch's schedules leave there, and expect if they begin in the middle.
 _OF_SCHEDULES = {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
 # How often training returns to the best weights after it diverged, and the factor on the learning rate then.
@@ -57,6 +60,11 @@ class BestWeights:
         self._waited += 1
         if loss < self._bar - self.tol * abs(self._bar) or math.isinf(self._bar):
             self._bar, self._waited = loss, 0
+
+    def has_diverged(self, loss):
+        """Return whether a loss is not finite, or far above that of the start, from where no training returns."""
+        limit = _FAR * abs(self.start_loss) or math.inf
+        return not math.isfinite(loss) or loss - self.start_loss > limit
 
     def go_back(self, net, average):
         """Return a diverged net to the best weights, with a smaller learning rate; False if too often."""
@@ -117,6 +125,51 @@ class WeightAverage:
             mean.copy_(kept)
 
 
+class Validation:
+    """The validation set of a training, and training samples that are the landmarks of its codes.
+
+    All processes use the same landmarks.
+
+    Parameters
+    ----------
+    net : Net
+    training : Samples
+        Training samples of this process.
+    samples : Samples or None, default=None
+        The validation set; None if there is none.
+
+    Attributes
+    ----------
+    batches : Batches or None
+        Of ``samples``.
+    """
+
+    def __init__(self, net, training, samples=None):
+        self.samples, self.batches = samples, None if samples is None else net.get_iterator(samples)
+        self._net, self._landmarks = net, None
+        if samples is not None and net.module_.n_landmarks:
+            generator = torch.Generator().manual_seed(net.iterator_train__generator.initial_seed())
+            n = min(net.module_.n_landmarks, evaluation_batch_size(training.inputs.shape[1]))
+            drawn = torch.randperm(len(training), generator=generator)[:n]
+            self._landmarks = net.processes.of_first(lambda: training[drawn][0])
+
+    def encode_landmarks(self):
+        """Encode the landmarks by the current weights."""
+        if self._landmarks is not None:
+            self._net.module_.eval().use_landmarks(self._landmarks)
+
+    def choose_projection(self, best):
+        """Choose how codes are projected, if training has lowered the loss."""
+        if self._landmarks is None:
+            return
+        module, net = self._net.module_.eval(), self._net
+        if best.loss == best.start_loss:
+            module.reset_projection()
+            return
+        module.load_state_dict(best.weights)
+        best.loss = module.choose_projection(self._landmarks, lambda: net.evaluate(self.batches)[0], best.loss)
+
+
 class Checkpointing:
     """The state of training, saved to a folder before the first epoch, at epochs when it is due, and at the end.
 
@@ -135,7 +188,7 @@ class Checkpointing:
         If the state in the folder is none that this training could have.
     """
 
-    def __init__(self, net, best, checkpoint, losses=("train_loss",)):
+    def __init__(self, net, best, checkpoint=None, losses=("train_loss",)):
         self.net, self.best = net, best
         self._kept = None if checkpoint is None else checkpoint.take()
         self._given = checkpoint
@@ -309,7 +362,7 @@ def _can_be_copied(callback):
     return True
 
 
-def have_bar(net):
+def _have_bar(net):
     """Return whether one of the callbacks shows a progress bar."""
     return any(isinstance(callback, ProgressBar) for _, callback in net.callbacks_)
 
@@ -347,19 +400,20 @@ def record_bests(history):
 
 
 @contextmanager
-def progress_bar(title, n_epochs, best, n_done=0):
+def progress_bar(net, n_epochs, best, n_done=0):
     """Show a progress bar on stderr with the best loss relative to the start's; yield the function that advances it.
 
     Workers of joblib show none, since bars of parallel fits would overwrite each other.
     """
-    if title is None or get_active_backend()[0].nesting_level:
+    is_shown = net.progress is not None and net.processes.rank == 0 and not _have_bar(net)
+    if not is_shown or get_active_backend()[0].nesting_level:
         yield lambda: None
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a notebook without ipywidgets gets the terminal's bar, and no warning
         from tqdm.auto import tqdm  # comes with skorch
 
-    with tqdm(total=n_epochs, initial=n_done, desc=title, unit="epoch") as bar:
+    with tqdm(total=n_epochs, initial=n_done, desc=net.progress, unit="epoch") as bar:
 
         def tick():
             if 0 < best.start_loss < math.inf:

@@ -111,6 +111,7 @@ class Net(NeuralNet):
             Checkpoint to resume from and to save to.
         """
         samples, validation = self._agree(samples, validation)
+        held_out = callbacks.Validation(self, samples, validation)
         start = callbacks.weights_of(self.module_)
         with self._in_float32(start):
             # The loss of a random start without a validation set is not needed, and it costs a pass.
@@ -125,13 +126,14 @@ class Net(NeuralNet):
                 losses = ["train_loss"] if validation is None else ["train_loss", "valid_loss"]
                 checkpointing = callbacks.Checkpointing(self, best, checkpoint, losses)
                 if not checkpointing.has_ended():
-                    self.partial_fit(samples, epochs=epochs, validation=validation, checkpointing=checkpointing)
+                    self.partial_fit(samples, epochs=epochs, validation=held_out, checkpointing=checkpointing)
                     checkpointing.end()
             best_is_kept = validation is not None or self.outcome_ in ("diverged", "untrained")
             if math.isinf(best.loss):  # no epoch ended in a finite loss
                 if best_is_kept:
                     self.module_.load_state_dict(start)
                 best.begin(self._start_loss(samples, validation)[0], start)
+            held_out.choose_projection(best)
         if best_is_kept:
             self.module_.load_state_dict(best.weights)
         self.optimizer_ = self.schedule_ = None
@@ -151,7 +153,8 @@ class Net(NeuralNet):
                 group["lr"] = self.lr
             best = callbacks.BestWeights(patience=1, tol=0.0)
             best.begin(math.inf, before)
-            self.partial_fit(samples, epochs=1, checkpointing=callbacks.Checkpointing(self, best, None))
+            no_validation, checkpointing = callbacks.Validation(self, samples), callbacks.Checkpointing(self, best)
+            self.partial_fit(samples, epochs=1, validation=no_validation, checkpointing=checkpointing)
         if self.outcome_ == "diverged":
             self.module_.load_state_dict(before)
             self.optimizer_ = None  # its averages are not finite
@@ -159,7 +162,8 @@ class Net(NeuralNet):
     def inference_module(self, dtype):
         """Return the module in eval mode, with weights of this dtype."""
         if dtype not in self._casts:
-            self._casts[dtype] = copy.deepcopy(self.module_).to(dtype).requires_grad_(False)
+            self._casts[dtype] = copy.deepcopy(self.module_).to(dtype).requires_grad_(False).eval()
+            self._casts[dtype].prepare()
         return self._casts[dtype].eval()
 
     def get_state(self):
@@ -187,11 +191,10 @@ class Net(NeuralNet):
     # skorch's hooks.
 
     def initialize(self):
-        self._casts, self.schedule_ = {}, None
+        self._casts, self.schedule_, self.generator_ = {}, None, self.iterator_train__generator
         self.outcome_, self.returns_, self.gradient_scale_ = "untrained", 0, 1.0
         super().initialize()
         self.module_.double().eval()
-        self.generator_ = self.iterator_train__generator
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
@@ -211,17 +214,15 @@ class Net(NeuralNet):
             callbacks.explain(error, self.history)
             raise
 
-    def fit_loop(self, X, y=None, epochs=None, *, checkpointing, validation=None, **fit_params):
+    def fit_loop(self, X, y=None, epochs=None, *, validation, checkpointing, **fit_params):
         """Train on the samples X until the budget of epochs or the patience is exhausted."""
-        is_averaged = self.averaged and validation is not None
+        is_averaged = self.averaged and validation.samples is not None
         average = callbacks.WeightAverage(self.module_.parameters() if is_averaged else (), epochs)
-        best, self.outcome_ = checkpointing.best, "interrupted"
-        batches = self._training_batches(X), None if validation is None else self.get_iterator(validation)
-        n_done = checkpointing.begin(average, epochs, len(batches[0]))
-        title = self.progress if self.processes.rank == 0 and not callbacks.have_bar(self) else None
-        with self.processes.stopping_together(self), callbacks.progress_bar(title, epochs, best, n_done) as tick:
+        batches, best, self.outcome_ = self._training_batches(X), checkpointing.best, "interrupted"
+        n_done = checkpointing.begin(average, epochs, len(batches))
+        with self.processes.stopping_together(self), callbacks.progress_bar(self, epochs, best, n_done) as tick:
             for epoch in range(n_done, epochs):
-                has_diverged = self._train_epoch(*batches, best, average)
+                has_diverged = self._train_epoch(batches, validation, best, average)
                 tick()
                 if has_diverged and (epoch + 1 == epochs or not best.go_back(self, average)):
                     self.outcome_ = "diverged"
@@ -233,19 +234,20 @@ class Net(NeuralNet):
         self.outcome_ = "budget"
         return self
 
-    def _train_epoch(self, batches, validation_batches, best, average):
+    def _train_epoch(self, batches, validation, best, average):
         """Train on all samples once and validate; return whether training has diverged."""
-        validation = None if validation_batches is None else validation_batches.samples
-        datasets = {"dataset_train": batches.samples, "dataset_valid": validation}
+        datasets = {"dataset_train": batches.samples, "dataset_valid": validation.samples}
         self.generators_.part_ways()
         self.notify("on_epoch_begin", **datasets)
         began = time.perf_counter()
         self.run_single_epoch(batches, True, "train", self.train_step)
         self.processes.average_buffers(self.module_)
         with average.in_place():
-            error = self.run_single_epoch(validation_batches, False, "valid", self.validation_step)
-            loss = self.history[-1, "train_loss" if validation is None else "valid_loss"]
-            has_diverged = not (math.isfinite(loss) and callbacks.are_finite(self.module_.parameters()))
+            validation.encode_landmarks()
+            error = self.run_single_epoch(validation.batches, False, "valid", self.validation_step)
+            loss = self.history[-1, "train_loss" if validation.samples is None else "valid_loss"]
+            are_finite = callbacks.are_finite(self.module_.parameters())
+            has_diverged = not are_finite or any(map(best.has_diverged, (loss, self.history[-1, "train_loss"])))
             callbacks.record_bests(self.history)
             self.history.record("dur", time.perf_counter() - began)
             if not has_diverged:
@@ -358,7 +360,8 @@ class Net(NeuralNet):
         return any(p.requires_grad for p in self.module_.parameters())
 
     def _build_optimizer(self):
-        self.optimizer_ = build_optimizer(self.module_, self.lr, self.alpha * self.gradient_scale_)
+        options = self.get_params_for("optimizer")
+        self.optimizer_ = build_optimizer(self.module_, self.lr, self.alpha * self.gradient_scale_, **options)
 
     def _set_gradient_scale(self, start_loss):
         """Scale gradients by the loss of the start, since Adam's epsilon has a unit.
@@ -373,12 +376,12 @@ class Net(NeuralNet):
         """Return loss and error before the first step: of the validation set, or of training samples, unrefined."""
         self._set_training(False)
         if validation is not None:
-            return self._evaluate(self.get_iterator(validation))
+            return self.evaluate(self.get_iterator(validation))
         is_noisy = self.iterator_train__noise is not None
         with _unrefined(self):
-            return self._evaluate(self._training_batches(samples) if is_noisy else self.get_iterator(samples))
+            return self.evaluate(self._training_batches(samples) if is_noisy else self.get_iterator(samples))
 
-    def _evaluate(self, batches):
+    def evaluate(self, batches):
         """Return the mean loss and the mean reconstruction error of the samples."""
         total, errors = 0.0, 0.0
         with known_complete(batches.samples.is_complete):

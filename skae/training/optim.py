@@ -84,13 +84,13 @@ def split_parameters(module):
     return penalised, [p for p in trainable if id(p) not in kept]
 
 
-def build_optimizer(module, lr, penalty):
+def build_optimizer(module, lr, penalty, betas=(0.9, 0.999)):
     """Return Adam for the trainable parameters of a module, with an L2 penalty on its weights."""
     penalised, others = split_parameters(module)
     groups = [{"params": penalised + others}]  # one call a step
     if penalty:
         groups = [{"params": penalised, "weight_decay": penalty}, {"params": others}]
-    optimizer = Adam([group for group in groups if group["params"]], lr=lr, fused=True)
+    optimizer = Adam([group for group in groups if group["params"]], lr=lr, betas=betas, fused=True)
     for group in optimizer.param_groups:
         group["initial_lr"] = lr  # a scheduler that continues in partial_fit needs it
     return optimizer

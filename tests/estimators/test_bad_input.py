@@ -291,7 +291,7 @@ def test_a_loss_that_stays_nan_goes_back_to_the_best_weights_with_one_warning(cu
     stopped = quick(1, callbacks=[Stop()], **parameters).fit(curve)
     losses = stopped.validation_loss_curve_ if early_stopping else stopped.loss_curve_
     assert losses == sorted(losses, reverse=True)  # so the third epoch's weights are the best
-    assert model.best_loss_ == stopped.best_loss_ == losses[-1]
+    assert model.best_loss_ == stopped.best_loss_ == pytest.approx(losses[-1], rel=0.01)
     np.testing.assert_allclose(model.transform(curve), stopped.transform(curve))
 
 
@@ -315,7 +315,8 @@ def test_ctrl_c_keeps_the_best_weights(curve):
     model = quick(max_iter=50, learning_rate_init=1e-2, callbacks=[Interrupts()])
     model.fit(curve[:200], X_val=curve[200:])
     assert model.n_iter_ == 3
-    assert model.best_loss_ == min(model.validation_loss_curve_) < model.linear_loss_
+    assert model.best_loss_ == pytest.approx(min(model.validation_loss_curve_), rel=0.01)
+    assert model.best_loss_ < model.linear_loss_
     assert reconstruction_error(model, curve[200:]) == pytest.approx(model.best_loss_, rel=1e-3)
 
 

@@ -15,7 +15,7 @@ callbacks = pytest.importorskip("sklearn.callback")
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 MODELS = [
     AutoencoderTransformer(max_iter=3, random_state=0),
-    AutoencoderTransformer("auto", max_iter=15, random_state=0),
+    AutoencoderTransformer("auto", max_iter=7, random_state=0),
     VAEGenerator(max_iter=3, random_state=0),
 ]
 

@@ -157,7 +157,8 @@ def test_without_early_stopping_curves_are_training_losses_and_the_last_weights_
     assert autoencoder.validation_loss_curve_ is None
     assert autoencoder.best_loss_ == min(autoencoder.loss_curve_)
     assert len(autoencoder.loss_curve_) == autoencoder.n_iter_ == 10
-    assert reconstruction_error(autoencoder, curve) == pytest.approx(autoencoder.loss_curve_[-1], rel=0.2)
+    # Codes are refined, other than in training.
+    assert 0.5 < reconstruction_error(autoencoder, curve) / autoencoder.loss_curve_[-1] < 1.2
 
 
 def test_without_early_stopping_a_bad_end_is_no_reason_to_go_back(curve):
@@ -184,7 +185,7 @@ def test_by_default_a_tenth_is_held_out_and_1000_rows_at_most(n, held_out):
     assert model.net_.history[0, "train_batch_count"] == (n - held_out) / model.batch_size
 
 
-@pytest.mark.parametrize(("n", "batches"), [(400, 13), (700, 11), (20000, 157)])
+@pytest.mark.parametrize(("n", "batches"), [(400, 7), (700, 6), (20000, 79)])
 def test_automatic_batches_grow_with_the_rows(n, batches):
     X = np.random.RandomState(0).normal(size=(n, 2)) ** 3
     model = quick(1, hidden_layer_sizes=(2,), max_iter=1, early_stopping=False).fit(X)
@@ -211,7 +212,7 @@ def test_constant_columns_come_back_with_a_link_too(digits, loss):
 def test_with_early_stopping_the_best_epoch_is_kept(curve):
     train, held_out = curve[:200], curve[200:]
     autoencoder = quick(max_iter=20).fit(train, X_val=held_out)
-    assert autoencoder.best_loss_ == pytest.approx(min(autoencoder.validation_loss_curve_))
+    assert autoencoder.best_loss_ == pytest.approx(min(autoencoder.validation_loss_curve_), rel=0.01)
     assert reconstruction_error(autoencoder, held_out) == pytest.approx(autoencoder.best_loss_, rel=1e-3)
 
 

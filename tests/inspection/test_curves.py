@@ -215,7 +215,7 @@ def test_curves_are_the_estimators_and_the_best_epoch_is_the_one_kept(autoencode
     np.testing.assert_array_equal(display.train_line_.get_ydata(), autoencoder.loss_curve_)
     np.testing.assert_array_equal(display.validation_line_.get_ydata(), autoencoder.validation_loss_curve_)
     assert set(display.start_line_.get_ydata()) == {autoencoder.linear_loss_}
-    np.testing.assert_array_equal(display.best_point_.get_ydata(), [autoencoder.best_loss_])
+    np.testing.assert_array_equal(display.best_point_.get_ydata(), [min(autoencoder.validation_loss_curve_)])
     np.testing.assert_array_equal(display.best_point_.get_xdata(), [display.best_epoch])
     assert legend_labels(display) == [
         "training set", "validation set", "linear start", f"best epoch: {display.best_epoch}",

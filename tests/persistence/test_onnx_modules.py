@@ -116,9 +116,14 @@ def conditional_mean(module, x):
     return torch.cholesky_solve(shift[:, :, None], factor)[:, :, 0]
 
 
+def scaled_products(module, x):
+    return torch.addmm(module.linear.bias, x, module.matrix @ module.matrix.T, beta=3, alpha=-2)
+
+
 @pytest.mark.parametrize(
     "function",
     [
+        scaled_products,
         gradient,
         gradient_of_a_convolution,
         branches_on_buffers,
@@ -155,8 +160,8 @@ def test_a_graph_holds_each_constant_once_and_says_what_it_is(tmp_path):
 
 @pytest.mark.parametrize(
     "function",
-    [lambda _, x: x if x.sum() > 0 else 2 * x, lambda _, x: x.cumsum(1)],
-    ids=["a branch on values", "an operation without a translation"],
+    [lambda _, x: x if x.sum() > 0 else 2 * x, lambda _, x: x.cumsum(1), lambda _, x: torch.sub(x, x * x, alpha=2)],
+    ids=["a branch on values", "an operation without a translation", "an option without a translation"],
 )
 def test_what_cannot_be_exported_is_an_error(function, tmp_path):
     with pytest.raises((NotImplementedError, RuntimeError)):

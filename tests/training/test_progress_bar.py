@@ -7,13 +7,15 @@ import pytest
 
 BAR = """
 import sys, warnings
+from types import SimpleNamespace
 warnings.simplefilter("error")
 from skae.training.callbacks import BestWeights, progress_bar
 
 def show(title="Toy"):
     best = BestWeights(1, 0.0)
     best.begin(4.0, {})
-    with progress_bar(title, 4, best, 1) as tick:
+    net = SimpleNamespace(progress=title, processes=SimpleNamespace(rank=0), callbacks_=[])
+    with progress_bar(net, 4, best, 1) as tick:
         best.loss = 1.0
         for _ in range(3):
             tick()

@@ -102,7 +102,7 @@ def test_training_goes_on_after_steps_that_were_too_large(parameters):
     assert np.any(codes != model.transform(X))
 
 
-@pytest.mark.parametrize(("kind", "n_epochs"), [(AutoencoderTransformer, 4), (VAEGenerator, 6)])
+@pytest.mark.parametrize(("kind", "n_epochs"), [(AutoencoderTransformer, 8), (VAEGenerator, 6)])
 def test_components_in_order_train_a_share_of_the_epochs(kind, n_epochs, curve):
     model = kind(2, ordered=True, max_iter=20, early_stopping=False, start="pca", random_state=0).fit(curve)
     assert model.n_iter_ == n_epochs

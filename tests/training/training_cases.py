@@ -23,7 +23,7 @@ class Output(NamedTuple):
 class Toy(nn.Module):
     """Five columns through one number; the encoder is exempt from the penalty."""
 
-    n_refinements = 0
+    n_refinements = n_landmarks = 0
 
     def __init__(self, n_hidden=8, seed=0):
         super().__init__()
@@ -35,6 +35,9 @@ class Toy(nn.Module):
 
     def unpenalised(self):
         return self.encoder.parameters()
+
+    def prepare(self):
+        pass
 
     def forward(self, x):
         z = self.encoder(x)

@@ -1,0 +1,86 @@
+"""Landmarks of fitted autoencoders: where the encoder cannot know the code, they do."""
+
+import pickle
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from skae import AutoencoderTransformer, reconstruction_error, to_onnx
+
+
+@pytest.fixture(scope="module")
+def circle():
+    """Samples on a circle in three dimensions: one number describes them, by a map that jumps somewhere."""
+    rng = np.random.RandomState(0)
+    angle = rng.uniform(0, 2 * np.pi, size=(500, 1))
+    return np.hstack([np.cos(angle), np.sin(angle), np.cos(2 * angle)]) + 0.02 * rng.normal(size=(500, 3))
+
+
+@pytest.fixture(scope="module")
+def fitted(circle):
+    return AutoencoderTransformer(1, random_state=0).fit(circle[:400])
+
+
+def test_landmarks_lower_the_error_of_new_samples(fitted, circle):
+    module = fitted.net_.module_
+    assert len(module.landmarks) == 360  # all training samples, without the validation set
+    without = AutoencoderTransformer(1, random_state=0).fit(circle[:400])
+    without.net_.module_.reset_projection()
+    without.net_._casts.clear()
+    assert reconstruction_error(fitted, circle[400:]) < 0.9 * reconstruction_error(without, circle[400:])
+
+
+def test_the_best_loss_is_of_the_chosen_projection(fitted, circle):
+    lowest = min(fitted.validation_loss_curve_)
+    assert 0.5 * lowest < fitted.best_loss_ <= lowest
+
+
+def test_codes_depend_on_their_sample_alone(fitted, circle):
+    codes = fitted.transform(circle)
+    np.testing.assert_allclose(fitted.transform(circle[::-1])[::-1], codes, rtol=1e-10)
+    np.testing.assert_allclose(np.vstack([fitted.transform(x[None]) for x in circle[:20]]), codes[:20], rtol=1e-10)
+
+
+def test_files_and_graphs_hold_landmarks(fitted, circle, tmp_path):
+    codes = fitted.transform(circle)
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.transform(circle), codes)
+    to_onnx(fitted, tmp_path / "encoder.onnx", "encoder", dtype="float64")
+    session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: circle})
+    difference = np.abs(found - codes)  # steps amplify the rounding of the runtime's activations
+    assert np.quantile(difference, 0.98) < 1e-4
+    assert difference.max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_refinements", 5),
+        ("n_refinements", -1),
+        ("n_refinements", 1.0),
+        ("landmarks", np.zeros((513, 1))),
+        ("landmarks", np.zeros((3, 2))),
+        ("landmarks", np.full((3, 1), np.nan)),
+        ("landmarks", np.zeros((3, 1))),  # other codes than when it was saved
+        ("landmarks", None),
+    ],
+)
+def test_files_with_other_landmarks_are_refused(name, value, fitted):
+    state = fitted.__getstate__()
+    state["_fitted"] = state["_fitted"] | {name: value}
+    with pytest.raises(ValueError, match=r"has other codes|landmarks|n_refinements"):
+        AutoencoderTransformer.__new__(AutoencoderTransformer).__setstate__(state)
+
+
+@pytest.mark.parametrize("parameters", [{"max_iter": 0}, {"early_stopping": False}])
+def test_without_a_choice_there_are_four_steps_and_no_landmarks(parameters, circle):
+    model = AutoencoderTransformer(1, random_state=0, **{"max_iter": 3} | parameters).fit(circle[:100])
+    module = model.net_.module_
+    assert (module.n_refinements, len(module.landmarks)) == (4, 0)
+
+
+def test_other_losses_have_no_landmarks(circle):
+    model = AutoencoderTransformer(1, loss="absolute_error", max_iter=5, random_state=0).fit(circle[:100])
+    assert (model.net_.module_.n_refinements, len(model.net_.module_.landmarks)) == (0, 0)
