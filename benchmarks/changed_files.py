@@ -284,6 +284,8 @@ def results(model, X, y):
         return
     yield model.inverse_transform(model.transform(X))
     best = getattr(model, "best_estimator_", model)
+    if y is not None:  # the names of classes may have changed
+        y = best.classes_[np.unique(y, return_inverse=True)[1]]
     yield best.score_samples(X)
     yield best.sample(3, random_state=0)
     if not issparse(X):

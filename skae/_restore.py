@@ -51,7 +51,8 @@ def restored(cls, state):
             raise stored.fault(name, "is not that of the net")
     if kept.get("typical") is not None:  # earlier files have none
         stored.check_array(kept, "typical", typical.shape)
-        if not np.allclose(kept["typical"], typical, rtol=0, atol=_ROUNDING * np.abs(typical).max()):
+        largest = min(np.abs(outputs).max() for outputs in (typical, kept["typical"]))
+        if not np.allclose(kept["typical"], typical, rtol=0, atol=_ROUNDING * largest):
             what = "has other codes than when it was saved; own modules, too, must be those of the fit"
             raise stored.fault("the net", what)
     return state | table.attributes | {"_table": table, "net_": net, "_fitted": fitted}
@@ -60,7 +61,7 @@ def restored(cls, state):
 def _restored_table(estimator, state):
     """Check and restore a table by the one of the estimator's tables that is of its kind."""
     first, *others = estimator._tables()
-    kind = state.get("kind") if type(state) is dict else None
+    kind = str(state.get("kind")) if type(state) is dict else None
     return next((table for table in others if table.kind == kind), first).restore(state, stored.fault)
 
 

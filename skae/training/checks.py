@@ -100,8 +100,12 @@ def check_weights(weights, module):
     for name, own in _as_arrays(module.state_dict()).items():
         if isinstance(own, np.ndarray | int):  # modules of users may keep other values
             stored.check_like(weights[name], own, name)
-        largest = torch.finfo(trained[name].dtype).max if getattr(own, "dtype", own) in (np.float32, np.float64) else 0
-        if largest and (np.abs(weights[name][np.isfinite(weights[name])]) > largest).any():
+        if getattr(own, "dtype", own) not in (np.float32, np.float64):
+            continue
+        largest = torch.finfo(trained[name].dtype).max
+        if trained[name].dtype == torch.float32:  # errors are squared in the precision of training
+            largest = largest**0.5
+        if (np.abs(weights[name][np.isfinite(weights[name])]) > largest).any():
             raise stored.fault(name, f"has numbers beyond {largest:.0e}")
     for prefix, part in module.named_modules():
         for name, kind in getattr(part, "value_kinds", {}).items():
