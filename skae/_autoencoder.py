@@ -144,8 +144,7 @@ class FittedAutoencoder(Fitted):
         self._codes = kept["codes"]
         model = self.model
         n = stored.check_integer(kept, "n_refinements", 0, model.n_refinements)
-        most = model.n_landmarks
-        stored.check_array(kept, "landmarks", (min(stored.length_of(kept, "landmarks", 0), most), width))
+        stored.check_array(kept, "landmarks", (min(stored.length_of(kept, "landmarks", 0), model.n_landmarks), width))
         model.n_refinements, model.landmarks.codes = n, torch.tensor(kept["landmarks"], device=self.net.device)
         if self.built.is_ordered:
             stored.check_array(kept, "explained", (width,))
@@ -239,8 +238,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         twelfth, up to 128, for images, ordered components and a random start.
 
     learning_rate_init : float, default=8e-3
-        Peak learning rate of Adam's one-cycle schedule in `fit` (3/4 of it with ordered components, 5/8 for images);
-        constant learning rate in `partial_fit`.
+        Peak learning rate of Adam's one-cycle schedule in `fit`; with ordered components the peak is 3/4 of it, for
+        images 5/8, with a random start 3/8. The constant learning rate of `partial_fit` is 3/8 of it.
 
     max_iter : int, default=100
         Maximum number of epochs (two fifths of it with ordered components). 0 leaves the network at its start.

@@ -298,8 +298,8 @@ class Fit:
 
     def train_once(self):
         """Make one pass over the samples."""
-        net = self.net
-        net.processes, net.lr = self.processes, self.estimator.learning_rate_init
+        net, pace = self.net, self.net.module_.pace(self.built)
+        net.processes, net.lr = self.processes, float(self.estimator.learning_rate_init) * pace.later_rate
         self.training = self.rows.samples(self.inputs, net.device, net.module_.scaler.is_identity).normalised()
         with self._seeded():
             net.train_once(self.training)

@@ -20,15 +20,16 @@ from skae.networks.preprocessing import Scaler
 from skae.networks.refinement import WORTHWHILE, descend, inverse_of
 from skae.objectives import LOSSES, Loss, ReconstructionObjective, ReconstructionOutput, mixed_loss
 
-# Steps from the first guess of a code towards the nearest point of the decoder's surface, and the numbers of steps of
-# which the last validation chooses one. With fewer steps in training the weights that are kept are worse.
+# Steps from the first guess of a code towards the nearest point of the decoder's surface: in the validations of
+# training, where with fewer steps worse weights are kept, and those among which the end of a fit chooses.
 _PROJECTIONS, _CHOICES = 4, (0, 1, 2, 4)
-# Landmarks, if the last validation favours them, and in the validations of training.
+# Most landmarks: of a fitted network, and in the validations of training.
 _LANDMARKS, _IN_VALIDATION = 512, 128
 # The cheapest projection is chosen whose validation loss exceeds the lowest by at most this share.
 _AS_GOOD = 0.003
-# Adam's average of squared gradients looks less far back than by default, since training takes few steps.
-_SQUARES_DECAY = 0.95
+# Adam's average of squared gradients looks less far back than by default, since training takes few steps. The second
+# number is the factor on the learning rate in `partial_fit`, where it does not fall, and with a random start.
+_SQUARES_DECAY, _LATER_RATE = 0.95, 3 / 8
 # Errors are relative to the variance that PCA leaves unexplained, or to this share of the total if that is larger.
 _LEAST_LEFT = 1e-7
 # The smallest unit of training, relative to the scale of the data: smaller ones come near to rounding errors.
@@ -43,7 +44,7 @@ class Autoencoder(Model):
     .. math:: \min_z \sum_m w_m \, \lVert g_m(z_{1:m}) - x \rVert^2
 
     by gradient steps that are divided by the curvature of this sum at PCA. With one level and a linear decoder one step
-    is the orthogonal projection. The first guess is the encoder's code or, if that is nearer, one of the landmarks.
+    is the orthogonal projection. The first guess is the encoder's code or the nearest landmark, whichever is nearer.
     Training uses no refinement: the encoder learns to reach the refined codes by itself.
 
     Parameters
@@ -106,12 +107,12 @@ class Autoencoder(Model):
     def pace(cls, spec: NetworkSpec) -> Pace:
         """Return how a network is trained: with several levels in fewer epochs, since these take longer."""
         if spec.is_random:
-            return Pace()
+            return Pace(rate=_LATER_RATE, later_rate=_LATER_RATE)
         if spec.is_ordered:
-            return Pace(epochs=0.4, rate=0.75)
+            return Pace(rate=0.75, later_rate=_LATER_RATE, epochs=0.4)
         if spec.parameters["feature_shape"]:
-            return Pace(rate=5 / 8, squares_decay=_SQUARES_DECAY)
-        return Pace(6, 256, squares_decay=_SQUARES_DECAY)
+            return Pace(rate=5 / 8, later_rate=_LATER_RATE, squares_decay=_SQUARES_DECAY)
+        return Pace(6, 256, later_rate=_LATER_RATE, squares_decay=_SQUARES_DECAY)
 
     takes_any_width = False
 
@@ -175,7 +176,7 @@ class Autoencoder(Model):
 
     @torch.no_grad()
     def use_landmarks(self, x: Tensor) -> None:
-        """Use the encoder's codes of these training samples as landmarks, in validations of training."""
+        """Use the encoder's codes of the first of these training samples as landmarks, in validations of training."""
         self.landmarks.codes = self.imputer(self.encoder, x[:_IN_VALIDATION])
 
     def reset_projection(self) -> None:
@@ -183,9 +184,9 @@ class Autoencoder(Model):
         self.landmarks.codes, self.n_refinements = self.landmarks.codes[:0], _PROJECTIONS
 
     def choose_projection(self, x: Tensor, loss: Callable[[], float], most: float) -> float:
-        """Choose steps and whether to use landmarks, and return the validation loss.
+        """Choose the number of steps and whether to use landmarks, and return the validation loss of the choice.
 
-        The choice is the first, in the order of the time that it takes, with nearly the lowest loss.
+        It is the fastest of those with nearly the lowest loss.
 
         Parameters
         ----------
@@ -194,7 +195,7 @@ class Autoencoder(Model):
         loss : callable
             Computes the validation loss of the current projection.
         most : float
-            Largest loss, if there is a choice with a lower one.
+            Loss that training found for these weights. That of the choice is not larger, unless all are.
         """
         self.reset_projection()
         with torch.no_grad():

@@ -29,7 +29,9 @@ class Pace(NamedTuple):
     batch_share, largest_batch : int
         A batch has this part of the samples, and at most this many.
     rate : float
-        Factor on the learning rate.
+        Factor on the learning rate: the peak of a fit.
+    later_rate : float
+        The same in `partial_fit`, where the rate is constant.
     epochs : float
         Share of ``max_iter``.
     squares_decay : float
@@ -39,6 +41,7 @@ class Pace(NamedTuple):
     batch_share: int = 12
     largest_batch: int = 128
     rate: float = 1.0
+    later_rate: float = 1.0
     epochs: float = 1.0
     squares_decay: float = 0.999
 

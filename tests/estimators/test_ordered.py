@@ -188,7 +188,7 @@ def test_partial_fit_goes_on(split):
     for size in (2, 4):
         with pytest.raises(ValueError, match="shares the network of the one it was truncated from"):
             model.truncate(size).partial_fit(split[0])
-    assert ordered(4).partial_fit(split[0]).net_.lr == 8e-3
+    assert ordered(4).partial_fit(split[0]).net_.lr == 3e-3
 
 
 def test_fitting_a_cut_is_a_fit_of_its_own(fitted, split):

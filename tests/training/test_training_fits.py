@@ -85,6 +85,35 @@ def test_gradients_are_clipped_for_images_alone(kind, parameters, clipped):
     assert model.net_.clipped == clipped
 
 
+@pytest.mark.parametrize(
+    ("kind", "parameters", "rate", "later"),
+    [
+        (AutoencoderTransformer, {}, 8e-3, 3e-3),
+        (AutoencoderTransformer, {"ordered": True}, 6e-3, 3e-3),
+        (AutoencoderTransformer, IMAGES, 5e-3, 3e-3),
+        (AutoencoderTransformer, {"start": "random"}, 3e-3, 3e-3),
+        (AutoencoderTransformer, IMAGES | {"start": "random"}, 3e-3, 3e-3),
+        (VAEGenerator, {}, 3e-3, 3e-3),
+        (VAEGenerator, {"ordered": True, "start": "pca"}, 6e-3, 3e-3),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_rate_follows_the_kind_of_network_and_is_smaller_in_further_passes(kind, parameters, rate, later):
+    X = digits()[:60]
+    model = kind(2, max_iter=1, random_state=0, **parameters).fit(X)
+    assert model.net_.lr == pytest.approx(rate)
+    assert model.partial_fit(X).net_.lr == pytest.approx(later)
+
+
+def test_a_stream_of_batches_hardly_worsens_a_fitted_autoencoder():
+    X = digits()[:600]
+    model = AutoencoderTransformer(8, hidden_layer_sizes=(256, 128), max_iter=60, random_state=0).fit(X[:400])
+    before = reconstruction_error(model, X[400:])
+    for batch in np.split(X[:400], 4):
+        model.partial_fit(batch)
+    assert reconstruction_error(model, X[400:]) < 1.05 * before
+
+
 @pytest.mark.parametrize("parameters", [{}, IMAGES])
 def test_training_goes_on_after_steps_that_were_too_large(parameters):
     X = digits()[:100]
