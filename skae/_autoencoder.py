@@ -237,9 +237,10 @@ class AutoencoderTransformer(BaseNetTransformer):
         Number of samples in a training step. "auto" is about a sixth of all samples, from 32 to 256; a
         twelfth, up to 128, for images, ordered components and a random start.
 
-    learning_rate_init : float, default=8e-3
-        Peak learning rate of Adam's one-cycle schedule in `fit`; with ordered components the peak is 3/4 of it, for
-        images 5/8, with a random start 3/8. The constant learning rate of `partial_fit` is 3/8 of it.
+    learning_rate_init : "auto" or float, default="auto"
+        Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
+        "auto" is 8e-3 in `fit`, 6e-3 with ordered components, 5e-3 for images; 3e-3 with a random start and in
+        `partial_fit`.
 
     max_iter : int, default=100
         Maximum number of epochs (two fifths of it with ordered components). 0 leaves the network at its start.
@@ -433,7 +434,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         feature_shape=None,
         handle_unknown="error",
         batch_size="auto",
-        learning_rate_init=8e-3,
+        learning_rate_init="auto",
         max_iter=100,
         early_stopping=True,
         validation_fraction="auto",

@@ -53,7 +53,8 @@ def check_parameters(estimator):
     check.check_feature_shape(estimator.feature_shape)
     if not check.is_auto(estimator.batch_size):
         check.check_integer("batch_size", estimator.batch_size, 1, extra=", or 'auto'")
-    check.check_real("learning_rate_init", estimator.learning_rate_init, open_low=True)
+    if not check.is_auto(estimator.learning_rate_init):
+        check.check_real("learning_rate_init", estimator.learning_rate_init, open_low=True, extra=", or 'auto'")
     check.check_integer("max_iter", estimator.max_iter, 0)
     check.check_flag("early_stopping", estimator.early_stopping)
     if not check.is_auto(fraction := estimator.validation_fraction):
@@ -299,7 +300,7 @@ class Fit:
     def train_once(self):
         """Make one pass over the samples."""
         net, pace = self.net, self.net.module_.pace(self.built)
-        net.processes, net.lr = self.processes, float(self.estimator.learning_rate_init) * pace.later_rate
+        net.processes, net.lr = self.processes, _rate(self.estimator, pace.later_rate)
         self.training = self.rows.samples(self.inputs, net.device, net.module_.scaler.is_identity).normalised()
         with self._seeded():
             net.train_once(self.training)
@@ -351,7 +352,7 @@ def new_net(estimator, model, built, n_samples, device):
         relative=model.has_unit and not built.is_random,
         averaged=not built.is_random,
         clipped=parameters["feature_shape"] is not None and not built.is_ordered,
-        lr=float(estimator.learning_rate_init) * pace.rate,
+        lr=_rate(estimator, pace.rate),
         optimizer__betas=(0.9, pace.squares_decay),
         batch_size=_batch_size(estimator.batch_size, pace, n_samples),
         iterator_train__generator=_generator(built.seed, device),
@@ -371,6 +372,11 @@ def _scaled(scaler, block):
 
 def _generator(seed, device):
     return torch.Generator(device).manual_seed(seed)
+
+
+def _rate(estimator, default):
+    rate = estimator.learning_rate_init
+    return default if check.is_auto(rate) else float(rate)
 
 
 def _batch_size(batch_size, pace, n_samples):

@@ -398,9 +398,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     batch_size : "auto" or int, default="auto"
         Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128.
 
-    learning_rate_init : float, default=3e-3
-        Peak learning rate of Adam's one-cycle schedule in `fit` (doubled with ordered components); constant learning
-        rate in `partial_fit`.
+    learning_rate_init : "auto" or float, default="auto"
+        Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
+        "auto" is 3e-3, and 6e-3 in `fit` with ordered components.
 
     max_iter : int, default=200
         Maximum number of epochs (three tenths of it with ordered components). 0 leaves the network at its start: the
@@ -659,7 +659,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         decoder=None,
         feature_shape=None,
         batch_size="auto",
-        learning_rate_init=3e-3,
+        learning_rate_init="auto",
         max_iter=200,
         early_stopping=True,
         validation_fraction="auto",

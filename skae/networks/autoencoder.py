@@ -27,9 +27,8 @@ _PROJECTIONS, _CHOICES = 4, (0, 1, 2, 4)
 _LANDMARKS, _IN_VALIDATION = 512, 128
 # The cheapest projection is chosen whose validation loss exceeds the lowest by at most this share.
 _AS_GOOD = 0.003
-# Adam's average of squared gradients looks less far back than by default, since training takes few steps. The second
-# number is the factor on the learning rate in `partial_fit`, where it does not fall, and with a random start.
-_SQUARES_DECAY, _LATER_RATE = 0.95, 3 / 8
+# Adam's average of squared gradients looks less far back than by default, since training takes few steps.
+_SQUARES_DECAY = 0.95
 # Errors are relative to the variance that PCA leaves unexplained, or to this share of the total if that is larger.
 _LEAST_LEFT = 1e-7
 # The smallest unit of training, relative to the scale of the data: smaller ones come near to rounding errors.
@@ -107,12 +106,12 @@ class Autoencoder(Model):
     def pace(cls, spec: NetworkSpec) -> Pace:
         """Return how a network is trained: with several levels in fewer epochs, since these take longer."""
         if spec.is_random:
-            return Pace(rate=_LATER_RATE, later_rate=_LATER_RATE)
+            return Pace()
         if spec.is_ordered:
-            return Pace(rate=0.75, later_rate=_LATER_RATE, epochs=0.4)
+            return Pace(rate=6e-3, epochs=0.4)
         if spec.parameters["feature_shape"]:
-            return Pace(rate=5 / 8, later_rate=_LATER_RATE, squares_decay=_SQUARES_DECAY)
-        return Pace(6, 256, later_rate=_LATER_RATE, squares_decay=_SQUARES_DECAY)
+            return Pace(rate=5e-3, squares_decay=_SQUARES_DECAY)
+        return Pace(6, 256, rate=8e-3, squares_decay=_SQUARES_DECAY)
 
     takes_any_width = False
 

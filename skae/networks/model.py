@@ -28,10 +28,8 @@ class Pace(NamedTuple):
     ----------
     batch_share, largest_batch : int
         A batch has this part of the samples, and at most this many.
-    rate : float
-        Factor on the learning rate: the peak of a fit.
-    later_rate : float
-        The same in `partial_fit`, where the rate is constant.
+    rate, later_rate : float
+        Peak learning rate of `fit`, and the constant one of `partial_fit`.
     epochs : float
         Share of ``max_iter``.
     squares_decay : float
@@ -40,8 +38,8 @@ class Pace(NamedTuple):
 
     batch_share: int = 12
     largest_batch: int = 128
-    rate: float = 1.0
-    later_rate: float = 1.0
+    rate: float = 3e-3
+    later_rate: float = 3e-3
     epochs: float = 1.0
     squares_decay: float = 0.999
 

@@ -201,7 +201,7 @@ def test_settings_of_named_callbacks_are_parameters(curve):
 
 
 def test_settings_of_named_callbacks_are_parameters_of_a_search_over_sizes(curve):
-    model = AutoencoderTransformer(max_iter=50, callbacks=[("stop", EarlyStopping(threshold=10))])
+    model = AutoencoderTransformer(max_iter=50, random_state=0, callbacks=[("stop", EarlyStopping(threshold=10))])
     search = LatentSizeCV(model, (1, 2), cv=2).set_params(estimator__callbacks__stop__patience=2)
     assert search.fit(curve).best_estimator_.n_iter_ == 3
 
