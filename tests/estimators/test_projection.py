@@ -1,12 +1,17 @@
 """Landmarks of fitted autoencoders: where the encoder cannot know the code, they do."""
 
+import copy
 import pickle
 
 import numpy as np
 import onnxruntime
 import pytest
+import torch
+from sklearn.base import clone
 
 from skae import AutoencoderTransformer, reconstruction_error, to_onnx
+from skae.training.checkpoint import Checkpoint
+from skae.training.net import Net
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,46 @@ def test_files_and_graphs_hold_landmarks(fitted, circle, tmp_path):
     difference = np.abs(found - codes)  # steps amplify the rounding of the runtime's activations
     assert np.quantile(difference, 0.98) < 1e-4
     assert difference.max() < 0.01
+
+
+def test_a_resumed_fit_chooses_the_same_landmarks(fitted, circle, tmp_path, monkeypatch):
+    """Both in the middle, and after the end of training."""
+    model = AutoencoderTransformer(1, checkpoint=tmp_path, random_state=0)
+    train_epoch = Net._train_epoch
+
+    def stops(self, *args):
+        if len(self.history) == 5:
+            raise RuntimeError("the machine is switched off")
+        return train_epoch(self, *args)
+
+    monkeypatch.setattr(Checkpoint, "is_due", lambda self: True)
+    monkeypatch.setattr(Net, "_train_epoch", stops)
+    with pytest.raises(RuntimeError, match="switched off"):
+        clone(model).fit(circle[:400])
+    monkeypatch.setattr(Net, "_train_epoch", train_epoch)
+    for _ in range(2):
+        resumed = clone(model).fit(circle[:400])
+        assert torch.equal(resumed.net_.module_.landmarks.codes, fitted.net_.module_.landmarks.codes)
+        assert resumed.best_loss_ == fitted.best_loss_
+        np.testing.assert_array_equal(resumed.transform(circle), fitted.transform(circle))
+
+
+def test_landmarks_may_have_missing_values(circle):
+    X = np.where(np.random.RandomState(0).uniform(size=circle.shape) < 0.2, np.nan, circle)
+    model = AutoencoderTransformer(1, max_iter=20, random_state=0).fit(X)
+    assert len(model.net_.module_.landmarks)
+    codes = model.transform(X)
+    assert np.isfinite(codes).all()
+    np.testing.assert_allclose(np.vstack([model.transform(x[None]) for x in X[:20]]), codes[:20], rtol=1e-10)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), codes)
+
+
+def test_further_passes_keep_landmarks_and_decode_them_anew(fitted, circle):
+    model = copy.deepcopy(fitted)
+    model.transform(circle)  # which keeps decoded landmarks
+    model.partial_fit(circle[:400])
+    assert torch.equal(model.net_.module_.landmarks.codes, fitted.net_.module_.landmarks.codes)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(circle), model.transform(circle))
 
 
 @pytest.mark.parametrize(
