@@ -315,8 +315,9 @@ class BaseNetTransformer(
         if net.outcome_ == "diverged":
             smaller = f", even after {net.returns_} reductions of the step size" if net.returns_ else ""
             warnings.warn(
-                f"The loss was no longer finite after {len(net.history)} epochs{smaller}, so {name} keeps the "
-                f"best weights before that. Lower learning_rate_init={self.learning_rate_init!r} or scale X.",
+                f"The loss was no longer finite, or far above the start's, after {len(net.history)} epochs{smaller}, "
+                f"so {name} keeps the best weights before that. Lower learning_rate_init={self.learning_rate_init!r} "
+                "or scale X.",
                 ConvergenceWarning,
                 stacklevel=5,
             )

@@ -20,7 +20,8 @@ from skae.training.checks import check_kept, check_parts, layers_of
 _LOOK_BACK, _SHARE_OF_EPOCHS = 10 / 3, 1 / 6
 # Largest increase of the reconstruction error over the start's, as a share of the variance.
 _LARGER_ERROR = 0.01
-# Increase of the loss, relative to that of the start, from which on training has diverged.
+# Increase of the loss from which on training has diverged, relative to that of the start or, if that is less, to 1:
+# losses of scaled samples are of this order.
 _FAR = 1e8
 # Settings of the optimiser that torch's schedules leave there, and expect if they begin in the middle.
 _OF_SCHEDULES = {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
@@ -62,9 +63,8 @@ class BestWeights:
             self._bar, self._waited = loss, 0
 
     def has_diverged(self, loss):
-        """Return whether a loss is not finite, or far above that of the start, from where no training returns."""
-        limit = _FAR * abs(self.start_loss) or math.inf
-        return not math.isfinite(loss) or loss - self.start_loss > limit
+        """Return whether a loss is not finite, or so far above that of the start that training cannot return."""
+        return not math.isfinite(loss) or loss - self.start_loss > _FAR * max(1.0, abs(self.start_loss))
 
     def go_back(self, net, average):
         """Return a diverged net to the best weights, with a smaller learning rate; False if too often."""
@@ -151,7 +151,8 @@ class Validation:
             generator = torch.Generator().manual_seed(net.iterator_train__generator.initial_seed())
             n = min(net.module_.n_landmarks, evaluation_batch_size(training.inputs.shape[1]))
             drawn = torch.randperm(len(training), generator=generator)[:n]
-            self._landmarks = net.processes.of_first(lambda: training[drawn][0])
+            # By the cpu: a process unpickles tensors on the device of the process that sent them.
+            self._landmarks = net.processes.of_first(lambda: training[drawn][0].cpu()).to(net.device)
 
     def encode_landmarks(self):
         """Encode the landmarks by the current weights."""

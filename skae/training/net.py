@@ -60,9 +60,10 @@ class Net(NeuralNet):
     Attributes
     ----------
     outcome_ : "untrained", "budget", "patience", "callback", "interrupted" or "diverged"
-        Why training ended: epochs used up, no improvement, a callback, Ctrl-C, a loss that is not finite.
+        Why training ended: epochs used up, no improvement, a callback, Ctrl-C, or divergence: a loss that is not
+        finite, or far above that of the start.
     returns_ : int
-        How often training returned to the best weights, with a smaller learning rate, because the loss was not finite.
+        How often training diverged and returned to the best weights, with a smaller learning rate.
     gradient_scale_ : float
         Factor on the loss when gradients are computed.
     """

@@ -327,6 +327,14 @@ def test_a_fit_that_diverges_each_time_ends_with_the_best_weights(early_stopping
     assert not any(row["train_loss_best"] for row in model.net_.history if not np.isfinite(row["train_loss"]))
 
 
+@pytest.mark.filterwarnings("ignore:No epoch improved:sklearn.exceptions.ConvergenceWarning")
+def test_a_validation_set_that_pca_reconstructs_exactly_is_no_divergence(curve):
+    """The loss of such a start is rounding, and all other losses are far above it."""
+    model = AutoencoderTransformer(1, max_iter=5, random_state=0).fit(curve, X_val=np.tile(curve.mean(0), (9, 1)))
+    assert model.linear_loss_ < 1e-20
+    assert (model.net_.outcome_, model.net_.returns_) == ("budget", 0)
+
+
 def test_a_rate_far_too_high_for_counts_is_no_end(curve):
     """Rates are exponentials, which overflow; a fit of the default rate ends at 0.4 of the linear start's loss."""
     counts = np.random.RandomState(0).poisson(np.exp(curve))
