@@ -350,12 +350,13 @@ class AutoencoderTransformer(BaseNetTransformer):
     reconstructions extrapolate linearly, as PCA's do.
 
     With ``start="pca"``, the default loss and neither noise nor sparsity, `transform` projects samples onto the curved
-    surface of decoded codes, as PCA does onto a plane [3]_. It starts at the encoder's code or, if that is nearer, at
-    the nearest of 512 landmarks, codes of training samples, and takes up to four gradient steps. At the end of `fit`
-    the validation set chooses the number of steps and whether there are landmarks: the fastest choice whose loss is
-    within 0.3 % of the lowest. Without a validation set it is four steps and no landmarks. During training the
-    validation loss uses four steps and 128 landmarks, so ``best_loss_`` may be less than all of
-    ``validation_loss_curve_``. In all other cases the code is the encoder's.
+    surface of decoded codes, as PCA does onto a plane [3]_; in all other cases the code is the encoder's. The
+    projection starts at the encoder's code or at the nearest landmark, whichever is nearer, and takes up to four
+    gradient steps. Landmarks are codes of up to 512 training samples. At the end of `fit` the validation set chooses
+    the number of steps and whether there are landmarks: the fastest choice whose loss is within 0.3 % of the lowest.
+    Without a validation set, or if training has not improved on the start, there are four steps and no landmarks.
+    During training the validation loss uses four steps and up to 128 landmarks, so that ``best_loss_`` differs from
+    ``validation_loss_curve_``, and may be less than all of it.
 
     With a loss for each column (``loss`` "auto", "cross_entropy" or a mapping), the start is factor analysis of mixed
     data [5]_: PCA of standardised columns and of indicators of the categories, each indicator divided by the root of
