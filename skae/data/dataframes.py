@@ -171,7 +171,7 @@ class Pandas(DataFrames):
         pandas, dtype = import_module("pandas"), column.dtype
         types = pandas.api.types
         if hasattr(dtype, "fill_value") and dtype != pandas.SparseDtype(dtype.subtype):
-            dtype = dtype.subtype  # the name of a dtype stands for its default fill value, so the decoded is dense
+            dtype = dtype.subtype  # its name would lose the fill value, so decoded columns are dense
         if hasattr(dtype, "categories"):
             return self._describe_categories(dtype)
         if types.is_object_dtype(dtype):

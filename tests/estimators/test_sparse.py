@@ -278,7 +278,7 @@ def sparse_columns(fill_value=0):
 
 
 def densified(frame):
-    """The frame with dense columns: of decoded ones those whose dtype has its default fill value are sparse again."""
+    """The frame with dense columns: decoded ones are sparse again if their fill value is the default of their dtype."""
     return frame.astype({name: dtype.subtype for name, dtype in frame.dtypes.items() if hasattr(dtype, "fill_value")})
 
 

@@ -157,7 +157,7 @@ def test_without_early_stopping_curves_are_training_losses_and_the_last_weights_
     assert autoencoder.validation_loss_curve_ is None
     assert autoencoder.best_loss_ == min(autoencoder.loss_curve_)
     assert len(autoencoder.loss_curve_) == autoencoder.n_iter_ == 10
-    # Codes are refined, other than in training.
+    # The curve is of codes that are not refined, which are worse.
     assert 0.5 < reconstruction_error(autoencoder, curve) / autoencoder.loss_curve_[-1] < 1.2
 
 

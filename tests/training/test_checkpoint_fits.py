@@ -323,7 +323,7 @@ def test_a_fit_that_diverges_each_time_ends_with_the_best_weights(early_stopping
     assert len(caught) == 1
     assert model.net_.outcome_ == "diverged"
     finite = np.array(model.validation_loss_curve_ if early_stopping else model.loss_curve_)[[0, 1, 3, 5]]
-    assert model.best_loss_ == pytest.approx(finite.min(), rel=0.01)  # another choice of the projection
+    assert model.best_loss_ == pytest.approx(finite.min(), rel=0.01)  # of the projection chosen at the end
     assert not any(row["train_loss_best"] for row in model.net_.history if not np.isfinite(row["train_loss"]))
 
 
