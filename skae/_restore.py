@@ -113,7 +113,6 @@ def _restored_net(estimator, built, table, state):
         module = model_class.build(built, scaler, table).double()
     except Exception as error:  # a user's encoder or decoder may have changed
         raise stored.fault("the net", f"cannot be built: {error}") from error
-    state = state | {"weights": _with_later(state["weights"], module)}
     check_net_state(state, module)
     module.load_state_dict(to_tensors(state["weights"]))  # new_net reads noise and objective from it
     try:
@@ -121,13 +120,6 @@ def _restored_net(estimator, built, table, state):
     except ValueError:  # fitted on a device that this machine lacks
         device = torch.device("cpu")
     return new_net(estimator, module, built, 1, device).set_state(state)
-
-
-def _with_later(weights, module):
-    """Return weights with the values of a new module where files of earlier versions have none: those in ``later``."""
-    own, parts = module.state_dict(), module.named_modules()
-    later = [f"{prefix}.{name}" for prefix, part in parts for name in getattr(part, "later", ())]
-    return {name: own[name].numpy() for name in later} | weights
 
 
 def _check_attributes(state, table):

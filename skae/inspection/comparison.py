@@ -498,8 +498,8 @@ class Comparison:
             name, size = min(gains, key=gains.get)
             seconds = [np.median(self.folds("fit_seconds", which, size)) for which in (name, self.reference)]
             yield (
-                f"For reconstruction: {_spoken(name)}, which at {size} components errs by {100 * gains[name, size]:.0f}"
-                f" % of {self.reference}, for a fit of {seconds[0]:.2g} s in place of {seconds[1]:.2g} s."
+                f"For reconstruction: {_spoken(name)}, which at {size} components has {100 * gains[name, size]:.0f} % "
+                f"of {self.reference}'s error. Its fit takes {seconds[0]:.2g} s instead of {seconds[1]:.2g} s."
             )
             yield from self._fewer_components(name)
         elif relative:

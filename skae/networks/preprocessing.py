@@ -116,7 +116,6 @@ class Scaler(ExactModule):
     spread: Tensor
     constant: Tensor
     observed: Tensor
-    later = ("observed",)
     value_kinds = {"scale": "positive", "spread": "size"}
 
     def __init__(

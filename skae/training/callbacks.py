@@ -160,7 +160,7 @@ class Validation:
             self._net.module_.eval().use_landmarks(self._landmarks)
 
     def choose_projection(self, best):
-        """Choose how codes are projected, if training has lowered the loss."""
+        """Choose how codes are projected, if training has lowered the loss; Ctrl-C keeps the default."""
         if self._landmarks is None:
             return
         module, net = self._net.module_.eval(), self._net
@@ -168,7 +168,10 @@ class Validation:
             module.reset_projection()
             return
         module.load_state_dict(best.weights)
-        best.loss = module.choose_projection(self._landmarks, lambda: net.evaluate(self.batches)[0], best.loss)
+        try:
+            best.loss = module.choose_projection(self._landmarks, lambda: net.evaluate(self.batches)[0], best.loss)
+        except KeyboardInterrupt:  # Ctrl-C keeps the best weights here, too
+            module.reset_projection()
 
 
 class Checkpointing:

@@ -120,7 +120,7 @@ class Net(NeuralNet):
             loss, error = self._start_loss(samples, validation) if is_needed else (math.inf, math.inf)
             best.begin(loss, start, math.inf if validation is None else error)
             self._set_gradient_scale(best.start_loss)
-            if epochs and self._is_trainable():
+            if epochs and _is_trainable(self.module_):
                 self._build_optimizer()
                 if not callbacks.schedulers(self):
                     self.schedule_ = one_cycle(self.optimizer_, self.lr, epochs * len(self._training_batches(samples)))
@@ -143,7 +143,7 @@ class Net(NeuralNet):
         """Train one pass at a constant learning rate; the optimiser keeps its state from the last pass."""
         samples, _ = self._agree(samples, None)
         before = callbacks.weights_of(self.module_)
-        if not self._is_trainable():
+        if not _is_trainable(self.module_):
             return
         with self._in_float32(before):
             if self.optimizer_ is None:
@@ -357,9 +357,6 @@ class Net(NeuralNet):
             self.module_.double().eval()
             self._casts = {}
 
-    def _is_trainable(self):
-        return any(p.requires_grad for p in self.module_.parameters())
-
     def _build_optimizer(self):
         options = self.get_params_for("optimizer")
         self.optimizer_ = build_optimizer(self.module_, self.lr, self.alpha * self.gradient_scale_, **options)
@@ -414,7 +411,7 @@ def snapshot(net):
 
 @contextmanager
 def _unrefined(net):
-    """Evaluate a net without refinement and with one antithetic pair of draws inside the block.
+    """Evaluate a net without steps of refinement and with one antithetic pair of draws inside the block.
 
     This is exact enough for a linear model.
     """
@@ -425,6 +422,10 @@ def _unrefined(net):
         yield
     finally:
         net.module_.n_refinements, net.draws = refinements, draws
+
+
+def _is_trainable(module):
+    return any(p.requires_grad for p in module.parameters())
 
 
 def _no_error(output, target, weights=None):

@@ -10,6 +10,7 @@ import torch
 from sklearn.base import clone
 
 from skae import AutoencoderTransformer, reconstruction_error, to_onnx
+from skae.networks.autoencoder import Autoencoder
 from skae.training.checkpoint import Checkpoint
 from skae.training.net import Net
 
@@ -124,6 +125,16 @@ def test_without_a_choice_there_are_four_steps_and_no_landmarks(parameters, circ
     model = AutoencoderTransformer(1, random_state=0, **{"max_iter": 3} | parameters).fit(circle[:100])
     module = model.net_.module_
     assert (module.n_refinements, len(module.landmarks)) == (4, 0)
+
+
+def test_ctrl_c_during_the_choice_keeps_the_best_weights(circle, monkeypatch):
+    def interrupted(self, x, loss, most):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Autoencoder, "choose_projection", interrupted)
+    model = AutoencoderTransformer(1, max_iter=20, random_state=0).fit(circle[:400])
+    assert model.best_loss_ == min(model.validation_loss_curve_) < model.linear_loss_
+    assert (model.net_.module_.n_refinements, len(model.net_.module_.landmarks)) == (4, 0)
 
 
 def test_other_losses_have_no_landmarks(circle):

@@ -82,7 +82,7 @@ def test_the_verdict_stays_with_pca_where_nothing_is_gained(shares, stays):
     assert f"{100 * np.mean(shares):.0f} % +- {100 * np.std(shares):.0f} % of PCA's" in summary
     assert ("of PCA's: stay with PCA." in summary) == stays
     assert ("For reconstruction: stay with PCA" in summary) == stays
-    assert ("for a fit of 4 s in place of 0.1 s" in summary) != stays
+    assert ("Its fit takes 4 s instead of 0.1 s" in summary) != stays
 
 
 @pytest.mark.parametrize(("vae", "clear"), [((-3.0, -3.2), True), ((-4.0, -6.1), False), ((-9.0, -8.8), True)])

@@ -69,6 +69,7 @@ def test_two_processes_end_with_one_model_as_good_as_that_of_one(tmp_path):
     digits = load_digits().data
     ae = AutoencoderTransformer(8, max_iter=5, device=device, random_state=0).fit(digits[:600])
     vae = VAEGenerator(1, max_iter=3, device=device, random_state=0).fit(X)
+    # At a low rate, since training at a high one amplifies the rounding of sums.
     large = {"batch_size": 405, "max_iter": 5, "learning_rate_init": 1e-3, "device": device, "random_state": 0}
     whole = AutoencoderTransformer(2, **large).fit(X).loss_curve_
     unseeded = AutoencoderTransformer(1, max_iter=2, device=device).fit(X).partial_fit(X)
