@@ -230,15 +230,18 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     batch_size : "auto" or int, default="auto"
         Number of samples in a training step. "auto" is about a sixth of all samples, from 32 to 256; a
-        twelfth, up to 128, for images, ordered components and a random start.
+        twelfth, up to 128, for images, ordered components and a random start. Above 20,000 samples the largest
+        is 256 sqrt(n_samples / 20,000), or 128 times that root.
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
         "auto" is 8e-3 in `fit`, 6e-3 with ordered components, 5e-3 for images; 3e-3 with a random start and in
         `partial_fit`.
 
-    max_iter : int, default=100
-        Maximum number of epochs (two fifths of it with ordered components). 0 leaves the network at its start.
+    max_iter : "auto" or int, default="auto"
+        Maximum number of epochs. "auto" is 100 for up to 20,000 samples; for more it is 100 / sqrt(n_samples / 20,000),
+        and batches grow by the same factor. With ordered components it is two fifths of that. 0 leaves the network
+        at its start.
 
     early_stopping : bool, default=True
         Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a
@@ -431,7 +434,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         handle_unknown="error",
         batch_size="auto",
         learning_rate_init="auto",
-        max_iter=100,
+        max_iter="auto",
         early_stopping=True,
         validation_fraction="auto",
         n_iter_no_change=15,

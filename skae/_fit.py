@@ -55,7 +55,8 @@ def check_parameters(estimator):
         check.check_integer("batch_size", estimator.batch_size, 1, extra=", or 'auto'")
     if not check.is_auto(estimator.learning_rate_init):
         check.check_real("learning_rate_init", estimator.learning_rate_init, open_low=True, extra=", or 'auto'")
-    check.check_integer("max_iter", estimator.max_iter, 0)
+    if not check.is_auto(estimator.max_iter):
+        check.check_integer("max_iter", estimator.max_iter, 0, extra=", or 'auto'")
     check.check_flag("early_stopping", estimator.early_stopping)
     if not check.is_auto(fraction := estimator.validation_fraction):
         check.check_real("validation_fraction", fraction, high=1.0, open_low=True, extra=", or 'auto'")
@@ -201,7 +202,7 @@ class Fit:
         self.built = built = replace(built, n_components=self._n_components(complete))
         model = estimator._model_class.build(built, scaler, self.table).double()
         start = estimator._starts[estimator.start]
-        of_start = model.start(start, rows, complete, np.random.RandomState(self.seed), trains=estimator.max_iter > 0)
+        of_start = model.start(start, rows, complete, np.random.RandomState(self.seed), trains=estimator.max_iter != 0)
         n_columns = built.n_features + built.n_context
         imputing = (normal or of_start).fold_into_noise(n_imputation_components(built.n_components, n_columns))
         model.imputer.start_at(imputing)
@@ -270,7 +271,8 @@ class Fit:
     @property
     def n_epochs(self):
         """Largest number of epochs."""
-        return math.ceil(self.net.module_.pace(self.built).epochs * int(self.estimator.max_iter))
+        pace, asked = self.net.module_.pace(self.built), self.estimator.max_iter
+        return math.ceil(pace.epochs * int(pace.auto_epochs(len(self.rows)) if check.is_auto(asked) else asked))
 
     def train(self, checkpoint=None):
         """Train to the weights with the lowest validation loss."""
@@ -380,10 +382,7 @@ def _rate(estimator, default):
 
 
 def _batch_size(batch_size, pace, n_samples):
-    """Return the batch size: by default the power of two nearest to a part of the samples, from 32 to the largest."""
-    if check.is_auto(batch_size):
-        return int(np.clip(2 ** round(np.log2(n_samples / pace.batch_share)), 32, pace.largest_batch))
-    return int(batch_size)
+    return pace.auto_batch_size(n_samples) if check.is_auto(batch_size) else int(batch_size)
 
 
 def _n_held_out(fraction, n_samples):

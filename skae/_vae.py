@@ -397,15 +397,17 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         ordered.
 
     batch_size : "auto" or int, default="auto"
-        Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128.
+        Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128. Above 20,000
+        samples the largest is 128 sqrt(n_samples / 20,000).
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
         "auto" is 3e-3, and 6e-3 in `fit` with ordered components.
 
-    max_iter : int, default=200
-        Maximum number of epochs (three tenths of it with ordered components). 0 leaves the network at its start: the
-        linear model.
+    max_iter : "auto" or int, default="auto"
+        Maximum number of epochs. "auto" is 200 for up to 20,000 samples; for more it is 200 / sqrt(n_samples / 20,000),
+        and batches grow by the same factor. With ordered components it is three tenths of that. 0 leaves the network
+        at its start: the linear model.
 
     early_stopping : bool, default=True
         Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. Real-valued
@@ -664,7 +666,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         feature_shape=None,
         batch_size="auto",
         learning_rate_init="auto",
-        max_iter=200,
+        max_iter="auto",
         early_stopping=True,
         validation_fraction="auto",
         n_iter_no_change=20,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from skae.networks.imputation import Imputer
 from skae.networks.landmarks import Landmarks
 from skae.networks.preprocessing import CodeScaler, NewColumns, Scaler
 
+# From this number of samples on, passes over the samples become fewer, and batches larger.
+_MANY_SAMPLES = 20_000
 # Most landmarks: of a fitted network, and in the validations of training.
 _LANDMARKS, _IN_VALIDATION = 512, 128
 # A mean is scaled to less than this; far from it if the scaler's location is another column's, or changed.
@@ -37,6 +40,13 @@ class Pace(NamedTuple):
         Share of ``max_iter``.
     squares_decay : float
         Weight of the old average in Adam's average of squared gradients.
+    passes : int
+        Epochs where ``max_iter`` is "auto".
+
+    Notes
+    -----
+    These are for up to 20,000 samples. With n times as many, there are sqrt(n) times fewer epochs, and the largest
+    batch is sqrt(n) times larger, so that the number of steps stays the same.
     """
 
     batch_share: int = 12
@@ -45,6 +55,21 @@ class Pace(NamedTuple):
     later_rate: float = 3e-3
     epochs: float = 1.0
     squares_decay: float = 0.999
+    passes: int = 200
+
+    def auto_epochs(self, n_samples: int) -> int:
+        """Return the number of epochs where ``max_iter`` is "auto", before ``epochs`` applies."""
+        return math.ceil(self.passes / _times_as_many(n_samples))
+
+    def auto_batch_size(self, n_samples: int) -> int:
+        """Return the batch size: the power of two nearest to a part of the samples, from 32 to the largest."""
+        sizes = n_samples / self.batch_share, self.largest_batch * _times_as_many(n_samples)
+        return int(max(32, 2 ** round(math.log2(min(sizes)))))
+
+
+def _times_as_many(n_samples: int) -> float:
+    """Return the square root of how many times as many samples there are as `Pace` is for, at least 1."""
+    return max(1.0, n_samples / _MANY_SAMPLES) ** 0.5
 
 
 class Model(nn.Module):

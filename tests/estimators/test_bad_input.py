@@ -56,6 +56,7 @@ def quick(*args, **parameters):
         ({"batch_size": "big"}, "batch_size='big'"),
         ({"learning_rate_init": 0}, "learning_rate_init=0"),
         ({"max_iter": -1}, "max_iter=-1"),
+        ({"max_iter": "most"}, "max_iter='most'.*or 'auto'"),
         ({"early_stopping": "yes"}, "early_stopping='yes' must be True or False"),
         ({"validation_fraction": 1.0}, "validation_fraction=1.0"),
         ({"validation_fraction": "some"}, r"must be a number in \(0, 1\), or 'auto'"),

@@ -1,5 +1,6 @@
 """What codes, reconstructions, scores and fitted attributes mean."""
 
+import math
 import pickle
 import random
 import warnings
@@ -14,7 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
-from skae import AutoencoderTransformer, reconstruction_error
+from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -183,6 +184,26 @@ def test_by_default_a_tenth_is_held_out_and_1000_rows_at_most(n, held_out):
     X = np.random.RandomState(0).normal(size=(n, 2))
     model = quick(1, hidden_layer_sizes=(), start="random", max_iter=1, batch_size=1 if n < 1000 else 100).fit(X)
     assert model.net_.history[0, "train_batch_count"] == (n - held_out) / model.batch_size
+
+
+@pytest.mark.parametrize(
+    ("model", "n_epochs"),
+    [
+        (AutoencoderTransformer(1), 100),
+        (AutoencoderTransformer(2, ordered=True), 40),
+        (VAEGenerator(1), 200),
+        (VAEGenerator(1, max_iter=7), 7),
+        (AutoencoderTransformer(2, ordered=True, max_iter=5), 2),
+    ],
+)
+@pytest.mark.parametrize("shrunk", [1, 2])
+@pytest.mark.filterwarnings("ignore:No epoch improved")
+def test_the_number_of_epochs_depends_on_the_estimator_and_on_many_samples(model, n_epochs, shrunk, monkeypatch):
+    X = np.random.RandomState(0).normal(size=(80, 4))
+    monkeypatch.setattr("skae.networks.model._MANY_SAMPLES", 80 // shrunk**2)
+    model.set_params(n_iter_no_change=1000, hidden_layer_sizes=(), random_state=0)
+    expected = math.ceil(n_epochs / shrunk) if model.max_iter == "auto" else n_epochs
+    assert model.fit(X).n_iter_ == expected
 
 
 @pytest.mark.parametrize(("n", "batches"), [(400, 7), (700, 6), (20000, 79)])

@@ -1,0 +1,27 @@
+"""How long networks are trained by default, and in which batches."""
+
+import math
+
+import pytest
+
+from skae.networks.model import Pace
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "size"),
+    [(2, 32), (190, 32), (300, 64), (1000, 128), (1400, 256), (20_000, 256), (80_000, 512), (320_000, 1024)],
+)
+def test_batches_have_a_part_of_the_samples_up_to_a_limit_that_grows_with_many(n_samples, size):
+    assert Pace(6, 256).auto_batch_size(n_samples) == size
+
+
+@pytest.mark.parametrize("n_samples", [100, 20_000, 80_000, 5 * 10**6])
+def test_epochs_become_fewer_with_many_samples(n_samples):
+    pace = Pace(passes=100)
+    assert pace.auto_epochs(n_samples) == math.ceil(100 / max(1, n_samples / 20_000) ** 0.5)
+
+
+def test_many_samples_get_the_same_number_of_steps():
+    pace = Pace(6, 256, passes=100)
+    steps = [pace.auto_epochs(n) * n / pace.auto_batch_size(n) for n in (20_000, 80_000, 320_000, 1_280_000)]
+    assert max(steps) < 1.05 * min(steps)
