@@ -130,9 +130,9 @@ def draw(results, folder):
         plt.close(fig)
 
 
-def draw_displays(guide, folder):
-    """The figures that the guide's program of displays makes, under the names that it gives them."""
-    program = re.search(r"## Pictures\n.+?```python\n(.+?)```", guide, flags=re.DOTALL).group(1)
+def draw_displays(page, folder):
+    """The figures that the program of the guide's page on displays makes, under the names that it gives them."""
+    program = re.search(r"```python\n(.+?)```", page, flags=re.DOTALL).group(1)
     names = {}
     exec(program, names)
     for name, display in names.items():
