@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_docs import PAGES, ROOT
 
+NOTES = sorted((ROOT / "benchmarks/notes").glob("*.md"))
 MOST_WORDS = 900
 MEDIAN, LONGEST = 17, 32  # words of a sentence: the median, and the 95 % quantile
 LISTS = {"CHANGELOG.md", "docs/contributing.md", "docs/whats-new.md"}  # a list of changes; pages that include another
@@ -109,3 +110,12 @@ def test_terms_link_to_the_glossary_where_the_guide_uses_them_first():
     for term in ("Code", "ELBO", "Nat", "Likelihood", "Latent dimension", "Defensive mixture", "Prior"):
         assert term in terms
         assert f"glossary.md#{term.lower().replace(' ', '-')}" in linked
+
+
+@pytest.mark.parametrize("note", NOTES, ids=lambda path: path.stem)
+def test_a_note_is_a_question_with_a_decision_in_under_300_words(note):
+    text = note.read_text()
+    assert len(re.sub(r"[|*#]|-{3,}", " ", text).split()) < 300
+    assert re.match(r"# .+\?\n", text)
+    assert "**Design**" in text
+    assert "**Decision.**" in text
