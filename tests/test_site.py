@@ -21,7 +21,7 @@ import skae
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-NEEDED = ("sphinx", "myst_parser", "pydata_sphinx_theme", "sphinx_gallery", "numpydoc")
+NEEDED = ("sphinx", "myst_parser", "pydata_sphinx_theme", "sphinx_gallery", "numpydoc", "sphinx-mathjax-offline")
 pytestmark = pytest.mark.slow
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: Debian's package chromium")
 
@@ -273,6 +273,27 @@ def test_pages_fit_a_phone(site, browse):
 def test_the_search_finds_both_estimators(browse, name):
     (page,) = browse([f"search.html?q={quote(name)}"], wait=8000)
     assert any(f"skae.{name}.html" in result for result in page["results"]), page["results"]
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("VAE", "guide/vae.html"),
+        ("anomaly", "guide/anomalies.html"),
+        ("outliers", "guide/anomalies.html"),
+        ("impute", "guide/impute.html"),
+        ("latent size", "guide/components.html"),
+        ("synthetic data", "guide/generate.html"),
+        ("convolution", "guide/images.html"),
+        ("GPU", "guide/processes.html"),
+        ("ONNX", "guide/deploy.html"),
+        ("UMAP", "coming-from.html"),
+    ],
+)
+def test_the_search_finds_what_people_type(browse, words, page):
+    (found,) = browse([f"search.html?q={quote(words)}"], wait=8000)
+    assert any(page in result for result in found["results"]), found["results"]
 
 
 @needs_chromium
