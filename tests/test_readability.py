@@ -1,11 +1,12 @@
 """Pages can be read: they and their sentences are short, and they use the terms of the field."""
 
+import ast
 import re
 import statistics
 
 import numpy as np
 import pytest
-from test_docs import PAGES, ROOT
+from test_docs import EXAMPLES, PAGES, ROOT
 
 NOTES = sorted((ROOT / "benchmarks/notes").glob("*.md"))
 MOST_WORDS = 900
@@ -119,3 +120,10 @@ def test_a_note_is_a_question_with_a_decision_in_under_300_words(note):
     assert re.match(r"# .+\?\n", text)
     assert "**Design**" in text
     assert "**Decision.**" in text
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_use_the_terms_of_the_field(script):
+    text = script.read_text()
+    prose = plain(" ".join([ast.get_docstring(ast.parse(text)), *re.findall(r"^# (?!%%)(.+)$", text, flags=re.M)]))
+    assert not [match[0] for bad in RETIRED for match in re.finditer(bad, prose, re.I)]
