@@ -87,6 +87,13 @@ def test_functions_have_examples():
             assert FunctionDoc(thing)["Examples"], name
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_methods_have_examples(estimator):
+    for name, method in inspect.getmembers(estimator, inspect.isfunction):
+        if not name.startswith(("_", "get_", "set_", "exported_")) and method.__module__.startswith("skae"):
+            assert FunctionDoc(method)["Examples"], name
+
+
 class CloseNumbers(doctest.OutputChecker):
     """Expected output may differ from the real one by 5 % in each number with a point: machines round differently."""
 
