@@ -37,6 +37,7 @@ myst_heading_anchors = 3
 numpydoc_show_class_members = False
 autodoc_typehints = "none"
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 
 # MathJax comes from a package, so that a page of formulas needs no network.
 mathjax_path = "mathjax/tex-chtml.js"
