@@ -87,6 +87,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skae"
 html_static_path = ["_static"]
 html_css_files = ["skae.css"]
+html_js_files = ["skae.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
