@@ -132,20 +132,15 @@ class FittedAutoencoder(Fitted):
         return self._codes
 
     def to_state(self):
-        model = self.model
-        projection = {"n_refinements": model.n_refinements, "landmarks": model.landmarks.codes.numpy(force=True)}
-        return super().to_state() | {"codes": self.codes(), "explained": self.explained} | projection
+        return super().to_state() | {"codes": self.codes(), "explained": self.explained}
 
     def restore(self, kept, state):
+        super().restore(kept, state)
         width = self.built.n_components
         largest = np.finfo(np.float32).max  # codes were computed in it
         stored.check_array(kept, "codes", (stored.length_of(kept, "codes", 0), width), low=-largest, high=largest)
         stored.check_integer(state, "n_components_", 1, width)
         self._codes = kept["codes"]
-        model = self.model
-        n = stored.check_integer(kept, "n_refinements", 0, model.n_refinements)
-        stored.check_array(kept, "landmarks", (min(stored.length_of(kept, "landmarks", 0), model.n_landmarks), width))
-        model.n_refinements, model.landmarks.codes = n, torch.tensor(kept["landmarks"], device=self.net.device)
         if self.built.is_ordered:
             stored.check_array(kept, "explained", (width,))
             stored.check_array(state, "explained_variance_ratio_", (self.n_components,))

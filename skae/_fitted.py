@@ -12,6 +12,7 @@ from skae._torch import evaluation_batch_size, no_gradients, tensor_of, to_array
 from skae.data.checks import FLOATS, check_code_width
 from skae.data.statistics import column_moments
 from skae.linear.missing import hide_entries
+from skae.persistence import state as stored
 
 # Subset in which entries are hidden to learn the imputation weight: its number of values, and bounds on its samples.
 _HIDDEN_NUMBERS, _HIDDEN_SAMPLES = 2**15, (50, 500)
@@ -199,10 +200,17 @@ class Fitted:
         return {
             "built": dict(vars(self.built)),  # no copies: parameters are compared to the estimator's
             "typical": typical.numpy(force=True) if torch.equal(typical, again) else None,  # own modules may be random
+            "n_refinements": model.n_refinements,
+            "landmarks": model.landmarks.codes.numpy(force=True),
         }
 
     def restore(self, kept, state):
         """Check and restore ``kept``, the output of `to_state`; ``state`` is the estimator's."""
+        model = self.model
+        n = min(stored.length_of(kept, "landmarks", 0), model.n_landmarks)
+        stored.check_array(kept, "landmarks", (n, model.landmarks.codes.shape[1]))
+        model.n_refinements = stored.check_integer(kept, "n_refinements", 0, model.n_refinements)
+        model.landmarks.codes = torch.tensor(kept["landmarks"], device=self.net.device)
 
 
 def check_codes(estimator, Z):

@@ -20,6 +20,8 @@ _ERRORS, _LEAST_DEVIATION = 3, 0.1
 # A column with more categories than this, and than half of its samples, is an identifier.
 _MOST_OF_IDENTIFIERS = 100
 _SMALLEST = np.finfo(np.float64).smallest_subnormal
+# Scores have variance 1, so among n samples none is beyond the square root of n.
+_LARGEST_SCORE = 1e6
 
 
 class GraphColumn(NamedTuple):
@@ -276,6 +278,8 @@ class ContinuousColumn(NumberColumn):
                 yield name, "of a column do not rise"
         if not np.isfinite(self.log_slope(self.knots[1])).all():
             yield "knots", "of a column have a slope that floating point cannot hold"
+        if max(np.abs(self.knots[1]).max(), np.abs(self.steps[0]).max()) > _LARGEST_SCORE:
+            yield "knots and steps", f"of a column have scores beyond {_LARGEST_SCORE:g}, though their variance is 1"
 
 
 @dataclass(frozen=True)

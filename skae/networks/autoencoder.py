@@ -13,19 +13,13 @@ from skae.linear.missing import n_imputation_components
 from skae.linear.pca import PCAStart, leading, sum_of_squares
 from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
-from skae.networks.landmarks import Landmarks
 from skae.networks.layers import Gated
 from skae.networks.model import Model, Pace
 from skae.networks.preprocessing import Scaler
 from skae.networks.refinement import WORTHWHILE, descend, inverse_of
 from skae.objectives import LOSSES, Loss, ReconstructionObjective, ReconstructionOutput, mixed_loss
 
-# Steps from the first guess of a code towards the nearest point of the decoder's surface: in the validations of
-# training, where with fewer steps worse weights are kept, and those among which the end of a fit chooses.
-_PROJECTIONS, _CHOICES = 4, (0, 1, 2, 4)
-# Most landmarks: of a fitted network, and in the validations of training.
-_LANDMARKS, _IN_VALIDATION = 512, 128
-# The cheapest projection is chosen whose validation loss exceeds the lowest by at most this share.
+# A faster projection is as good if its validation loss is larger by at most this share.
 _AS_GOOD = 0.003
 # Adam's average of squared gradients looks less far back than by default, since training takes few steps.
 _SQUARES_DECAY = 0.95
@@ -62,7 +56,6 @@ class Autoencoder(Model):
     ----------
     size_weights : Tensor of shape (n_components,)
         Weight of the error of codes cut to each size.
-    landmarks : Landmarks
     decoded : Tensor of int of shape (n_components,)
         How many columns of a code of each size are decoded: fewer than the size if a smaller size reconstructs better.
 
@@ -75,6 +68,7 @@ class Autoencoder(Model):
     decoded: Tensor
     n_seen: Tensor
     has_unit = True
+    step_choices = (0, 1, 2, 4)
 
     def __init__(
         self,
@@ -91,8 +85,6 @@ class Autoencoder(Model):
     ) -> None:
         super().__init__(encoder, decoder, levels, scaler, imputer, n_refinements)
         self.loss, self.noise, self.sparsity, self.is_ordered = loss, noise, sparsity, is_ordered
-        self.landmarks = Landmarks(levels[-1])
-        self.n_landmarks = _LANDMARKS if n_refinements else 0
         self.register_buffer("size_weights", torch.ones(levels[-1]))
         self.register_buffer("decoded", torch.arange(1, levels[-1] + 1))
         self.register_buffer("n_seen", torch.zeros((), dtype=torch.long))  # samples, in training
@@ -132,7 +124,7 @@ class Autoencoder(Model):
         decoder = spec.build_decoder(n_features, generator, cls)
         refined = loss.projects and not (noise or sparsity or spec.is_random)
         parts = encoder, decoder, spec.levels, scaler, imputer
-        return cls(*parts, loss, _PROJECTIONS if refined else 0, noise, sparsity, spec.is_ordered)
+        return cls(*parts, loss, cls.step_choices[-1] if refined else 0, noise, sparsity, spec.is_ordered)
 
     def encode(self, x: Tensor) -> Tensor:
         """Encode scaled samples to codes of all components."""
@@ -146,7 +138,7 @@ class Autoencoder(Model):
 
         if len(self.landmarks):
             with torch.no_grad():
-                other = self.landmarks(x, self._at_levels, weights)
+                other = self.landmarks(x, self._squared_errors, self.n_components)
                 z = torch.where((error(other) < error(z)).unsqueeze(1), other, z)
         return self._descend(error, z, weights) if self.n_refinements else z
 
@@ -171,47 +163,17 @@ class Autoencoder(Model):
         """Return the weight of each level's error in the projection, (n_levels, 1)."""
         return self.size_weights[self.sizes - 1]
 
-    # The choice of the projection.
+    def _squared_errors(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return slopes and offsets of minus the squared errors of samples x, without the term of x alone."""
+        samples = self._at_levels(codes)
+        weighted = self._level_weights().unsqueeze(-1) * samples
+        return 2 * weighted.sum(0), -(weighted * samples).sum((0, 2))
 
-    @torch.no_grad()
-    def use_landmarks(self, x: Tensor) -> None:
-        """Use the encoder's codes of the first of these training samples as landmarks, in validations of training."""
-        self.landmarks.codes = self.imputer(self.encoder, x[:_IN_VALIDATION])
+    def encode_landmarks(self, x: Tensor) -> Tensor:
+        return self.encode(x)
 
-    def reset_projection(self) -> None:
-        """Use no landmarks, and the number of steps of a fit without a validation set."""
-        self.landmarks.codes, self.n_refinements = self.landmarks.codes[:0], _PROJECTIONS
-
-    def choose_projection(self, x: Tensor, loss: Callable[[], float], most: float) -> float:
-        """Choose the number of steps and whether to use landmarks, and return the validation loss of the choice.
-
-        It is the fastest of those with nearly the lowest loss.
-
-        Parameters
-        ----------
-        x : Tensor of shape (n_landmarks, n_features)
-            Training samples, scaled.
-        loss : callable
-            Computes the validation loss of the current projection.
-        most : float
-            Loss that training found for these weights. That of the choice is not larger, unless all are.
-        """
-        self.reset_projection()
-        with torch.no_grad():
-            landmarks = self.encode(x)
-        choices = [(n_steps, codes) for n_steps in _CHOICES for codes in (landmarks[:0], landmarks)]
-        losses = []
-        for choice in choices:
-            self.n_refinements, self.landmarks.codes = choice
-            losses.append(loss())
-        limit = max(min(losses), min((1 + _AS_GOOD) * min(losses), most))
-        chosen = next(i for i, found in enumerate(losses) if found <= limit)
-        self.n_refinements, self.landmarks.codes = choices[chosen]
-        return losses[chosen]
-
-    def prepare(self) -> None:
-        if len(self.landmarks):
-            self.landmarks.keep(self._at_levels, self._level_weights())
+    def as_good(self, loss: float) -> float:
+        return (1 + _AS_GOOD) * loss
 
     def codes(self, x: Tensor, n_components: int) -> Tensor:
         return self.encode(x)[:, :n_components]

@@ -1,4 +1,4 @@
-"""Landmarks: codes of training samples, one of which is the first guess of a code where the encoder's is farther."""
+"""Landmarks: encodings of training samples, one of which is the first guess where the encoder's is worse."""
 
 from __future__ import annotations
 
@@ -9,51 +9,50 @@ from torch import Tensor, nn
 
 
 class Landmarks(nn.Module):
-    r"""Codes :math:`z_1, ..., z_L` of training samples, to search for the nearest decoded one.
+    r"""Encodings of training samples, of which the best one for a sample is found by a matrix product.
 
-    The distance of a sample x from a code is :math:`\sum_m w_m \lVert g_m(z) - x \rVert^2` over levels m. It differs
-    by a term without z from :math:`\sum_m w_m \lVert g_m(z) \rVert^2 - 2 x^\top \sum_m w_m g_m(z)`, so that all
-    distances are one matrix product.
+    How well landmark l explains a sample x has to be :math:`a_l^\top t(x) + b_l`, up to a term without l. With squared
+    errors :math:`\sum_m w_m \lVert g_m(z_l) - x \rVert^2` over levels m, t(x) is x itself. With the bound of a
+    variational autoencoder, t(x) are the sufficient statistics of its likelihood.
 
     Parameters
     ----------
-    n_components : int
+    width : int
+        Number of columns of the encoder's output.
 
     Attributes
     ----------
-    codes : Tensor of shape (n_landmarks, n_components)
-        Not scaled to units of X; at first there are none. They are no part of ``state_dict``, since their number is
-        chosen at the end of a fit.
+    codes : Tensor of shape (n_landmarks, width)
+        The encoder's output for the landmarks, or a refined one; at first there are none. They are no part of
+        ``state_dict``, since their number is chosen at the end of a fit.
 
     Shape
     -----
-    x (n, n_features) -> the codes of the nearest landmarks (n, n_components).
+    statistics (n, n_statistics) -> the best landmark of each sample, a row of ``codes``: (n, width).
     """
 
     codes: Tensor
 
-    def __init__(self, n_components: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.register_buffer("codes", torch.zeros(0, n_components), persistent=False)
-        self._decoded: tuple[Tensor, Tensor] | None = None
+        self.register_buffer("codes", torch.zeros(0, width), persistent=False)
+        self._kept: dict[int, tuple[Tensor, Tensor]] | None = None
 
     def __len__(self) -> int:
         return self.codes.shape[0]
 
-    def keep(self, decode: Callable[[Tensor], Tensor], weights: Tensor) -> None:
-        """Decode the landmarks once, in a copy of the network whose weights do not change any more."""
-        self._decoded = self._decode(decode, weights)
-
-    def forward(self, x: Tensor, decode: Callable[[Tensor], Tensor], weights: Tensor) -> Tensor:
-        """Return the code of the landmark nearest to each sample.
-
-        ``decode`` maps codes (n, n_components) to samples (n_levels, n, n_features), ``weights`` is (n_levels, 1).
-        """
-        points, squares = self._decoded or self._decode(decode, weights)
-        return self.codes[(x @ (2 * points.T) - squares).argmax(1)]
+    def prepare(self) -> None:
+        """Compute terms once, in a copy of the network whose weights do not change any more."""
+        self._kept = {}
 
     @torch.no_grad()
-    def _decode(self, decode: Callable[[Tensor], Tensor], weights: Tensor) -> tuple[Tensor, Tensor]:
-        samples = decode(self.codes)
-        weighted = weights.unsqueeze(-1) * samples
-        return weighted.sum(0), (weighted * samples).sum((0, 2))
+    def forward(self, statistics: Tensor, terms: Callable[[Tensor], tuple[Tensor, Tensor]], size: int) -> Tensor:
+        """Return the best landmark of each sample.
+
+        ``terms`` returns a (n_landmarks, n_statistics) and b (n_landmarks,) of codes cut to ``size`` components.
+        """
+        if self._kept is None:
+            slopes, offsets = terms(self.codes)
+        else:
+            slopes, offsets = self._kept.get(size) or self._kept.setdefault(size, terms(self.codes))
+        return self.codes[(statistics @ slopes.T + offsets).argmax(1)]

@@ -13,8 +13,11 @@ from skae.linear.gaussian import LinearGaussian
 from skae.linear.missing import mean_imputation
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.imputation import Imputer
+from skae.networks.landmarks import Landmarks
 from skae.networks.preprocessing import CodeScaler, NewColumns, Scaler
 
+# Most landmarks: of a fitted network, and in the validations of training.
+_LANDMARKS, _IN_VALIDATION = 512, 128
 # A mean is scaled to less than this; far from it if the scaler's location is another column's, or changed.
 _FAR = 1e6
 # Most contexts of which typical samples are looked at.
@@ -64,9 +67,14 @@ class Model(nn.Module):
         Steps that improve codes in eval mode.
     n_context : int, default=0
         Columns of context, the last ones of the encoder's and the decoder's input.
+    code_width : int, default=1
+        Number of columns of the encoder's output for each component.
 
     Attributes
     ----------
+    landmarks : Landmarks
+    n_landmarks : int
+        Number of training samples that `use_landmarks` takes, at most.
     imputation_share : Tensor of shape (n_components,)
         Weight of the imputer's Gaussian model in imputed values, for each size of codes.
     sizes : Tensor of int of shape (n_levels, 1)
@@ -82,8 +90,9 @@ class Model(nn.Module):
     is_stratified = False
     # Draws of codes that all evaluations use, (n_draws, 1, n_components), if the model samples codes.
     evaluation_draws: Tensor | None = None
-    # Number of training samples that `use_landmarks` takes, at most.
-    n_landmarks = 0
+    # Numbers of refinement steps among which the end of a fit chooses; the validations of training take the last one,
+    # since with fewer steps worse weights are kept there.
+    step_choices: tuple[int, ...] = (0,)
     # Standard deviation of the noise that training adds to the inputs, (n_features,).
     input_noise: Tensor | None = None
 
@@ -96,6 +105,7 @@ class Model(nn.Module):
         imputer: Imputer,
         n_refinements: int = 0,
         n_context: int = 0,
+        code_width: int = 1,
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -105,6 +115,9 @@ class Model(nn.Module):
         self.imputer = imputer
         self.n_refinements = n_refinements
         self.n_context = n_context
+        self.landmarks = Landmarks(code_width * levels[-1])
+        # What a code explains of a sample depends on the context, so that one matrix product does not find landmarks.
+        self.n_landmarks = _LANDMARKS if n_refinements and not n_context else 0
         self.code_scaler = CodeScaler(levels[-1])
         self.register_buffer("imputation_share", torch.zeros(levels[-1]))
         self.register_buffer("sizes", torch.tensor(levels)[:, None], persistent=False)
@@ -131,11 +144,55 @@ class Model(nn.Module):
     def hold_out(self, n_samples: int) -> None:
         """Set the size of the validation set."""
 
+    # The choice of how codes are refined.
+
+    @torch.no_grad()
     def use_landmarks(self, x: Tensor) -> None:
-        """Encode training samples (n_landmarks, n_features) that codes of validation samples may start at."""
+        """Use the encoder's output for the first of these training samples, in the validations of training."""
+        self.landmarks.codes = self.imputer(self.encoder, x[:_IN_VALIDATION])
+
+    def reset_projection(self) -> None:
+        """Use no landmarks, and the number of steps of a fit without a validation set."""
+        self.landmarks.codes, self.n_refinements = self.landmarks.codes[:0], self.step_choices[-1]
+
+    def choose_projection(self, x: Tensor, loss: Callable[[], float], most: float) -> float:
+        """Choose the number of steps and whether to use landmarks, and return the validation loss of the choice.
+
+        It is the fastest of those with nearly the lowest loss.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_landmarks, n_features)
+            Training samples, scaled.
+        loss : callable
+            Computes the validation loss of the current choice.
+        most : float
+            Loss that training found for these weights. That of the choice is not larger, unless all are.
+        """
+        self.reset_projection()
+        with torch.no_grad():
+            landmarks = self.encode_landmarks(x)
+        choices = [(n_steps, codes) for n_steps in self.step_choices for codes in (landmarks[:0], landmarks)]
+        losses = []
+        for choice in choices:
+            self.n_refinements, self.landmarks.codes = choice
+            losses.append(loss())
+        limit = max(min(losses), min(self.as_good(min(losses)), most))
+        chosen = next(i for i, found in enumerate(losses) if found <= limit)
+        self.n_refinements, self.landmarks.codes = choices[chosen]
+        return losses[chosen]
 
     def prepare(self) -> None:
-        """Compute what depends on the weights alone, in a copy whose weights do not change any more."""
+        """Compute what depends on the weights alone once, in a copy whose weights do not change any more."""
+        self.landmarks.prepare()
+
+    def encode_landmarks(self, x: Tensor) -> Tensor:
+        """Return the landmarks of a fitted network: (n_landmarks, n_features) -> rows of ``landmarks.codes``."""
+        return self.imputer(self.encoder, x)
+
+    def as_good(self, loss: float) -> float:
+        """Return the validation loss up to which a faster choice is as good as one with this loss."""
+        return loss
 
     # Hooks for subclasses, in addition to `build`, `scaler_of`, `start`, `objective` and `n_evaluated`.
 

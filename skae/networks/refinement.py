@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 # A step is taken in full if it lowers a sample's error by this share, or raises its bound by this many nats.
 WORTHWHILE = 0.01
+# Components that get a Sobol sequence, which is no better than random draws in many dimensions; and the least distance
+# of its points from 0 and 1.
+_SOBOL, _LEAST = 32, 1e-9
 
 
 def descend(
@@ -75,18 +79,23 @@ def inverse_of(curvature: Tensor) -> Tensor:
     return torch.where(curvature > 0, 1 / curvature, 0)
 
 
+@lru_cache(maxsize=8)
 def fixed_draws(n_draws: int, n_components: int) -> Tensor:
     """Return fixed standard normal draws with mean exactly zero and identity covariance.
 
-    They are antithetic pairs. With ``n_draws >= 2 n_components`` one half is orthogonalised, so that the mean of any
-    quadratic function over the draws equals its expectation. With fewer draws the covariance is not exact.
+    They are antithetic pairs of a scrambled Sobol sequence (Owen 1998), whose means have half the error of those of
+    random draws. With ``n_draws >= 2 n_components`` one half is orthogonalised, so that the mean of any quadratic
+    function over the draws equals its expectation. With fewer draws the covariance is not exact.
 
     Shape
     -----
     (n_draws, 1, n_components), in float64; n_draws must be even.
     """
+    sequence = torch.quasirandom.SobolEngine(min(n_components, _SOBOL), scramble=True, seed=0)
+    half = torch.special.ndtri(sequence.draw(n_draws // 2, dtype=torch.float64).clamp(_LEAST, 1 - _LEAST))
     generator = torch.Generator().manual_seed(0)
-    half = torch.randn(n_draws // 2, n_components, generator=generator, dtype=torch.float64)
+    further = torch.randn(n_draws // 2, n_components - half.shape[1], generator=generator, dtype=torch.float64)
+    half = torch.cat([half, further], dim=1)
     if len(half) >= n_components:
         u, _, v = torch.linalg.svd(half, full_matrices=False)
         half = u @ v * len(half) ** 0.5
@@ -96,17 +105,18 @@ def fixed_draws(n_draws: int, n_components: int) -> Tensor:
 def sign_draws(n_components: int) -> Tensor:
     """Return draws of -1 and 1 in antithetic pairs, which replace more standard normal draws.
 
-    There are eight draws, or n_components rounded up to a power of two. Each component has mean zero and variance one
-    over the draws. For the bound of a linear Gaussian model this suffices if the precision of its posterior is
-    diagonal. The first n_draws / 2 components are Walsh functions, and so uncorrelated. Further ones are these times
-    another pattern, and have correlations of 1/2 with some of the first.
+    There are two draws of one component, four of two, and eight of up to eight; above that their number is n_components
+    rounded up to a power of two. Each component has mean zero and variance one over the draws. For the bound of a
+    linear Gaussian model this suffices if the precision of its posterior is diagonal. The first n_draws / 2 components
+    are Walsh functions, and so uncorrelated. Further ones are these times another pattern, and have correlations of 1/2
+    with some of the first.
 
     Shape
     -----
     (n_draws, 1, n_components), in float64.
     """
-    half = 4
-    while 2 * half < n_components:
+    half = 1
+    while half < min(n_components, 4) or 2 * half < n_components:
         half *= 2
     row, column = torch.arange(half)[:, None], torch.arange(n_components)[None, :]
 

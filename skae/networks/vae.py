@@ -30,11 +30,12 @@ from skae.objectives import (
     NegativeELBO,
     VAEOutput,
     elbo,
+    gaussian_kl,
     mixed_likelihood,
 )
 
-# Refinement steps from the encoder's posterior towards the best one for each sample.
-_REFINEMENTS = 2
+# A faster refinement is as good if its validation loss is larger by at most this, in nats.
+_AS_GOOD = 0.01
 
 _sign_draws = cache(sign_draws)
 
@@ -77,6 +78,9 @@ class VAE(Model):
     size up to that + n_context) -> (n, n_out).
     """
 
+    # Steps from the encoder's posterior, or a landmark's, towards the best one for each sample.
+    step_choices = (0, 1, 2)
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -92,7 +96,7 @@ class VAE(Model):
         is_ordered: bool = False,
         is_stratified: bool = False,
     ) -> None:
-        super().__init__(encoder, decoder, levels, scaler, imputer, n_refinements, n_context)
+        super().__init__(encoder, decoder, levels, scaler, imputer, n_refinements, n_context, code_width=2)
         self.beta, self.is_ordered, self.is_stratified = beta, is_ordered, is_stratified
         self.likelihoods = nn.ModuleList(likelihoods)
         self.defensive = nn.ModuleList(defensive)
@@ -148,7 +152,7 @@ class VAE(Model):
             scaler,
             imputer,
             [likelihood() for _ in range(n if len(spec.levels) > 1 else 1)],
-            _REFINEMENTS if is_bound and one.is_conjugate else 0,
+            cls.step_choices[-1] if is_bound and one.is_conjugate else 0,
             [one.defensive(level, spec.n_context) for level in spec.levels] if is_bound else [],
             spec.n_context,
             beta,
@@ -182,7 +186,10 @@ class VAE(Model):
 
     def at(self, size: int, *, is_refined: bool = True) -> SizedVAE:
         """Return the model for codes of this size; ``is_refined=False`` skips the refinement of q."""
-        return SizedVAE(self, size, self.n_refinements if is_refined else 0)
+        return SizedVAE(self, size, is_refined)
+
+    def as_good(self, loss: float) -> float:
+        return loss + _AS_GOOD
 
     def guess(self, x: Tensor) -> Posterior:
         """Return the encoder's q, from which those of all sizes are computed."""
@@ -420,8 +427,10 @@ class SizedVAE:
     defensive : DefensiveMixture or None
     """
 
-    def __init__(self, vae: VAE, size: int, n_refinements: int) -> None:
-        self.vae, self.size, self.n_refinements = vae, size, n_refinements
+    def __init__(self, vae: VAE, size: int, is_refined: bool) -> None:
+        self.vae, self.size = vae, size
+        self.n_refinements = vae.n_refinements if is_refined else 0
+        self.uses_landmarks = is_refined and len(vae.landmarks) > 0
         self.index = size - vae.sizes_modelled[0]
         self.likelihood: Any = vae.likelihoods[self.index]
         self.constant: Any = vae.constant[self.index]
@@ -445,19 +454,25 @@ class SizedVAE:
         return Posterior(q.mean[:, : self.size] * shrinking, q.log_var[:, : self.size] + widening)
 
     def posterior(self, x: Tensor) -> Posterior:
-        r"""Return q(z | x), in eval mode refined by steps along the natural gradient of each sample's bound.
+        r"""Return q(z | x), in eval mode the best landmark's if it is better, and refined by natural gradient steps.
 
         The steps improve the mean and log-variance of each sample (Kim et al. 2018, arXiv:1802.02550; Amari 1998). If
         the decoder is linear and q is the posterior, they do not change it.
         """
         q = self.leading(self.vae.guess(x))
-        if self.vae.training or not self.n_refinements:
+        if self.vae.training or not (self.n_refinements or self.uses_landmarks):
             return q
         draws, samples = self.draws.to(x), x[:, : x.shape[1] - self.vae.n_context]
 
         def cost(mean: Tensor, log_var: Tensor) -> Tensor:
             eta = self._decode_draws(self.vae.with_context(Posterior(mean, log_var).draw(draws), x))
             return -elbo(self.likelihood(eta, samples), mean, log_var)
+
+        if self.uses_landmarks:
+            with torch.no_grad():
+                other, worst = self._best_landmark(x), torch.inf
+                is_better = (cost(*other) < cost(*q).nan_to_num(nan=worst)).unsqueeze(1)
+                q = Posterior(*(torch.where(is_better, new, old) for new, old in zip(other, q, strict=True)))
 
         def natural(q: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:
             return [-q[1].exp() * gradients[0], (-2 * gradients[1]).clamp(-1, 1)]
@@ -466,7 +481,18 @@ class SizedVAE:
             rounding = 16 * torch.finfo(cost.dtype).eps * cost.abs()
             return rounding.clamp_min(WORTHWHILE)
 
-        return Posterior(*descend(cost, natural, q, self.n_refinements, worthwhile))
+        return Posterior(*descend(cost, natural, q, self.n_refinements, worthwhile)) if self.n_refinements else q
+
+    def _best_landmark(self, x: Tensor) -> Posterior:
+        """Return the q of each sample's best landmark."""
+
+        def terms(codes: Tensor) -> tuple[Tensor, Tensor]:
+            q = self.leading(Posterior(*codes.chunk(2, dim=-1)))
+            slopes, offsets = self.likelihood.natural(self._decode_draws(q.draw(self.draws.to(codes))))
+            return slopes.mean(0), offsets.mean(0) - gaussian_kl(*q).sum(1)
+
+        statistics = self.likelihood.statistics(self.vae.imputer.fill(x))
+        return self.leading(Posterior(*self.vae.landmarks(statistics, terms, self.size).chunk(2, dim=-1)))
 
     def __call__(self, x: Tensor, noise: Tensor) -> VAEOutput:
         """Return the output for standard normal draws ``noise`` (n_draws, n or 1, size)."""

@@ -592,6 +592,8 @@ DAMAGED_COLUMNS = [
     ("income", {"knots": np.array([[0.0, 1.0], [0.0, np.inf]])}, "knots"),
     ("income", {"steps": np.array([[0.0, -1.0], [0.0, 1.0]])}, "steps of a column do not rise"),
     ("income", {"steps": np.zeros((3, 3))}, "steps of a column do not rise"),
+    ("income", {"knots": np.array([[0.0, 1.0], [-1e154, 1.0]])}, "knots and steps of a column have scores beyond"),
+    ("income", {"steps": np.array([[0.0, 1e154], [0.0, 1.0]])}, "knots and steps of a column have scores beyond"),
     ("income", {"steps": np.zeros((2, 3), dtype=int)}, "steps of a column do not rise"),
     ("income", {"steps": None}, "a column of the table"),
     ("visits", {"type": {"family": "integer"}}, "a column of the table"),

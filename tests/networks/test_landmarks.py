@@ -3,25 +3,39 @@
 import numpy as np
 import pytest
 import torch
-from network_cases import LEVELS, autoencoder, leveled, normal, unsilenced
+from network_cases import (
+    LEVELS,
+    autoencoder,
+    fill_at_random,
+    gaussian_vae,
+    leveled,
+    normal,
+    ordered_decoder,
+    unsilenced,
+)
 
 from skae.networks.landmarks import Landmarks
+from skae.networks.vae import Posterior
+from skae.objectives import elbo
 
 
-@pytest.mark.parametrize("is_kept", [False, True])
-def test_the_nearest_landmark_has_the_least_weighted_error(is_kept, generator):
-    landmarks, x = Landmarks(2), normal(generator, 20, 5)
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_the_best_landmark_has_the_largest_sum(is_prepared, generator):
+    landmarks, x, calls = Landmarks(2), normal(generator, 20, 5), []
     landmarks.codes = normal(generator, 9, 2)
-    maps, weights = normal(generator, 3, 2, 5), torch.tensor([[0.1], [2.0], [1.0]]).double()
+    maps = {1: normal(generator, 2, 5), 2: normal(generator, 2, 5)}
+    if is_prepared:
+        landmarks.prepare()
+    for size in (1, 2, 1):
 
-    def decode(z):
-        return (z @ maps).tanh()
+        def terms(z, size=size):
+            calls.append(size)
+            return z @ maps[size], z.square().sum(1)
 
-    if is_kept:
-        landmarks.keep(decode, weights)
-    found = landmarks(x, decode, weights)
-    errors = (weights[..., None] * (decode(landmarks.codes)[:, :, None] - x).square().sum(-1)).sum(0)
-    assert torch.equal(found, landmarks.codes[errors.argmin(0)])
+        found = landmarks(x, terms, size)
+        best = (x @ maps[size].T @ landmarks.codes.T + landmarks.codes.square().sum(1)).argmax(1)
+        assert torch.equal(found, landmarks.codes[best])
+    assert calls == ([1, 2] if is_prepared else [1, 2, 1])
     assert len(landmarks) == 9
     assert not landmarks.state_dict()
 
@@ -41,7 +55,8 @@ def test_codes_start_at_a_landmark_where_it_is_nearer_than_the_guess(levels, n_r
 
     without, guess = errors(net.encode(x)), errors(net.encoder(x))
     net.landmarks.codes = normal(generator, 50, 4)
-    nearest = net.landmarks(x, lambda z: net.outputs(z, net.sizes).reshape(len(levels), -1, 5), weights)
+    each = torch.stack([errors(landmark.expand(30, 4)) for landmark in net.landmarks.codes])
+    nearest = net.landmarks.codes[each.argmin(0)]
     first = torch.minimum(errors(nearest), guess)
     found = errors(net.encode(x))
     is_landmark = errors(nearest) < guess
@@ -91,3 +106,56 @@ def test_a_copy_that_is_prepared_gives_the_same_codes(generator):
     net.prepare()
     assert torch.equal(net.encode(x), before)
     np.testing.assert_array_equal(net.encode(x[3:4]).detach().numpy(), before[3:4].detach().numpy())
+
+
+def ordered_gaussian_vae(generator, n_refinements):
+    encoder, (decoder, _) = unsilenced(6, 8, generator), ordered_decoder(generator, 6, 2)
+    return gaussian_vae(encoder, fill_at_random(decoder, generator, 0.3), 6, LEVELS, n_refinements).eval()
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("n_refinements", [0, 2])
+def test_a_posterior_starts_at_the_landmark_with_the_highest_bound_if_it_is_better(size, n_refinements, generator):
+    net = ordered_gaussian_vae(generator, n_refinements)
+    x, at_level = normal(generator, 30, 6), net.at(size)
+
+    def bounds(q):
+        log_densities = at_level.likelihood(
+            net.decode(q.draw(at_level.draws).flatten(0, 1)).unflatten(0, (-1, len(x))), x
+        )
+        return elbo(log_densities, *q)
+
+    guess = at_level.leading(net.guess(x))
+    net.landmarks.codes = normal(generator, 50, 8)
+    of_landmarks = at_level.leading(Posterior(*net.landmarks.codes.chunk(2, dim=1)))
+    each = torch.stack([bounds(Posterior(*(part[i].expand(30, size) for part in of_landmarks))) for i in range(50)])
+    is_better = each.amax(0) > bounds(guess)
+    assert is_better.any()
+    found = net.at(size).posterior(x)
+    if n_refinements:
+        assert (bounds(found) >= torch.maximum(each.amax(0), bounds(guess)) - 1e-9).all()
+    else:
+        for part, other, own in zip(found, of_landmarks, guess, strict=True):
+            assert torch.equal(part, torch.where(is_better[:, None], other[each.argmax(0)], own))
+    unrefined = net.at(size, is_refined=False).posterior(x)
+    assert all(torch.equal(part, own) for part, own in zip(unrefined, guess, strict=True))
+
+
+def test_landmarks_are_searched_for_by_imputed_samples_where_values_are_missing(generator):
+    net = gaussian_vae(unsilenced(5, 4, generator), unsilenced(2, 10, generator), n_refinements=0).eval()
+    x = normal(generator, 20, 5)
+    x[::2, 1] = torch.nan
+    net.landmarks.codes = normal(generator, 60, 4)
+    found = net.at(2).posterior(x)
+    assert not any(part.isnan().any() for part in found)
+    before = net.at(2, is_refined=False).posterior(x)
+    is_landmark = (found.mean != before.mean).any(1)
+    assert is_landmark[::2].any()
+    assert is_landmark[1::2].any()
+
+
+def test_conditional_models_have_no_landmarks(generator):
+    parts = unsilenced(7, 4, generator), unsilenced(4, 10, generator)
+    assert gaussian_vae(*parts, n_refinements=2, n_context=2).n_landmarks == 0
+    assert gaussian_vae(unsilenced(5, 4, generator), unsilenced(2, 10, generator), n_refinements=2).n_landmarks == 512
+    assert gaussian_vae(unsilenced(5, 4, generator), unsilenced(2, 10, generator)).n_landmarks == 0

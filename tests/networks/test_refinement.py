@@ -137,7 +137,7 @@ def test_few_draws_have_variance_one_too():
 
 
 @pytest.mark.parametrize(
-    ("n_components", "n_draws"), [(1, 8), (4, 8), (8, 8), (9, 16), (16, 16), (100, 128), (600, 1024)]
+    ("n_components", "n_draws"), [(1, 2), (2, 4), (3, 8), (4, 8), (8, 8), (9, 16), (16, 16), (100, 128), (600, 1024)]
 )
 def test_sign_draws_have_mean_zero_and_variance_one_and_are_hardly_correlated(n_components, n_draws):
     z = sign_draws(n_components)[:, 0]

@@ -17,6 +17,14 @@ def test_log_density_is_torchs(name, seed):
     torch.testing.assert_close(built.mean(eta), reference(built, name, eta).mean)
 
 
+def test_the_log_density_is_linear_in_the_sufficient_statistics(seed):
+    built, x = likelihood("gaussian", 4), target("gaussian", seed + 1, 6, 4)
+    eta = output(built, seed, 6, 4)
+    built.varies.copy_(torch.tensor([1.0, 0, 1, 1]))
+    slopes, offsets = built.natural(eta)
+    torch.testing.assert_close((slopes * built.statistics(x)).sum(1) + offsets, built(eta, x))
+
+
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_gradients_match_finite_differences(name, seed):
     built, x = likelihood(name, 3), target(name, seed + 1, 5, 3)

@@ -25,7 +25,8 @@ def smoothed_mean(mean: Tensor, n_samples: float) -> Tensor:
 class Likelihood(nn.Module):
     """Density of samples given the decoder's output ``eta``, without missing entries and constant columns.
 
-    Subclasses define ``log_prob``, ``mean`` and ``draw``; one with a learned noise level also defines ``start_at``.
+    Subclasses define ``log_prob``, ``mean`` and ``draw``; one with a learned noise level also defines ``start_at``, and
+    a conjugate one ``statistics`` and ``natural``.
 
     Parameters
     ----------
@@ -103,6 +104,17 @@ class Likelihood(nn.Module):
         A likelihood with a learned variance can gain density while its mean gets worse.
         """
         return torch.full_like(x, math.nan)
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """Return the sufficient statistics of complete samples: (n, n_features) -> (n, n_statistics)."""
+        raise NotImplementedError
+
+    def natural(self, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return natural parameters and an offset: the log-density is their product with the statistics plus it.
+
+        Their shapes are (..., n_statistics) and (...).
+        """
+        raise NotImplementedError
 
     def mean_of_missing(self, eta: Tensor, x: Tensor) -> Tensor:
         """Return the mean of entries where x is nan, conditional on its observed entries."""

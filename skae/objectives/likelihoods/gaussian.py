@@ -79,6 +79,15 @@ class Gaussian(Likelihood):
         variance = self.variance(eta)
         return -0.5 * ((x - self.mean(eta)).square() / variance + variance.log() + math.log(2 * math.pi))
 
+    def statistics(self, x: Tensor) -> Tensor:
+        return torch.cat([x.square(), x], dim=-1)
+
+    def natural(self, eta: Tensor) -> tuple[Tensor, Tensor]:
+        mean, variance = self.mean(eta), self.variance(eta)
+        offset = -0.5 * (mean.square() / variance + variance.log() + math.log(2 * math.pi))
+        slopes = torch.cat([-0.5 * self.varies / variance, self.varies * mean / variance], dim=-1)
+        return slopes, (self.varies * offset).sum(-1)
+
     def mean(self, eta: Tensor) -> Tensor:
         return eta.chunk(2, -1)[0]
 
