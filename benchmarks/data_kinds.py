@@ -157,14 +157,14 @@ def cells(records):
 
 
 def summary(found):
-    """What came out beside what was asked for."""
+    """What came out with the targets."""
     rivals = {"Poisson": "poisson", "Gaussian noise, counts blurred": "gaussian", "independent columns": "independent"}
     for rival, key in rivals.items():
         gains = np.array([cell["negative_binomial"] - cell[key] for cell in found])
-        asked = " (asked: all)" if key == "poisson" else ""
+        target = " (target: all)" if key == "poisson" else ""
         yield (
-            f"Negative binomial, nats a row above {rival}: positive in {(gains > 0).sum()} of {len(gains)} "
-            f"cells{asked}; median {np.median(gains):.2f}, worst {gains.min():.2f}."
+            f"Negative binomial, nats a sample above {rival}: positive in {(gains > 0).sum()} of {len(gains)} "
+            f"cells{target}; median {np.median(gains):.2f}, worst {gains.min():.2f}."
         )
 
 
@@ -203,13 +203,13 @@ def measure_images(size, seed, train, test, feature_shape, dense_epochs=DENSE_EP
 
 
 def summary_of_images(records):
-    """What came out beside what was asked for."""
+    """What came out with the targets."""
     for size in dict.fromkeys(record["size"] for record in records):
         ratios = [r["convolutional_error"] / r["dense_error"] for r in records if r["size"] == size]
         times = [r["convolutional_seconds"] / r["dense_seconds"] for r in records if r["size"] == size]
         yield (
             f"Convolutional over dense net at {size} components: error {' and '.join(f'{r:.3f}' for r in ratios)} "
-            f"(asked: below 1 at equal training time), training time {' and '.join(f'{t:.3f}' for t in times)}."
+            f"(target: below 1 at equal training time), training time {' and '.join(f'{t:.3f}' for t in times)}."
         )
 
 
@@ -294,7 +294,7 @@ def summary_of_gaps(found):
         )
         yield (
             f"Imputation, {share:.0%} missing, error over KNNImputer's and IterativeImputer's, geometric means of "
-            f"{len(rows)} tables (asked: below 1): {told}."
+            f"{len(rows)} tables (target: below 1): {told}."
         )
 
 
@@ -328,8 +328,8 @@ def summary_of_text(records):
     for record in records:
         yield (
             f"Perplexity of new documents, {record['size']} components, {record['table']}: VAE {record['VAE']:.0f}, "
-            f"untrained {record['linear VAE']:.0f}, LDA {record['LDA']:.0f} (asked: above the VAE's), one share a word "
-            f"{record['one share a word']:.0f}."
+            f"untrained {record['linear VAE']:.0f}, LDA {record['LDA']:.0f} (target: above the VAE's), "
+            f"one share a word {record['one share a word']:.0f}."
         )
 
 
@@ -411,8 +411,8 @@ def summary_of_mixed(records):
         rival = f"TVAE's {record['TVAE']:.3f}, " if "TVAE" in record else ""
         yield (
             f"{record['table']}, split {record['split']}: accuracy from the VAE's rows {record['VAE']:.3f}, real rows "
-            f"{record['real']:.3f} (asked: within 0.05), {rival}commonest class {record['commonest']:.3f}; columns off "
-            f"by {record['VAE off']:.3f} in the median (asked: at most 0.10)."
+            f"{record['real']:.3f} (target: within 0.05), {rival}commonest class {record['commonest']:.3f}; columns "
+            f"off by {record['VAE off']:.3f} in the median (target: at most 0.10)."
         )
 
 

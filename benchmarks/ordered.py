@@ -252,7 +252,7 @@ def densities(records):
 
 
 def summary(records):
-    """What came out, line by line, beside what was asked for."""
+    """What came out, line by line, with the targets."""
     tables, found, nats = list(tables_of(records)), list(choices(records)), list(densities(records))
     if tables:
         yield from summary_of_errors(list(cells(records)))
@@ -271,12 +271,12 @@ def summary_of_errors(found):
     ratios = {key: np.array([cell[key] for cell in found]) for key in ("over_pca", "over_dedicated")}
     pca, dedicated = ratios.values()
     yield (
-        f"Ordered, error over PCA's: at most 1.02 in {share(pca <= 1.02)} of {len(pca)} cells (asked: all); worst "
+        f"Ordered, error over PCA's: at most 1.02 in {share(pca <= 1.02)} of {len(pca)} cells (target: all); worst "
         f"{pca.max():.3f}; geometric mean {geometric_mean(pca):.3f}."
     )
     yield (
         f"Ordered, error over a dedicated fit's: {geometric_mean(dedicated):.3f} in geometric mean of {len(dedicated)} "
-        f"cells (asked: 1.15); at most 1.40 in {share(dedicated <= 1.4)}; worst {dedicated.max():.3f} (1.40)."
+        f"cells (target: 1.15); at most 1.40 in {share(dedicated <= 1.4)}; worst {dedicated.max():.3f} (1.40)."
     )
     for key, bar, rival in (("over_pca", 1.02, "PCA's"), ("over_dedicated", 1.4, "a dedicated fit's")):
         above = [named(cell, key) for cell in found if cell[key] > bar]
@@ -287,18 +287,18 @@ def summary_of_tables(tables):
     worst = max(tables, key=lambda found: found["over_pca"].max())
     yield (
         f"Ordered, error over PCA's at all sizes from 1 to the largest: worst {worst['over_pca'].max():.3f}, "
-        f"{worst['table']} at {worst['over_pca'].argmax() + 1} (asked: 1.02)."
+        f"{worst['table']} at {worst['over_pca'].argmax() + 1} (target: 1.02)."
     )
     worst, worst_of_all = (max(tables, key=lambda found: found[key]) for key in ("rise", "rise_of_all"))
     yield (
         f"Ordered, error at a larger size over that at a smaller one: worst {worst['rise']:.3f} ({worst['table']}) of "
-        f"the listed sizes, {worst_of_all['rise_of_all']:.3f} ({worst_of_all['table']}) of all (asked: 1.01); PCA's "
+        f"the listed sizes, {worst_of_all['rise_of_all']:.3f} ({worst_of_all['table']}) of all (target: 1.01); PCA's "
         f"{max(found['rise_of_pca'] for found in tables):.3f}."
     )
     largest, mean = (np.array([found[key] for found in tables]) for key in ("over_largest", "over_mean"))
     yield (
         f"Ordered, seconds over a dedicated fit's of the largest size: median {np.median(largest):.2f} of "
-        f"{len(largest)} tables, largest {largest.max():.2f} (asked: 1.5); over the mean of dedicated fits of all "
+        f"{len(largest)} tables, largest {largest.max():.2f} (target: 1.5); over the mean of dedicated fits of all "
         f"sizes: median {np.median(mean):.2f}, largest {mean.max():.2f}."
     )
 
@@ -309,13 +309,13 @@ def summary_of_search(found):
         if over:
             yield (
                 f"Search, seconds over the grid's: median {np.median(over):.3f} of {len(over)} tables with at least "
-                f"{fewest} sizes, largest {max(over):.3f} (asked: 0.25)."
+                f"{fewest} sizes, largest {max(over):.3f} (target: 0.25)."
             )
     for suffix, rule in (("one_error", "one standard error"), ("best_mean", "best mean")):
         steps = np.abs([row[f"steps_{suffix}"] for row in found])
         yield (
             f"Search by {rule}: within one step of the grid's choice on {(steps <= 1).sum()} of {len(steps)} tables "
-            f"(asked: nine of ten), the same on {(steps == 0).sum()}."
+            f"(target: nine of ten), the same on {(steps == 0).sum()}."
         )
         far = [
             f"{row['table']} ({row[f'search_{suffix}']}, grid {row[f'grid_{suffix}']})"

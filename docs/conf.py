@@ -4,10 +4,9 @@ import os
 import re
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx_gallery.sorting import ExplicitOrder
 
 HERE = Path(__file__).parent
@@ -27,6 +26,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_templates", "examples", "**/README.*"]
@@ -37,29 +37,35 @@ myst_heading_anchors = 3
 numpydoc_show_class_members = False
 autodoc_typehints = "none"
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 
-# The lessons in the order in which they are read.
-LESSONS = [
-    "first_steps",
-    "pipeline",
-    "grid_search",
-    "how_many_components",
-    "displays",
-    "denoising",
-    "anomalies",
-    "missing_values",
-    "sampling",
-    "density",
-    "own_net",
-    "callbacks",
-    "images",
-    "text",
-    "sound",
-    "business_table",
-    "larger_than_memory",
-    "keras_autoencoder",
-    "deep_generative_model",
-]
+# MathJax comes from a package, so that a page of formulas needs no network.
+mathjax_path = "mathjax/tex-chtml.js"
+mathjax3_config = {"options": {"enableMenu": False}}
+
+# The examples in groups, each in the order in which they are read.
+GROUPS = {
+    "Reduce dimensions": [
+        "keras_autoencoder",
+        "first_steps",
+        "pipeline",
+        "grid_search",
+        "how_many_components",
+        "displays",
+        "denoising",
+    ],
+    "Densities and new samples": [
+        "deep_generative_model",
+        "sampling",
+        "density",
+        "anomalies",
+        "missing_values",
+        "business_table",
+    ],
+    "Images, text, sound": ["images", "text", "sound"],
+    "Your own layers, large data": ["own_net", "callbacks", "larger_than_memory"],
+}
+LESSONS = [lesson for lessons in GROUPS.values() for lesson in lessons]
 
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
@@ -81,9 +87,9 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skae"
 html_static_path = ["_static"]
 html_css_files = ["skae.css"]
+html_js_files = ["skae.js"]
 html_copy_source = False
 html_show_sourcelink = False
-html_math_renderer = "mathml"
 html_theme_options = {
     "navbar_align": "left",
     "show_prev_next": True,
@@ -95,15 +101,26 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
     "header_links_before_dropdown": 5,
 }
-html_sidebars = {"index": [], "whats-new": [], "guide": [], "mathematics": []}
+# Pages without pages below them have no section navigation.
+ALONE = ["index", "whats-new", "contributing", "coming-from", "coming-from-generators", "promises"]
+html_sidebars = {page: [] for page in ALONE}
 
 
 def to_pages(text):
     """Markdown whose links to scripts and results, right in the repository, lead to the site's pages of these."""
-    text = re.sub(r"\]\((?:docs/)?examples/(\w+)\.py\)", r"](/gallery/\1.rst)", text)
-    text = text.replace("](../benchmarks/NOTES.md)", "](/results/notes.md)")
+    text = re.sub(r"\]\((?:\.\./|docs/)*examples/(\w+)\.py\)", r"](/gallery/\1.rst)", text)
+    text = re.sub(r"\]\((?:\.\./)*(?:benchmarks/)?notes/([\w-]+)\.md\)", r"](/results/notes/\1.md)", text)
     text = re.sub(r"\]\((?:\.\./)?CONTRIBUTING\.md\)", "](/contributing.md)", text)
-    return re.sub(r"\]\((?:\.\./benchmarks/|benchmarks/)?results/([\w-]+)\.md\)", r"](/results/\1.md)", text)
+    return re.sub(r"\]\((?:\.\./)*(?:benchmarks/)?results/([\w-]+)\.md\)", r"](/results/\1.md)", text)
+
+
+def copy_mathjax(app, exception):
+    """Copy MathJax and its fonts into the built site."""
+    package = Path(find_spec("sphinx-mathjax-offline").submodule_search_locations[0], "static/mathjax")
+    static = Path(app.outdir, "_static/mathjax")
+    fonts = "output/chtml/fonts"
+    shutil.copytree(package / fonts, static / fonts, dirs_exist_ok=True)
+    shutil.copy(package / "tex-chtml.js", static)
 
 
 def copy_results():
@@ -113,13 +130,37 @@ def copy_results():
     results.mkdir()
     for page in sorted(benchmarks.glob("results/*.md")):
         (results / page.name).write_text(page.read_text())
-    (results / "notes.md").write_text((benchmarks / "NOTES.md").read_text())
+    shutil.copytree(benchmarks / "notes", results / "notes")
     figures.draw(benchmarks / "results", results)
-    figures.draw_displays((HERE / "guide.md").read_text(), results)
+    figures.draw_displays((HERE / "guide/figures.md").read_text(), results)
+
+
+def group(gallery):
+    """Put a heading above the first example of each group, in the page that sphinx-gallery wrote."""
+    for title, lessons in GROUPS.items():
+        thumbnail = (
+            rf"""\.\. raw:: html\n\n    <div class="sphx-glr-thumbcontainer"[^>]*>(?=[^<]*_{lessons[0]}_thumb\.png)"""
+        )
+        heading = f"""\
+.. raw:: html
+
+    </div>
+
+{title}
+{"-" * len(title)}
+
+.. raw:: html
+
+    <div class="sphx-glr-thumbnails">
+
+"""
+        gallery, found = re.subn(thumbnail, lambda match, heading=heading: heading + match[0], gallery)
+        assert found == 1, title
+    return gallery
 
 
 def read_page(app, docname, source):
-    source[0] = to_pages(source[0])
+    source[0] = group(source[0]) if docname == "gallery/index" else to_pages(source[0])
 
 
 def read_included(app, path, docname, source):
@@ -136,21 +177,10 @@ def skip_member(app, what, name, member, skip, options):
     return True if (getattr(member, "__module__", None) or "").startswith("sklearn.") else None
 
 
-# Formulas are MathML, which browsers draw themselves: no script, no font to fetch.
-def visit_math(self, node):
-    self.body.append(tex2mathml(node.astext()))
-    raise nodes.SkipNode
-
-
-def visit_math_block(self, node):
-    self.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
-    raise nodes.SkipNode
-
-
 def setup(app):
     copy_results()
     app.connect("source-read", read_page)
     app.connect("autodoc-process-docstring", escape_shapes, priority=400)  # before numpydoc reads it
     app.connect("autodoc-skip-member", skip_member)
     app.connect("include-read", read_included)
-    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.connect("build-finished", copy_mathjax)

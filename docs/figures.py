@@ -50,7 +50,7 @@ def densities(results, ax):
         ax.plot(np.arange(1, len(gains) + 1) / len(gains), gains, ".", color=colour, label=name)
     ax.axhline(0, color=GREY, linewidth=1)
     ax.set_yscale("symlog", linthresh=1)
-    ax.set(xlabel="share of cells (a table at a size)", ylabel="nats a row above the rival")
+    ax.set(xlabel="share of cells (a table at a size)", ylabel="nats a sample above the alternative")
     ax.set_title("VAEGenerator: held-out log-likelihood, above the line it is better")
     ax.legend()
 
@@ -108,7 +108,7 @@ def gaps(results, ax):
     ax.minorticks_off()
     ax.set_yticks((0.2, 0.5, 1, 2), ("0.2", "0.5", "1", "2"))
     ax.set_xticks(range(len(shares)), [f"{share:.0%} missing" for share in shares])
-    ax.set(ylabel="error of filled gaps, new rows")
+    ax.set(ylabel="error of imputed values")
     ax.set_title("VAEGenerator.impute: below the line it is better (bars: means)")
     ax.legend()
 
@@ -130,9 +130,9 @@ def draw(results, folder):
         plt.close(fig)
 
 
-def draw_displays(guide, folder):
-    """The figures that the guide's program of displays makes, under the names that it gives them."""
-    program = re.search(r"## Pictures\n.+?```python\n(.+?)```", guide, flags=re.DOTALL).group(1)
+def draw_displays(page, folder):
+    """The figures that the program of the guide's page on displays makes, under the names that it gives them."""
+    program = re.search(r"```python\n(.+?)```", page, flags=re.DOTALL).group(1)
     names = {}
     exec(program, names)
     for name, display in names.items():

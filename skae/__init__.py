@@ -1,4 +1,4 @@
-"""Autoencoders that start at PCA and can replace it: scikit-learn estimators built on PyTorch networks."""
+"""Autoencoders as scikit-learn estimators, which start as PCA or factor analysis, on PyTorch."""
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._imputer import ModelImputer

@@ -150,55 +150,66 @@ class FittedAutoencoder(Fitted):
 class AutoencoderTransformer(BaseNetTransformer):
     r"""Nonlinear PCA: an autoencoder that starts as PCA and is trained with early stopping.
 
-    The network is ``z = A x + f(x)``, ``x^ = B z + g(z)``: A and B are PCA's, f and g are trained and start at zero, so
-    that before the first epoch the autoencoder is PCA. The weights with the lowest validation loss are kept, be it
-    those of the start. `transform` refines the encoder's code, so that the decoded code is closer to the sample.
+    The code of a sample is ``z = A x + f(x)``, its reconstruction ``x^ = B z + g(z)``. A and B are PCA's; f and g are
+    trained and start at zero. Before the first epoch the autoencoder is PCA. `fit` keeps the weights with the lowest
+    validation loss, those of the start included. `transform` refines the encoder's code, so that the decoded code is
+    closer to the sample.
 
     Parameters
     ----------
     n_components : int, float or "auto", default=2
-        Latent dimension, from 1 to the number of samples, and to 1,000 or the number of columns; more than columns
-        makes an over-complete code. A share in (0, 1) selects the fewest components that explain that share of the
-        variance of the validation set. The largest number it tries is the number of principal components that halve the
-        unexplained share of the training samples; if these do not suffice, all are kept, with a `ConvergenceWarning`.
-        "auto" selects the fewest components after which all further ones together explain less than 0.01 more; the
-        largest number it tries is the number of principal components for 99 % of the variance, at most 64. Both imply
-        ``ordered=True``.
+        Latent dimension.
+
+        - int: from 1 to the number of samples, and to 1,000 or the number of columns. More components than columns make
+          an over-complete code.
+        - float in (0, 1): the fewest components that explain this share of the variance of the validation set. The
+          largest number it tries is the number of principal components that halve the unexplained share of the
+          training samples. If these do not suffice, all are kept, with a `ConvergenceWarning`.
+        - "auto": the fewest components after which all further ones together explain less than 0.01 more. The largest
+          number it tries is the number of principal components for 99 % of the variance, at most 64.
+
+        The latter two imply ``ordered=True``.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
-        Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128), () a
-        linear network (inside the range of the training samples). Ignored for a half that is passed as ``encoder`` or
-        ``decoder``. With ``feature_shape`` these layers lie between the convolutions and the code, "auto" is (128,
-        256), and () leaves the convolutions alone.
+        Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128). () is
+        a linear network inside the range of the training samples. With ``feature_shape`` these layers lie between the
+        convolutions and the code; "auto" is then (128, 256), and () leaves the convolutions alone. Ignored for a half
+        that is passed as ``encoder`` or ``decoder``.
 
     activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
         Activation after each hidden layer.
 
     loss : str or mapping of columns to str, default="squared_error"
-        Reconstruction loss: "squared_error", "absolute_error", "huber", "log_loss", "poisson", "cross_entropy" or
-        "auto". It also fixes the range of the reconstructions: any real number for the first three.
-        "huber" changes from squared to absolute at the root mean square of the centred X (at 1 if own modules get X
-        unscaled). "log_loss" is the Bernoulli cross-entropy for X in [0, 1], with reconstructions in (0, 1); "poisson"
-        is half the Poisson deviance for X >= 0, with positive reconstructions. For these two, the network encodes X
-        after a logit or a logarithm. "cross_entropy" is for categories.
+        Reconstruction loss. It also fixes the range of the reconstructions.
 
-        "auto" selects a loss for each column of a DataFrame of pandas or polars: "squared_error" of standardised
-        numbers, "log_loss" for bools and for integers 0 and 1 (unless 1 is rare), "poisson" for integers of at least 0
-        whose variance is about their mean or more, "cross_entropy" for categories and strings. A mapping sets the
-        losses of some columns, by name or, for an array, by index; the other columns use "auto". With one of the first
-        three losses, columns of text are one-hot encoded, and numbers keep their units. See Notes.
+        - "squared_error", "absolute_error": for real numbers.
+        - "huber": squared up to the root mean square of the centred X (up to 1, if own modules get X unscaled), then
+          absolute.
+        - "log_loss": Bernoulli cross-entropy for X in [0, 1]. Reconstructions are in (0, 1). The network encodes X
+          after a logit.
+        - "poisson": half the Poisson deviance, for X >= 0. Reconstructions are positive. The network encodes X after a
+          logarithm.
+        - "cross_entropy": for categories.
+        - "auto": a loss for each column of a DataFrame of pandas or polars. Numbers get "squared_error" after
+          standardisation. Bools get "log_loss", and so do integers 0 and 1, unless 1 is rare. Integers of at least 0
+          whose variance is about their mean or more get "poisson", categories and strings "cross_entropy".
+        - mapping: the losses of some columns, by name or, for an array, by index. The other columns use "auto".
+
+        With one of the first three, columns of text are one-hot encoded, and numbers keep their units. See Notes.
 
     start : {"pca", "random"}, default="pca"
-        "pca" starts the linear path at PCA and the nonlinear path at zero: exactly PCA for "squared_error",
-        "absolute_error" and "huber", PCA of the linked samples for the others. "random" starts with random weights; own
-        modules then get X unscaled, and are the whole network.
+        Weights before training.
+
+        - "pca": the linear path is PCA, the nonlinear path zero. This is exactly PCA for "squared_error",
+          "absolute_error" and "huber", and PCA of the linked samples for the other losses.
+        - "random": random weights. Own modules then get X unscaled, and are the whole network.
 
     ordered : bool, default=False
-        Whether the components are ordered by importance, as PCA's are: the first m columns of a code are a code of m
-        components, for every m, see `truncate`. There is a decoder for each of 1, 2, 4, ... and n_components
-        components, and the error of each size is relative to PCA's. Training runs for a fifth of ``max_iter`` epochs,
-        at twice the learning rate, since each epoch takes longer. Needs ``start="pca"``. An own ``decoder`` is shared
-        by all sizes and gets codes whose last columns are zero.
+        Whether the components are ordered by importance, as PCA's are. The first m columns of a code are then a code of
+        m components, for every m, see `truncate`. There is a decoder for each of 1, 2, 4, ... and n_components
+        components, and the error of each size is relative to PCA's. Since each epoch takes longer, training runs for
+        two fifths of ``max_iter``. Needs ``start="pca"``. An own ``decoder`` is shared by all sizes and gets codes
+        whose last columns are zero.
 
     noise : float, default=0.0
         Standard deviation of the Gaussian noise that is added to each column of the network's input (X after the loss's
@@ -209,20 +220,21 @@ class AutoencoderTransformer(BaseNetTransformer):
         summed over components. It is added to the mean loss of an entry of the scaled X.
 
     alpha : float, default=0.0
-        L2 penalty on the weights of the nonlinear part (linear path and biases are not penalised).
+        L2 penalty on the weights of the nonlinear part. Linear path and biases are not penalised.
 
     encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
-        Builds your own half of the network. The encoder maps n_features to n_components columns, the decoder back. With
-        ``start="pca"`` it gets samples with centred and scaled columns (the decoder: codes of unit variance), clipped
-        to the range of the training samples, and its output is added to the linear path through a gate that starts at
-        zero. With ``start="random"`` it gets X unscaled and is the whole half; for "log_loss" and "poisson" the decoder
-        then returns logits or log-rates.
+        Builds your own half of the network. The encoder maps n_features to n_components columns, the decoder back.
+
+        - ``start="pca"``: an encoder gets samples with centred and scaled columns, a decoder codes of unit variance,
+          both clipped to the range of the training samples. The output is added to the linear path through a gate that
+          starts at zero.
+        - ``start="random"``: the module gets X unscaled and is the whole half. For "log_loss" and "poisson" the decoder
+          returns logits or log-rates.
 
     feature_shape : tuple of int, default=None
-        Channels, height and width of samples that are flattened images, such as (1, 28, 28); height and width must be
-        at least 8. The network is then convolutional, see ``hidden_layer_sizes``; an own ``encoder`` or ``decoder``
-        replaces its half. Gradients are clipped to four times the running mean of their norm, unless components are
-        ordered.
+        Channels, height and width of samples that are flattened images, such as (1, 28, 28). Height and width must be
+        at least 8. The network is then convolutional; an own ``encoder`` or ``decoder`` replaces its half. Gradients
+        are clipped to four times the running mean of their norm, unless components are ordered.
 
     handle_unknown : {"error", "ignore"}, default="error"
         What to do with a category that is not in the training samples: raise an error or treat it as missing. Only for
@@ -249,7 +261,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         training ends when the training loss stalls, and the linear start is never restored.
 
     validation_fraction : "auto" or float, default="auto"
-        Share of the samples of X in the validation set, if `fit` gets no ``X_val``; "auto" is a tenth, at most 1,000
+        Share of the samples of X in the validation set, if `fit` gets no ``X_val``. "auto" is a tenth, at most 1,000
         samples. The linear start is fitted to all samples.
 
     n_iter_no_change : int, default=15
@@ -260,21 +272,23 @@ class AutoencoderTransformer(BaseNetTransformer):
         Smallest improvement that counts, relative to the best loss.
 
     checkpoint : str or path-like, default=None
-        Folder to which `fit` saves its state, when training ends and at the end of an epoch if ten seconds have passed
+        Folder to which `fit` saves its state: when training ends, and at the end of an epoch if ten seconds have passed
         since the last save. With the same folder, data and parameters, `fit` resumes from there and has the same
-        result; if that fit had finished, its result is restored. Other data or parameters raise an error. Each fit
-        needs its own folder. `partial_fit` does not use it.
+        result. A finished fit is restored. Other data or parameters raise an error. Each fit needs its own folder.
+        `partial_fit` does not use it.
 
     callbacks : skorch callback or list of these, default=None
-        Cloned if they can be copied, then notified of skorch's events. The settings of a pair (name, callback) are
-        parameters: ``callbacks__name__setting``. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule.
-        Without callbacks, events of single batches cost nothing. At the end of an epoch callbacks see the weights that
-        were validated. With a linear start and a validation set these are the running average; training continues from
-        the weights that were averaged.
+        Cloned if they can be copied, then notified of skorch's events. A pair (name, callback) makes the callback's
+        settings parameters: ``callbacks__name__setting``. A `skorch.callbacks.LRScheduler` replaces the one-cycle
+        schedule. At the end of an epoch callbacks see the weights that were validated. With a linear start and a
+        validation set these are the running average; training continues from the weights that were averaged.
 
     device : "auto", str or torch.device, default="auto"
-        Where to compute. "auto" is cuda if available, else the cpu. "accelerate" is the device that Accelerate assigns
-        to this process; all processes of its launcher then share one fit. It needs ``skae[distributed]``.
+        Where to compute.
+
+        - "auto": cuda if available, else the cpu.
+        - "accelerate": the device that Accelerate assigns to this process. All processes of its launcher share one fit.
+          Needs ``skae[distributed]``.
 
     verbose : int, default=0
         Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then. If each
@@ -295,9 +309,9 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     explained_variance_ratio_ : ndarray of shape (n_components_,)
         Increase of R^2 by each component, for the reconstruction of at most 1,000 samples of the validation set (of
-        training samples, if there is none). The sum is the R^2 of all components. Zero for a component that improves
-        the reconstruction only together with further ones. Columns that are constant in the training samples do not
-        count. Only with ordered components.
+        training samples, if there is none). The sum is the R^2 of all components. A component that improves the
+        reconstruction only together with further ones has 0. Constant columns do not count. Only with ordered
+        components.
 
     mean_ : ndarray of shape (n_features_in_,)
         Mean of the training samples.
@@ -340,46 +354,44 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     Notes
     -----
-    Training minimises the mean of :math:`\ell(\hat x_{ij}, x_{ij})` over samples and columns of the scaled X, by Adam
-    on a one-cycle schedule [2]_. X is centred and divided by a single scale, which keeps PCA's geometry. PCA is the
-    best linear autoencoder [1]_.
+    **Objective.** Training minimises the mean of :math:`\ell(\hat x_{ij}, x_{ij})` over samples and columns of the
+    scaled X, by Adam on a one-cycle schedule [2]_. X is centred and divided by a single scale, which keeps PCA's
+    geometry. PCA is the best linear autoencoder [1]_.
 
-    f and g are scaled by the residuals of PCA. Their inputs are clipped to the range of the training samples, so that
-    reconstructions extrapolate linearly, as PCA's do.
+    **Scales.** f and g are scaled by the residuals of PCA. Their inputs are clipped to the range of the training
+    samples, so that reconstructions extrapolate linearly, as PCA's do. Codes have the units and the sign convention of
+    `PCA.transform`. Codes and reconstructions are computed in the precision of their input; training runs in float32.
 
-    With ``start="pca"``, the default loss and neither noise nor sparsity, `transform` projects samples onto the curved
-    surface of decoded codes, as PCA does onto a plane [3]_; in all other cases the code is the encoder's. The
-    projection starts at the encoder's code or at the nearest landmark, whichever is nearer, and takes up to four
-    gradient steps. Landmarks are codes of up to 512 training samples. At the end of `fit` the validation set chooses
-    the number of steps and whether there are landmarks: the fastest choice whose loss is within 0.3 % of the lowest.
-    Without a validation set, or if training has not improved on the start, there are four steps and no landmarks.
-    During training the validation loss uses four steps and up to 128 landmarks, so that ``best_loss_`` differs from
-    ``validation_loss_curve_``, and may be less than all of it.
+    **Refinement.** With ``start="pca"``, the default loss and neither noise nor sparsity, `transform` projects samples
+    onto the curved surface of decoded codes, as PCA does onto a plane [3]_. In all other cases the code is the
+    encoder's. The projection starts at the encoder's code or at the nearest landmark, whichever is nearer, and takes up
+    to four gradient steps. Landmarks are codes of up to 512 training samples. At the end of `fit` the validation set
+    chooses the number of steps and whether there are landmarks: the fastest choice whose loss is within 0.3 % of the
+    lowest. Without a validation set, or if training has not improved on the start, there are four steps and no
+    landmarks. During training the validation loss uses four steps and up to 128 landmarks. So ``best_loss_`` differs
+    from ``validation_loss_curve_``, and may be less than all of it.
 
-    With a loss for each column (``loss`` "auto", "cross_entropy" or a mapping), the start is factor analysis of mixed
-    data [5]_: PCA of standardised columns and of indicators of the categories, each indicator divided by the root of
-    its share. Bools count as two categories, and counts are standardised after a logarithm. At ``max_iter=0`` codes are
-    the row coordinates of that analysis, up to sign. In `score` and `score_samples` the error of a number is divided by
-    the column's standard deviation, that of a count by the root of the column's mean, and errors of bools and
+    **Ordered components.** The same steps lower the sum over sizes of the reconstruction errors, relative to PCA's. In
+    training, a quarter of the samples have codes cut to a size between those of two decoders (nested dropout [4]_). A
+    size that is no better than a smaller one on the validation set decodes only the components of the smaller one.
+
+    **A loss for each column.** With ``loss`` "auto", "cross_entropy" or a mapping, the start is factor analysis of
+    mixed data [5]_: PCA of standardised columns and of indicators of the categories, each indicator divided by the root
+    of its share. Bools count as two categories, and counts are standardised after a logarithm. At ``max_iter=0`` codes
+    are the row coordinates of that analysis, up to sign. In `score` and `score_samples` the error of a number is
+    divided by the column's standard deviation, that of a count by the root of the column's mean. Errors of bools and
     indicators are not scaled. Decoded numbers are within the range of the training samples, and whole if these were
     whole. ``components_`` and ``mean_`` have an entry for each encoded column: one for a number, a bool or a count, and
     one for each category.
 
-    For a DataFrame with text and a single loss, the start is PCA of the numbers in their own units and of indicators of
-    the categories, as behind a `sklearn.preprocessing.OneHotEncoder` of the text.
+    **Text with a single loss.** The start is PCA of the numbers in their own units and of indicators of the categories,
+    as behind a `sklearn.preprocessing.OneHotEncoder` of the text.
 
-    With ordered components the same steps lower the sum over sizes of the reconstruction errors, relative to PCA's. In
-    training, a quarter of the samples have codes cut to a size between those of two decoders (nested dropout [4]_). A
-    size that is no better than a smaller one on the validation set decodes only the components of the smaller one.
-
-    Missing values are left out of the loss and the scores. In front of the encoder they are replaced by their
-    conditional means under a Gaussian model of all columns, estimated by EM from the observed values; if training
-    samples had missing values, the encoder also gets the mask of missing values. The start is PCA of samples whose
-    missing values are drawn from that model; without missing values in training, the start itself is the model. Own
+    **Missing values** are left out of the loss and the scores. In front of the encoder they are replaced by their
+    conditional means under a Gaussian model of all columns, estimated by EM from the observed values. If training
+    samples had missing values, the encoder also gets the mask of missing values, and the start is PCA of samples whose
+    missing values are drawn from that model. Without missing values in training, the start itself is the model. Own
     modules get samples without missing values.
-
-    Codes have the units and the sign convention of `PCA.transform`. Codes and reconstructions are computed in the
-    precision of their input; training runs in float32.
 
     References
     ----------
@@ -490,6 +502,17 @@ class AutoencoderTransformer(BaseNetTransformer):
         ndarray of shape (n_samples,)
             In units of X squared, whatever the loss; without a unit if each column has its own, see Notes. For float32
             samples at least the lowest number of float32, and 0 for samples with all values missing.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris().data
+        >>> model = AutoencoderTransformer(2, max_iter=0).fit(X)
+        >>> outlier = X[:1] + [[0, 9, 0, 0]]
+        >>> bool(model.score_samples(outlier)[0] < model.score_samples(X).min())
+        True
         """
         check_is_fitted(self)
         rows = self._open(X)
@@ -515,6 +538,17 @@ class AutoencoderTransformer(BaseNetTransformer):
         -------
         float
             nan if no value of X is observed.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris().data
+        >>> print(f"{AutoencoderTransformer(2, max_iter=0).fit(X).score(X):.3f}")
+        0.978
+        >>> print(f"{PCA(2).fit(X).explained_variance_ratio_.sum():.3f}")
+        0.978
         """
         check_is_fitted(self)
         rows = self._open(X, weights=check_weights(sample_weight, X))
@@ -547,6 +581,17 @@ class AutoencoderTransformer(BaseNetTransformer):
         training samples had missing values, and the loss is not "log_loss" or "poisson". The weight is one number (with
         ordered components, one for each of 1, 2, 4, ... components): the one with the least squared error on entries of
         training samples that `fit` hides, or of the validation set if that is larger.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris().data
+        >>> X[0, 2] = np.nan  # it was 1.4
+        >>> imputed = AutoencoderTransformer(2, max_iter=0, random_state=0).fit(X).impute(X)
+        >>> print(f"{imputed[0, 2]:.1f}")
+        1.5
         """
         check_is_fitted(self)
         rows = self._open(X)
@@ -556,10 +601,10 @@ class AutoencoderTransformer(BaseNetTransformer):
     def sample(self, n_samples=1, *, random_state=None):
         """Draw new samples: decode draws from a Gaussian mixture fitted to codes of training samples.
 
-        The mixture is fitted at the first call (Ghosh et al. 2020, arXiv:1903.12436). It has 1 to 64 components, and a
-        tenth, a hundredth or a thousandth of the codes' variance is added to each covariance, whichever gives a
-        held-out fifth of the codes the highest likelihood. The codes are those of at most 5,000 training samples (fewer
-        above 3,000 columns), after `partial_fit` of the last batch. New samples lie on the decoder's surface, without
+        The first call fits the mixture to codes of at most 5,000 training samples (fewer above 3,000 columns; after
+        `partial_fit`, of the last batch). It has 1 to 64 components, and a tenth, a hundredth or a thousandth of the
+        codes' variance is added to each covariance. The choice is the one with the highest likelihood of a held-out
+        fifth of the codes (Ghosh et al. 2020, arXiv:1903.12436). New samples lie on the decoder's surface, without
         residual noise.
 
         Parameters
@@ -573,6 +618,13 @@ class AutoencoderTransformer(BaseNetTransformer):
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
             In units of X; a DataFrame of the same library and names of columns if `fit` got one.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> AutoencoderTransformer(2, max_iter=0).fit(load_iris().data).sample(3, random_state=0).shape
+        (3, 4)
         """
         check_is_fitted(self)
         n_samples = check.check_integer("n_samples", n_samples, 1)

@@ -74,6 +74,15 @@ class BaseNetTransformer(
             If ``checkpoint`` cannot be written when training begins, or another fit uses it now.
         RuntimeError
             If one of the other processes has ended.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_digits().data
+        >>> model = AutoencoderTransformer(4, max_iter=5, random_state=0).fit(X[:400], X_val=X[400:600])
+        >>> model.best_loss_ <= model.linear_loss_
+        True
         """
         self._forget()
         self._check_parameters()
@@ -131,6 +140,17 @@ class BaseNetTransformer(
         -------
         self : object
             The estimator after this pass.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_digits
+        >>> from skae import AutoencoderTransformer
+        >>> model = AutoencoderTransformer(4, random_state=0)
+        >>> for batch in np.array_split(load_digits().data, 3):
+        ...     model = model.partial_fit(batch)
+        >>> model.n_iter_
+        3
         """
         self._check_parameters()
         is_first = not self.__sklearn_is_fitted__()
@@ -190,6 +210,15 @@ class BaseNetTransformer(
         ------
         ValueError
             If the components are not ordered. They are with ``ordered=True``, or if `fit` chooses their number.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris().data
+        >>> model = AutoencoderTransformer(3, ordered=True, max_iter=0).fit(X)
+        >>> model.truncate(2).transform(X).shape
+        (150, 2)
         """
         check_is_fitted(self)
         if not self._fitted.built.is_ordered:
@@ -350,6 +379,14 @@ class BaseNetTransformer(
         -------
         ndarray of shape (n_samples, n_components_)
             Codes, in float32 for float32 samples, else in float64.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris().data
+        >>> AutoencoderTransformer(2, max_iter=0).fit(X).transform(X).shape
+        (150, 2)
         """
         check_is_fitted(self)
         return like_input(self._fitted.encode(self._open(X)), X)
@@ -367,6 +404,15 @@ class BaseNetTransformer(
         ndarray of shape (n_samples, n_features_in_), or DataFrame
             Samples in units of X; in float32 for float32 codes, else in float64. A DataFrame if `fit` encoded one by
             column, with the index of a DataFrame of codes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris().data
+        >>> model = AutoencoderTransformer(2, max_iter=0).fit(X)
+        >>> model.inverse_transform(model.transform(X)).shape
+        (150, 4)
         """
         check_is_fitted(self)
         return like_input(self._table.decode_codes(self._fitted.decode(check_codes(self, X)), X), X)

@@ -319,44 +319,54 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     Parameters
     ----------
     n_components : int or "auto", default=2
-        Latent dimension, from 1 to the number of samples, and to 1,000 or the number of columns. "auto" implies
-        ``ordered=True`` and keeps the fewest components whose bound on the validation set (on training samples, without
-        early stopping) is within one standard error of the best; the standard error is that of paired differences. The
-        largest number it tries is the number of principal components that explain 99 % of the variance of the
-        standardised columns, at most 64 and less than the number of columns.
+        Latent dimension.
+
+        - int: from 1 to the number of samples, and to 1,000 or the number of columns.
+        - "auto": the fewest components whose bound on the validation set (on training samples, without early stopping)
+          is within one standard error of the best; the standard error is that of paired differences. The largest number
+          it tries is the number of principal components for 99 % of the variance of the standardised columns, at most
+          64 and less than the number of columns. It implies ``ordered=True``.
 
     likelihood : str or mapping of columns to str, default="gaussian"
-        Density of an entry given the code. "gaussian" has a mean and a noise variance, both of which depend on the
-        code; in the linear start a column's variance does not depend on the code. "bernoulli" is for X in [0, 1];
-        scores are log-probabilities only if X consists of zeros and ones. The network sees X after a logit. "poisson"
-        and "negative_binomial" are for counts, which the network sees after a logarithm; the latter has a dispersion
-        for each column, for counts that vary more than a Poisson of the same mean. "multinomial" is for counts
-        conditional on their sum in a sample, such as word counts of documents. New samples take their sums from
-        training samples. "categorical" is for categories. "auto" chooses by the dtype of each column: floats
-        "gaussian", bools "bernoulli", categories and strings "categorical", integers "negative_binomial" if they vary
-        as counts do, else "bernoulli" if they are 0 and 1, else "gaussian". A mapping sets the likelihoods of some
-        columns, by name or, for an array, by index; the other columns use "auto". "categorical", "auto" and a mapping
-        accept DataFrames of pandas and polars, see Notes.
+        Density of an entry given the code.
+
+        - "gaussian": a mean and a noise variance, which both depend on the code. In the linear start the variance of a
+          column does not.
+        - "bernoulli": for X in [0, 1]. Scores are log-probabilities only if X consists of zeros and ones. The network
+          sees X after a logit.
+        - "poisson", "negative_binomial": for counts, which the network sees after a logarithm. The latter has a
+          dispersion for each column, for counts that vary more than a Poisson of the same mean.
+        - "multinomial": for counts conditional on their sum in a sample, such as word counts of documents. New samples
+          take their sums from training samples.
+        - "categorical": for categories.
+        - "auto": by the dtype of each column. Floats get "gaussian", bools "bernoulli", categories and strings
+          "categorical". Integers get "negative_binomial" if they vary as counts do, else "bernoulli" if they are 0 and
+          1, else "gaussian".
+        - mapping: the likelihoods of some columns, by name or, for an array, by index. The other columns use "auto".
+
+        The last three accept DataFrames of pandas and polars, see Notes.
 
     handle_unknown : {"error", "ignore"}, default="error"
         What to do with a category that is not in the training samples: raise an error or treat it as missing.
 
     start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
-        "factor_analysis" starts at scikit-learn's `FactorAnalysis`, run to convergence. It is replaced by probabilistic
-        PCA above 200 columns, where EM would take long, and with no more samples than columns, where it would overfit.
-        With at most 1,000 samples, unless ``max_iter=0``, it is also replaced if probabilistic PCA has a higher
-        cross-validated likelihood, since few samples do not determine a noise variance for each column. With ordered
-        components it is probabilistic PCA of standardised columns, since factors have no order, with fewer components
-        than columns and a noise variance of at least 1e-4. "pca" starts at probabilistic PCA, whose density is
-        `PCA.score`'s. "random" starts with random weights; own modules then get X unscaled. With a likelihood other
-        than "gaussian" the linear model is fitted to the samples after the logit or logarithm: the start is then good,
-        but not exact.
+        Weights before training. With a likelihood other than "gaussian" the linear model is fitted to the samples after
+        the logit or logarithm. The start is then good, but not exact.
+
+        - "factor_analysis": scikit-learn's `FactorAnalysis`, run to convergence. Probabilistic PCA replaces it above
+          200 columns, where EM would take long, and with no more samples than columns, where it would overfit. With at
+          most 1,000 samples, unless ``max_iter=0``, it also does if its cross-validated likelihood is higher, since few
+          samples do not determine a noise variance for each column. With ordered components it is probabilistic PCA of
+          standardised columns, since factors have no order, with fewer components than columns and a noise variance of
+          at least 1e-4.
+        - "pca": probabilistic PCA, whose density is `PCA.score`'s.
+        - "random": random weights. Own modules then get X unscaled.
 
     ordered : bool, default=False
         Whether the components are ordered by importance: the first m columns of a code are the code of a model of m
         components, for every m, see `truncate`. Training maximises the mean bound of 1, 2, 4, ... and n_components
-        components; each size has its own decoder, and all share the encoder. It runs for three tenths of ``max_iter``
-        epochs, at twice the learning rate, since each epoch takes longer. Needs a linear start. An own ``decoder`` is
+        components. Each size has its own decoder, and all share the encoder. Since each epoch takes longer, training
+        runs for three tenths of ``max_iter``, at twice the learning rate. Needs a linear start. An own ``decoder`` is
         shared by all sizes and gets codes whose last columns are zero.
 
     beta : float, default=1.0
@@ -368,33 +378,37 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         class.
 
     prior : {"normal", "mixture"}, default="normal"
-        Density of codes. Training always uses the standard normal. "mixture" then replaces it, in scores and samples,
-        by a Gaussian mixture fitted to codes of training samples. The mixture has 1 to 64 components, slightly widened,
-        whichever gives a held-out fifth of these codes the highest likelihood. It helps if samples form clusters, which
-        a standard normal prior merges. No effect with ``max_iter=0``.
+        Density of codes in scores and samples. Training always uses the standard normal.
+
+        - "normal": the standard normal.
+        - "mixture": a Gaussian mixture fitted to codes of training samples after training. It has 1 to 64 components,
+          slightly widened: the choice with the highest likelihood of a held-out fifth of these codes. It helps if
+          samples form clusters, which a standard normal merges. No effect with ``max_iter=0``.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
-        Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128), () a
-        linear network. Ignored for a half that is passed as ``encoder`` or ``decoder``. With ``feature_shape`` these
-        layers lie between the convolutions and the code, "auto" is (128, 256), and () leaves the convolutions alone.
+        Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128). () is
+        a linear network. With ``feature_shape`` these layers lie between the convolutions and the code; "auto" is then
+        (128, 256), and () leaves the convolutions alone. Ignored for a half that is passed as ``encoder`` or
+        ``decoder``.
 
     activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
         Activation after each hidden layer.
 
     alpha : float, default=0.0
-        L2 penalty on the weights of the nonlinear part (linear path and biases are not penalised).
+        L2 penalty on the weights of the nonlinear part. Linear path and biases are not penalised.
 
     encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
         Builds a module that computes features of samples or of codes, of any width. skae adds the linear layer that
-        maps them to mean and variance of the code, or to the likelihood's parameters. With a linear start the module
-        gets scaled samples, clipped to the range of the training samples, or codes, and its output is added to the
-        linear path, starting at zero. With ``start="random"`` the encoder gets X unscaled.
+        maps them to mean and variance of the code, or to the likelihood's parameters.
+
+        - Linear start: the module gets scaled samples, clipped to the range of the training samples, or codes. Its
+          output is added to the linear path, starting at zero.
+        - ``start="random"``: the encoder gets X unscaled.
 
     feature_shape : tuple of int, default=None
-        Channels, height and width of samples that are flattened images, such as (1, 28, 28); height and width must be
-        at least 8. The network is then convolutional, see ``hidden_layer_sizes``; an own ``encoder`` or ``decoder``
-        replaces its half. Gradients are clipped to four times the running mean of their norm, unless components are
-        ordered.
+        Channels, height and width of samples that are flattened images, such as (1, 28, 28). Height and width must be
+        at least 8. The network is then convolutional; an own ``encoder`` or ``decoder`` replaces its half. Gradients
+        are clipped to four times the running mean of their norm, unless components are ordered.
 
     batch_size : "auto" or int, default="auto"
         Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128. Above 20,000
@@ -410,15 +424,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         at its start: the linear model.
 
     early_stopping : bool, default=True
-        Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. Real-valued
-        columns have a learned variance, which can raise the density while their mean gets worse. So weights are kept
-        only if the squared error of these columns on the validation set exceeds that of the start by at most a
-        hundredth of their variance, each column scaled to variance 1. With a linear start, validation uses a running
-        average of the weights over epochs. If False, the last weights are kept, training ends when the training loss
-        stalls, and the linear start is never restored.
+        Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a
+        linear start, validation uses a running average of the weights over epochs. If False, the last weights are kept,
+        training ends when the training loss stalls, and the linear start is never restored.
+
+        Real-valued columns have a learned variance, which can raise the density while their mean gets worse. So weights
+        are kept only if the squared error of these columns on the validation set exceeds that of the start by at most a
+        hundredth of their variance, each column scaled to variance 1.
 
     validation_fraction : "auto" or float, default="auto"
-        Share of the samples of X in the validation set, if `fit` gets no ``X_val``; "auto" is a tenth, at most 1,000
+        Share of the samples of X in the validation set, if `fit` gets no ``X_val``. "auto" is a tenth, at most 1,000
         samples. With "gaussian" they are stratified by how well the linear start fits each sample; otherwise they are a
         random subset. The linear start is fitted to all samples.
 
@@ -430,20 +445,23 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Smallest improvement that counts, relative to the best loss.
 
     checkpoint : str or path-like, default=None
-        Folder to which `fit` saves its state, when training ends and at the end of an epoch if ten seconds have passed
+        Folder to which `fit` saves its state: when training ends, and at the end of an epoch if ten seconds have passed
         since the last save. With the same folder, data and parameters, `fit` resumes from there and has the same
-        result; if that fit had finished, its result is restored. Other data or parameters raise an error. Each fit
-        needs its own folder. `partial_fit` does not use it.
+        result. A finished fit is restored. Other data or parameters raise an error. Each fit needs its own folder.
+        `partial_fit` does not use it.
 
     callbacks : skorch callback or list of these, default=None
-        Cloned if they can be copied, then notified of skorch's events. The settings of a pair (name, callback) are
-        parameters: ``callbacks__name__setting``. A `skorch.callbacks.LRScheduler` replaces the one-cycle schedule. At
-        the end of an epoch they see the weights that were validated. With a linear start and a validation set these are
-        the running average; training continues from the weights that were averaged.
+        Cloned if they can be copied, then notified of skorch's events. A pair (name, callback) makes the callback's
+        settings parameters: ``callbacks__name__setting``. A `skorch.callbacks.LRScheduler` replaces the one-cycle
+        schedule. At the end of an epoch callbacks see the weights that were validated. With a linear start and a
+        validation set these are the running average; training continues from the weights that were averaged.
 
     device : "auto", str or torch.device, default="auto"
-        Where to compute. "auto" is cuda if available, else the cpu. "accelerate" is the device that Accelerate assigns
-        to this process; all processes of its launcher then share one fit. It needs ``skae[distributed]``.
+        Where to compute.
+
+        - "auto": cuda if available, else the cpu.
+        - "accelerate": the device that Accelerate assigns to this process. All processes of its launcher share one fit.
+          Needs ``skae[distributed]``.
 
     verbose : int, default=0
         Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then. The
@@ -531,7 +549,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     Notes
     -----
-    The evidence lower bound [1]_ of a sample is
+    **Bound.** The evidence lower bound [1]_ of a sample is
 
     .. math:: \mathrm{ELBO}(x) = E_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, N(0, I)) \le \log p(x)
 
@@ -540,62 +558,63 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     bound equals :math:`\log p(x)` [2]_. Validation losses, and the refinement below, use fewer draws, with entries -1
     and 1: 2 for one component, 4 for two, 8 for up to 8, 16 for up to 16, and so on.
 
-    The encoder's q is a first estimate. With a linear start, the Gaussian likelihood and ``beta=1``, it is refined in
-    codes, scores and validation. If one of up to 512 landmarks has a higher bound for the sample, refinement starts
-    there; landmarks are the q of training samples. The mean and variance then take up to two steps along the natural
-    gradient of the sample's bound [3]_. At the end of a fit the validation set chooses the number of steps and whether
-    there are landmarks: the fastest choice whose loss is within 0.01 nats of the lowest. Without a validation set, or
-    if training has not improved on the start, there are two steps and no landmarks. Conditional models have none.
+    **Refinement.** The encoder's q is a first estimate. With a linear start, the Gaussian likelihood and ``beta=1``, it
+    is refined in codes, scores and validation. If one of up to 512 landmarks has a higher bound for the sample,
+    refinement starts there; landmarks are the q of training samples. The mean and variance then take up to two steps
+    along the natural gradient of the sample's bound [3]_. At the end of a fit the validation set chooses the number of
+    steps and whether there are landmarks: the fastest choice whose loss is within 0.01 nats of the lowest. Without a
+    validation set, or if training has not improved on the start, there are two steps and no landmarks. Conditional
+    models have none.
 
-    With ``prior="mixture"``, p(z) is the mixture, and scores replace minus the KL by :math:`E_{q(z|x)}[\log p(z) - \log
-    q(z|x)]`, over the same draws. They are still lower bounds, since any q gives one. The mixture is fitted to one draw
-    from q for each of at most 5,000 training samples [5]_. Losses, the choice of weights and codes use the standard
-    normal.
+    **Prior.** With ``prior="mixture"``, p(z) is the mixture, and scores replace minus the KL by
+    :math:`E_{q(z|x)}[\log p(z) - \log q(z|x)]`, over the same draws. They are still lower bounds, since any q gives
+    one. The mixture is fitted to one draw from q for each of at most 5,000 training samples [5]_. Losses, the choice of
+    weights and codes use the standard normal.
 
-    No network fits every sample. With a validation set of n samples, scores and new samples are therefore those of a
-    defensive mixture [4]_. The linear models have weight 1 / (n + 2) in it, half for the start and half for
-    probabilistic PCA of standardised columns. By the rule of succession, this is how often a network that fits n
-    samples well is expected to fail. The score of a sample is then at most log(2 (n + 2)) nats below its score under
+    **Defensive mixture.** No network fits every sample. With a validation set of n samples, scores and new samples are
+    therefore those of a defensive mixture [4]_. The linear models have weight 1 / (n + 2) in it, half for the start and
+    half for probabilistic PCA of standardised columns. By the rule of succession, this is how often a network that fits
+    n samples well is expected to fail. The score of a sample is then at most log(2 (n + 2)) nats below its score under
     either linear model. With other likelihoods, the weight goes to a model of independent columns, which ignores the
     class and missing values: each column has its mean, and a negative binomial or normal one its variance. The score is
     then at most log(n + 2) nats below that of this model. The mixture needs a linear start and ``beta=1``, and the
     weight is zero at ``max_iter=0``. Codes and reconstructions are the network's.
 
-    With ordered components there is a model of each size. Those of 1, 2, 4, ... and n_components components start as
+    **Ordered components.** There is a model of each size. Those of 1, 2, 4, ... and n_components components start as
     probabilistic PCA of that size; a size between them starts with the loadings of the next larger one. Each model
     takes the leading components of the shared q and refines them by its own bound. Codes are the first columns of those
     of the largest size [6]_.
 
-    Missing values are left out of the bound, which is then a bound on the log-density of the observed values [7]_. In
-    front of the encoder they are replaced by their conditional means under a Gaussian model of all columns, estimated
-    by EM from the observed values; if training samples had missing values, the encoder also gets the mask of missing
-    values. The start is fitted to samples whose missing values are drawn from that model; without missing values in
-    training, the start itself is the model.
+    **Missing values** are left out of the bound, which is then a bound on the log-density of the observed values [7]_.
+    In front of the encoder they are replaced by their conditional means under a Gaussian model of all columns,
+    estimated by EM from the observed values. If training samples had missing values, the encoder also gets the mask of
+    missing values, and the start is fitted to samples whose missing values are drawn from that model. Without missing
+    values in training, the start itself is the model.
 
-    Each column is centred and divided by its standard deviation for the network; densities are in units of X. Noise
-    variances have lower bounds, since the density of duplicated columns would otherwise be unbounded. In the start they
-    are at least 1e-6 of the column's variance ("pca": 1e-12; otherwise, with ordered components, 1e-4). Training keeps
-    them above 1e-4 of the column's variance, or above half their start if that is less. A code multiplies or divides a
-    variance by at most e^3, about 20.
+    **Scales and noise variances.** Each column is centred and divided by its standard deviation for the network;
+    densities are in units of X. Noise variances have lower bounds, since the density of duplicated columns would
+    otherwise be unbounded. In the start they are at least 1e-6 of the column's variance ("pca": 1e-12; otherwise, with
+    ordered components, 1e-4). Training keeps them above 1e-4 of the column's variance, or above half their start if
+    that is less. A code multiplies or divides a variance by at most e^3, about 20.
 
-    Columns that are constant in training, and those observed only once, are reconstructed and sampled as constants (own
-    modules with a random start reconstruct them themselves). They are independent of the other columns. With "gaussian"
-    and ``start="pca"`` their density is normal with the noise variance of probabilistic PCA, so that `score` is
-    `PCA.score` at ``max_iter=0``. Otherwise the constant c itself adds 0 to a score. Another value x adds :math:`-(x -
-    c)^2 / 2 s^2` with "gaussian". Here s is the smaller of \|c\| / 100 and 1/100 of the smallest standard deviation of
-    another column (only the latter if c is 0; 1/100 if no other column varies), but at least 1e-7 \|c\|. In mixed
-    tables s is between \|c\| / 200 and \|c\| / 100, or 1/100 if c is 0. With other likelihoods another value adds
-    -log(n + 2), with n training samples: by the rule of succession, the log-probability of a value that was never seen.
-    "multinomial" has no such term, since the shares of all columns are in its density. `partial_fit` learns a constant
-    column of numbers from the first batch in which it varies.
+    **Constant columns.** Columns that are constant in training, and those observed only once, are reconstructed and
+    sampled as constants (own modules with a random start reconstruct them themselves). They are independent of the
+    other columns. With "gaussian" and ``start="pca"`` their density is normal with the noise variance of probabilistic
+    PCA, so that `score` is `PCA.score` at ``max_iter=0``. Otherwise the constant c itself adds 0 to a score. Another
+    value x adds :math:`-(x - c)^2 / 2 s^2` with "gaussian". Here s is the smaller of \|c\| / 100 and 1/100 of the
+    smallest standard deviation of another column (only the latter if c is 0; 1/100 if no other column varies), but at
+    least 1e-7 \|c\|. In mixed tables s is between \|c\| / 200 and \|c\| / 100, or 1/100 if c is 0. With other
+    likelihoods another value adds -log(n + 2), with n training samples: by the rule of succession, the log-probability
+    of a value that was never seen. "multinomial" has no such term, since the shares of all columns are in its density.
+    `partial_fit` learns a constant column of numbers from the first batch in which it varies.
 
-    With ``conditional=True`` encoder and decoder, also own modules, get the one-hot encoded class as further columns of
-    their input [8]_. The linear start is fitted to samples minus the mean of their class. If y is None, the class is
-    marginalised out: the density of a sample is :math:`\sum_y p(y) p(x|y)`, with the bounds in place of p(x|y). The
-    terms of this sum also weight the classes in the sample's code and imputed values. The linear models of the
-    defensive mixture are shifted by the class means as well.
+    **Classes.** With ``conditional=True`` encoder and decoder, also own modules, get the one-hot encoded class as
+    further columns of their input [8]_. The linear start is fitted to samples minus the mean of their class. If y is
+    None, the class is marginalised out: the density of a sample is :math:`\sum_y p(y) p(x|y)`, with the bounds in place
+    of p(x|y). The terms of this sum also weight the classes in the sample's code and imputed values. The linear models
+    of the defensive mixture are shifted by the class means as well.
 
-    If each column has its own likelihood (``likelihood`` "auto", "categorical" or a mapping), a "gaussian" column is
+    **A likelihood for each column.** With ``likelihood`` "auto", "categorical" or a mapping, a "gaussian" column is
     first mapped to a normal distribution. The map is increasing and piecewise linear, with at most 32 pieces: it takes
     quantiles of the training samples to those of a normal, and is extrapolated linearly. Densities include its slope,
     and so stay in units of X; at a knot the slope is the one on the right. In the inverse map, a value that at least a
@@ -718,6 +737,17 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         -------
         ndarray of shape (n_samples,)
             In nats, in units of X: comparable with `score_samples` of PCA, FactorAnalysis and GaussianMixture.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA
+        >>> from skae import VAEGenerator
+        >>> X = load_iris().data
+        >>> model = VAEGenerator(2, start="pca", max_iter=0).fit(X)
+        >>> bool(np.allclose(model.score_samples(X), PCA(2).fit(X).score_samples(X), atol=1e-3))
+        True
         """
         check_is_fitted(self)
         return like_input(self._fitted.elbo(self._open(X), y), X)
@@ -736,6 +766,14 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Returns
         -------
         float
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import VAEGenerator
+        >>> X = load_iris().data
+        >>> print(f"{VAEGenerator(2, max_iter=0).fit(X).score(X):.2f} nats a sample")
+        -2.60 nats a sample
         """
         check_is_fitted(self)
         rows, y = self._open_labelled(X, y, check_weights(sample_weight, X))
@@ -757,6 +795,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         ndarray of shape (n_samples,)
             In nats, in units of X. In expectation over draws at least the ELBO and at most the log-density (Burda et
             al. 2016, arXiv:1509.00519).
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import VAEGenerator
+        >>> X = load_iris().data
+        >>> model = VAEGenerator(2, max_iter=0).fit(X)  # both are exact for the linear start
+        >>> print(f"{model.log_likelihood(X).mean():.2f}, {model.score(X):.2f}")
+        -2.60, -2.60
         """
         check_is_fitted(self)
         rows = self._open(X)
@@ -789,6 +836,19 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         weight of that model is one number (with ordered components, one for each of 1, 2, 4, ... components): the one
         with the least squared error on entries of training samples that `fit` hides, or of the validation set if that
         is larger.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import VAEGenerator
+        >>> X = load_iris().data
+        >>> X[0, 2] = np.nan  # it was 1.4
+        >>> model = VAEGenerator(2, max_iter=0, random_state=0).fit(X)
+        >>> print(f"{model.impute(X)[0, 2]:.1f}")
+        1.5
+        >>> len(model.impute(X, n_draws=5, random_state=0))
+        5
         """
         check_is_fitted(self)
         rows = self._open(X)
@@ -820,6 +880,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
             In units of X; a DataFrame of the same library and names of columns if `fit` got one.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import VAEGenerator
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = VAEGenerator(2, conditional=True, max_iter=0).fit(X, y)
+        >>> model.sample(3, y=[0, 1, 2], random_state=0).shape
+        (3, 4)
         """
         check_is_fitted(self)
         n_samples = check.check_integer("n_samples", n_samples, 1)
@@ -843,6 +912,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         ndarray of shape (n_samples, n_features_in_), or DataFrame
             Samples in units of X; in float32 for float32 codes, else in float64. A DataFrame if each column has its own
             likelihood and `fit` got one, with the index of a DataFrame of codes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import VAEGenerator
+        >>> X = load_iris().data
+        >>> model = VAEGenerator(2, max_iter=0).fit(X)
+        >>> model.inverse_transform(model.transform(X)).shape
+        (150, 4)
         """
         check_is_fitted(self)
         codes = check_codes(self, X)

@@ -87,6 +87,13 @@ def test_functions_have_examples():
             assert FunctionDoc(thing)["Examples"], name
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_methods_have_examples(estimator):
+    for name, method in inspect.getmembers(estimator, inspect.isfunction):
+        if not name.startswith(("_", "get_", "set_", "exported_")) and method.__module__.startswith("skae"):
+            assert FunctionDoc(method)["Examples"], name
+
+
 class CloseNumbers(doctest.OutputChecker):
     """Expected output may differ from the real one by 5 % in each number with a point: machines round differently."""
 
@@ -111,14 +118,16 @@ PAGES = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
-    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")),
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/guide").glob("*.md")),
 ]
 WITH_CODE = [page for page in PAGES if "```py" in (ROOT / page).read_text()]
+WITH_OUTPUT = [page for page in WITH_CODE if ">>> " in (ROOT / page).read_text()]
 
 
 # The index shows what the README shows.
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=pytest.mark.slow if page == "docs/index.md" else ()) for page in WITH_CODE]
+    "page", [pytest.param(page, marks=pytest.mark.slow if page == "docs/index.md" else ()) for page in WITH_OUTPUT]
 )
 def test_what_pages_show_is_what_happens(page):
     test = doctest.DocTestParser().get_doctest((ROOT / page).read_text(), {}, page, page, 0)
@@ -131,6 +140,10 @@ def programs(page):
     """Blocks of code without prompts."""
     blocks = re.findall(r"^```python\n(.+?)^```", (ROOT / page).read_text(), flags=re.S | re.M)
     return [block for block in blocks if not block.startswith(">>>")]
+
+
+def test_every_page_with_code_runs():
+    assert {page for page in WITH_CODE if programs(page)} | set(WITH_OUTPUT) == set(WITH_CODE)
 
 
 def runs_here(program):
@@ -153,7 +166,9 @@ def test_programs_of_a_page_run_one_after_the_other(page, epochs, monkeypatch, t
 @pytest.mark.parametrize("page", PAGES)
 def test_blocks_of_pages_are_code_that_runs_or_say_what_they_are(page):
     opened = re.findall(r"^```(.*)$", (ROOT / page).read_text(), flags=re.M)[::2]
-    allowed = {"python", "{toctree}", "{eval-rst}"} | ({""} if page == "README.md" else set())  # commands and a table
+    allowed = {"python", "{toctree}", "{eval-rst}"}
+    if page in ("README.md", "docs/pca-or-autoencoder.md"):  # commands; the output of one
+        allowed.add("")
     assert {kind for kind in opened if not kind.startswith(("{include}", "{image}"))} <= allowed
 
 
@@ -218,9 +233,21 @@ def test_the_readme_shows_examples_and_both_commands():
         assert re.search(rf"^{command}:", makefile, flags=re.M)
 
 
-def test_the_readmes_table_is_the_committed_result():
+def test_the_table_of_digits_is_the_committed_result():
     result = (ROOT / "benchmarks/results/compare-digits.txt").read_text()
-    assert result.strip() in (ROOT / "README.md").read_text()
+    assert result.strip() in (ROOT / "docs/pca-or-autoencoder.md").read_text()
+
+
+def test_the_index_shows_the_program_of_the_readme():
+    (program,) = re.findall(r"```python\n.+?```", (ROOT / "README.md").read_text(), flags=re.S)
+    assert program in (ROOT / "docs/index.md").read_text()
+
+
+def test_every_page_of_the_guide_is_on_its_first_page():
+    index = (ROOT / "docs/guide.md").read_text()
+    for page in (ROOT / "docs/guide").glob("*.md"):
+        assert f"(guide/{page.name})" in index
+        assert f"\nguide/{page.stem}\n" in index  # and in the list of the site
 
 
 def test_the_changelog_has_this_version():

@@ -21,7 +21,8 @@ import skae
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-NEEDED = ("sphinx", "myst_parser", "pydata_sphinx_theme", "sphinx_gallery", "numpydoc")
+NEEDED = ("sphinx", "myst_parser", "pydata_sphinx_theme", "sphinx_gallery", "numpydoc", "sphinx-mathjax-offline")
+AXE = find_spec("axe_core_python")
 pytestmark = pytest.mark.slow
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: Debian's package chromium")
 
@@ -148,12 +149,20 @@ function clipped() {{
   }}
   return found
 }}
+async function audit(page) {{
+  const script = page.createElement('script')
+  script.src = '/axe.min.js'
+  await new Promise(done => {{ script.onload = done; page.head.append(script) }})
+  const result = await frame.contentWindow.axe.run(page, {{resultTypes: ['violations']}})
+  return result.violations.map(fault => fault.id + ': ' + fault.nodes[0].html.slice(0, 99))
+}}
 async function walk() {{
   for (const path of {paths}) {{
     await new Promise(done => {{ frame.onload = done; frame.src = path }})
     await sleep({wait})
     const page = frame.contentDocument, main = page.querySelector('main')
     found.push({{path, title: page.title, width: page.documentElement.scrollWidth, contrast: contrasts(),
+      faults: {audit} ? await audit(page) : [],
       text: main.innerText.length, clipped: clipped(), dark: page.documentElement.dataset.theme,
       results: [...page.querySelectorAll('ul.search li > a')].map(a => a.getAttribute('href'))}})
   }}
@@ -209,9 +218,11 @@ def browse(site, tmp_path_factory):
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Server, directory=site))
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def browse(paths, *, width=1200, mode="light", wait=150):
+    def browse(paths, *, width=1200, mode="light", wait=150, audit=False):
         (site / "walk.html").write_text(
-            WALK.format(paths=json.dumps(paths), width=width, mode=mode, wait=wait, scrolled=SCROLLED)
+            WALK.format(
+                paths=json.dumps(paths), width=width, mode=mode, wait=wait, scrolled=SCROLLED, audit=json.dumps(audit)
+            )
         )
         profile = tmp_path_factory.mktemp("profile")
         done = subprocess.run(
@@ -268,11 +279,61 @@ def test_pages_fit_a_phone(site, browse):
     assert not {text for page in found for text in page["clipped"]}
 
 
+@pytest.fixture
+def audit(site, browse):
+    """A function from pages to the faults that axe finds in each."""
+    if AXE is None:
+        pytest.skip("needs axe: pip install -e '.[dev]'")
+    shutil.copy(Path(AXE.submodule_search_locations[0], "axe.min.js"), site)
+    return lambda paths: {page["path"]: page["faults"] for page in browse(paths, audit=True)}
+
+
+@needs_chromium
+def test_a_link_without_a_text_would_be_noticed(site, audit):
+    (site / "faulty.html").write_text("<html><head></head><body><main><a href='index.html'></a></main></body></html>")
+    try:
+        assert "link-name" in str(audit(["faulty.html"]))
+    finally:
+        (site / "faulty.html").unlink()
+
+
+@needs_chromium
+def test_pages_are_accessible(site, audit):
+    """Axe finds no fault in the guide, the reference and a page of each other kind."""
+    kinds = ["index.html", "guide.html", "gallery/index.html", "gallery/plot_first_steps.html", "results/speed.html"]
+    kinds += ["mathematics.html", "coming-from.html", "pca-or-autoencoder.html", "measurements.html", "whats-new.html"]
+    chosen = [path for path in paths(site) if path in kinds or path.startswith(("guide/", "api/"))]
+    found = audit(chosen)
+    assert len(found) > 40
+    assert not {path: faults for path, faults in found.items() if faults}
+
+
 @needs_chromium
 @pytest.mark.parametrize("name", ["AutoencoderTransformer", "VAEGenerator"])
 def test_the_search_finds_both_estimators(browse, name):
     (page,) = browse([f"search.html?q={quote(name)}"], wait=8000)
     assert any(f"skae.{name}.html" in result for result in page["results"]), page["results"]
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("VAE", "guide/vae.html"),
+        ("anomaly", "guide/anomalies.html"),
+        ("outliers", "guide/anomalies.html"),
+        ("impute", "guide/impute.html"),
+        ("latent size", "guide/components.html"),
+        ("synthetic data", "guide/generate.html"),
+        ("convolution", "guide/images.html"),
+        ("GPU", "guide/processes.html"),
+        ("ONNX", "guide/deploy.html"),
+        ("UMAP", "coming-from.html"),
+    ],
+)
+def test_the_search_finds_what_people_type(browse, words, page):
+    (found,) = browse([f"search.html?q={quote(words)}"], wait=8000)
+    assert any(page in result for result in found["results"]), found["results"]
 
 
 @needs_chromium

@@ -1,10 +1,10 @@
 """
-Anomalies: rows unlike the rest
-===============================
+Anomalies: samples unlike the rest
+==================================
 
-`score_samples` is high for rows like the training rows and low for rows unlike them: by the autoencoder, minus the
-error of a row's reconstruction; by `VAEGenerator`, the log-density. Both are fitted here to benign tumours only, and
-ranked by how well they tell malignant ones, which they have never seen, beside two of scikit-learn's detectors.
+`score_samples` is high for samples like the training samples and low for samples unlike them. The autoencoder's score
+is minus the reconstruction error of a sample, that of `VAEGenerator` its log-density. Both are fitted to benign
+tumours only. They are ranked by how well they detect malignant ones, together with two of scikit-learn's detectors.
 """
 
 import matplotlib.pyplot as plt
@@ -26,9 +26,9 @@ rows = scaler.transform([*test, *malignant])
 unusual = [0] * len(test) + [1] * len(malignant)
 
 # %%
-# One method name serves all: `score_samples`, higher is more usual. A density knows how far out a row is in every
-# direction; an error of reconstruction knows only what lies off the curved surface, and a tumour that is large along it
-# goes unseen. So the VAE is the one to ask here.
+# All have `score_samples`, and higher is more usual. A density counts how unusual a sample is in every direction. A
+# reconstruction error counts only what lies off the curved surface, and misses a tumour that is large along it. So
+# use the VAE here.
 
 detectors = {
     "PCA's density": PCA(4),
@@ -42,16 +42,16 @@ for (label, detector), style in zip(detectors.items(), [":", "-.", "--", "-"], s
     print(f"{label:18} area under the curve {roc_auc_score(unusual, scores):.3f}")
     RocCurveDisplay.from_predictions(unusual, scores, name=label, ax=axis, curve_kwargs={"linestyle": style})
 axis.set(
-    title="malignant tumours told by models of benign ones",
+    title="malignant tumours detected by models of benign ones",
     xlabel="benign called unusual",
     ylabel="malignant called unusual",
 )
 plt.show()
 
 # %%
-# A threshold is a matter of what an alarm costs. `numpy.quantile` of the training rows' scores gives one for a wanted
-# share of false alarms, as ``contamination`` does elsewhere; of new rows two to three times as many may be below it, so
-# take rows that were kept out if the share matters.
+# A threshold depends on what an alarm costs. `numpy.quantile` of the scores of the training samples gives one for a
+# wanted share of false alarms, as ``contamination`` does elsewhere. Of new samples two to three times as many may be
+# below it. If the share matters, use samples that were kept out of `fit`.
 
 vae = detectors["VAE"]
 threshold = np.quantile(vae.score_samples(scaler.transform(train)), 0.05)

@@ -1,11 +1,11 @@
 """
-A business table: mixed columns, gaps, and synthetic rows
-=========================================================
+A business table: mixed columns, missing and synthetic values
+=============================================================
 
-Tables of customers have numbers, counts and categories side by side, and cells that nobody filled in.
-`VAEGenerator(likelihood="auto")` takes such a DataFrame as it is, and gives each column a likelihood by its dtype.
-Here it fills the gaps, and makes rows of nobody in particular, which are judged by what they are for: does a
-classifier that has seen nothing else do as well on real rows?
+Tables of customers have numbers, counts and categories side by side, and cells that are empty.
+`VAEGenerator(likelihood="auto")` takes such a DataFrame as it is, and selects a likelihood for each column by its
+dtype. Here it imputes missing values and draws synthetic samples. The test of these is their use: is a classifier
+that is trained on them alone as accurate on real samples?
 """
 
 import time
@@ -42,20 +42,20 @@ def load_table():
 
 table, target, name = load_table()
 train, test = train_test_split(table, test_size=0.25, random_state=0, stratify=table[target])
-print(f"{name}: {len(train)} rows to learn from; columns " + ", ".join(f"{c} ({table[c].dtype})" for c in table))
+print(f"{name}: {len(train)} training samples; columns " + ", ".join(f"{c} ({table[c].dtype})" for c in table))
 
 # %%
-# One fit. ``prior="mixture"`` is for rows that come in groups. What the score says is in nats, densities of numbers
-# and probabilities of counts and categories added up.
+# One fit. ``prior="mixture"`` is for samples that form groups. The score is in nats: densities of numbers and
+# probabilities of counts and categories together.
 
 began = time.perf_counter()
 vae = VAEGenerator(8, likelihood="auto", prior="mixture", max_iter=60, random_state=0).fit(train)
 seconds = {"VAE": time.perf_counter() - began}
-print(f"\nfitted in {seconds['VAE']:.0f} s; {vae.score(test):.1f} nats a new row")
+print(f"\nfitted in {seconds['VAE']:.0f} s; {vae.score(test):.1f} nats a held-out sample")
 
 # %%
-# Gaps: a tenth of the cells of new rows that are filled are emptied, and imputed. The mean, or the commonest
-# category, of a column is what everybody has at hand.
+# Missing values: a tenth of the filled cells of new samples is emptied, and imputed. The baseline is the mean, or the
+# most common category, of a column.
 
 rng = np.random.RandomState(0)
 numbers = [c for c in table if pd.api.types.is_numeric_dtype(table[c])]
@@ -74,14 +74,14 @@ for c in table:
         right.append(
             ((filled.loc[asked, c] == test.loc[asked, c]).mean(), (test.loc[asked, c] == train[c].mode()[0]).mean())
         )
-print("\nCells of new rows filled, means over columns")
+print("\nImputed cells of new samples, means over columns")
 print("numbers, error in standard deviations: {:.2f}; by the mean {:.2f}".format(*np.mean(errors, axis=0)))
 print("categories, right: {:.0%}; by the commonest {:.0%}".format(*np.mean(right, axis=0)))
 
 # %%
-# Synthetic rows, as many as real ones. Beside the VAE's are those of a Gaussian mixture of the encoded columns, and
-# of TVAE, if the package ctgan is installed, of 40 epochs, not its 300. A column's own distribution should be that of
-# real rows: off by the total variation of categories, by the Kolmogorov-Smirnov distance of numbers.
+# Synthetic samples, as many as real ones. The baselines are a Gaussian mixture of the encoded columns, and TVAE, if
+# the package ctgan is installed, with 40 epochs, not its 300. The distribution of each column should be that of real
+# samples. Its distance is the total variation of categories, and the Kolmogorov-Smirnov distance of numbers.
 
 
 def from_mixture(train):
@@ -107,7 +107,7 @@ def off(column, synthetic):
 
 
 def accuracy(rows):
-    """Of a classifier that learns from these rows, on the real ones kept back."""
+    """Of a classifier that is trained on these samples, on held-out real ones."""
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
     features = [c for c in categories if c != target]
     encoder.fit(train[features])
@@ -120,7 +120,11 @@ def accuracy(rows):
 
 
 known = train.dropna(subset=[target])
-synthetic = {"real rows": known, "VAE": vae.sample(len(known), random_state=0), "Gaussian mixture": from_mixture(known)}
+synthetic = {
+    "real samples": known,
+    "VAE": vae.sample(len(known), random_state=0),
+    "Gaussian mixture": from_mixture(known),
+}
 try:
     from ctgan import TVAE
 
@@ -137,22 +141,22 @@ except ImportError:
     print("\nctgan is not installed, so there is no TVAE here.")
 
 commonest = (test[target] == known[target].mode()[0]).mean()
-print("\nLearn from            accuracy on real rows   columns off by (median, worst)")
+print("\ntrained on            accuracy on real samples columns off by (median, worst)")
 distances = {}
 for label, rows in synthetic.items():
     distances[label] = [off(known[c], rows[c]) for c in table]
-    told = "" if label == "real rows" else f"{np.median(distances[label]):.3f}, {max(distances[label]):.3f}"
+    told = "" if label == "real samples" else f"{np.median(distances[label]):.3f}, {max(distances[label]):.3f}"
     print(f"{label:<22}{accuracy(rows):.3f}{told:>36}")
-print(f"the commonest class   {commonest:.3f}\n")
+print(f"the most common class {commonest:.3f}\n")
 print(vae.sample(3, random_state=1).to_string())
 
 # %%
-# Two columns of numbers, real and made.
+# Two columns of numbers, real and synthetic.
 
 first, second = sorted(numbers, key=lambda c: -train[c].nunique())[:2]
 figure, axes = plt.subplots(1, len(synthetic), figsize=(3.2 * len(synthetic), 3.2), sharex=True, sharey=True)
 for axis, (label, rows) in zip(axes, synthetic.items(), strict=True):
-    axis.scatter(rows[first], rows[second], s=3, alpha=0.4, color="0.4" if label == "real rows" else "C0")
+    axis.scatter(rows[first], rows[second], s=3, alpha=0.4, color="0.4" if label == "real samples" else "C0")
     axis.set(
         title=label, xlabel=first, xlim=known[first].quantile([0.0, 0.995]), ylim=known[second].quantile([0.0, 0.995])
     )

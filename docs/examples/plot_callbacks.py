@@ -1,9 +1,10 @@
 """
-Callbacks: watching and steering a fit
-======================================
+Callbacks: watch and change a fit
+=================================
 
-``callbacks`` takes skorch's, and your own. Here one of each: a callback that writes the step's size into the net's
-history, and skorch's `LRScheduler`, which takes the place of the one-cycle schedule, to see what that is worth.
+``callbacks`` takes skorch's callbacks and your own. Here is one of each. The first writes the learning rate into the
+history of the net. The second, skorch's `LRScheduler`, replaces the one-cycle schedule, to see what that schedule is
+worth.
 """
 
 import matplotlib.pyplot as plt
@@ -32,7 +33,7 @@ def constant(epoch):
 
 
 # %%
-# The estimator clones callbacks, as scikit-learn clones estimators. What they saw is read from the fitted net.
+# The estimator clones callbacks, as scikit-learn clones estimators. What they recorded is read from the fitted net.
 
 epochs = 60
 schedules = {
@@ -48,14 +49,14 @@ for label, callbacks in schedules.items():
     print(f"{label:22} held-out error {errors[label]:.3f}, {seconds:.1f} s in {model.n_iter_} epochs")
 
 # %%
-# The loss is of rows that `fit` held out and judges by the running average of the weights, so that a constant rate is
-# not punished for its noise. On this table the three end within a tenth of each other.
+# The loss is of the validation set, for the running average of the weights, so that the noise of a constant rate does
+# not count. On this table the three end within a tenth of each other.
 
 figure, axes = plt.subplots(2, 1, figsize=(7, 5.4), layout="constrained", sharex=True, height_ratios=[2, 1])
 for (label, model), style in zip(models.items(), ["-", ":", "--"], strict=True):
     axes[0].plot(model.validation_loss_curve_, style, label=f"{label}: {errors[label]:.2f}")
     axes[1].plot(model.net_.history[:, "rate"], style)
-axes[0].set(ylabel="loss on held-out rows", yscale="log", title="digits, 8 components")
-axes[0].legend(frameon=False, title="error on test rows")
+axes[0].set(ylabel="loss of the validation set", yscale="log", title="digits, 8 components")
+axes[0].legend(frameon=False, title="error of test samples")
 axes[1].set(xlabel="epoch", ylabel="learning rate")
 plt.show()

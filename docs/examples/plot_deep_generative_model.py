@@ -3,15 +3,14 @@ The textbook's deep generative model, made to generate
 ======================================================
 
 After the autoencoder comes the deep generative model, with the same encoder and decoder. As it is often printed, its
-program draws 100 random codes and fits the decoder with them as input and as target. That cannot run, since codes have
-32 numbers and rows 784; and if it did it would teach the net to copy noise: no image takes part and nothing is made
-probable.
+program draws 100 random codes and fits the decoder with them as input and as target. That cannot run, since codes
+have 32 columns and images 784. If it did, it would teach the network to copy noise: no image takes part.
 
-What makes a decoder generative is an objective that asks it to make the data probable. The encoder gives each image not
-a code but a distribution over codes, q(z | x); codes drawn from it must explain the image, log p(x | z), and the
-distribution must stay near the standard normal that new codes will be drawn from, KL(q || N(0, I)). The difference of
-the two is the ELBO, a lower bound of log p(x), and its mean is what `VAEGenerator` raises and what its `score` says.
-Layers and widths stay what they were.
+A decoder generates if its objective makes the data probable. The encoder gives each image a distribution over codes,
+q(z | x), in place of a code. Codes drawn from it must explain the image, log p(x | z). The distribution must stay
+near the standard normal from which new codes are drawn, KL(q || N(0, I)). The difference of the two is the ELBO, a
+lower bound of log p(x). `VAEGenerator` maximises its mean, and `score` returns it. Layers and widths stay as they
+were.
 """
 
 import gzip
@@ -46,8 +45,9 @@ def load_bits():
 
 
 # %%
-# The textbook's layers: 784 to 32 by relu, where skae adds the heads for mean and variance of 32 codes, and 32 to 784,
-# where the Bernoulli likelihood brings the sigmoid. Beside them skae's defaults, which start from a linear model.
+# The textbook's layers: 784 to 32 by relu, where skae adds layers for mean and variance of 32 components, and 32 to
+# 784, where the Bernoulli likelihood adds the sigmoid. They are compared with skae's defaults, which start from a
+# linear model.
 
 
 def encoder(n_in, n_out):
@@ -75,8 +75,8 @@ for label, model in models.items():
     )
 
 # %%
-# The bound on the rows held out from training, and new images: means of the likelihood for random codes. Where a curve
-# falls the net learns its rows by heart; the weights kept are those of its best epoch.
+# The ELBO of the validation set, and new images: means of the likelihood for random codes. Where a curve falls the
+# network overfits; the weights kept are those of its best epoch.
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained", width_ratios=[1.1, 1, 1])
 for (label, model), style in zip(models.items(), ["-", "--"], strict=True):

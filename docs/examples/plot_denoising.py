@@ -2,8 +2,9 @@
 Denoising
 =========
 
-With ``noise`` the net is shown rows with noise and asked for the rows without. What comes back of a noisy row is then
-what clean rows look like near it. PCA denoises too, by leaving out what its components don't hold, and is the rival.
+With ``noise`` the network gets samples with noise and is trained to return the samples without. It then reconstructs
+a noisy sample as the clean samples near it look. PCA denoises, too, by leaving out what its components do not
+explain, and is the baseline.
 """
 
 import matplotlib.pyplot as plt
@@ -18,8 +19,8 @@ X_train, X_test = train_test_split(load_digits().data, random_state=0)
 noisy = X_test + np.random.RandomState(0).normal(scale=4, size=X_test.shape)  # grey levels go from 0 to 16
 
 # %%
-# ``noise`` is in standard deviations of each column, which are between 0 and 6.5 grey levels here. More
-# components would let more of the noise through.
+# ``noise`` is in standard deviations of each column, which are between 0 and 6.5 grey levels here. More components
+# would let more of the noise pass.
 
 models = {
     "PCA, 12 numbers": PCA(12),
@@ -34,8 +35,8 @@ for label, error in errors.items():
     print(f"{label:26} error {error:5.2f}")
 
 # %%
-# An autoencoder that has seen no noise brings the code to where the decoder is nearest to the noisy image, noise
-# included. The one that has seen noise takes the encoder's word for it.
+# An autoencoder that was trained without noise refines its code until the decoded image is closest to the noisy one,
+# noise included. One that was trained with noise keeps the code of the encoder.
 
 figure, axes = plt.subplots(len(images), 12, figsize=(10, 4.6), layout="constrained")
 for line, (label, rows) in zip(axes, images.items(), strict=True):

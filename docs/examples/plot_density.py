@@ -1,10 +1,10 @@
 """
-A density, beside a Gaussian mixture's
-======================================
+A density, compared with a Gaussian mixture's
+=============================================
 
-`VAEGenerator.score` is in nats a row, in the units of the data, and so are the scores of PCA, factor analysis,
-Gaussian mixtures and kernels: on the same held-out rows they compare directly. Two columns can be looked at; there a
-mixture is hard to beat. On thirty it is not.
+`VAEGenerator.score` is in nats a sample, in the units of the data. So are the scores of PCA, factor analysis,
+Gaussian mixtures and kernel densities: on the same held-out samples they can be compared. In two columns a mixture is
+hard to beat. In thirty it is not.
 """
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ from skae import VAEGenerator
 
 
 def scores(X, n_components):
-    """Nats a held-out row of each model, and the fitted models; the mixture is the best of ten on the test rows."""
+    """Nats a held-out sample of each model, and the fitted models; the mixture is the best of ten on test samples."""
     train, test = train_test_split(X, random_state=0)
     mixtures = [GaussianMixture(k, reg_covar=1e-4, random_state=0).fit(train) for k in range(1, 11)]
     models = {
@@ -38,11 +38,11 @@ for name, X, n_components in (("tumours, 30 columns", tumours, 8), ("moons, 2 co
     told, models = scores(X, n_components)
     print(name)
     for label, value in told.items():
-        print(f"  {label:22} {value:7.2f} nats a row")
+        print(f"  {label:22} {value:7.2f} nats a sample")
 
 # %%
-# The `score` of the VAE is a lower bound; `log_likelihood` is a tighter one, of weighted draws, and tells densities for
-# a map like this.
+# The `score` of the VAE is a lower bound. `log_likelihood` is a tighter one, a mean over weighted draws, and shows
+# the density in a map like this.
 
 grid = np.stack(np.meshgrid(np.linspace(-1.6, 2.6, 80), np.linspace(-1.1, 1.6, 60)), axis=-1)
 points = grid.reshape(-1, 2)

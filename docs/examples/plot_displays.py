@@ -1,11 +1,11 @@
 """
-Looking into a fit: losses, codes, reconstructions, walks
-=========================================================
+Figures of a fit: losses, codes, reconstructions, traversals
+============================================================
 
-Four displays, in the manner of scikit-learn's, of one autoencoder: how training went, where rows lie, what is kept of
-them, and what a component means. Each is one call, draws into the axes it is given, and keeps what it has drawn as
-attributes. (`SampleDisplay` draws new rows, `LatentSizeDisplay` the error at each number of components; they have pages
-of their own.)
+Four displays of one autoencoder, in the style of scikit-learn's: losses of training, codes, reconstructions, and what
+each component changes. Each is one call, draws into the axes that it gets, and stores its artists as attributes.
+(`SampleDisplay` draws new samples, `LatentSizeDisplay` the error at each number of components; they have examples of
+their own.)
 """
 
 import matplotlib.pyplot as plt
@@ -24,14 +24,14 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 
 # %%
-# With ``ordered=True`` the first two of the eight numbers are the best two, and worth a picture.
+# With ``ordered=True`` the first two of the eight components are the best two for a plot.
 
 autoencoder = AutoencoderTransformer(8, ordered=True, feature_shape=(1, 8, 8), random_state=0).fit(X_train)
 
 # %%
-# The loss of an ordered fit is relative to PCA's, so that the start has 1. Reconstructions are of digits that it has
-# not seen, with their mean squared errors; PCA's have as many components. A walk leads along one component, the others
-# at their median: the titles are codes.
+# The loss of an ordered fit is relative to PCA's, so that the start has 1. Reconstructions are of held-out digits,
+# with their mean squared errors; PCA has as many components. A traversal moves along one component, with the others
+# at their median. The titles are codes.
 
 figure, axes = plt.subplots(2, 2, figsize=(14, 8.5), layout="constrained", width_ratios=[1, 1.4])
 losses = LossCurveDisplay.from_estimator(autoencoder, ax=axes[0, 0])

@@ -1,9 +1,9 @@
 """
-First steps: two numbers a row
-==============================
+First steps: two components
+===========================
 
-An `AutoencoderTransformer` is fitted, transforms and comes back as `PCA` does. Here both give each of the digits,
-images of 8 by 8 pixels, two numbers, and are asked how much of images that they have not seen these two numbers keep.
+An `AutoencoderTransformer` is fitted, transforms and reconstructs as `PCA` does. Here both reduce digits, images of 8
+by 8 pixels, to two components. The example compares how well each reconstructs images that it has not seen.
 """
 
 import matplotlib.pyplot as plt
@@ -27,12 +27,12 @@ for model, error in errors.items():
     print(f"{type(model).__name__:22} held-out error {error:5.2f}")
 
 # %%
-# What training gained, the model says itself: both losses are of rows that were held out inside `fit`.
+# The model itself records what training gained. Both losses are of the validation set, which `fit` holds out.
 
 print(f"PCA's loss {autoencoder.linear_loss_:.2f}, the autoencoder's {autoencoder.best_loss_:.2f}")
 
 # %%
-# Held-out digits by their two numbers, coloured by what they are.
+# Codes of held-out digits, coloured by class.
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
 for axis, (model, error) in zip(axes, errors.items(), strict=True):

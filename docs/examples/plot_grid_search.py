@@ -2,9 +2,9 @@
 One grid over PCA and autoencoder
 =================================
 
-Which reducer, and how many components, is a question for a grid search like any other: both take ``n_components``, so
-one grid holds both. Where no predictor follows, ``scoring=reconstruction_scorer`` puts them on one scale. (Their own
-`score` would not: PCA's is a log-density, the autoencoder's an R^2.)
+Both estimators have ``n_components``, so one grid search can choose the estimator and the number of components.
+Without a predictor behind them, use ``scoring=reconstruction_scorer``. (Their own `score` differ: PCA's is a
+log-density, the autoencoder's an R^2.)
 """
 
 import matplotlib.pyplot as plt
@@ -21,9 +21,8 @@ X, _ = load_breast_cancer(return_X_y=True)
 X = StandardScaler().fit_transform(X)  # before the search: an error in units of X needs the same X everywhere
 
 # %%
-# Ten cells of three folds. Where a fold is not better off with a net it keeps PCA, and says so in a warning. The size
-# that reconstructs best is nearly always the largest; what a search tells is how much each further component is worth,
-# and to whom.
+# Ten cells of three folds. Where training gains nothing on the validation set, a fit keeps PCA and warns. The largest
+# size nearly always reconstructs best. The table shows how much each further component gains, for each estimator.
 
 grid = {
     "reduce": [PCA(), AutoencoderTransformer(max_iter=100, random_state=0)],
@@ -42,7 +41,7 @@ best = search.best_params_
 print(f"\nbest: {type(best['reduce']).__name__} with {best['reduce__n_components']} components")
 
 # %%
-# The standardised columns have variance 1, so 1 would be the error of no component at all.
+# The standardised columns have variance 1, so an error of 1 is that of no component at all.
 
 figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
 table[["PCA", "AutoencoderTransformer"]].plot(ax=axis, style=["o--", "s-"], logx=True, logy=True)

@@ -2,8 +2,8 @@
 How many components?
 ====================
 
-PCA answers with one fit: its components come in order. So does an autoencoder with ``ordered=True``: one fit, and
-`truncate` gives the autoencoder of every size. The figure shows the error on digits that neither model has seen.
+One fit of PCA serves all sizes, since its components are ordered. So does one fit of an autoencoder with
+``ordered=True``: `truncate` returns the autoencoder of a size. The figure shows the error on held-out digits.
 """
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ autoencoder = AutoencoderTransformer(32, ordered=True, random_state=0).fit(X_tra
 display = LatentSizeDisplay.from_estimator(autoencoder, X_test, X_train=X_train)
 display.ax_.set_title("digits: one ordered fit, every number of components")
 
-# What each component adds to the share of the variance that is explained, on the rows that fit held out itself.
+# What each component adds to the share of the variance that is explained, on the validation set.
 explained = autoencoder.explained_variance_ratio_.cumsum()
 for size in (1, 2, 4, 8, 16, 32):
     print(f"{size:2} components explain {explained[size - 1]:.3f}")

@@ -1,11 +1,11 @@
 """
-Images: reconstructions, new ones, walks between codes, and what is out of place
-================================================================================
+Images: reconstructions, new images, interpolation, outliers
+============================================================
 
-``feature_shape`` says that rows are images. They stay flat rows, as scikit-learn has them, and the net that starts at
-PCA becomes a convolutional one. Four uses of one fit: images from 16 numbers each, beside PCA's; new images; walks from
-one image to another along the straight line between their codes; and the test images least like the training ones, by
-``score_samples``.
+``feature_shape`` says that samples are images. They stay flat rows, as in scikit-learn, and the network that starts
+at PCA becomes convolutional. The example uses one fit for four things: reconstructions from 16 components, compared
+with PCA's; new images; interpolation along the straight line between two codes; and the test images least like the
+training images, by ``score_samples``.
 """
 
 import gzip
@@ -33,7 +33,7 @@ def load_images():
 
 
 # %%
-# One fit, and PCA of as many components.
+# One fit, and PCA with as many components.
 
 X_train, X_test, height, name = load_images()
 pca = PCA(16).fit(X_train)
@@ -42,8 +42,8 @@ for model in (pca, autoencoder):
     print(f"{name}, {type(model).__name__:22} held-out error {reconstruction_error(model, X_test):.4f}")
 
 # %%
-# A walk: the code of one test image, the code of another, and six equal steps between. An image that the net can say
-# least well with 16 numbers has the lowest score.
+# Interpolation: the code of one test image, the code of another, and six equal steps between. The images that 16
+# components describe worst have the lowest scores.
 
 Z = autoencoder.transform(X_test[:8])
 steps = np.linspace(0, 1, 8)[:, None]

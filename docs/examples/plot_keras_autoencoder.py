@@ -2,12 +2,12 @@
 The textbook autoencoder, rebuilt
 =================================
 
-The first autoencoder that most people meet is written in Keras: 784 pixels, 32 relu units, 784 sigmoid units, trained
-by adam on the squared error for 50 epochs in batches of 256, with a validation set. Here it is layer for layer,
-beside skae's defaults and PCA, all with 32 numbers an image.
+The first autoencoder of most textbooks is written in Keras: 784 pixels, 32 relu units, 784 sigmoid units. It is
+trained by adam on the squared error for 50 epochs in batches of 256, with a validation set. Here it is rebuilt layer
+by layer and compared with skae's defaults and PCA, all with 32 components.
 
-Images are Fashion-MNIST where it is found (Debian's package dataset-fashion-mnist, else OpenML), else the 8 x 8 digits
-that scikit-learn ships.
+Images are Fashion-MNIST where it is found (Debian's package dataset-fashion-mnist, else OpenML), else the 8 x 8
+digits of scikit-learn.
 """
 
 import gzip
@@ -43,7 +43,7 @@ def load_images():
 
 
 # %%
-# The layers. Keras draws initial weights uniformly as Glorot did, with zero biases; torch has its own habit, so the
+# The layers. Keras draws initial weights uniformly (Glorot), with zero biases; torch draws them differently, so the
 # callables set them.
 
 
@@ -62,9 +62,9 @@ def decoder(n_in, n_out):
 
 
 # %%
-# Three models of 32 numbers. Both nets watch the same validation rows: Keras would only print their loss, skae also
-# keeps the epoch that was best on them. (skae's adam runs on a one-cycle schedule, Keras' at a constant rate.) To keep
-# this page quick both train on 10,000 images at most; the error is that of images neither has seen.
+# Three models of 32 components. Both networks have the same validation set. Keras only reports its loss; skae also
+# keeps the epoch with the lowest one. (skae's adam has a one-cycle schedule, Keras' a constant rate.) To keep this
+# page quick both train on 10,000 images at most. The error is that of held-out images.
 
 X, X_test, height, name = load_images()
 X_train, X_val = train_test_split(X[:12000], test_size=1 / 6, random_state=0)
@@ -93,7 +93,7 @@ for label, model in models.items():
     print(f"{name}, {label:16} held-out error {errors[label]:.4f}  {time.perf_counter() - began:5.1f} s")
 
 # %%
-# The same ten images through each.
+# Reconstructions of the same ten images.
 
 rows = {name: X_test[:10]} | {
     f"{label}\n{errors[label]:.4f}": model.inverse_transform(model.transform(X_test[:10]))

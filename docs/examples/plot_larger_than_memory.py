@@ -2,9 +2,9 @@
 Larger than memory
 ==================
 
-A year of a machine's sensors may be larger than memory. Here 200,000 rows of 60 columns stand for it, in Parquet and in
-a NumPy file, the hours in their order. An autoencoder learns from the Parquet file a piece at a time, by `partial_fit`;
-the NumPy file goes to `fit`, which would stream a larger one.
+A year of a machine's sensors may be larger than memory. Here 200,000 samples of 60 columns stand for it, in Parquet
+and in a NumPy file, with the hours in order. An autoencoder learns from the Parquet file a batch at a time, by
+`partial_fit`. The NumPy file goes to `fit`, which would stream a larger one.
 """
 
 import tempfile
@@ -44,14 +44,14 @@ mapped.flush()
 test = measure(rng.random(5000))
 
 # %%
-# Batches of a Parquet file, or the partitions of a Dask DataFrame, go to `partial_fit` one after another. The first one
-# decides mean, scale and start, so it should be like the others: here it is a tenth of the rows, from all over the
-# file. Rows are shuffled within a batch alone, and what came last weighs most, so a file in some order is best shuffled
-# when it is written. This one is not.
+# Batches of a Parquet file, or the partitions of a Dask DataFrame, go to `partial_fit` one after another. The first
+# batch decides mean, scale and start, so it should be like the others: here it is a tenth of the samples, from all
+# over the file. Samples are shuffled within a batch alone, and the last ones weigh most. So shuffle a file in some
+# order when you write it. This one is not shuffled.
 
 
 def batches():
-    """Batches of 20,000 rows, as arrays."""
+    """Batches of 20,000 samples, as arrays."""
     for batch in pq.ParquetFile(in_parquet).iter_batches(PIECE):
         yield np.stack([column.to_numpy() for column in batch.columns], axis=1)
 
@@ -66,8 +66,8 @@ for _ in range(3):
         errors.append(reconstruction_error(by_pieces, test))
 
 # %%
-# A memmap goes to `fit` as any array does. Of more than 2^25 numbers it is streamed, in blocks from all over the file
-# that are shuffled together; this one has 12 million, so it is loaded. Held-out rows and the one-cycle schedule are
+# A memmap goes to `fit` as any array does. One of more than 2^25 values is streamed, in blocks from all over the file
+# that are shuffled together; this one has 12 million, so it is loaded. Validation set and one-cycle schedule are
 # those of any fit.
 
 
@@ -75,8 +75,8 @@ year = np.load(in_numpy, mmap_mode="r")
 whole = AutoencoderTransformer(3, max_iter=3, random_state=0).fit(year)
 
 # %%
-# As many passes by either way lead to errors on new hours that are far below PCA's, and `fit`, which shuffles all rows,
-# is a little ahead.
+# With as many passes, both ways lead to errors on new hours that are far below PCA's. `fit`, which shuffles all
+# samples, is a little ahead.
 
 pca_error, error = reconstruction_error(linear, test), reconstruction_error(whole, test)
 print(f"PCA {pca_error:.4f}, fit {error:.4f}, partial_fit {errors[-1]:.4f}")
@@ -84,7 +84,7 @@ figure, ax = plt.subplots(figsize=(6, 4))
 ax.plot(np.arange(1, len(errors) + 1) * PIECE / 1000, errors, label="partial_fit, a batch each")
 ax.axhline(error, color="C1", label="fit, three epochs")
 ax.axhline(pca_error, color="0.5", linestyle="--", label="PCA")
-ax.set(xlabel="thousands of rows seen", ylabel="held-out error", ylim=(0, None))
+ax.set(xlabel="thousands of samples seen", ylabel="held-out error", ylim=(0, None))
 ax.legend()
 figure.tight_layout()
 plt.show()

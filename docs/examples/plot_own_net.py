@@ -1,10 +1,10 @@
 """
-A net of your own
-=================
+Your own layers
+===============
 
 ``encoder`` and ``decoder`` take any function that builds a torch module for so many columns in and out. With
-``start="pca"`` the module is what training adds to PCA; with ``start="random"`` it is the whole net. Here the same
-layers are trained both ways on digits, for 30 epochs, beside skae's own.
+``start="pca"`` the module is what training adds to PCA; with ``start="random"`` it is the whole network. Here the
+same layers are trained both ways on digits, for 30 epochs, and compared with skae's own.
 """
 
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ def layers(n_in, n_out):
 
 
 # %%
-# Whoever writes modules at the top of a file can pickle what is fitted with them.
+# To pickle what is fitted with them, define modules at the top of a file.
 
 own = {"encoder": layers, "decoder": layers, "max_iter": 30, "random_state": 0}
 models = {
@@ -38,13 +38,13 @@ for label, error in errors.items():
     print(f"{label:26} held-out error {error:.4f} after {models[label].n_iter_} epochs")
 
 # %%
-# Loss on the rows that `fit` held out. From PCA on it begins where PCA is and falls from there; a random start needs
-# more than half of the epochs to get there.
+# The validation loss. From PCA on it begins at PCA's and falls from there. A random start needs more than half of the
+# epochs to reach PCA.
 
 figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
 for (label, model), style in zip(models.items(), [":", "--", "-"], strict=True):
     axis.plot(model.validation_loss_curve_, style, label=f"{label}: {errors[label]:.3f}")
 axis.axhline(models["skae's layers"].linear_loss_, color="0.6", linewidth=1, label=f"PCA: {line:.3f}")
-axis.set(xlabel="epoch", ylabel="loss on held-out rows", yscale="log", title="digits, 8 components")
-axis.legend(frameon=False, title="error on test rows")
+axis.set(xlabel="epoch", ylabel="loss of the validation set", yscale="log", title="digits, 8 components")
+axis.legend(frameon=False, title="error of test samples")
 plt.show()

@@ -2,9 +2,9 @@
 In a Pipeline, before a classifier
 ==================================
 
-The autoencoder stands in a `Pipeline` where PCA stands. A code that reconstructs better is not always one that a
-classifier likes better, so this asks the classifier: a logistic regression on codes of 2, 4 and 8 numbers, by
-three-fold cross-validation.
+The autoencoder replaces `PCA` in a `Pipeline`. A code with less reconstruction error does not always classify better.
+So this example measures the accuracy of a logistic regression on codes of 2, 4 and 8 components, by three-fold
+cross-validation.
 """
 
 import matplotlib.pyplot as plt
@@ -27,8 +27,7 @@ def pipeline(reduce):
 
 
 # %%
-# The autoencoder is fitted to the training part of each fold, as everything in a Pipeline is: no label and no row of
-# the test part takes part.
+# As everything in a Pipeline, the autoencoder is fitted to the training part of each fold.
 
 accuracy = {"PCA": [], "autoencoder": []}
 for size in sizes:
@@ -38,7 +37,7 @@ for size in sizes:
         print(f"{size:2} numbers, {label:12} accuracy {accuracy[label][-1].mean():.3f}")
 
 # %%
-# The fewer the numbers, the more is gained. With many there is little left to gain, and PCA takes milliseconds.
+# Few components gain most. With many there is little left to gain, and PCA takes milliseconds.
 
 figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
 for (label, folds), style in zip(accuracy.items(), ["o--", "s-"], strict=True):

@@ -1,10 +1,10 @@
 """
-New rows
-========
+New samples
+===========
 
-`sample` draws rows that were never there: from the VAE, whose density is what it was trained for, and from the
-autoencoder, by a Gaussian mixture of its codes. A forest that has to tell drawn digits from real ones is the judge;
-half right is the best that can be said of them.
+`sample` draws new samples: from the VAE, whose density is what it was trained for, and from the autoencoder, by a
+Gaussian mixture fitted to its codes. A forest is trained to tell them from real samples. If it is right half of the
+time, it cannot.
 """
 
 import matplotlib.pyplot as plt
@@ -18,8 +18,8 @@ from skae import AutoencoderTransformer, SampleDisplay, VAEGenerator
 X_train, X_test = train_test_split(load_digits().data, random_state=0)
 
 # %%
-# ``max_iter=0`` is factor analysis, the linear model that training starts from. ``prior="mixture"`` is for rows that
-# come in groups, as ten kinds of digits do.
+# ``max_iter=0`` is factor analysis, the linear model from which training starts. ``prior="mixture"`` is for samples
+# that form groups, as ten kinds of digits do.
 
 models = {
     "factor analysis": VAEGenerator(8, max_iter=0),
@@ -33,7 +33,7 @@ for label, model in models.items():
     drawn[label] = np.clip(np.round(rows), 0, 16)  # grey levels are whole numbers from 0 to 16
 
 # %%
-# The forest sees as many drawn rows as held-out real ones, in cross-validation.
+# The forest gets as many new samples as held-out real ones, in cross-validation.
 
 told = {}
 for label in models:
@@ -43,7 +43,8 @@ for label in models:
     print(f"{label:30} told from real ones in {told[label]:.0%} of cases")
 
 # %%
-# The first 16 of each. Noise of the likelihood is part of a drawn row; the autoencoder has none.
+# The first 16 of each. New samples of the VAE include the noise of the likelihood; those of the autoencoder have
+# none.
 
 figure, axes = plt.subplots(len(drawn), 1, figsize=(8, 11), layout="constrained")
 for axis, (label, rows) in zip(axes, drawn.items(), strict=True):

@@ -1,13 +1,13 @@
 """
-Speech in a few numbers
-=======================
+Speech in a few components
+==========================
 
-A telephone exchange talks in prompts: "please enter your password". Cut into frames of 32 ms, each frame is a spectrum
-of 109 levels in dB. Here frames become a code of n numbers and frames again, by PCA and by an autoencoder; a prompt
-that neither has heard is made audible from its codes; and a VAE draws frames that nobody has said.
+A telephone exchange speaks in prompts: "please enter your password". Cut into frames of 32 ms, each frame is a
+spectrum of 109 levels in dB. PCA and an autoencoder reduce frames to a few components. Then a prompt that neither has
+heard is made audible from its codes, and a VAE draws new frames.
 
-The prompts are those of Debian's package asterisk-core-sounds-en-wav, one speaker at 8 kHz. Where it is not installed,
-made-up vowels stand in: harmonics of a gliding pitch under gliding formants.
+The prompts are those of Debian's package asterisk-core-sounds-en-wav, one speaker at 8 kHz. Where it is not
+installed, synthetic vowels replace them: harmonics of a gliding pitch under gliding formants.
 """
 
 import time
@@ -49,10 +49,10 @@ def load_prompts():
 
 
 # %%
-# Frames of 32 ms, one every 8 ms, keep the telephone's band. Outside it the recordings hold next to nothing. Levels
-# are in dB of full scale, cut off at -100. Frames that are silent, below -45 dB in all, are left out: they would be
-# the easiest to code, and flatter every error. One recording in five is held out whole, so that no held-out frame
-# overlaps one that was learnt from.
+# Frames of 32 ms, one every 8 ms, restricted to the telephone's band, outside which the recordings hold next to
+# nothing. Levels are in dB of full scale, cut off at -100. Silent frames, below -45 dB in all, are left out: they
+# would be the easiest to reconstruct, and flatter every error. One recording in five is held out whole, so that no
+# held-out frame overlaps a training frame.
 
 FLOOR = -100
 stft = ShortTimeFFT.from_window("hann", RATE, nperseg=256, noverlap=192, scale_to="magnitude")
@@ -82,9 +82,9 @@ print(
 X_train, X_test = X_train[:12000], X_test[:4000]
 
 # %%
-# The error in dB is the root mean square difference of held-out frames' levels from what their codes give back. On the
-# prompts the autoencoder's 8 numbers do better than PCA's 16. The gain is in the middle: 2 numbers are too few for
-# either, and at 48 of 109 the two are nearly the same, for seconds in place of milliseconds.
+# The error in dB is the root mean square difference between levels of held-out frames and their reconstructions. On
+# the prompts the autoencoder does better with 8 components than PCA with 16. The gain is in the middle: 2 components
+# are too few for either, and at 48 of 109 the two are nearly the same, for seconds in place of milliseconds.
 
 sizes, errors, models = (2, 4, 8, 16, 48), {"PCA": [], "autoencoder": []}, {}
 print("\nnumbers a frame   PCA      autoencoder   its fit")
@@ -99,12 +99,13 @@ for n in sizes:
     print(f"{n:15}   {errors['PCA'][-1]:4.2f} dB  {errors['autoencoder'][-1]:4.2f} dB  {seconds:11.1f} s")
 
 # %%
-# Back to sound. A code tells levels, not phases. Either the original's are kept, which is most of the sound and no fair
-# test of a code, or phases are found that suit the levels: Griffin and Lim go back and forth between sound and spectrum
-# and keep the phases only. Silent frames stay silent. Errors are those of the prompt's frames that are not silent: of
-# the levels that the codes give, and of the sound made from these, analysed again. "All levels" says what the missing
-# phases cost without any code, on the prompts 2 dB: much less than 8 numbers do. With the original's phases the sound
-# is nearer than its levels were, since right phases and overlapping frames mend some of them.
+# Back to sound. A code holds levels, not phases. Either the original's phases are kept, which are most of the sound
+# and no fair test of a code. Or phases are found that suit the levels: Griffin and Lim go back and forth between
+# sound and spectrum and keep the phases only. Silent frames stay silent. Errors are those of the prompt's frames that
+# are not silent: of the levels that codes give, and of the sound made from these, analysed again. "All levels" is the
+# error of the missing phases without any code, on the prompts 2 dB: much less than that of 8 components. With the
+# original's phases the sound is closer than its levels were, since right phases and overlapping frames correct some
+# of them.
 
 
 def griffin_lim(levels, n_samples, rounds=60):
@@ -143,14 +144,14 @@ for label, frames in spectrograms.items():
     print(f"{label:22} {coded:9.2f} dB {kept:16.2f} dB {found:12.2f} dB")
 
 # %%
-# New frames. A random forest is shown 2000 real frames, of held-out recordings, and as many sampled ones, and has to
-# tell which is which, in cross-validation: 50 % would be perfect, and is what more real frames get. `max_iter=0` is
-# factor analysis, the model the VAE starts from. Samples are cut off at the floor as real frames are.
+# New frames. A random forest gets 2000 real frames, of held-out recordings, and as many sampled ones, and has to tell
+# which is which, in cross-validation. 50 % would be perfect, and is what more real frames get. `max_iter=0` is factor
+# analysis, the model from which the VAE starts. Samples are cut off at the floor as real frames are.
 #
-# On the prompts plain samples of the VAE are told less often than factor analysis's, but vary too much or too little by
-# 1.4 dB. Hisses, hums and vowels are groups, which one normal density of codes runs together; a mixture in its place
-# mends most of that, and the forest still finds more than it would by guessing. Frames are drawn one by one: a row of
-# them is no speech.
+# On the prompts plain samples of the VAE are told from real frames less often than factor analysis's, but vary too
+# much or too little by 1.4 dB. Hisses, hums and vowels are groups, which one normal density of codes merges. A
+# mixture in its place repairs most of that, and the forest still finds more than by guessing. Frames are drawn one by
+# one: a sequence of them is no speech.
 
 real, more = X_test[:2000], X_test[2000:]
 generators = {
@@ -169,9 +170,9 @@ for label, frames in sampled.items():
     print(f"{label:20} {told.mean():12.0%} {mean:14.1f} dB {spread:12.1f} dB")
 
 # %%
-# The prompt's spectrogram, whole and from 8 numbers a frame; then the errors, and frames side by side, quiet to loud.
-# The stripes are the harmonics of the voice. As its pitch glides they all move together, which is one number to a
-# curved model; a linear one needs many, and PCA blurs the stripes where they move fastest, at the top.
+# The prompt's spectrogram, whole and from 8 components a frame; then the errors, and frames side by side, quiet to
+# loud. The stripes are the harmonics of the voice. As its pitch glides they all move together, which is one component
+# to a curved model. A linear one needs many, and PCA blurs the stripes where they move fastest, at the top.
 
 figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
 look = {"origin": "lower", "aspect": "auto", "cmap": "cividis", "vmin": FLOOR, "vmax": -20}

@@ -2,10 +2,10 @@
 Topics of a book: sparse counts of words
 ========================================
 
-Text becomes a table by counting: a row for each document, a column for each word, nearly all of it zeros. Of such
-counts a row's sum says how long the document is, and no more; the multinomial likelihood is of what is left, the
-shares of words. `VAEGenerator` takes the sparse matrix as `CountVectorizer` gives it. Beside it stand scikit-learn's
-topic models: latent Dirichlet allocation and non-negative matrix factorisation.
+Text becomes a table by counting: a row for each document, a column for each word, nearly all of it zeros. The sum of
+a row only says how long the document is. The multinomial likelihood models the rest, the shares of words.
+`VAEGenerator` takes the sparse matrix of `CountVectorizer`. It is compared with scikit-learn's topic models: latent
+Dirichlet allocation and non-negative matrix factorisation.
 """
 
 import re
@@ -54,8 +54,8 @@ def load_documents():
 
 
 # %%
-# A quarter of the documents is kept for judging. Words of fewer than five documents, and the commonest of English,
-# are left out.
+# A quarter of the documents is held out. Words of fewer than five documents, and the most common English ones, are
+# left out.
 
 documents, name = load_documents()
 train, test = train_test_split(documents, test_size=0.25, random_state=0)
@@ -67,11 +67,10 @@ print(
 )
 
 # %%
-# Perplexity is what is usually told of such models: the number of words among which the next one is as good as drawn.
-# Each is a bound, scikit-learn's own for its allocation, and exp of minus the ELBO of a word for the autoencoder;
-# what the order of words has no part in, the multinomial's coefficient, is taken off. NMF is no density and has none;
-# its reconstruction, made shares, can be asked all the same, which flatters it: it has seen the document it is judged
-# on.
+# Perplexity is the usual measure of such models: the number of words among which the next one is as good as drawn.
+# Each figure is a bound: scikit-learn's own for its allocation, and exp of minus the ELBO of a word for the VAE,
+# without the coefficient of the multinomial, which counts the orders of words. NMF is no density and has none. The
+# perplexity of its reconstruction, scaled to shares, flatters it, since it has seen the document.
 
 n_words = X_test.sum()
 coefficient = (gammaln(np.asarray(X_test.sum(axis=1)) + 1)).sum() - gammaln(X_test.data + 1).sum()
@@ -104,9 +103,9 @@ for label, value in perplexity.items():
     print(f"{label:<22}{value:8.0f}" + (f"{took:10.1f} s" if took else ""))
 
 # %%
-# The components of the linear model are log-shares: what a step along a code multiplies the share of each word by.
-# Words that are frequent and that a component moves much are what it is about, at both of its ends. Topics of LDA and
-# NMF have but one.
+# The components of the linear model are log-shares: what a step along a component multiplies the share of each word
+# by. Frequent words that a component changes much are its topic, at both of its ends. Topics of LDA and NMF have one
+# end.
 
 
 def top(weights, n=5):
@@ -125,8 +124,8 @@ for topic in nmf.components_[:5]:
     print("  " + top(topic))
 
 # %%
-# New documents are bags of words: a code is drawn, its shares decoded, and as many words drawn as some training
-# document has.
+# New documents are bags of words: draw a code, decode its shares, and draw as many words as some training document
+# has.
 
 print("\nThe commonest words of three new documents")
 for bag in vae.sample(3, random_state=0):

@@ -179,7 +179,7 @@ def check_labels(y, classes, n_samples):
     index = {label: k for k, label in enumerate(known)}  # NumPy would match "1" with 1
     for label in labels:
         if not isinstance(label, Hashable) or label not in index:
-            raise ValueError(f"y has {label!r}, which is not among the classes of the training rows: {listed(known)}.")
+            raise ValueError(f"y has {label!r}, which is not a class of the training samples: {listed(known)}.")
     return np.broadcast_to([index[label] for label in labels], n_samples)
 
 

@@ -28,7 +28,7 @@ class LatentSpaceDisplay(Display):
         Codes.
     y : array-like of shape (n_samples,), default=None
         Classes or values to colour by. Numbers that are not whole, or have more than 20 distinct values, are values and
-        get a colour bar; everything else is a class, 49 at most, with a colour and a marker each. None draws all
+        get a colour bar; everything else is a class, 70 at most, with a colour and a marker each. None draws all
         samples alike.
 
     Attributes
@@ -133,7 +133,7 @@ class LatentSpaceDisplay(Display):
         self.axes_ = divide(ax, n, n) if n > 2 else np.array([[ax]])
         if n == 1:
             self._draw_histogram(ax, 0)
-            ax.set(xlabel="component 1", ylabel="rows")
+            ax.set(xlabel="component 1", ylabel="samples")
         elif n == 2:
             self._draw_scatter(ax, 0, 1)
             ax.set(xlabel="component 1", ylabel="component 2")
@@ -188,10 +188,10 @@ class LatentSpaceDisplay(Display):
     def _add_key(self, ax):
         """Add a legend of the classes, in the empty corner of a pair plot, or a colour bar of the values."""
         if self.classes is not None:
-            handles = (self.scatters_ or self.histograms_)[: len(self.classes)]
-            is_pair_plot = len(self.axes_) > 1
-            place = {"loc": "upper right"} if is_pair_plot else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
-            self.legend_ = ax.legend(handles, [escape_math(label) for label in self.classes], frameon=False, **place)
+            n, handles = len(self.classes), (self.scatters_ or self.histograms_)[: len(self.classes)]
+            at = {"loc": "upper right"} if len(self.axes_) > 1 else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+            look = {"frameon": False, "ncols": -(-n // 20), "fontsize": 7 if n > 14 else None}
+            self.legend_ = ax.legend(handles, [escape_math(label) for label in self.classes], **look, **at)
             self.legend_.set(zorder=5)
             if self.scatters_:
                 for handle in self.legend_.legend_handles:

@@ -97,7 +97,7 @@ class LossCurveDisplay(Display):
         _, model = split_pipeline(estimator)
         check_fitted(model, "validation_loss_curve_")
         losses = {"train_losses": model.loss_curve_, "validation_losses": model.validation_loss_curve_}
-        ylabel = "loss (nats a row)" if hasattr(model, "likelihood") else "loss"
+        ylabel = "loss (nats a sample)" if hasattr(model, "likelihood") else "loss"
         return cls(**losses, start_loss=model.linear_loss_, ylabel=ylabel).plot(ax)
 
     def _draw(self, ax):

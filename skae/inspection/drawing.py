@@ -6,8 +6,8 @@ import numpy as np
 
 from skae.data.parameters import check_integer
 
-# Okabe and Ito's colours, which remain distinct under colour blindness, and markers that need no colour.
-COLOURS = ["#000000", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"]
+# Okabe and Ito's colours, and three that are as distinct from them under colour blindness; markers that need no colour.
+COLOURS = ["k", "#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#882255", "#332288", "#8b4513"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 # Samples with more columns are drawn as a line, others as bars.
 _MOST_BARS = 30

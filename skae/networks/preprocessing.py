@@ -250,7 +250,7 @@ class Scaler(ExactModule):
 
     @property
     def output_map(self) -> tuple[Tensor, Tensor]:
-        """Scale and centre of the network's output in units of its scaled input: 1 and 0 for the identity link."""
+        """Scale and centre of the network's output, relative to its scaled input: 1 and 0 for the identity link."""
         if self.is_identity:
             return torch.ones_like(self.scale), torch.zeros_like(self.location)
         return self.scale, self.shares.log() if self.link == "share" else self.location

@@ -1,7 +1,7 @@
 """Every data source with every mode in every use: it works, or one sentence says what does not and what to do.
 
 A combination is fitted once for all its uses. Costly uses run on every n-th combination, and on all with make test-all.
-The page "Drop in where PCA stands" has a table of the combinations; run as a script, this file writes it anew.
+The page "Search and Pipelines" of the guide has a table of the combinations; run as a script, this file writes it anew.
 """
 
 import re
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.usefixtures("narrow_networks"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
-PAGE = Path(__file__).parents[2] / "docs/drop-in.md"
+PAGE = Path(__file__).parents[2] / "docs/guide/search.md"
 N_SAMPLES, N_IMAGES = 48, 30
 RNG = np.random.RandomState(0)
 LATENT = RNG.normal(size=(N_SAMPLES, 2))

@@ -204,7 +204,7 @@ def test_without_conditional_y_changes_nothing(wine):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ("d", "'d', which is not among the classes of the training rows: 'a', 'b', 'c'"),
+        ("d", "'d', which is not a class of the training samples: 'a', 'b', 'c'"),
         (["a", "d"], "'d', which is not among"),
         (0, "0, which is not among"),
         (["a", "b", "c"], r"shape \(3,\), but must be one class or have one for each of 2 rows"),
@@ -245,7 +245,7 @@ def test_of_many_classes_some_are_listed(wine):
 def test_a_number_and_its_digits_are_two_labels(wine):
     X, y = wine
     model = VAEGenerator(2, conditional=True, max_iter=0).fit(X, np.array([2, 9, 10])[y])
-    with pytest.raises(ValueError, match="'2', which is not among the classes of the training rows: 2, 9"):
+    with pytest.raises(ValueError, match="'2', which is not a class of the training samples: 2, 9"):
         model.score_samples(X, np.array(["2", "9", "10"])[y])
     np.testing.assert_array_equal(model.sample(3, y=10.0, random_state=0), model.sample(3, y=10, random_state=0))
 
@@ -278,9 +278,9 @@ def test_what_a_conditional_fit_cannot_use_is_refused(wine):
     with pytest.raises(ValueError, match="target y is None"):
         vae.partial_fit(X)
     batches = VAEGenerator(2, conditional=True).partial_fit(X, y)
-    with pytest.raises(ValueError, match="7, which is not among the classes of the training rows: 0, 1, 2"):
+    with pytest.raises(ValueError, match="7, which is not a class of the training samples: 0, 1, 2"):
         batches.partial_fit(X, y + 7)
-    with pytest.raises(ValueError, match="2, which is not among the classes of the training rows: 0, 1"):
+    with pytest.raises(ValueError, match="2, which is not a class of the training samples: 0, 1"):
         VAEGenerator(2, conditional=True).partial_fit(X, y, classes=[1, 0])
     with pytest.raises(ValueError, match=r"conditional='yes' must be True or False"):
         VAEGenerator(conditional="yes").fit(X, y)

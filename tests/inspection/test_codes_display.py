@@ -30,12 +30,29 @@ def test_two_components_are_a_scatter_of_the_codes_of_each_class(autoencoder, sp
 
 
 def test_as_many_classes_as_are_taken_look_different():
-    y = np.arange(98) % 49
-    display = LatentSpaceDisplay.from_predictions(codes_of(2, 98), [f"class {i}" for i in y])
+    y = np.arange(140) % 70
+    display = LatentSpaceDisplay.from_predictions(codes_of(2, 140), [f"class {i}" for i in y])
     looks = {(tuple(p.get_facecolor()[0]), p.get_paths()[0].vertices.tobytes()) for p in display.scatters_}
-    assert len(looks) == 49
-    with pytest.raises(ValueError, match=r"y has 50 classes.*49"):
-        LatentSpaceDisplay(codes=codes_of(2, 50), y=[f"class {i}" for i in range(50)])
+    assert len(looks) == 70
+    with pytest.raises(ValueError, match=r"y has 71 classes.*70"):
+        LatentSpaceDisplay(codes=codes_of(2, 71), y=[f"class {i}" for i in range(71)])
+
+
+def test_ten_classes_have_ten_colours():
+    display = LatentSpaceDisplay.from_predictions(codes_of(2), np.arange(60) % 10)
+    assert len({tuple(points.get_facecolor()[0]) for points in display.scatters_}) == 10
+
+
+@pytest.mark.parametrize("n_components", [2, 4])
+@pytest.mark.parametrize("n_classes", [10, 28, 70])
+def test_a_legend_of_many_classes_covers_no_panel(n_components, n_classes):
+    y = np.arange(140) % n_classes
+    display = LatentSpaceDisplay.from_predictions(codes_of(n_components, 140), [f"class {i}" for i in y])
+    display.figure_.draw_without_rendering()
+    box = display.legend_.get_window_extent()
+    assert display.figure_.bbox.fully_containsy(box.y0)
+    assert display.figure_.bbox.fully_containsy(box.y1)
+    assert not [ax for ax in display.axes_.flat if ax.axison and ax.get_window_extent().overlaps(box)]
 
 
 @pytest.mark.parametrize("y", [np.arange(60), np.arange(60) % 3 + 0.5])

@@ -227,14 +227,14 @@ def test_a_start_that_nothing_beat_is_the_best(vae):
     assert display.best_epoch == 0
     np.testing.assert_array_equal(display.best_point_.get_xydata(), [[0, 2.5]])
     assert legend_labels(display)[-1] == "best: the start"
-    assert LossCurveDisplay.from_estimator(vae).ax_.get_ylabel() == "loss (nats a row)"
+    assert LossCurveDisplay.from_estimator(vae).ax_.get_ylabel() == "loss (nats a sample)"
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_of_a_search_the_best_estimator_is_drawn(curve):
     search = LatentSizeCV(VAEGenerator(max_iter=2, random_state=0), [1], cv=2).fit(curve)
     display = LossCurveDisplay.from_estimator(make_pipeline(search))
-    assert display.ax_.get_ylabel() == "loss (nats a row)"
+    assert display.ax_.get_ylabel() == "loss (nats a sample)"
     np.testing.assert_array_equal(display.train_line_.get_ydata(), search.best_estimator_.loss_curve_)
 
 
