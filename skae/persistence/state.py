@@ -218,6 +218,11 @@ def check_mixture(mixture, n_components):
         check_array(state, name, (n, n_components, n_components))
     if not math.isclose(mixture.weights_.sum(), 1, rel_tol=1e-6):
         raise fault("weights_", f"of the density of codes sum to {mixture.weights_.sum():g}, not 1")
+    factors = mixture.precisions_cholesky_
+    with np.errstate(all="ignore"):
+        whitened = factors.swapaxes(1, 2) @ mixture.covariances_ @ factors
+    if not (np.allclose(whitened, np.eye(n_components), atol=1e-6) and (factors.diagonal(0, 1, 2) > 0).all()):
+        raise fault("precisions_cholesky_", "of the density of codes are not those of its covariances_")
 
 
 def _is_number(value, kind):

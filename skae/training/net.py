@@ -165,7 +165,7 @@ class Net(NeuralNet):
         if dtype not in self._casts:
             self._casts[dtype] = copy.deepcopy(self.module_).to(dtype).requires_grad_(False).eval()
             self._casts[dtype].prepare()
-        return self._casts[dtype].eval()
+        return self._casts[dtype]
 
     def get_state(self):
         """Return weights, optimiser and history as arrays and plain Python."""

@@ -28,6 +28,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruction_error
+from skae.networks.model import Model
 from skae.training.net import Net
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
@@ -251,7 +252,8 @@ class Waits(TorchDispatchMode):
         VAEGenerator(2, likelihood="negative_binomial"),
     ],
 )
-def test_no_step_waits_for_a_device(model):
+def test_no_step_waits_for_a_device(model, monkeypatch):
+    monkeypatch.setattr(Model, "choose_projection", lambda self, x, loss, most: most)  # choices differ in their waits
     X, counts = digits()[:320], []
     for batch_size in (32, 64):
         with Waits() as waits:
