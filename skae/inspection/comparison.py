@@ -10,15 +10,10 @@ from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.sparsefuncs import min_max_axis
-from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._vae import VAEGenerator
@@ -26,17 +21,11 @@ from skae.data.checks import FLOATS
 from skae.data.parameters import check_flag, check_integer, check_sizes
 from skae.inspection.metrics import numeric_array, observed_values, reconstruction_error
 from skae.inspection.report import html_table, plot_curves, write_report
+from skae.inspection.targets import NoTarget, Prediction, target_of
+from skae.inspection.verdicts import QUESTIONS, components, spoken
 
-# An error above this share of PCA's is no reason to replace PCA.
-_LARGEST_GAINFUL_SHARE = 0.98
-# Numeric targets with more distinct values are predicted by regression.
-_MOST_CLASSES = 20
 # Samples of the first fold kept as examples of reconstructions, and half the number of generated ones.
 _N_EXAMPLES = 10
-# Smaller differences in log-density, in nats per sample, are rounding in what is printed.
-_SMALLEST_GAIN = 0.005
-# Names of the default estimators within a sentence.
-_SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
 
 
 def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ordered=False, n_jobs=None, verbose=0):
@@ -89,7 +78,7 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     options = {"dtype": FLOATS, "accept_sparse": "csr", "ensure_min_samples": 2}
     X = numeric_array(X, "The models compared take numbers", **options)
     estimators = _check_estimators(estimators, ordered)
-    folds, y, predictor = _folds(X, y, check_integer("cv", cv, 2))
+    target, folds = target_of(y, X, check_integer("cv", cv, 2))
     varying = np.all([_varies(X[train]) for train, _ in folds], axis=0)
     if not varying.any():
         raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
@@ -98,15 +87,27 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
 
     fits = [(*fit, fold) for fit in _fits(estimators, sizes) for fold in range(len(folds))]
     measured = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_measure)(clone(estimator), fit_sizes, X, *folds[fold], y, predictor)
+        delayed(_measure)(clone(estimator), fit_sizes, X, *folds[fold], target)
         for _, estimator, fit_sizes, fold in fits
     )
     results, examples, refusals = _collect(fits, measured, verbose)
     test = folds[0][1]
-    rows, target = observed_values(X[test[:_N_EXAMPLES]]), None if y is None else y[test]
-    drawn = {"rows": rows, "target": target, "models": examples}
-    target_label = "accuracy" if hasattr(predictor, "predict_proba") else "target R^2"
-    return Comparison(results, skipped, target_label, drawn, np.flatnonzero(~varying).tolist(), refusals)
+    rows, shown = observed_values(X[test[:_N_EXAMPLES]]), None if y is None else target.y[test]
+    drawn = {"rows": rows, "target": shown, "models": examples}
+    prediction = Prediction(target.label, target.predictor, _baselines(X, folds, target, n_jobs))
+    return Comparison(results, skipped, prediction, drawn, np.flatnonzero(~varying).tolist(), refusals)
+
+
+def _baselines(X, folds, target, n_jobs):
+    """Return the scores over folds of predictions from all columns, and of constant ones."""
+    if type(target) is NoTarget:
+        return {}
+    scores = Parallel(n_jobs=n_jobs)(
+        delayed(target.score)((X[train], X[test]), train, test, is_dummy)
+        for is_dummy in (0, 1)
+        for train, test in folds
+    )
+    return {"all columns": np.array(scores[: len(folds)]), target.constant: np.array(scores[len(folds) :])}
 
 
 def _collect(fits, measured, verbose):
@@ -140,30 +141,6 @@ def _check_estimators(estimators, ordered):
     if not isinstance(estimators, dict) or not estimators or not all(isinstance(name, str) for name in estimators):
         raise TypeError(f"estimators={estimators!r} must be a dict of names (str) to transformers, with one at least.")
     return estimators
-
-
-def _folds(X, y, cv):
-    """Return the folds, y as an array, and the model that predicts y from codes, None without y."""
-    if X.shape[0] < cv:
-        raise ValueError(f"cv={cv} is more than the {X.shape[0]} samples of X. Use fewer folds.")
-    shuffled = {"n_splits": cv, "shuffle": True, "random_state": 0}
-    if y is None:
-        return list(KFold(**shuffled).split(X)), None, None
-    y = column_or_1d(y)
-    check_consistent_length(X, y)
-    is_numeric = np.issubdtype(y.dtype, np.number)
-    if type_of_target(y).startswith("continuous") or (is_numeric and len(np.unique(y)) > _MOST_CLASSES):
-        return list(KFold(**shuffled).split(X)), y, LinearRegression()
-    classes, counts = np.unique(y, return_counts=True)
-    splitter = StratifiedKFold if counts.min() >= cv else KFold
-    folds = list(splitter(**shuffled).split(X, y))
-    if any(len(np.unique(y[train])) < 2 for train, _ in folds):
-        listed = ", ".join(f"{label!s} ({count})" for label, count in list(zip(classes, counts, strict=True))[:5])
-        raise ValueError(
-            f"A training fold has one class of y only; classes and their counts: {listed}. Leave y out, or merge "
-            "classes."
-        )
-    return folds, y, LogisticRegression(max_iter=1000)
 
 
 def _varies(X):
@@ -203,7 +180,7 @@ def _with_size(name, estimator, size):
     return clone(estimator).set_params(**{parameter: size})
 
 
-def _measure(estimator, sizes, X, train, test, y, predictor):
+def _measure(estimator, sizes, X, train, test, target):
     """Fit to the training samples; return the measures on the test samples at each size, or the error of sparse X."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bad fit shows in its errors
@@ -216,10 +193,10 @@ def _measure(estimator, sizes, X, train, test, y, predictor):
             raise
         seconds = (time.perf_counter() - began) / len(sizes)
         fits = [estimator] if len(sizes) == 1 else [estimator.truncate(size) for size in sizes]
-        return [_measure_fit(fit, seconds, X, train, test, y, predictor) for fit in fits]
+        return [_measure_fit(fit, seconds, X, train, test, target) for fit in fits]
 
 
-def _measure_fit(estimator, seconds, X, train, test, y, predictor):
+def _measure_fit(estimator, seconds, X, train, test, target):
     """Return measures of a fit on the test samples, and examples of its codes, reconstructions and samples."""
     began = time.perf_counter()
     codes = np.asarray(estimator.transform(X[test]))
@@ -233,10 +210,8 @@ def _measure_fit(estimator, seconds, X, train, test, y, predictor):
         example["reconstructions"] = np.asarray(estimator.inverse_transform(codes[:_N_EXAMPLES]))
     if isinstance(estimator, VAEGenerator):
         example["samples"] = np.asarray(estimator.sample(2 * _N_EXAMPLES, random_state=0))
-    if predictor is not None:
-        model = make_pipeline(StandardScaler(), clone(predictor))
-        model.fit(np.asarray(estimator.transform(X[train])), y[train])
-        row["target_score"] = model.score(codes, y[test])
+    score = target.score((np.asarray(estimator.transform(X[train])), codes), train, test)
+    row |= {} if score is None else {"target_score": score}
     return row | {"fit_seconds": seconds, "transform_seconds": transform_seconds}, example
 
 
@@ -277,8 +252,8 @@ class Comparison:
         constructor of a DataFrame.
     skipped : sequence of int, default=()
         Sizes left out.
-    target_label : str, default="accuracy"
-        Name of "target_score".
+    prediction : Prediction, default=Prediction()
+        How the target was predicted: name of "target_score", name of the model, and scores over folds of baselines.
     examples : dict or None, default=None
         Examples of the first fold, for the figures of the report: ten "rows" of X, the "target" of all held-out
         samples, and under "models" the codes, reconstructions and generated samples of each model and size.
@@ -289,14 +264,14 @@ class Comparison:
 
     Attributes
     ----------
-    results, skipped, target_label, examples, constant, refusals
+    results, skipped, prediction, examples, constant, refusals
         The parameters.
     """
 
-    def __init__(self, results, skipped=(), target_label="accuracy", examples=None, constant=(), refusals=None):
+    def __init__(self, results, skipped=(), prediction=None, examples=None, constant=(), refusals=None):
         self.results = results
         self.skipped = skipped
-        self.target_label = target_label
+        self.prediction = prediction or Prediction()
         self.examples = examples
         self.constant = constant
         self.refusals = refusals
@@ -328,7 +303,7 @@ class Comparison:
             "held-out error": ("error", _spread, ".4g"),
             "R^2": ("r2", _mean, ".3f"),
             "log-likelihood": ("log_likelihood", _spread, ".2f"),
-            self.target_label: ("target_score", _mean, ".3f"),
+            self.prediction.label: ("target_score", _mean, ".3f"),
             "fit s": ("fit_seconds", _median, ".3g"),
             "transform s": ("transform_seconds", _median, ".2g"),
         }
@@ -341,32 +316,27 @@ class Comparison:
         return [["components", "estimator", *columns], *rows]
 
     def verdicts(self):
-        """Return a sentence for each model at each size, on errors and on densities.
+        """Return sentences on each size: on the target, errors and densities, with 95 % confidence intervals.
 
         Returns
         -------
         list of str
         """
-        sentences = []
-        for size in self.sizes:
-            at = f"At {size} component{'s' if size > 1 else ''}"
-            sentences += [f"{at} {verdict}" for verdict in (*self._error_verdicts(size), *self._density_verdicts(size))]
-        return sentences
+        return [
+            f"At {components(size)} {verdict}"
+            for size in self.sizes
+            for question in QUESTIONS
+            for verdict in question(self).at(size)
+        ]
 
     def answer(self):
-        """Return which model to use: by error, with its cost in time, and by density.
+        """Return which model to use: for prediction, if there is a target, for reconstruction and for densities.
 
         Returns
         -------
         str
         """
-        sentences = [*self._answer_by_error(), *self._answer_by_density()]
-        if unbounded := self._unbounded():
-            sizes = " and ".join(map(str, unbounded))
-            sentences.append(
-                f"No densities are compared at {sizes} components: a linear model finds a direction without any noise "
-                "there, as where columns repeat each other, and densities have no bound. Drop these, or add noise."
-            )
+        sentences = [sentence for question in QUESTIONS for sentence in question(self).answer()]
         if self.skipped:
             sizes = ", ".join(map(str, self.skipped))
             sentences.append(f"Left out: {sizes} components, which do not reduce this table or exceed a fold's rows.")
@@ -374,7 +344,7 @@ class Comparison:
             columns = ", ".join(map(str, self.constant))
             sentences.append(f"Left out: columns {columns} (counted from 0), constant in the training rows of a fold.")
         for name, error in (self.refusals or {}).items():
-            sentences.append(f"Left out: {_spoken(name)}, which does not take sparse X: {error}")
+            sentences.append(f"Left out: {spoken(name)}, which does not take sparse X: {error}")
         return "\n".join(sentences)
 
     def plot(self, axes=None):
@@ -456,87 +426,6 @@ class Comparison:
         """
         keys = zip(self.results["estimator"], self.results["n_components"], self.results[column], strict=True)
         return np.array([value for estimator, n, value in keys if (estimator, n) == (name, size)])
-
-    def _relative_errors(self, size):
-        """Return for each other model with an error that error over the reference's, of shape (n_folds,)."""
-        reference = self.folds("error", self.reference, size)
-        is_exact = (self.folds("r2", self.reference, size) > 1 - 1e-12).any()
-        if is_exact or not (reference > 0).all():
-            return {}
-        errors = {name: self.folds("error", name, size) for name in self.names if name != self.reference}
-        return {name: error / reference for name, error in errors.items() if np.isfinite(error).all()}
-
-    def _densities(self, size):
-        """Return the log-likelihoods over folds of each model that has them; none at sizes where they are unbounded."""
-        densities = {name: self.folds("log_likelihood", name, size) for name in self.names}
-        is_bounded = size not in self._unbounded()
-        return {name: values for name, values in densities.items() if is_bounded and np.isfinite(values).all()}
-
-    def _unbounded(self):
-        """Return the sizes at which a model has found a direction without noise."""
-        densities = zip(self.results["n_components"], self.results["log_likelihood"], strict=True)
-        return sorted({size for size, value in densities if np.isposinf(value)})
-
-    def _error_verdicts(self, size):
-        for name, relative in self._relative_errors(size).items():
-            percent = f"{100 * relative.mean():.0f} % +- {100 * relative.std():.0f} %"
-            stay = "" if _is_gain(relative) else f": stay with {self.reference}"
-            yield f"the error of {_spoken(name)} is {percent} of {self.reference}'s{stay}."
-
-    def _density_verdicts(self, size):
-        densities = self._densities(size)
-        if len(densities) > 1:
-            best, second = sorted(densities, key=lambda name: -densities[name].mean())[:2]
-            gain = densities[best] - densities[second]
-            nats = f"{gain.mean():.2f} +- {gain.std():.2f} nats a row above {_spoken(second)}'s"
-            yield f"the highest log-likelihood is that of {_spoken(best)}, {nats}."
-
-    def _answer_by_error(self):
-        relative = {(name, n): error for n in self.sizes for name, error in self._relative_errors(n).items()}
-        gains = {cell: error.mean() for cell, error in relative.items() if _is_gain(error)}
-        if gains:
-            name, size = min(gains, key=gains.get)
-            seconds = [np.median(self.folds("fit_seconds", which, size)) for which in (name, self.reference)]
-            yield (
-                f"For reconstruction: {_spoken(name)}, which at {size} components has {100 * gains[name, size]:.0f} % "
-                f"of {self.reference}'s error. Its fit takes {seconds[0]:.2g} s instead of {seconds[1]:.2g} s."
-            )
-            yield from self._fewer_components(name)
-        elif relative:
-            yield (
-                f"For reconstruction: stay with {self.reference}. Nothing here beats it beyond the spread of the folds."
-            )
-
-    def _fewer_components(self, name):
-        """Say with how many components a model reaches the reference's error at the largest size."""
-        largest = self.sizes[-1]
-        target = self.folds("error", self.reference, largest).mean()
-        enough = [size for size in self.sizes if self.folds("error", name, size).mean() <= target]
-        if enough and enough[0] < largest:
-            yield f"It needs {enough[0]} components for the error of {self.reference} with {largest}."
-
-    def _answer_by_density(self):
-        """Compare the best model over all sizes with the best other one, if two have a density."""
-        densities = {(name, size): values for size in self.sizes for name, values in self._densities(size).items()}
-        ranked = sorted(densities, key=lambda cell: -densities[cell].mean())
-        second = next((cell for cell in ranked if cell[0] != ranked[0][0]), None)
-        if second is None:
-            return
-        gain = densities[ranked[0]] - densities[second]
-        ahead, behind = (f"{_spoken(name)} with {size}" for name, size in (ranked[0], second))
-        if gain.mean() > max(gain.std(), _SMALLEST_GAIN):
-            yield f"For densities and new rows: {ahead} components, {gain.mean():.2f} nats a row above {behind}."
-        else:
-            yield f"For densities: {ahead} components and {behind} are within the spread; take the simpler one."
-
-
-def _is_gain(relative):
-    """Return whether errors are below the reference's by enough to matter and by more than their spread."""
-    return relative.mean() <= _LARGEST_GAINFUL_SHARE and relative.mean() + relative.std() <= 1
-
-
-def _spoken(name):
-    return _SPOKEN.get(name, name)
 
 
 def _mean(values, spec):
