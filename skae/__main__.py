@@ -111,6 +111,7 @@ def _add_table_options(group):
     add("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to use that would be left out")
     add("--id", metavar="COLUMN", help="column that identifies the rows")
     add("--dates", action="store_true", help="use dates, as day numbers")
+    add("--numeric-only", action="store_true", help="leave out what is no number, and rows with missing values")
 
 
 def _digits():
@@ -128,10 +129,10 @@ def _digits():
 def _table(options):
     """Return the samples of a file, a DataFrame, the target or None, and what to say about them."""
     table, found = read_table(options.data, options.sep, options.decimal, options.encoding, options.header)
-    chosen = {name: getattr(options, name) for name in ("drop", "keep", "id", "dates")}
-    features, target, note = choose_columns(table, options.target, **chosen, numeric_only=True)
+    chosen = {name: getattr(options, name) for name in ("drop", "keep", "id", "dates", "numeric_only")}
+    features, target, note = choose_columns(table, options.target, **chosen)
     notes = [found, note]
-    if not options.raw:
+    if not options.raw and features.select_dtypes(["number", "bool"]).shape == features.shape:
         scaler = StandardScaler().set_output(transform="pandas")
         features = scaler.fit_transform(features)
         notes.append(

@@ -13,14 +13,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.sparsefuncs import min_max_axis
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._vae import VAEGenerator
-from skae.data.checks import FLOATS
 from skae.data.parameters import check_flag, check_integer, check_sizes
-from skae.inspection.metrics import numeric_array, observed_values, reconstruction_error
 from skae.inspection.report import html_table, plot_curves, write_report
+from skae.inspection.samples import samples_of
 from skae.inspection.targets import NoTarget, Prediction, target_of
 from skae.inspection.verdicts import QUESTIONS, components, spoken
 
@@ -34,7 +32,11 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     Parameters
     ----------
     X : array-like or sparse matrix of shape (n_samples, n_features)
-        Samples, in the units that errors should have. Scale columns of different units beforehand.
+        Samples, in the units that errors should have. Scale columns of different units beforehand. Missing values are
+        nan; estimators that do not take them get means. Of a DataFrame with columns that are not numeric, errors are in
+        squared standard deviations, and for categories the share that is wrong; `AutoencoderTransformer` and
+        `VAEGenerator` get ``loss="auto"`` and ``likelihood="auto"``, and other estimators standardised numbers and
+        indicators of categories.
         Columns that are constant in a training fold are left out and named in the summary, as are estimators that do
         not take sparse X. Of a sparse X only the test samples of a fold are made dense, and PCA has no log-likelihood.
     y : array-like of shape (n_samples,), default=None
@@ -75,35 +77,34 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     >>> len(comparison.results["error"])
     10
     """
-    options = {"dtype": FLOATS, "accept_sparse": "csr", "ensure_min_samples": 2}
-    X = numeric_array(X, "The models compared take numbers", **options)
+    samples = samples_of(X)
     estimators = _check_estimators(estimators, ordered)
-    target, folds = target_of(y, X, check_integer("cv", cv, 2))
-    varying = np.all([_varies(X[train]) for train, _ in folds], axis=0)
-    if not varying.any():
-        raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
-    X = X[:, varying]
-    sizes, skipped = _usable_sizes(n_components, X.shape[1], min(len(train) for train, _ in folds))
+    target, folds = target_of(y, samples.n_samples, check_integer("cv", cv, 2))
+    samples.keep_varying(folds)
+    sizes, skipped = _usable_sizes(n_components, samples.n_features, min(len(train) for train, _ in folds))
 
     fits = [(*fit, fold) for fit in _fits(estimators, sizes) for fold in range(len(folds))]
     measured = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_measure)(clone(estimator), fit_sizes, X, *folds[fold], target)
+        delayed(_measure)(samples.adapt(estimator), fit_sizes, samples, *folds[fold], target)
         for _, estimator, fit_sizes, fold in fits
     )
     results, examples, refusals = _collect(fits, measured, verbose)
-    test = folds[0][1]
-    rows, shown = observed_values(X[test[:_N_EXAMPLES]]), None if y is None else target.y[test]
-    drawn = {"rows": rows, "target": shown, "models": examples}
-    prediction = Prediction(target.label, target.predictor, _baselines(X, folds, target, n_jobs))
-    return Comparison(results, skipped, prediction, drawn, np.flatnonzero(~varying).tolist(), refusals)
+    train, test = folds[0]
+    drawn = {
+        "rows": samples.shown(train, samples.take(test[:_N_EXAMPLES])),
+        "target": None if y is None else target.y[test],
+        "models": examples,
+    }
+    prediction = Prediction(target.label, target.predictor, _baselines(samples, folds, target, n_jobs))
+    return Comparison(results, skipped, prediction, drawn, samples.constant, refusals, samples.notes)
 
 
-def _baselines(X, folds, target, n_jobs):
+def _baselines(samples, folds, target, n_jobs):
     """Return the scores over folds of predictions from all columns, and of constant ones."""
     if type(target) is NoTarget:
         return {}
     scores = Parallel(n_jobs=n_jobs)(
-        delayed(target.score)((X[train], X[test]), train, test, is_dummy)
+        delayed(target.score)(samples.numbers(train, test), train, test, is_dummy)
         for is_dummy in (0, 1)
         for train, test in folds
     )
@@ -143,12 +144,6 @@ def _check_estimators(estimators, ordered):
     return estimators
 
 
-def _varies(X):
-    """Return whether each column varies."""
-    low, high = min_max_axis(X, axis=0) if issparse(X) else (X.min(axis=0), X.max(axis=0))
-    return high > low
-
-
 def _usable_sizes(n_components, n_features, n_samples):
     """Return the sizes less than n_features that n_samples allow, and the others."""
     sizes = check_sizes("n_components", n_components)
@@ -180,37 +175,36 @@ def _with_size(name, estimator, size):
     return clone(estimator).set_params(**{parameter: size})
 
 
-def _measure(estimator, sizes, X, train, test, target):
+def _measure(estimator, sizes, samples, train, test, target):
     """Fit to the training samples; return the measures on the test samples at each size, or the error of sparse X."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bad fit shows in its errors
         began = time.perf_counter()
         try:
-            estimator.fit(X[train])
+            estimator.fit(samples.take(train))
         except TypeError as error:  # scikit-learn's error for an estimator that does not take sparse samples
-            if issparse(X):
+            if issparse(samples.take(train)):
                 return error
             raise
         seconds = (time.perf_counter() - began) / len(sizes)
         fits = [estimator] if len(sizes) == 1 else [estimator.truncate(size) for size in sizes]
-        return [_measure_fit(fit, seconds, X, train, test, target) for fit in fits]
+        return [_measure_fit(fit, seconds, samples, train, test, target) for fit in fits]
 
 
-def _measure_fit(estimator, seconds, X, train, test, target):
+def _measure_fit(estimator, seconds, samples, train, test, target):
     """Return measures of a fit on the test samples, and examples of its codes, reconstructions and samples."""
-    began = time.perf_counter()
-    codes = np.asarray(estimator.transform(X[test]))
+    X, began = samples.take(test), time.perf_counter()
+    codes = np.asarray(estimator.transform(X))
     transform_seconds = time.perf_counter() - began
-    row = {"error": np.nan, "r2": np.nan, "log_likelihood": _log_likelihood(estimator, X[test])}
+    row = {"error": np.nan, "r2": np.nan, "log_likelihood": _log_likelihood(estimator, X)}
     example = {"codes": codes}
     if hasattr(estimator, "inverse_transform"):
-        row["error"] = reconstruction_error(estimator, X[test])
-        total = np.square(observed_values(X[test]) - np.ravel(X[train].mean(axis=0))).mean()
+        row["error"], total = samples.errors(estimator, train, test)
         row["r2"] = 1 - row["error"] / total if total > 0 else float(row["error"] == 0)
-        example["reconstructions"] = np.asarray(estimator.inverse_transform(codes[:_N_EXAMPLES]))
+        example["reconstructions"] = samples.shown(train, estimator.inverse_transform(codes[:_N_EXAMPLES]))
     if isinstance(estimator, VAEGenerator):
-        example["samples"] = np.asarray(estimator.sample(2 * _N_EXAMPLES, random_state=0))
-    score = target.score((np.asarray(estimator.transform(X[train])), codes), train, test)
+        example["samples"] = samples.shown(train, estimator.sample(2 * _N_EXAMPLES, random_state=0))
+    score = target.score((np.asarray(estimator.transform(samples.take(train))), codes), train, test)
     row |= {} if score is None else {"target_score": score}
     return row | {"fit_seconds": seconds, "transform_seconds": transform_seconds}, example
 
@@ -261,20 +255,23 @@ class Comparison:
         Indices of the columns left out.
     refusals : dict of str to str, default=None
         Estimators left out because they do not take sparse X, each with its error.
+    notes : sequence of str, default=()
+        Sentences about the samples, which the answer ends in.
 
     Attributes
     ----------
-    results, skipped, prediction, examples, constant, refusals
+    results, skipped, prediction, examples, constant, refusals, notes
         The parameters.
     """
 
-    def __init__(self, results, skipped=(), prediction=None, examples=None, constant=(), refusals=None):
+    def __init__(self, results, skipped=(), prediction=None, examples=None, constant=(), refusals=None, notes=()):
         self.results = results
         self.skipped = skipped
         self.prediction = prediction or Prediction()
         self.examples = examples
         self.constant = constant
         self.refusals = refusals
+        self.notes = notes
 
     def summary(self):
         """Return the table, a verdict for each model and size, and the answer as text.
@@ -345,7 +342,7 @@ class Comparison:
             sentences.append(f"Left out: columns {columns} (counted from 0), constant in the training rows of a fold.")
         for name, error in (self.refusals or {}).items():
             sentences.append(f"Left out: {spoken(name)}, which does not take sparse X: {error}")
-        return "\n".join(sentences)
+        return "\n".join([*sentences, *self.notes])
 
     def plot(self, axes=None):
         """Draw held-out error, and log-likelihood where a model has one, against the number of components.

@@ -140,7 +140,7 @@ def _grid_figure(lines, feature_shape, constant):
         images = np.full((*samples.shape[:2], samples.shape[2] + len(constant)), np.nan)
         images[..., np.setdiff1d(np.arange(images.shape[2]), constant)] = samples
         samples = images
-    limits = reference.min(), reference.max()
+    limits = np.nanmin(reference), np.nanmax(reference)
     return draw_grid(None, samples, feature_shape, limits, [escape_math(label) for label in lines])[0].figure
 
 

@@ -113,13 +113,13 @@ class NoTarget(Target):
         return None
 
 
-def target_of(y, X, cv):
+def target_of(y, n_samples, cv):
     """Return the target and the folds: stratified where all classes have as many samples.
 
     Parameters
     ----------
     y : array-like or None
-    X : array-like
+    n_samples : int
     cv : int
 
     Returns
@@ -127,12 +127,11 @@ def target_of(y, X, cv):
     target : Target
     folds : list of (train, test)
     """
-    n_samples = X.shape[0]
     if n_samples < cv:
         raise ValueError(f"cv={cv} is more than the {n_samples} samples of X. Use fewer folds.")
     if y is not None:
         y = column_or_1d(y)
-        check_consistent_length(X, y)
+        check_consistent_length(np.zeros(n_samples), y)
     target = _kind(y, cv)(y)
     splitter = StratifiedKFold if getattr(target, "counts", np.zeros(1)).min() >= cv else KFold
     folds = list(splitter(cv, shuffle=True, random_state=0).split(np.zeros(n_samples), y))

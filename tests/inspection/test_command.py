@@ -49,6 +49,18 @@ def test_a_table_is_standardised_or_raw(passed, csv):
     assert abs(raw["a"].std() - 1) > 0.05
 
 
+def test_categories_and_missing_values_are_kept_unless_only_numbers_are_wanted(passed, csv, tmp_path):
+    table = pd.read_csv(csv).assign(city=lambda table: ["Ulm", "Rom"] * 40).drop(columns="label")
+    table.to_csv(csv, index=False)
+    for options in ([], ["--numeric-only"]):
+        main(["compare", str(csv), *options])
+    (X, *_), (numbers, *_) = passed
+    assert list(X) == [*"abcde", "city"]
+    assert X.shape == (80, 6)
+    assert X.isna().to_numpy().sum() == 3
+    assert numbers.shape == (78, 5)
+
+
 def test_labels_of_any_kind_are_read(passed, tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("a;flag;label\n1;True;True\n5;False;\n3;True;False\n2;False;True\n")
@@ -166,7 +178,7 @@ def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
     [
         (["compare", "no-such.csv"], 1, "no-such.csv"),
         (["compare", "{csv}", "--target", "nope"], 1, "--target nope is no column"),
-        (["compare", "{csv}", "--n-components", "5"], 1, "less than the 5 columns"),
+        (["compare", "{csv}", "--n-components", "6"], 1, "less than the 6 columns"),
         (["compare", "--n-components", "two"], 2, "invalid int value"),
         (["compare", "--target", "label"], 2, "--target needs a table"),
         (["reduce"], 2, "invalid choice"),

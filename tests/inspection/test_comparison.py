@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare, reconstruction_error
+from skae.inspection.samples import TableCode
 from skae.inspection.targets import Prediction
 
 IRIS = load_iris(return_X_y=True)
@@ -205,9 +206,64 @@ def test_a_difference_of_rounding_is_no_lead():
     assert "For densities: no difference" in Comparison(exact).answer()
 
 
-def test_columns_of_text_are_named():
-    with pytest.raises(ValueError, match=r"The models compared take numbers, but column 'city' of X has 'Oslo'"):
-        compare(pd.DataFrame({"x": [1.0, 2], "city": ["Oslo", "Rome"], "n": [1, 2]}))
+@pytest.fixture
+def mixed(curve):
+    """A table with a category that follows a number, and missing values in both."""
+    table = pd.DataFrame(curve[:120, :3], columns=list("abc"))
+    table["sign"] = np.where(table["a"] > table["a"].median(), "up", "down")
+    table["flag"] = table["b"] > 0
+    table["flat"] = "same"
+    table.loc[table.index[:9], "c"] = np.nan
+    table.loc[table.index[5:12], "sign"] = None
+    return table
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_tables_of_mixed_columns_with_missing_values_are_compared(mixed, library, tmp_path):
+    table = mixed if library == "pandas" else pytest.importorskip("polars").from_pandas(mixed)
+    estimators = QUICK | {"VAEGenerator": VAEGenerator(max_iter=2, random_state=0)}
+    comparison = compare(table, mixed["a"] > 0, n_components=[2], cv=3, estimators=estimators)
+    assert comparison.constant == [5]
+    assert np.isfinite(comparison.results["error"]).all()
+    assert max(comparison.results["error"]) < 1
+    assert min(comparison.results["target_score"]) > 0.7
+    assert (
+        "Errors are in squared standard deviations, and for categories the share that is wrong." in comparison.answer()
+    )
+    comparison.to_html(tmp_path / "report.html")
+
+
+def test_the_error_of_a_table_counts_each_column_alike(mixed):
+    code = TableCode().fit(mixed[["a", "sign"]])
+    guessed = mixed[["a", "sign"]].assign(a=lambda table: table["a"] + table["a"].std(ddof=0), sign="up")
+    errors = code.errors(mixed[["a", "sign"]], guessed)
+    np.testing.assert_allclose(errors[:, 0], 1)
+    known = mixed["sign"].notna().to_numpy()
+    np.testing.assert_array_equal(errors.mask[:, 1], ~known)
+    np.testing.assert_allclose(errors[known, 1], mixed["sign"][known] != "up")
+    decoded = code.inverse_transform(code.transform(mixed[["a", "sign"]]))
+    pd.testing.assert_series_equal(decoded["sign"][known], mixed["sign"][known])
+    np.testing.assert_allclose(decoded["a"], mixed["a"])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_missing_numbers_are_filled_only_for_estimators_that_do_not_take_them():
+    X = IRIS[0].copy()
+    X[::7, 1] = np.nan
+    comparison = compare(X, n_components=[2], cv=2, estimators=QUICK)
+    train, test = next(KFold(2, shuffle=True, random_state=0).split(X))
+    observed = ~np.isnan(X[test])
+    for name, fill in (("PCA", np.nanmean(X[train], axis=0)), ("AutoencoderTransformer", np.nan)):
+
+        def filled(X, fill=fill):
+            return np.where(np.isnan(X), fill, X)
+
+        model = clone(QUICK[name]).set_params(n_components=2).fit(filled(X[train]))
+        error = np.square(model.inverse_transform(model.transform(filled(X[test]))) - X[test])[observed].mean()
+        assert comparison.folds("error", name, 2)[0] == pytest.approx(error)
+    assert "get means in their place" in comparison.answer()
+    assert "means" not in compare(IRIS[0], n_components=[2], cv=2, estimators={"PCA": PCA()}).answer()
 
 
 def test_fewer_components_for_the_same_error_are_counted():
@@ -275,6 +331,7 @@ def test_pipelines_and_transformers_without_an_inverse_have_their_row():
         ({"n_components": [4, 9]}, r"None of the sizes \[4, 9\] is left: a size must be less than the 4 columns"),
         ({"n_components": [0]}, "n_components=0"),
         ({"X": np.ones((20, 5))}, "No column of X varies"),
+        ({"X": np.full((20, 5), 1e308)}, "too large to be squared"),
         ({"cv": 1}, "cv=1 must be an integer of at least 2"),
         ({"cv": 1000}, "cv=1000 is more than the 150 samples"),
         ({"y": np.zeros(150)}, r"one class of y only; classes and their counts: 0.0 \(150\)"),
