@@ -12,6 +12,7 @@ from skae._version import __version__
 from skae.data.files import read_table
 from skae.data.roles import choose_columns
 from skae.inspection.comparison import compare
+from skae.inspection.named import DEFAULTS, NAMED, Budget, named_estimators
 
 _EXAMPLES = """examples:
   python -m skae compare
@@ -22,6 +23,8 @@ _EXAMPLES = """examples:
       one fit of an autoencoder with ordered components in each fold, instead of one for each size
   python -m skae compare data.xlsx --raw --report none
       columns in their own units, and no report
+  python -m skae compare data.csv --estimators pca autoencoder umap --budget 300 --resume done
+      other methods, in about five minutes; each fit is kept, and taken from there the next time
   zcat data.csv.gz | python -m skae compare - --sep ";" --decimal ,
       a table from another program
 
@@ -29,20 +32,21 @@ exit codes: 0 done, 1 the table cannot be used, 2 wrong usage, 3 stopped early w
 """
 
 
+# Options that `compare` takes by the same names.
+_OPTIONS = ("n_components", "cv", "estimators", "ordered", "budget", "resume", "n_jobs")
+
+
 def main(arguments=None):
     """Run the command and return its exit code; argparse exits with 2 after wrong usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.data is None and options.target is not None:
-        parser.error("--target needs a table")
-    if options.report != "none":
-        _check_writable(parser, options.report)
+    _check_usage(parser, options)
     try:
         X, y, notes = _digits() if options.data is None else _table(options)
         notes.append(f"{len(X):,} rows, {X.shape[1]} columns, {options.cv}-fold cross-validation.")
         print(*notes, sep="\n", end="\n\n", flush=True)
-        arguments = {"n_components": options.n_components, "cv": options.cv, "ordered": options.ordered}
-        comparison = compare(X, y, **arguments, n_jobs=options.n_jobs, verbose=1)
+        arguments = {name: getattr(options, name) for name in _OPTIONS}
+        comparison = compare(X, y, **arguments, verbose=1)
         print(comparison.summary())
         if options.report != "none":
             shape = (8, 8) if options.data is None else None
@@ -51,7 +55,23 @@ def main(arguments=None):
     except (ValueError, OSError, ImportError) as error:
         print(f"skae: {error}", file=sys.stderr)
         return 1
-    return 0
+    except KeyboardInterrupt as stop:
+        print(f"skae: {stop or 'stopped before anything was done'}", file=sys.stderr)
+        return 3
+    return 3 if comparison.stopped else 0
+
+
+def _check_usage(parser, options):
+    """Exit where options are wrong, or what is to be written cannot be: before anything runs."""
+    if options.data is None and options.target is not None:
+        parser.error("--target needs a table")
+    try:
+        Budget.of(options.budget)
+        named_estimators(options.estimators)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.report != "none":
+        _check_writable(parser, options.report)
 
 
 def _check_writable(parser, report):
@@ -98,6 +118,11 @@ def _add_options(command):
     add("--n-jobs", "--jobs", type=int, default=-1, help="parallel fits, which share the cores (default: all cores)")
     add("--report", default="report.html", metavar="FILE", help="the report (default report.html); none for none")
     add("--ordered", action="store_true", help="fit one autoencoder with ordered components for all sizes")
+    add("--estimators", nargs="+", default=list(DEFAULTS), metavar="NAME", help=f"{', '.join(NAMED)}, or module.Class")
+    add(
+        "--budget", default="default", metavar="B", help="fast, default, thorough, or seconds: about a minute, ten, any"
+    )
+    add("--resume", metavar="FOLDER", help="store each fit here when it is done, and go on from what is stored")
     add("--raw", action="store_true", help="keep the units of the columns (default: standardise them)")
 
 

@@ -1,11 +1,12 @@
 """Cross-validated comparison of PCA and its alternatives on the same folds: results, table and verdicts."""
 
-import sys
 import time
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
+from typing import NamedTuple
 
 import numpy as np
+from joblib import Memory
 from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.decomposition import PCA, FactorAnalysis
@@ -17,6 +18,9 @@ from sklearn.utils.parallel import Parallel, delayed
 from skae._autoencoder import AutoencoderTransformer
 from skae._vae import VAEGenerator
 from skae.data.parameters import check_flag, check_integer, check_sizes
+from skae.inspection.metrics import split_pipeline
+from skae.inspection.named import DEFAULTS, Budget, named_estimators
+from skae.inspection.progress import Bar, Silent
 from skae.inspection.report import html_table, plot_curves, write_report
 from skae.inspection.samples import samples_of
 from skae.inspection.targets import NoTarget, Prediction, target_of
@@ -26,7 +30,19 @@ from skae.inspection.verdicts import QUESTIONS, components, spoken
 _N_EXAMPLES = 10
 
 
-def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ordered=False, n_jobs=None, verbose=0):
+def compare(
+    X,
+    y=None,
+    *,
+    n_components=(2, 4, 8, 16),
+    cv=5,
+    estimators=None,
+    ordered=False,
+    budget=None,
+    resume=None,
+    n_jobs=None,
+    verbose=0,
+):
     """Cross-validate dimensionality reductions on the same folds.
 
     Parameters
@@ -46,21 +62,30 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
         are left out and named in the summary.
     cv : int, default=5
         Number of folds: shuffled with seed 0, stratified where y has classes.
-    estimators : dict of str to transformer, default=None
+    estimators : dict of str to transformer, or sequence of str, default=None
         Estimators to compare; each has a parameter ``n_components``, possibly in a step of a Pipeline. Verdicts compare
-        with the one named "PCA", else with the first. None is PCA, FactorAnalysis, and `AutoencoderTransformer` and
-        `VAEGenerator` with their defaults and seed 0. An autoencoder with ordered components is fitted once a fold, at
-        the largest size, and truncated to the others, which share its fit time equally.
+        with the one named "PCA", else with the first. Names are those of the command: "pca", "factor-analysis",
+        "autoencoder", "vae", "kernel-pca", "nmf", "umap", "random-projection", "ica", "none", or the path of a class.
+        None is the first four, with their defaults and seed 0. An autoencoder with ordered components is fitted once a
+        fold, at the largest size, and truncated to the others, which share its fit time equally.
     ordered : bool, default=False
-        Whether the autoencoder of the default ``estimators`` has ordered components.
+        Whether the autoencoder has ordered components, if ``estimators`` are names or the default.
+    budget : "fast", "default", "thorough" or float, default=None
+        "fast" compares 1,000 samples at most, drawn at random, with 20 epochs at most, for about a minute; "default"
+        4,000 samples, for about ten minutes; a number of seconds the same in that time; fits that take longer than
+        their share are ended, and counted in the summary. "thorough" and None limit nothing.
+    resume : str or path-like, default=None
+        Folder in which each fit is stored when it is done, and from which it is taken if it is there.
     n_jobs : int, default=None
         Fits to run in parallel, as in `sklearn.model_selection.GridSearchCV`.
     verbose : int, default=0
-        If not 0, print each fit to stderr.
+        If not 0, show a bar with the time left on stderr, and the results of a size when it is done.
 
     Returns
     -------
     Comparison
+        Ctrl-C ends the comparison: the folds that are done are returned, if there are two of a size, and ``stopped`` is
+        True.
 
     Raises
     ------
@@ -77,26 +102,29 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     >>> len(comparison.results["error"])
     10
     """
+    budget, estimators = Budget.of(budget), _check_estimators(estimators, ordered)
+    X, y, notes = budget.draw(X, y)
     samples = samples_of(X)
-    estimators = _check_estimators(estimators, ordered)
     target, folds = target_of(y, samples.n_samples, check_integer("cv", cv, 2))
     samples.keep_varying(folds)
     sizes, skipped = _usable_sizes(n_components, samples.n_features, min(len(train) for train, _ in folds))
+    prediction = Prediction(target.label, target.predictor, _baselines(samples, folds, target, n_jobs))
 
-    fits = [(*fit, fold) for fit in _fits(estimators, sizes) for fold in range(len(folds))]
+    jobs = _jobs(budget.limit(estimators, len(folds) * len(sizes), n_jobs), sizes, len(folds))
+    measure = _measure if resume is None else Memory(resume, verbose=0).cache(_measure)
     measured = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_measure)(samples.adapt(estimator), fit_sizes, samples, *folds[fold], target)
-        for _, estimator, fit_sizes, fold in fits
+        delayed(measure)(samples.adapt(job.estimator), job.sizes, samples, *folds[job.fold], target) for job in jobs
     )
-    results, examples, refusals = _collect(fits, measured, verbose)
+    done = _collect(jobs, measured, Bar(len(jobs)) if verbose else Silent(), prediction)
     train, test = folds[0]
     drawn = {
         "rows": samples.shown(train, samples.take(test[:_N_EXAMPLES])),
         "target": None if y is None else target.y[test],
-        "models": examples,
+        "models": done.examples,
     }
-    prediction = Prediction(target.label, target.predictor, _baselines(samples, folds, target, n_jobs))
-    return Comparison(results, skipped, prediction, drawn, samples.constant, refusals, samples.notes)
+    notes = [*notes, *samples.notes, *done.notes(len(jobs))]
+    left_out = skipped, prediction, drawn, samples.constant, done.refusals
+    return Comparison(done.results(list(estimators)), *left_out, notes, done.stopped)
 
 
 def _baselines(samples, folds, target, n_jobs):
@@ -111,34 +139,105 @@ def _baselines(samples, folds, target, n_jobs):
     return {"all columns": np.array(scores[: len(folds)]), target.constant: np.array(scores[len(folds) :])}
 
 
-def _collect(fits, measured, verbose):
-    """Return the results and the examples of all fits, and the errors of estimators that do not take sparse X."""
-    results, examples, refusals = defaultdict(list), {}, {}
-    for done, ((name, _, sizes, fold), measures) in enumerate(zip(fits, measured, strict=True), start=1):
-        if verbose:
-            at = " ".join(map(str, sizes))
-            print(f"[{done}/{len(fits)}] {name}, {at} components, fold {fold + 1}", file=sys.stderr, flush=True)
+class _Job(NamedTuple):
+    """A fit in one fold, which is measured at one size or more."""
+
+    name: str
+    estimator: object
+    sizes: list
+    fold: int
+
+
+class _Done:
+    """Measures of the fits that are done.
+
+    Attributes
+    ----------
+    rows : dict of (size, name, fold) to dict
+    examples : dict of (name, size) to dict
+    refusals : dict of str to str
+        Errors of estimators that do not take sparse X.
+    n_fits, n_ended : int
+        Fits done, and those of them that the budget ended.
+    stopped : bool
+        Whether Ctrl-C came.
+    """
+
+    def __init__(self):
+        self.rows, self.examples, self.refusals = {}, {}, {}
+        self.n_fits, self.n_ended, self.stopped = 0, 0, False
+
+    def add(self, job, measures):
+        self.n_fits += 1
         if isinstance(measures, TypeError):
-            refusals[name] = str(measures)
-            continue
-        for size, (row, example) in zip(sizes, measures, strict=True):
-            if fold == 0:
-                examples[name, size] = example
-            for key, value in ({"estimator": name, "n_components": size, "fold": fold} | row).items():
-                results[key].append(value)
-    if not results:
-        raise ValueError(f"No estimator takes sparse X: {refusals}. Pass X.toarray().")
-    return dict(results), examples, refusals
+            self.refusals[job.name] = str(measures)
+            return
+        for size, (row, example) in zip(job.sizes, measures, strict=True):
+            self.n_ended += row.pop("is_ended")
+            self.rows[size, job.name, job.fold] = row
+            if job.fold == 0:
+                self.examples[job.name, size] = example
+
+    def results(self, names):
+        """Return the columns of the table, without the folds of a size in which an estimator is not done."""
+        names = [name for name in names if name not in self.refusals]
+        n_done = Counter((size, fold) for size, _, fold in self.rows)
+        whole = [(size, fold) for (size, fold), n in n_done.items() if n == len(names)]
+        enough = {size for size, n in Counter(size for size, _ in whole).items() if n > 1}
+        results = defaultdict(list)
+        for size, name, fold in sorted(self.rows, key=lambda cell: (cell[0], names.index(cell[1]), cell[2])):
+            if (size, fold) in whole and size in enough:
+                row = {"estimator": name, "n_components": size, "fold": fold} | self.rows[size, name, fold]
+                for key, value in row.items():
+                    results[key].append(value)
+        return dict(results)
+
+    def notes(self, n_jobs):
+        """Return sentences on fits that were ended, and on those that are not done."""
+        ended = f"The budget ended {self.n_ended} of {n_jobs} fits early; a larger one may change results."
+        stopped = f"Stopped after {self.n_fits} of {n_jobs} fits; only folds that are done count."
+        return [ended] * (self.n_ended > 0) + [stopped] * self.stopped
+
+
+def _collect(jobs, measured, progress, prediction):
+    """Return what is done when all fits are, or when Ctrl-C comes."""
+    done, names = _Done(), list(dict.fromkeys(job.name for job in jobs))
+    try:
+        with progress:
+            for i, (job, measures) in enumerate(zip(jobs, measured, strict=True)):
+                done.add(job, measures)
+                is_last = i + 1 == len(jobs) or jobs[i + 1].sizes != job.sizes
+                progress.done(_rows(done.results(names), prediction, job.sizes) if is_last else "")
+    except KeyboardInterrupt:
+        done.stopped = True
+    if done.stopped and not done.results(names):
+        raise KeyboardInterrupt("Stopped before two folds of a size were done.")
+    if not done.rows:
+        raise ValueError(f"No estimator takes sparse X: {done.refusals}. Pass X.toarray().")
+    return done
+
+
+def _rows(results, prediction, sizes):
+    """Return the rows of sizes in the table of results, as text."""
+    header, *rows = Comparison(results, prediction=prediction).table() if results else [[]]
+    return _aligned([header, *(row for row in rows if int(row[0]) in sizes)])[0] if rows else ""
+
+
+def _aligned(table):
+    """Return a table as text, and its width."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in table]
+    return "\n".join(lines), sum(widths) + 2 * len(widths) - 2
 
 
 def _check_estimators(estimators, ordered):
-    if estimators is None:
-        return {
-            "PCA": PCA(random_state=0),
-            "FactorAnalysis": FactorAnalysis(random_state=0),
-            "AutoencoderTransformer": AutoencoderTransformer(ordered=check_flag("ordered", ordered), random_state=0),
-            "VAEGenerator": VAEGenerator(random_state=0),
-        }
+    names = DEFAULTS if estimators is None else estimators
+    if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+        estimators, is_ordered = named_estimators(names), check_flag("ordered", ordered)
+        for estimator in estimators.values():
+            estimator.set_params(
+                **{"ordered": True} if is_ordered and type(estimator) is AutoencoderTransformer else {}
+            )
     if not isinstance(estimators, dict) or not estimators or not all(isinstance(name, str) for name in estimators):
         raise TypeError(f"estimators={estimators!r} must be a dict of names (str) to transformers, with one at least.")
     return estimators
@@ -156,14 +255,19 @@ def _usable_sizes(n_components, n_features, n_samples):
     return usable, [size for size in sizes if size not in usable]
 
 
-def _fits(estimators, sizes):
-    """Return the name, the estimator and the sizes of each fit; one fit has all sizes if components are ordered."""
+def _jobs(estimators, sizes, n_folds):
+    """Return the fits size by size and fold by fold; one fit has all sizes if components are ordered."""
     ordered = {
         name for name, model in estimators.items() if isinstance(model, AutoencoderTransformer) and model.ordered
     }
-    fits = [(name, sizes) for name in estimators if name in ordered]
-    fits += [(name, [size]) for size in sizes for name in estimators if name not in ordered]
-    return [(name, _with_size(name, estimators[name], fit_sizes[-1]), fit_sizes) for name, fit_sizes in fits]
+    sets = [(sizes, ordered)] * bool(ordered) + [([size], estimators.keys() - ordered) for size in sizes]
+    return [
+        _Job(name, _with_size(name, estimator, at[-1]), at, fold)
+        for at, names in sets
+        for fold in range(n_folds)
+        for name, estimator in estimators.items()
+        if name in names
+    ]
 
 
 def _with_size(name, estimator, size):
@@ -179,6 +283,7 @@ def _measure(estimator, sizes, samples, train, test, target):
     """Fit to the training samples; return the measures on the test samples at each size, or the error of sparse X."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bad fit shows in its errors
+        warnings.filterwarnings("ignore", "Training was interrupted")
         began = time.perf_counter()
         try:
             estimator.fit(samples.take(train))
@@ -187,16 +292,20 @@ def _measure(estimator, sizes, samples, train, test, target):
                 return error
             raise
         seconds = (time.perf_counter() - began) / len(sizes)
+        outcome = getattr(getattr(split_pipeline(estimator)[1], "net_", None), "outcome_", None)
+        if outcome == "interrupted":  # Ctrl-C ended training only
+            raise KeyboardInterrupt
         fits = [estimator] if len(sizes) == 1 else [estimator.truncate(size) for size in sizes]
-        return [_measure_fit(fit, seconds, samples, train, test, target) for fit in fits]
+        return [_measure_fit(fit, seconds, outcome, samples, train, test, target) for fit in fits]
 
 
-def _measure_fit(estimator, seconds, samples, train, test, target):
+def _measure_fit(estimator, seconds, outcome, samples, train, test, target):
     """Return measures of a fit on the test samples, and examples of its codes, reconstructions and samples."""
     X, began = samples.take(test), time.perf_counter()
     codes = np.asarray(estimator.transform(X))
     transform_seconds = time.perf_counter() - began
     row = {"error": np.nan, "r2": np.nan, "log_likelihood": _log_likelihood(estimator, X)}
+    row["is_ended"] = outcome == "callback"
     example = {"codes": codes}
     if hasattr(estimator, "inverse_transform"):
         row["error"], total = samples.errors(estimator, train, test)
@@ -257,14 +366,18 @@ class Comparison:
         Estimators left out because they do not take sparse X, each with its error.
     notes : sequence of str, default=()
         Sentences about the samples, which the answer ends in.
+    stopped : bool, default=False
+        Whether Ctrl-C ended the comparison, so that fits are missing.
 
     Attributes
     ----------
-    results, skipped, prediction, examples, constant, refusals, notes
+    results, skipped, prediction, examples, constant, refusals, notes, stopped
         The parameters.
     """
 
-    def __init__(self, results, skipped=(), prediction=None, examples=None, constant=(), refusals=None, notes=()):
+    def __init__(
+        self, results, skipped=(), prediction=None, examples=None, constant=(), refusals=None, notes=(), stopped=False
+    ):
         self.results = results
         self.skipped = skipped
         self.prediction = prediction or Prediction()
@@ -272,6 +385,7 @@ class Comparison:
         self.constant = constant
         self.refusals = refusals
         self.notes = notes
+        self.stopped = stopped
 
     def summary(self):
         """Return the table, a verdict for each model and size, and the answer as text.
@@ -280,13 +394,9 @@ class Comparison:
         -------
         str
         """
-        table = self.table()
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        header, *body = [
-            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in table
-        ]
-        rule = "-" * (sum(widths) + 2 * len(widths) - 2)
-        return "\n".join([header, rule, *body, "", *self.verdicts(), "", self.answer()])
+        text, width = _aligned(self.table())
+        header, _, body = text.partition("\n")
+        return "\n".join([header, "-" * width, body, "", *self.verdicts(), "", self.answer()])
 
     def table(self):
         """Return the results as text: means over folds with their standard deviations; seconds are medians.

@@ -40,12 +40,12 @@ def _draw_curves(axis, comparison, column):
     """Draw one column of the results, a curve for each model with its standard deviation over folds."""
     sizes = np.array(comparison.sizes)
     for i, name in enumerate(comparison.names):
-        folds = np.array([comparison.folds(column, name, size) for size in sizes])
-        known = np.isfinite(folds).all(axis=1)
-        if known.any():
+        folds = {size: comparison.folds(column, name, size) for size in sizes}
+        known = [size for size in sizes if len(folds[size]) and np.isfinite(folds[size]).all()]
+        if known:
             look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "capsize": 3}
-            mean, deviation = folds[known].mean(axis=1), folds[known].std(axis=1)
-            axis.errorbar(sizes[known], mean, deviation, label=escape_math(name), **look)
+            means, deviations = ([f(folds[size]) for size in known] for f in (np.mean, np.std))
+            axis.errorbar(known, means, deviations, label=escape_math(name), **look)
     axis.set(xlabel="components", ylabel=_CURVES[column], xscale="log")
     axis.set_xticks(sizes, sizes.astype(str))
     axis.minorticks_off()

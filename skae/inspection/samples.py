@@ -137,7 +137,7 @@ class TableSamples(ArraySamples):
     has_missing = True
     notes = (
         "Errors are in squared standard deviations, and for categories the share that is wrong.",
-        "Estimators other than skae's get standardised numbers, indicators of categories, and means for missing values.",
+        "Estimators other than skae's get standardised numbers, indicators, and means for missing values.",
     )
 
     def __init__(self, X):

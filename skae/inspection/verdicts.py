@@ -67,7 +67,7 @@ class PredictionQuestion(Question):
         best = max(cells, key=lambda cell: cells[cell].mean())
         own = [cell for cell in cells if cell[0] == self.reference]
         stay = max(own, key=lambda cell: cells[cell].mean(), default=best)
-        gain = corrected_interval(cells[best] - cells[stay])
+        gain = _difference(cells[best], cells[stay])
         return (best if gain.low > 0 else stay), best, gain
 
     def answer(self):
@@ -93,7 +93,7 @@ class PredictionQuestion(Question):
         if not self.comparison.prediction.baselines:
             return
         (everything, all_columns), (constant, dummy) = self.comparison.prediction.baselines.items()
-        lost, gained = corrected_interval(scores - all_columns), corrected_interval(scores - dummy)
+        lost, gained = _difference(scores, all_columns), _difference(scores, dummy)
         yield (
             f"These codes are {lost.mean:+.3f} from {everything}, which predict with {np.mean(all_columns):.3f} "
             f"{_signed(lost)}, and {gained.mean:+.3f} from {constant}, {np.mean(dummy):.3f} {_signed(gained)}."
@@ -182,7 +182,7 @@ class DensityQuestion(Question):
         ranked = sorted(densities, key=lambda cell: -densities[cell].mean())
         second = next((cell for cell in ranked if cell[0] != ranked[0][0]), None)
         if second is not None:
-            gain = corrected_interval(densities[ranked[0]] - densities[second])
+            gain = _difference(densities[ranked[0]], densities[second])
             ahead, behind = (f"{spoken(name)} with {components(size)}" for name, size in (ranked[0], second))
             if gain.low > 0 and gain.mean > _SMALLEST_GAIN:
                 nats = f"{gain.mean:.2f} nats a row above {behind} {gain.text('.2f')}"
@@ -215,6 +215,12 @@ class TimeQuestion(Question):
 
 
 QUESTIONS = (PredictionQuestion, ReconstructionQuestion, DensityQuestion, TimeQuestion)
+
+
+def _difference(scores, others):
+    """Return the interval of the mean difference over the folds that both have, the first ones."""
+    n = min(len(scores), len(others))
+    return corrected_interval(scores[:n] - others[:n])
 
 
 def _is_gain(share):

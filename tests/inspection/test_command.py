@@ -1,6 +1,7 @@
 """The command, and the tables that it reads."""
 
 import inspect
+import re
 import subprocess
 import sys
 
@@ -132,13 +133,26 @@ def run_process(*arguments):
 def test_the_command_compares_a_table(run, csv, tmp_path):
     report = tmp_path / "out.html"
     pd.read_csv(csv).head(40).to_csv(csv, index=False)
-    options = ["--n-components", 2, "--target", "label", "--cv", 2, "--n-jobs", 1, "--report", report]
+    options = [
+        "--n-components",
+        2,
+        "--target",
+        "label",
+        "--cv",
+        2,
+        "--budget",
+        "fast",
+        "--n-jobs",
+        1,
+        "--report",
+        report,
+    ]
     code, out, err = run("compare", csv, *options)
     assert code == 0, err
     assert "left out, constant: 'city'" in out
     assert "At 2 components the error of the autoencoder is" in out
     assert "accuracy" in out
-    assert "[8/8] VAEGenerator, 2 components, fold 2" in err
+    assert re.search(r"2 +VAEGenerator .* 8/8", err, flags=re.DOTALL)  # the rows of a size, and the bar
     assert f"The report is {report}." in out
     assert "left out, constant: &#x27;city&#x27;" in report.read_text()
 
