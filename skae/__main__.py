@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
@@ -42,15 +44,16 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     _check_usage(parser, options)
     try:
-        X, y, notes = _digits() if options.data is None else _table(options)
-        notes.append(f"{len(X):,} rows, {X.shape[1]} columns, {options.cv}-fold cross-validation.")
-        print(*notes, sep="\n", end="\n\n", flush=True)
-        arguments = {name: getattr(options, name) for name in _OPTIONS}
-        comparison = compare(X, y, **arguments, verbose=1)
+        data = _digits() if options.data is None else _table(options)
+        size = f"{len(data.X):,} rows, {data.X.shape[1]} columns, {options.cv}-fold cross-validation."
+        print(*data.notes, size, sep="\n", end="\n\n", flush=True)
+        comparison = compare(data.X, data.y, **{name: getattr(options, name) for name in _OPTIONS}, verbose=1)
+        comparison.unit = data.unit or comparison.unit
         print(comparison.summary())
         if options.report != "none":
-            shape = (8, 8) if options.data is None else None
-            comparison.to_html(options.report, feature_shape=shape, notes=notes)
+            command = shlex.join(["python", "-m", "skae", *map(str, sys.argv[1:] if arguments is None else arguments)])
+            shown = {"notes": [*data.notes, size], "command": command, "load": data.load}
+            comparison.to_html(options.report, feature_shape=data.shape, **shown)
             print(f"\nThe report is {options.report}.")
     except (ValueError, OSError, ImportError) as error:
         print(f"skae: {error}", file=sys.stderr)
@@ -139,6 +142,17 @@ def _add_table_options(group):
     add("--numeric-only", action="store_true", help="leave out what is no number, and rows with missing values")
 
 
+class _Data(NamedTuple):
+    """What is compared: samples and target, sentences on them, lines of Python that make X, and the unit of errors."""
+
+    X: object
+    y: object
+    notes: list
+    load: list
+    unit: str | None = None
+    shape: tuple | None = None
+
+
 def _digits():
     from sklearn.datasets import load_digits
 
@@ -148,23 +162,36 @@ def _digits():
         "Digits of scikit-learn: 8 x 8 pixels of 0 to 16, with uniform noise of one grey level, since discrete values "
         "have no density. Errors are in squared grey levels."
     )
-    return X, y, [note]
+    load = ["import numpy as np", "from sklearn.datasets import load_digits", "X = load_digits().data"]
+    load += ["X = X + np.random.RandomState(0).uniform(size=X.shape)"]
+    return _Data(X, y, [note], load, "in squared grey levels", (8, 8))
 
 
 def _table(options):
-    """Return the samples of a file, a DataFrame, the target or None, and what to say about them."""
-    table, found = read_table(options.data, options.sep, options.decimal, options.encoding, options.header)
-    chosen = {name: getattr(options, name) for name in ("drop", "keep", "id", "dates", "numeric_only")}
-    features, target, note = choose_columns(table, options.target, **chosen)
-    notes = [found, note]
-    if not options.raw and features.select_dtypes(["number", "bool"]).shape == features.shape:
-        scaler = StandardScaler().set_output(transform="pandas")
-        features = scaler.fit_transform(features)
-        notes.append(
-            "Columns are standardised, once and before folds are made, so errors are in squared standard deviations "
-            "(--raw to keep units)."
-        )
-    return features, None if target is None else _labels(target), notes
+    """Read and prepare the table of a file."""
+    reading = {name: getattr(options, name) for name in ("sep", "decimal", "encoding", "header")}
+    choosing = {name: getattr(options, name) for name in ("target", "drop", "keep", "id", "dates", "numeric_only")}
+    table, found = read_table(options.data, **reading)
+    X, target, note = choose_columns(table, **choosing)
+    load = ["from skae.data.files import read_table", "from skae.data.roles import choose_columns"]
+    lines = [f"table, _ = read_table({_arguments(options.data, reading)})"]
+    lines += [f"X = choose_columns({_arguments('table', choosing, bare=True)}).features"]
+    notes, unit = [found, note], None
+    if not options.raw and X.select_dtypes(["number", "bool"]).shape == X.shape:
+        X = StandardScaler().set_output(transform="pandas").fit_transform(X)
+        load += ["from sklearn.preprocessing import StandardScaler"]
+        lines += ['X = StandardScaler().set_output(transform="pandas").fit_transform(X)']
+        unit = "in squared standard deviations"
+        notes += [
+            f"Columns are standardised, once and before folds are made, so errors are {unit} (--raw to keep units)."
+        ]
+    return _Data(X, None if target is None else _labels(target), notes, [*load, *lines], unit)
+
+
+def _arguments(first, options, bare=False):
+    """Return the arguments of a call in Python, without those that are not set."""
+    given = [f"{name}={value!r}" for name, value in options.items() if value not in (None, False, [])]
+    return ", ".join([first if bare else repr(str(first)), *given])
 
 
 def _labels(target):

@@ -111,10 +111,9 @@ def read_table(path, sep=None, decimal=None, encoding=None, header=None):
     try:
         table, dialect, decimal = kind.read(content, options)
     except (ValueError, UnicodeError, LookupError) as error:
-        raise ValueError(
-            f"{path} cannot be read as a table: {str(error).strip().rstrip('.')}. If the separator or the encoding was "
-            "not detected, pass --sep or --encoding."
-        ) from error
+        hint = " If the separator or the encoding was not detected, pass --sep or --encoding."
+        hint = "" if type(error) is ValueError else hint  # said here
+        raise ValueError(f"{path} cannot be read as a table: {str(error).strip().rstrip('.')}.{hint}") from error
     table, converted = _converted(_named(table), decimal)
     kept = ", ".join([*found, kind.name, *dialect])
     return table, f"Read {path}: {kept}; {len(table):,} rows, {table.shape[1]:,} columns.{converted}"
@@ -223,7 +222,7 @@ def _read_text(content, options):
 def _too_wide(n_columns):
     return (
         f"it has {n_columns:,} columns or more, and {MOST_COLUMNS:,} are compared at most. Turn the table if its rows "
-        "are columns, or keep fewer columns"
+        "are columns, or save a part of them"
     )
 
 

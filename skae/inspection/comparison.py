@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from joblib import Memory
 from scipy.sparse import issparse
-from sklearn.base import clone
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
@@ -19,7 +18,7 @@ from skae._autoencoder import AutoencoderTransformer
 from skae._vae import VAEGenerator
 from skae.data.parameters import check_flag, check_integer, check_sizes
 from skae.inspection.metrics import split_pipeline
-from skae.inspection.named import DEFAULTS, Budget, named_estimators
+from skae.inspection.named import DEFAULTS, Budget, named_estimators, with_size
 from skae.inspection.progress import Bar, Silent
 from skae.inspection.report import html_table, plot_curves, write_report
 from skae.inspection.samples import samples_of
@@ -121,10 +120,13 @@ def compare(
         "rows": samples.shown(train, samples.take(test[:_N_EXAMPLES])),
         "target": None if y is None else target.y[test],
         "models": done.examples,
+        "names": samples.names,
+        "worst": done.worst,
+        "estimators": {name: samples.adapt(estimator) for name, estimator in estimators.items()},
     }
     notes = [*notes, *samples.notes, *done.notes(len(jobs))]
     left_out = skipped, prediction, drawn, samples.constant, done.refusals
-    return Comparison(done.results(list(estimators)), *left_out, notes, done.stopped)
+    return Comparison(done.results(list(estimators)), *left_out, notes, done.stopped, samples.unit)
 
 
 def _baselines(samples, folds, target, n_jobs):
@@ -155,6 +157,8 @@ class _Done:
     ----------
     rows : dict of (size, name, fold) to dict
     examples : dict of (name, size) to dict
+    worst : dict of (name, size) to list
+        Error, name and columns of the samples with the largest errors.
     refusals : dict of str to str
         Errors of estimators that do not take sparse X.
     n_fits, n_ended : int
@@ -164,7 +168,7 @@ class _Done:
     """
 
     def __init__(self):
-        self.rows, self.examples, self.refusals = {}, {}, {}
+        self.rows, self.examples, self.worst, self.refusals = {}, {}, {}, {}
         self.n_fits, self.n_ended, self.stopped = 0, 0, False
 
     def add(self, job, measures):
@@ -175,6 +179,8 @@ class _Done:
         for size, (row, example) in zip(job.sizes, measures, strict=True):
             self.n_ended += row.pop("is_ended")
             self.rows[size, job.name, job.fold] = row
+            ranked = [*self.worst.get((job.name, size), []), *example.pop("worst", [])]
+            self.worst[job.name, size] = sorted(ranked, key=lambda found: -found[0])[:_N_EXAMPLES]
             if job.fold == 0:
                 self.examples[job.name, size] = example
 
@@ -262,21 +268,12 @@ def _jobs(estimators, sizes, n_folds):
     }
     sets = [(sizes, ordered)] * bool(ordered) + [([size], estimators.keys() - ordered) for size in sizes]
     return [
-        _Job(name, _with_size(name, estimator, at[-1]), at, fold)
+        _Job(name, with_size(name, estimator, at[-1]), at, fold)
         for at, names in sets
         for fold in range(n_folds)
         for name, estimator in estimators.items()
         if name in names
     ]
-
-
-def _with_size(name, estimator, size):
-    """Clone an estimator and set its n_components; of a Pipeline, those of the last step that has the parameter."""
-    found = [key for key in estimator.get_params() if key == "n_components" or key.endswith("__n_components")]
-    if not found:
-        raise ValueError(f"estimators[{name!r}]={estimator!r} has no parameter n_components to compare sizes by.")
-    parameter = min(found, key=lambda key: (key.count("__"), -found.index(key)))
-    return clone(estimator).set_params(**{parameter: size})
 
 
 def _measure(estimator, sizes, samples, train, test, target):
@@ -310,6 +307,7 @@ def _measure_fit(estimator, seconds, outcome, samples, train, test, target):
     if hasattr(estimator, "inverse_transform"):
         row["error"], total = samples.errors(estimator, train, test)
         row["r2"] = 1 - row["error"] / total if total > 0 else float(row["error"] == 0)
+        example["worst"] = samples.worst(estimator, train, test, _N_EXAMPLES)
         example["reconstructions"] = samples.shown(train, estimator.inverse_transform(codes[:_N_EXAMPLES]))
     if isinstance(estimator, VAEGenerator):
         example["samples"] = samples.shown(train, estimator.sample(2 * _N_EXAMPLES, random_state=0))
@@ -358,8 +356,9 @@ class Comparison:
     prediction : Prediction, default=Prediction()
         How the target was predicted: name of "target_score", name of the model, and scores over folds of baselines.
     examples : dict or None, default=None
-        Examples of the first fold, for the figures of the report: ten "rows" of X, the "target" of all held-out
-        samples, and under "models" the codes, reconstructions and generated samples of each model and size.
+        Examples of the first fold, for the report: ten "rows" of X, the "target" of all held-out samples, and under
+        "models" the codes, reconstructions and generated samples of each model and size; the "names" of columns, or
+        None; the "worst" held-out samples of each model and size; and the "estimators".
     constant : sequence of int, default=()
         Indices of the columns left out.
     refusals : dict of str to str, default=None
@@ -368,15 +367,26 @@ class Comparison:
         Sentences about the samples, which the answer ends in.
     stopped : bool, default=False
         Whether Ctrl-C ended the comparison, so that fits are missing.
+    unit : str, default="in units of X squared"
+        Unit of errors, as the report names it.
 
     Attributes
     ----------
-    results, skipped, prediction, examples, constant, refusals, notes, stopped
+    results, skipped, prediction, examples, constant, refusals, notes, stopped, unit
         The parameters.
     """
 
     def __init__(
-        self, results, skipped=(), prediction=None, examples=None, constant=(), refusals=None, notes=(), stopped=False
+        self,
+        results,
+        skipped=(),
+        prediction=None,
+        examples=None,
+        constant=(),
+        refusals=None,
+        notes=(),
+        stopped=False,
+        unit="in units of X squared",
     ):
         self.results = results
         self.skipped = skipped
@@ -386,6 +396,7 @@ class Comparison:
         self.refusals = refusals
         self.notes = notes
         self.stopped = stopped
+        self.unit = unit
 
     def summary(self):
         """Return the table, a verdict for each model and size, and the answer as text.
@@ -468,7 +479,7 @@ class Comparison:
         """
         return plot_curves(self, axes)
 
-    def to_html(self, path, *, feature_shape=None, notes=()):
+    def to_html(self, path, *, feature_shape=None, notes=(), command=None, load=()):
         """Write a report as a single, self-contained HTML file.
 
         Parameters
@@ -479,6 +490,10 @@ class Comparison:
             Height and width, if samples are flattened images. Columns left out are blank in them.
         notes : sequence of str, default=()
             Sentences about the data.
+        command : str, default=None
+            The command that makes the report again.
+        load : sequence of str, default=()
+            Lines of Python that make X, for the program that uses the best model; imports first.
 
         Returns
         -------
@@ -493,7 +508,7 @@ class Comparison:
         ValueError
             If ``feature_shape`` does not fit the samples.
         """
-        write_report(self, path, feature_shape, notes)
+        write_report(self, path, feature_shape, notes, command, load)
 
     def _repr_html_(self):
         return html_table(self)

@@ -3,7 +3,6 @@
 To add an estimator, add an entry to `NAMED`; to add a budget, one to `BUDGETS`.
 """
 
-import time
 from importlib import import_module
 from typing import NamedTuple
 
@@ -15,10 +14,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.random_projection import GaussianRandomProjection
 from sklearn.utils import _safe_indexing
-from skorch.callbacks import Callback
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._vae import VAEGenerator
+from skae.training.limits import TimeLimit
 
 
 class NoReduction(TransformerMixin, BaseEstimator):
@@ -92,18 +91,13 @@ def _named(name):
         ) from error
 
 
-class TimeLimit(Callback):
-    """Callback that ends training after some seconds; the best weights so far are kept."""
-
-    def __init__(self, seconds):
-        self.seconds = seconds
-
-    def on_train_begin(self, net, **kwargs):
-        self.began_ = time.monotonic()
-
-    def on_epoch_end(self, net, **kwargs):
-        if time.monotonic() - self.began_ > self.seconds:
-            raise KeyboardInterrupt
+def with_size(name, estimator, size):
+    """Clone an estimator and set its n_components; of a Pipeline, those of the last step that has the parameter."""
+    found = [key for key in estimator.get_params() if key == "n_components" or key.endswith("__n_components")]
+    if not found:
+        raise ValueError(f"estimators[{name!r}]={estimator!r} has no parameter n_components to compare sizes by.")
+    parameter = min(found, key=lambda key: (key.count("__"), -found.index(key)))
+    return clone(estimator).set_params(**{parameter: size})
 
 
 class Budget(NamedTuple):
@@ -168,4 +162,4 @@ def _trained(estimator):
     return given if "callbacks" in given else {}
 
 
-BUDGETS = {"fast": Budget(1000, 60, 20), "default": Budget(4000, 540), "thorough": Budget()}
+BUDGETS = {"fast": Budget(1000, 60, 20), "default": Budget(4000, 480), "thorough": Budget()}

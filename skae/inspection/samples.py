@@ -122,6 +122,13 @@ class ArraySamples:
         """Return the squared error of each value of test samples, 0 where it is missing."""
         return np.nan_to_num(np.square(observed_values(self.take(test)) - self._decoded(estimator, test)))
 
+    def worst(self, estimator, train, test, n):
+        """Return the error, the name and the three worst columns of the n samples with the largest errors."""
+        errors = self.row_errors(estimator, train, test)
+        means, names = errors.mean(axis=1), self.names or list(range(errors.shape[1]))
+        order = np.argsort(-np.ma.filled(means, 0))[:n]
+        return [(float(means[i]), self.index[test[i]], [names[j] for j in _largest(errors[i])]) for i in order]
+
     def _decoded(self, estimator, test):
         return estimator.inverse_transform(estimator.transform(self.take(test)))
 
@@ -204,6 +211,11 @@ class TableCode(TransformerMixin, BaseEstimator):
         squares = np.where(self.is_number_, squares / self.scale_**2, squares / 2)  # two indicators of a wrong category
         sums = [squares[:, place].sum(axis=1) for place in self.table_.places]
         return np.ma.masked_invalid(np.column_stack(sums))
+
+
+def _largest(errors):
+    """Return the indices of the three largest errors."""
+    return np.argsort(-np.ma.filled(errors, 0))[:3]
 
 
 def _varies(X):

@@ -1,6 +1,7 @@
 """What a comparison says, question by question: prediction, reconstruction, density.
 
-A question is a class with `at`, sentences on one size, and `answer`, sentences on all sizes.
+A question is a class with `at`, sentences on one size, `answer`, sentences on all sizes, and `headline`, a number and
+what it is of, or None.
 """
 
 import numpy as np
@@ -77,16 +78,24 @@ class PredictionQuestion(Question):
         (chosen, best, gain), label = self.chosen(), prediction.label
         described = f"{_codes(chosen)}, {label} {cells[chosen].mean():.3f}"
         if chosen != best:
-            described = (
-                f"{_NO_DIFFERENCE} between {_codes(best)}, {cells[best].mean():.3f}, and {described} {_signed(gain)}; "
-                f"stay with {self.reference}"
-            )
+            others = f"{_codes(best)}, {cells[best].mean():.3f} {_signed(gain)}"
+            described = f"stay with {described}; {_NO_DIFFERENCE} from {others}"
         elif chosen[0] == self.reference:
             described = f"stay with {described}, which no other codes exceed"
         elif gain.low > 0:
             described += f", {gain.mean:.3f} above the best of {self.reference} {_signed(gain)}"
         yield f"For predicting the target by {prediction.predictor}: {described}."
         yield from self._baselines(cells[chosen])
+
+    def choice(self):
+        """Return the cell to use, or None."""
+        return self.chosen()[0] if self.cells() else None
+
+    def headline(self):
+        if not (cells := self.cells()):
+            return None
+        chosen, *_ = self.chosen()
+        return f"{cells[chosen].mean():.3f}", f"{self.comparison.prediction.label} from {_codes(chosen)}"
 
     def _baselines(self, scores):
         """Compare the codes to use with all columns, and with a constant prediction."""
@@ -127,9 +136,14 @@ class ReconstructionQuestion(Question):
         shares = {cell: corrected_interval(values) for cell, values in self.cells().items()}
         return {cell: share for cell, share in shares.items() if _is_gain(share)}
 
+    def choice(self):
+        """Return the cell to use, or None."""
+        gains = self.gains()
+        return min(gains, key=lambda cell: gains[cell].mean, default=None)
+
     def answer(self):
         if gains := self.gains():
-            name, size = min(gains, key=lambda cell: gains[cell].mean)
+            name, size = self.choice()
             share = gains[name, size]
             yield (
                 f"For reconstruction: {spoken(name)}, which at {components(size)} has {100 * share.mean:.0f} % of "
@@ -140,6 +154,15 @@ class ReconstructionQuestion(Question):
             is_open = any(corrected_interval(values).low <= 1 for values in cells.values())
             found = f"{_NO_DIFFERENCE}; stay" if is_open else "stay"
             yield f"For reconstruction: {found} with {self.reference}."
+
+    def headline(self):
+        shares = self.gains() or {cell: corrected_interval(values) for cell, values in self.cells().items()}
+        if not shares:
+            return None
+        name, size = cell = min(shares, key=lambda cell: shares[cell].mean)
+        found = "" if self.gains() else f", {_NO_DIFFERENCE}" if shares[cell].low <= 1 else ", which is no gain"
+        of = f"of {self.reference}'s error: {spoken(name)} with {components(size)}{found}"
+        return f"{100 * shares[cell].mean:.0f} %", of
 
     def _fewer_components(self, name):
         """Say with how many components a model reaches the reference's error at the largest size."""
@@ -176,14 +199,17 @@ class DensityQuestion(Question):
             nats = f"{gain.mean:.2f} nats a row above {spoken(second)}'s {gain.text('.2f')}"
             yield f"the highest log-likelihood is that of {spoken(best)}, {nats}."
 
-    def answer(self):
-        """Compare the best model over all sizes with the best other one, if two have a density."""
+    def lead(self):
+        """Return the best model over all sizes, the best other one, and the interval of their difference; or None."""
         densities = self.cells()
         ranked = sorted(densities, key=lambda cell: -densities[cell].mean())
         second = next((cell for cell in ranked if cell[0] != ranked[0][0]), None)
-        if second is not None:
-            gain = _difference(densities[ranked[0]], densities[second])
-            ahead, behind = (f"{spoken(name)} with {components(size)}" for name, size in (ranked[0], second))
+        return second and (ranked[0], second, _difference(densities[ranked[0]], densities[second]))
+
+    def answer(self):
+        if lead := self.lead():
+            *cells, gain = lead
+            ahead, behind = (f"{spoken(name)} with {components(size)}" for name, size in cells)
             if gain.low > 0 and gain.mean > _SMALLEST_GAIN:
                 nats = f"{gain.mean:.2f} nats a row above {behind} {gain.text('.2f')}"
                 yield f"For densities and new rows: {ahead}, {nats}."
@@ -196,6 +222,15 @@ class DensityQuestion(Question):
                 "there, as where columns repeat each other, and densities have no bound. Drop these, or add noise."
             )
 
+    def headline(self):
+        if not (lead := self.lead()):
+            return None
+        (name, size), (other, _), gain = lead
+        return (
+            f"{gain.mean:+.2f} nats",
+            f"log-likelihood a row: {spoken(name)} with {components(size)} over {spoken(other)}",
+        )
+
 
 class TimeQuestion(Question):
     """What does the model that reconstructs better cost?"""
@@ -203,18 +238,33 @@ class TimeQuestion(Question):
     def at(self, size):
         return ()
 
+    def cells(self):
+        """Return the cells to use, by any measure, whose model is not the reference."""
+        found = [question(self.comparison).choice() for question in (PredictionQuestion, ReconstructionQuestion)]
+        return list(dict.fromkeys(cell for cell in found if cell and cell[0] != self.reference))
+
     def answer(self):
-        gains = ReconstructionQuestion(self.comparison).gains()
-        prediction = PredictionQuestion(self.comparison)
-        cells = [min(gains, key=lambda cell: gains[cell].mean)] if gains else []
-        cells += [prediction.chosen()[0]] if prediction.cells() else []
-        for name, size in dict.fromkeys(cell for cell in cells if cell[0] != self.reference):
-            mine, theirs = (np.median(self.comparison.folds("fit_seconds", n, size)) for n in (name, self.reference))
+        for name, size in self.cells():
+            mine, theirs = self._seconds(name, size)
             fit = f"a fit of {spoken(name)} at {components(size)} takes {mine:.2g} s"
             yield f"Time: {fit}, one of {self.reference} {theirs:.2g} s."
 
+    def headline(self):
+        cell = next(iter(self.cells()), (self.reference, self.comparison.sizes[-1]))
+        mine, theirs = self._seconds(*cell)
+        return f"{mine:.2g} s", f"for a fit of {spoken(cell[0])}; {self.reference} takes {theirs:.2g} s"
+
+    def _seconds(self, name, size):
+        return [np.median(self.comparison.folds("fit_seconds", n, size)) for n in (name, self.reference)]
+
 
 QUESTIONS = (PredictionQuestion, ReconstructionQuestion, DensityQuestion, TimeQuestion)
+
+
+def best_cell(comparison):
+    """Return the name and the size of the model to use: for prediction, else for reconstruction, else the reference."""
+    choices = [question(comparison).choice() for question in (PredictionQuestion, ReconstructionQuestion)]
+    return next(filter(None, choices), (comparison.reference, comparison.sizes[-1]))
 
 
 def _difference(scores, others):

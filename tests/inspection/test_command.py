@@ -180,9 +180,9 @@ def test_a_report_in_no_folder_is_refused_before_anything_is_fitted(run, csv, tm
 def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
     from skae import __main__ as command
 
-    X, y, notes = command._digits()
-    assert X.shape == (1797, 64)
-    monkeypatch.setattr(command, "_digits", lambda: (X[:60], y[:60], notes))
+    data = command._digits()
+    assert data.X.shape == (1797, 64)
+    monkeypatch.setattr(command, "_digits", lambda: data._replace(X=data.X[:60], y=data.y[:60]))
     assert main(["compare", "--n-components", "2", "--cv", "2", "--n-jobs", "1", "--report", "none"]) == 0
     assert "60 rows, 64 columns" in capsys.readouterr().out
 

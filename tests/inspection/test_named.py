@@ -11,7 +11,8 @@ from torch import nn
 
 from skae import AutoencoderTransformer, VAEGenerator, compare
 from skae.__main__ import main
-from skae.inspection.named import BUDGETS, NAMED, Budget, TimeLimit, named_estimators
+from skae.inspection.named import BUDGETS, NAMED, Budget, named_estimators
+from skae.training.limits import TimeLimit
 
 X, Y = load_iris(return_X_y=True)
 FITS = []
