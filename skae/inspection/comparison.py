@@ -24,6 +24,7 @@ from skae.inspection.report import html_table, plot_curves, write_report
 from skae.inspection.samples import samples_of
 from skae.inspection.targets import NoTarget, Prediction, target_of
 from skae.inspection.verdicts import QUESTIONS, components, spoken
+from skae.linear.gaussian import LinearGaussian
 
 # Samples of the first fold kept as examples of reconstructions, and half the number of generated ones.
 _N_EXAMPLES = 10
@@ -334,10 +335,19 @@ def _log_likelihood(estimator, X):
         return np.inf
     try:
         with np.errstate(all="ignore"):
-            density = float(np.mean(estimator.score_samples(X)))
+            densities = _linear_model(estimator).log_density(X) if is_linear else estimator.score_samples(X)
     except (np.linalg.LinAlgError, ValueError):  # a singular covariance
         return np.nan
-    return density if np.isfinite(density) else np.nan
+    return float(np.mean(densities)) if np.isfinite(densities).all() else np.nan
+
+
+def _linear_model(estimator):
+    """Return a PCA or a FactorAnalysis as the model whose density costs no more memory than the samples."""
+    signal = getattr(estimator, "explained_variance_", None)
+    scale = 1 if signal is None else np.sqrt(np.maximum(signal - estimator.noise_variance_, 0))
+    loadings, noise = estimator.components_.T * scale, np.broadcast_to(estimator.noise_variance_, estimator.mean_.shape)
+    rotation = np.linalg.eigh(loadings.T @ (loadings / noise[:, None]))[1]
+    return LinearGaussian(estimator.mean_, loadings @ rotation, noise.copy())
 
 
 class Comparison:
