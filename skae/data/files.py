@@ -267,7 +267,7 @@ def _legacy_encoding(content):
 def detect_dialect(text, options=None):
     """Return the dialect that the first lines of a text have, with what options fix.
 
-    The separator is that by which most lines have the same number of cells and most cells are numbers or dates.
+    The separator is that by which most lines have the same number of cells, and most numbers or dates.
     """
     options = options or _Options(None, None, None, None)
     lines = text[:_N_CHARACTERS].split("\n")[:_N_LINES]
@@ -300,15 +300,13 @@ def _rows(lines, sep):
 
 
 def _regularity(rows):
-    """Return how regular rows are, from 0 for single cells to 1.1 for numbers or dates in rows of one width."""
-    if not rows:
-        return 0
-    width, n_rows = _width(rows)
+    """Return how many numbers or dates a row has, less where rows differ in width, and their share of cells."""
+    width, n_rows = _width(rows) if rows else (0, 0)
     if width < 2:
-        return 0
-    cells = [cell for row in rows[1:] or rows if len(row) == width for cell in row][:_N_CELLS]
-    n_known = sum(is_number(cell) or re.fullmatch(_DATE, cell) is not None for cell in cells)
-    return n_rows / len(rows) * (0.1 + n_known / max(len(cells), 1))
+        return 0, 0
+    body = [row for row in rows[1:] or rows if len(row) == width][: max(1, _N_CELLS // width)]
+    n_known = sum(is_number(cell) or re.fullmatch(_DATE, cell) is not None for row in body for cell in row)
+    return n_rows / len(rows) * (0.1 + n_known / max(len(body), 1)), n_known / max(len(body) * width, 1)
 
 
 def _width(rows):

@@ -206,3 +206,9 @@ def test_blanks_within_values_are_no_separators():
     text = "city,population\nNew York,8\nLos Angeles,4\nSan Jose,1\n"
     assert detect_dialect(text).sep == ","
     assert detect_dialect("a b\n1,5 2,5\n3,5 4,5\n")[:2] == (" ", ",")
+
+
+def test_one_column_of_decimal_commas_among_text_does_not_make_commas_separators():
+    rows = "".join(f"{i};red;{i}00;Main St;good;{i},5\n" for i in range(1, 9))
+    assert detect_dialect("id;colour;area;street;state;x\n" + rows)[:2] == (";", ",")
+    assert detect_dialect("street;state;x\n" + rows.replace("1", "7")).sep == ";"
