@@ -210,7 +210,7 @@ def _read_text(content, options):
         index_col=False if dialect.is_ended or not dialect.header else None,
         skipinitialspace=True,
         na_values=_MISSING,
-        low_memory=False,
+        **({"engine": "python"} if len(dialect.sep) > 1 else {"low_memory": False}),
     )
     if not dialect.header:
         table.columns = [f"column {j}" for j in range(1, table.shape[1] + 1)]

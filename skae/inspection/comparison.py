@@ -75,7 +75,8 @@ def compare(
         4,000 samples, for about ten minutes; a number of seconds the same in that time; fits that take longer than
         their share are ended, and counted in the summary. "thorough" and None limit nothing.
     resume : str or path-like, default=None
-        Folder in which each fit is stored when it is done, and from which it is taken if it is there.
+        Folder in which each fit is stored when it is done, and from which it is taken if it is there. It holds pickles,
+        so pass only folders that you trust.
     n_jobs : int, default=None
         Fits to run in parallel, as in `sklearn.model_selection.GridSearchCV`.
     verbose : int, default=0

@@ -131,6 +131,8 @@ def test_options_win_over_what_is_detected(written):
     assert list(table) == ["größe,b", "c"]
     assert "cp850, separated by semicolons, decimal points" in found
     assert read_table(path, sep=",", encoding="cp850", header=False)[0].shape == (2, 2)
+    assert read_table(written("a::b\n1::2\n"), sep="::")[0].to_dict("list") == {"a": [1], "b": [2]}
+    assert list(read_table(written("a\tb\n1\t2,5\n"), sep="\\t")[0]) == ["a", "b"]
 
 
 def _zipped(content):
