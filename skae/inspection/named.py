@@ -162,4 +162,4 @@ def _trained(estimator):
     return given if "callbacks" in given else {}
 
 
-BUDGETS = {"fast": Budget(1000, 60, 20), "default": Budget(4000, 480), "thorough": Budget()}
+BUDGETS = {"fast": Budget(1000, 60, 20), "default": Budget(4000, 400), "thorough": Budget()}
