@@ -1,67 +1,98 @@
 """The command: ``python -m skae compare``."""
 
 import argparse
-import re
+import os
+import shlex
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
+from skae._version import __version__
+from skae.data.files import read_table
+from skae.data.roles import choose_columns
 from skae.inspection.comparison import compare
+from skae.inspection.named import DEFAULTS, NAMED, Budget, named_estimators
 
 _EXAMPLES = """examples:
   python -m skae compare
       the digits that scikit-learn ships, at 2, 4, 8 and 16 components; the report goes to report.html
-  python -m skae compare data.csv --components 2 4 8 --target label
+  python -m skae compare data.csv --n-components 2 4 8 --target label
       your own table, with a column to predict from the codes
-  python -m skae compare data.csv --ordered --components 1 2 4 8 16
+  python -m skae compare data.csv --ordered --n-components 1 2 4 8 16
       one fit of an autoencoder with ordered components in each fold, instead of one for each size
-  python -m skae compare data.parquet --raw --report none
+  python -m skae compare data.xlsx --raw --report none
       columns in their own units, and no report
+  python -m skae compare data.csv --estimators pca autoencoder umap --budget 300 --resume done
+      other methods, in about five minutes; each fit is kept, and taken from there the next time
+  zcat data.csv.gz | python -m skae compare - --sep ";" --decimal ,
+      a table from another program
 
-exit codes: 0 done, 1 the table cannot be used, 2 wrong usage
+exit codes: 0 done, 1 the table cannot be used, 2 wrong usage, 3 stopped early with a partial answer
 """
-# Columns with a larger share of missing values are left out, since otherwise most rows would be.
-_MOST_MISSING = 0.5
+
+
+# Options that `compare` takes by the same names.
+_OPTIONS = ("n_components", "cv", "estimators", "ordered", "budget", "resume", "n_jobs")
 
 
 def main(arguments=None):
-    """Run the command and return its exit code: 0 done, 1 the table cannot be used, 2 wrong usage (by argparse)."""
+    """Run the command and return its exit code; argparse exits with 2 after wrong usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.data is None and options.target is not None:
-        parser.error("--target needs a table")
-    if options.report != "none" and not Path(options.report).resolve().parent.is_dir():
-        parser.error(f"--report {options.report} is in a folder that does not exist")
-    shape = (8, 8) if options.data is None else None
+    _check_usage(parser, options)
     try:
-        X, y, notes = _digits() if options.data is None else read_table(options.data, options.target, raw=options.raw)
-        notes.append(f"{len(X)} rows, {X.shape[1]} columns, {options.cv}-fold cross-validation.")
-        print(*notes, sep="\n", end="\n\n", flush=True)
-        arguments = {"n_components": options.components, "cv": options.cv, "ordered": options.ordered}
-        comparison = compare(X, y, **arguments, n_jobs=options.jobs, verbose=1)
+        data = _digits() if options.data is None else _table(options)
+        size = f"{len(data.X):,} rows, {data.X.shape[1]} columns, {options.cv}-fold cross-validation."
+        print(*data.notes, size, sep="\n", end="\n\n", flush=True)
+        comparison = compare(data.X, data.y, **{name: getattr(options, name) for name in _OPTIONS}, verbose=1)
+        comparison.unit = data.unit or comparison.unit
         print(comparison.summary())
         if options.report != "none":
-            _report(comparison, options.report, shape, notes)
+            command = shlex.join(["python", "-m", "skae", *map(str, sys.argv[1:] if arguments is None else arguments)])
+            shown = {"notes": [*data.notes, size], "command": command, "load": data.load}
+            comparison.to_html(options.report, feature_shape=data.shape, **shown)
+            print(f"\nThe report is {options.report}.")
     except (ValueError, OSError, ImportError) as error:
         print(f"skae: {error}", file=sys.stderr)
         return 1
-    return 0
+    except KeyboardInterrupt as stop:
+        print(f"skae: {stop or 'stopped before anything was done'}", file=sys.stderr)
+        return 3
+    return 3 if comparison.stopped else 0
 
 
-def _report(comparison, path, shape, notes):
-    """Write the report; an error is only printed, since the table is complete without it."""
+def _check_usage(parser, options):
+    """Exit where options are wrong, or what is to be written cannot be: before anything runs."""
+    if options.data is None and options.target is not None:
+        parser.error("--target needs a table")
     try:
-        comparison.to_html(path, feature_shape=shape, notes=notes)
-    except (ImportError, OSError) as error:
-        print(f"skae: no report: {error}", file=sys.stderr)
-    else:
-        print(f"\nThe report is {path}.")
+        Budget.of(options.budget)
+        named_estimators(options.estimators)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.report != "none":
+        _check_writable(parser, options.report)
+
+
+def _check_writable(parser, report):
+    """Exit if the report cannot be written: before anything runs."""
+    path = Path(report).resolve()
+    if not path.parent.is_dir():
+        parser.error(f"--report {report} is in a folder that does not exist")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        parser.error(f"--report {report} is a folder, or cannot be written")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        parser.error("the report needs matplotlib: pip install 'skae[compare]', or --report none")
 
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m skae", description="Autoencoders that start at PCA.")
+    parser.add_argument("--version", action="version", version=f"skae {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser(
         "compare",
@@ -71,17 +102,55 @@ def _parser():
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    data = "a table: CSV with a header line (comma, semicolon or tab) or Parquet; without it, scikit-learn's digits"
+    _add_options(command)
+    _add_table_options(command.add_argument_group("the table, where what is detected is wrong"))
+    return parser
+
+
+def _add_options(command):
+    data = (
+        "a table: text with any separator, Parquet, Feather or Excel, also compressed; - is stdin; without it, "
+        "scikit-learn's digits"
+    )
+    sizes = {"type": int, "nargs": "+", "default": [2, 4, 8, 16]}
     add = command.add_argument
     add("data", nargs="?", help=data)
-    add("--components", type=int, nargs="+", default=[2, 4, 8, 16], metavar="N", help="sizes to compare")
-    add("--target", help="column to predict from the codes; it is not reduced itself")
+    add("--n-components", "--components", **sizes, metavar="N", help="sizes to compare")
+    add("--target", metavar="COLUMN", help="column to predict from the codes; it is not reduced itself")
     add("--cv", type=int, default=5, help="number of folds (default 5)")
-    add("--jobs", type=int, default=-1, help="parallel fits, which share the cores (default: all cores)")
+    add("--n-jobs", "--jobs", type=int, default=-1, help="parallel fits, which share the cores (default: all cores)")
     add("--report", default="report.html", metavar="FILE", help="the report (default report.html); none for none")
     add("--ordered", action="store_true", help="fit one autoencoder with ordered components for all sizes")
+    add("--estimators", nargs="+", default=list(DEFAULTS), metavar="NAME", help=f"{', '.join(NAMED)}, or module.Class")
+    add(
+        "--budget", default="default", metavar="B", help="fast, default, thorough, or seconds: about a minute, ten, any"
+    )
+    add("--resume", metavar="FOLDER", help="store each fit here when it is done, and go on from what is stored")
     add("--raw", action="store_true", help="keep the units of the columns (default: standardise them)")
-    return parser
+
+
+def _add_table_options(group):
+    add = group.add_argument
+    add("--sep", help='separator of a text, as "," or tab')
+    add("--decimal", help="decimal sign of a text")
+    add("--encoding", help="encoding of a text, as cp1252")
+    add("--header", action=argparse.BooleanOptionalAction, help="whether the first line has the names of the columns")
+    add("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
+    add("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to use that would be left out")
+    add("--id", metavar="COLUMN", help="column that identifies the rows")
+    add("--dates", action="store_true", help="use dates, as day numbers")
+    add("--numeric-only", action="store_true", help="leave out what is no number, and rows with missing values")
+
+
+class _Data(NamedTuple):
+    """What is compared: samples and target, sentences on them, lines of Python that make X, and the unit of errors."""
+
+    X: object
+    y: object
+    notes: list
+    load: list
+    unit: str | None = None
+    shape: tuple | None = None
 
 
 def _digits():
@@ -93,108 +162,42 @@ def _digits():
         "Digits of scikit-learn: 8 x 8 pixels of 0 to 16, with uniform noise of one grey level, since discrete values "
         "have no density. Errors are in squared grey levels."
     )
-    return X, y, [note]
+    load = ["import numpy as np", "from sklearn.datasets import load_digits", "X = load_digits().data"]
+    load += ["X = X + np.random.RandomState(0).uniform(size=X.shape)"]
+    return _Data(X, y, [note], load, "in squared grey levels", (8, 8))
 
 
-def _read(path):
-    """Return the file as a DataFrame."""
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise ImportError("Reading a table needs pandas: pip install 'skae[compare]'.") from error
-
-    try:
-        if str(path).endswith((".parquet", ".pq")):
-            return pd.read_parquet(path)
-        with open(path, encoding="utf-8-sig") as file:
-            lines = filter(str.strip, file)
-            header, row = next(lines, ""), next(lines, "")
-        separator = max(",;\t", key=re.sub(r'"[^"]*"', "", header).count)
-        table = pd.read_csv(path, sep=separator, encoding="utf-8-sig")
-        if not row.rstrip("\n").endswith(separator) or not table.iloc[:, -1].isna().all():
-            return table
-        # Every line ends in a separator, so pandas has taken the first column for an index.
-        return pd.read_csv(path, sep=separator, encoding="utf-8-sig", index_col=False)
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}.") from error
+def _table(options):
+    """Read and prepare the table of a file."""
+    reading = {name: getattr(options, name) for name in ("sep", "decimal", "encoding", "header")}
+    choosing = {name: getattr(options, name) for name in ("target", "drop", "keep", "id", "dates", "numeric_only")}
+    table, found = read_table(options.data, **reading)
+    X, target, note = choose_columns(table, **choosing)
+    load = ["from skae.data.files import read_table", "from skae.data.roles import choose_columns"]
+    lines = [f"table, _ = read_table({_arguments(options.data, reading)})"]
+    lines += [f"X = choose_columns({_arguments('table', choosing, bare=True)}).features"]
+    notes, unit = [found, note], None
+    if not options.raw and X.select_dtypes(["number", "bool"]).shape == X.shape:
+        X = StandardScaler().set_output(transform="pandas").fit_transform(X)
+        load += ["from sklearn.preprocessing import StandardScaler"]
+        lines += ['X = StandardScaler().set_output(transform="pandas").fit_transform(X)']
+        unit = "in squared standard deviations"
+        notes += [
+            f"Columns are standardised, once and before folds are made, so errors are {unit} (--raw to keep units)."
+        ]
+    return _Data(X, None if target is None else _labels(target), notes, [*load, *lines], unit)
 
 
-def read_table(path, target=None, raw=False):
-    """Read the numeric columns of a CSV or Parquet file, complete rows only, and report what was left out.
-
-    Parameters
-    ----------
-    path : str
-    target : str or None, default=None
-        Column of labels.
-    raw : bool, default=False
-        Keep the columns' own units; otherwise each gets mean 0 and variance 1.
-
-    Returns
-    -------
-    X : ndarray of shape (n_samples, n_features)
-    y : ndarray of shape (n_samples,) or None
-    notes : list of str
-        One sentence for each thing left out or changed.
-
-    Raises
-    ------
-    ValueError
-        If the target is not a column, or no numeric column or too few rows are left.
-    """
-    table = _read(path)
-    if target is not None and target not in table:
-        raise ValueError(
-            f"--target {target} is no column of {path}. Its columns: {', '.join(map(str, table.columns))}."
-        )
-    labels = table[[] if target is None else [target]]
-    features, notes = _numeric_columns(table.drop(columns=labels.columns))
-    if features.shape[1] == 0:
-        raise ValueError(" ".join([f"{path} has no numeric column to reduce.", *notes]))
-    features, complete = _complete_rows(features, labels, notes)
-    if len(features) < 2:
-        raise ValueError(" ".join([f"{path} has too few complete rows, {len(features)}, to compare anything.", *notes]))
-    features = _without(features, features.nunique() < 2, "constant", notes)
-    if features.shape[1] == 0:
-        raise ValueError(" ".join([f"{path} has no numeric column that varies.", *notes]))
-    X = features.to_numpy(dtype=np.float64)
-    if not raw:
-        X = StandardScaler().fit_transform(X)
-        notes.append(
-            "Columns are standardised, once and before folds are made, so errors are in squared standard deviations "
-            "(--raw to keep units)."
-        )
-    if target is None:
-        return X, None, notes
-    y = table.loc[complete, target].infer_objects()
-    return X, y.to_numpy() if np.issubdtype(y.to_numpy().dtype, np.number) else y.astype(str).to_numpy(), notes
+def _arguments(first, options, bare=False):
+    """Return the arguments of a call in Python, without those that are not set."""
+    given = [f"{name}={value!r}" for name, value in options.items() if value not in (None, False, [])]
+    return ", ".join([first if bare else repr(str(first)), *given])
 
 
-def _numeric_columns(features):
-    """Return the numeric columns with few missing values as floats, infinite values as missing, and notes."""
-    notes, names = [], features.select_dtypes(["number", "bool"], exclude=["timedelta"]).columns
-    numeric = _without(features, ~features.columns.isin(names), "not numeric", notes)
-    numeric = numeric.astype(np.float64).replace([np.inf, -np.inf], np.nan)
-    return _without(numeric, numeric.isna().mean() > _MOST_MISSING, "more than half missing", notes), notes
-
-
-def _without(features, is_left_out, reason, notes):
-    """Return the other columns; note the names of those left out."""
-    is_left_out = np.asarray(is_left_out)
-    if is_left_out.any():
-        notes.append(f"Left out, {reason}: {', '.join(map(str, features.columns[is_left_out]))}.")
-    return features.loc[:, ~is_left_out]
-
-
-def _complete_rows(features, labels, notes):
-    """Return the features of rows without missing values or labels, and a mask of these rows; note the others."""
-    table = features.join(labels)
-    complete = table.notna().all(axis=1)
-    if not complete.all():
-        counts = table.isna().sum()
-        where = ", ".join(f"{column} ({count})" for column, count in counts.items() if count)
-        notes.append(f"Left out, {(~complete).sum()} of {len(table)} rows with missing values in: {where}.")
-    return features[complete], complete
+def _labels(target):
+    """Return the target as numbers, or as text."""
+    values = target.infer_objects().to_numpy()
+    return values if np.issubdtype(values.dtype, np.number) else values.astype(str)
 
 
 if __name__ == "__main__":

@@ -1,51 +1,58 @@
 """Cross-validated comparison of PCA and its alternatives on the same folds: results, table and verdicts."""
 
-import sys
 import time
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
+from typing import NamedTuple
 
 import numpy as np
+from joblib import Memory
 from scipy.sparse import issparse
-from sklearn.base import clone
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.sparsefuncs import min_max_axis
-from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._vae import VAEGenerator
-from skae.data.checks import FLOATS
 from skae.data.parameters import check_flag, check_integer, check_sizes
-from skae.inspection.metrics import numeric_array, observed_values, reconstruction_error
+from skae.inspection.metrics import split_pipeline
+from skae.inspection.named import DEFAULTS, Budget, named_estimators, with_size
+from skae.inspection.progress import Bar, Silent
 from skae.inspection.report import html_table, plot_curves, write_report
+from skae.inspection.samples import samples_of
+from skae.inspection.targets import NoTarget, Prediction, target_of
+from skae.inspection.verdicts import QUESTIONS, components, spoken
+from skae.linear.gaussian import LinearGaussian
 
-# An error above this share of PCA's is no reason to replace PCA.
-_LARGEST_GAINFUL_SHARE = 0.98
-# Numeric targets with more distinct values are predicted by regression.
-_MOST_CLASSES = 20
 # Samples of the first fold kept as examples of reconstructions, and half the number of generated ones.
 _N_EXAMPLES = 10
-# Smaller differences in log-density, in nats per sample, are rounding in what is printed.
-_SMALLEST_GAIN = 0.005
-# Names of the default estimators within a sentence.
-_SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
 
 
-def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ordered=False, n_jobs=None, verbose=0):
+def compare(
+    X,
+    y=None,
+    *,
+    n_components=(2, 4, 8, 16),
+    cv=5,
+    estimators=None,
+    ordered=False,
+    budget=None,
+    resume=None,
+    n_jobs=None,
+    verbose=0,
+):
     """Cross-validate dimensionality reductions on the same folds.
 
     Parameters
     ----------
     X : array-like or sparse matrix of shape (n_samples, n_features)
-        Samples, in the units that errors should have. Scale columns of different units beforehand.
+        Samples, in the units that errors should have. Scale columns of different units beforehand. Missing values are
+        nan; estimators that do not take them get means. Of a DataFrame with columns that are not numeric, errors are in
+        squared standard deviations, and for categories the share that is wrong; `AutoencoderTransformer` and
+        `VAEGenerator` get ``loss="auto"`` and ``likelihood="auto"``, and other estimators standardised numbers and
+        indicators of categories.
         Columns that are constant in a training fold are left out and named in the summary, as are estimators that do
         not take sparse X. Of a sparse X only the test samples of a fold are made dense, and PCA has no log-likelihood.
     y : array-like of shape (n_samples,), default=None
@@ -55,21 +62,31 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
         are left out and named in the summary.
     cv : int, default=5
         Number of folds: shuffled with seed 0, stratified where y has classes.
-    estimators : dict of str to transformer, default=None
+    estimators : dict of str to transformer, or sequence of str, default=None
         Estimators to compare; each has a parameter ``n_components``, possibly in a step of a Pipeline. Verdicts compare
-        with the one named "PCA", else with the first. None is PCA, FactorAnalysis, and `AutoencoderTransformer` and
-        `VAEGenerator` with their defaults and seed 0. An autoencoder with ordered components is fitted once a fold, at
-        the largest size, and truncated to the others, which share its fit time equally.
+        with the one named "PCA", else with the first. Names are those of the command: "pca", "factor-analysis",
+        "autoencoder", "vae", "kernel-pca", "nmf", "umap", "random-projection", "ica", "none", or the path of a class.
+        None is the first four, with their defaults and seed 0. An autoencoder with ordered components is fitted once a
+        fold, at the largest size, and truncated to the others, which share its fit time equally.
     ordered : bool, default=False
-        Whether the autoencoder of the default ``estimators`` has ordered components.
+        Whether the autoencoder has ordered components, if ``estimators`` are names or the default.
+    budget : "fast", "default", "thorough" or float, default=None
+        "fast" compares 1,000 samples at most, drawn at random, with 20 epochs at most, for about a minute; "default"
+        4,000 samples, for about ten minutes; a number of seconds the same in that time; fits that take longer than
+        their share are ended, and counted in the summary. "thorough" and None limit nothing.
+    resume : str or path-like, default=None
+        Folder in which each fit is stored when it is done, and from which it is taken if it is there. It holds pickles,
+        so pass only folders that you trust.
     n_jobs : int, default=None
         Fits to run in parallel, as in `sklearn.model_selection.GridSearchCV`.
     verbose : int, default=0
-        If not 0, print each fit to stderr.
+        If not 0, show a bar with the time left on stderr, and the results of a size when it is done.
 
     Returns
     -------
     Comparison
+        Ctrl-C ends the comparison: the folds that are done are returned, if there are two of a size, and ``stopped`` is
+        True.
 
     Raises
     ------
@@ -86,90 +103,152 @@ def compare(X, y=None, *, n_components=(2, 4, 8, 16), cv=5, estimators=None, ord
     >>> len(comparison.results["error"])
     10
     """
-    options = {"dtype": FLOATS, "accept_sparse": "csr", "ensure_min_samples": 2}
-    X = numeric_array(X, "The models compared take numbers", **options)
-    estimators = _check_estimators(estimators, ordered)
-    folds, y, predictor = _folds(X, y, check_integer("cv", cv, 2))
-    varying = np.all([_varies(X[train]) for train, _ in folds], axis=0)
-    if not varying.any():
-        raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
-    X = X[:, varying]
-    sizes, skipped = _usable_sizes(n_components, X.shape[1], min(len(train) for train, _ in folds))
+    budget, estimators = Budget.of(budget), _check_estimators(estimators, ordered)
+    X, y, notes = budget.draw(X, y)
+    samples = samples_of(X)
+    target, folds = target_of(y, samples.n_samples, check_integer("cv", cv, 2))
+    samples.keep_varying(folds)
+    sizes, skipped = _usable_sizes(n_components, samples.n_features, min(len(train) for train, _ in folds))
+    prediction = Prediction(target.label, target.predictor, _baselines(samples, folds, target, n_jobs))
 
-    fits = [(*fit, fold) for fit in _fits(estimators, sizes) for fold in range(len(folds))]
+    jobs = _jobs(budget.limit(estimators, len(folds) * len(sizes), n_jobs), sizes, len(folds))
+    measure = _measure if resume is None else Memory(resume, verbose=0).cache(_measure)
     measured = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_measure)(clone(estimator), fit_sizes, X, *folds[fold], y, predictor)
-        for _, estimator, fit_sizes, fold in fits
+        delayed(measure)(samples.adapt(job.estimator), job.sizes, samples, *folds[job.fold], target) for job in jobs
     )
-    results, examples, refusals = _collect(fits, measured, verbose)
-    test = folds[0][1]
-    rows, target = observed_values(X[test[:_N_EXAMPLES]]), None if y is None else y[test]
-    drawn = {"rows": rows, "target": target, "models": examples}
-    target_label = "accuracy" if hasattr(predictor, "predict_proba") else "target R^2"
-    return Comparison(results, skipped, target_label, drawn, np.flatnonzero(~varying).tolist(), refusals)
+    done = _collect(jobs, measured, Bar(len(jobs)) if verbose else Silent(), prediction)
+    train, test = folds[0]
+    drawn = {
+        "rows": samples.shown(train, samples.take(test[:_N_EXAMPLES])),
+        "target": None if y is None else target.y[test],
+        "models": done.examples,
+        "names": samples.names,
+        "worst": done.worst,
+        "estimators": {name: samples.adapt(estimator) for name, estimator in estimators.items()},
+    }
+    notes = [*notes, *samples.notes, *done.notes(len(jobs))]
+    left_out = skipped, prediction, drawn, samples.constant, done.refusals
+    return Comparison(done.results(list(estimators)), *left_out, notes, done.stopped, samples.unit)
 
 
-def _collect(fits, measured, verbose):
-    """Return the results and the examples of all fits, and the errors of estimators that do not take sparse X."""
-    results, examples, refusals = defaultdict(list), {}, {}
-    for done, ((name, _, sizes, fold), measures) in enumerate(zip(fits, measured, strict=True), start=1):
-        if verbose:
-            at = " ".join(map(str, sizes))
-            print(f"[{done}/{len(fits)}] {name}, {at} components, fold {fold + 1}", file=sys.stderr, flush=True)
+def _baselines(samples, folds, target, n_jobs):
+    """Return the scores over folds of predictions from all columns, and of constant ones."""
+    if type(target) is NoTarget:
+        return {}
+    scores = Parallel(n_jobs=n_jobs)(
+        delayed(target.score)(samples.numbers(train, test), train, test, is_dummy)
+        for is_dummy in (0, 1)
+        for train, test in folds
+    )
+    return {"all columns": np.array(scores[: len(folds)]), target.constant: np.array(scores[len(folds) :])}
+
+
+class _Job(NamedTuple):
+    """A fit in one fold, which is measured at one size or more."""
+
+    name: str
+    estimator: object
+    sizes: list
+    fold: int
+
+
+class _Done:
+    """Measures of the fits that are done.
+
+    Attributes
+    ----------
+    rows : dict of (size, name, fold) to dict
+    examples : dict of (name, size) to dict
+    worst : dict of (name, size) to list
+        Error, name and columns of the samples with the largest errors.
+    refusals : dict of str to str
+        Errors of estimators that do not take sparse X.
+    n_fits, n_ended : int
+        Fits done, and those of them that the budget ended.
+    stopped : bool
+        Whether Ctrl-C came.
+    """
+
+    def __init__(self):
+        self.rows, self.examples, self.worst, self.refusals = {}, {}, {}, {}
+        self.n_fits, self.n_ended, self.stopped = 0, 0, False
+
+    def add(self, job, measures):
+        self.n_fits += 1
         if isinstance(measures, TypeError):
-            refusals[name] = str(measures)
-            continue
-        for size, (row, example) in zip(sizes, measures, strict=True):
-            if fold == 0:
-                examples[name, size] = example
-            for key, value in ({"estimator": name, "n_components": size, "fold": fold} | row).items():
-                results[key].append(value)
-    if not results:
-        raise ValueError(f"No estimator takes sparse X: {refusals}. Pass X.toarray().")
-    return dict(results), examples, refusals
+            self.refusals[job.name] = str(measures)
+            return
+        for size, (row, example) in zip(job.sizes, measures, strict=True):
+            self.n_ended += row.pop("is_ended")
+            self.rows[size, job.name, job.fold] = row
+            ranked = [*self.worst.get((job.name, size), []), *example.pop("worst", [])]
+            self.worst[job.name, size] = sorted(ranked, key=lambda found: -found[0])[:_N_EXAMPLES]
+            if job.fold == 0:
+                self.examples[job.name, size] = example
+
+    def results(self, names):
+        """Return the columns of the table, without the folds of a size in which an estimator is not done."""
+        names = [name for name in names if name not in self.refusals]
+        n_done = Counter((size, fold) for size, _, fold in self.rows)
+        whole = [(size, fold) for (size, fold), n in n_done.items() if n == len(names)]
+        enough = {size for size, n in Counter(size for size, _ in whole).items() if n > 1}
+        results = defaultdict(list)
+        for size, name, fold in sorted(self.rows, key=lambda cell: (cell[0], names.index(cell[1]), cell[2])):
+            if (size, fold) in whole and size in enough:
+                row = {"estimator": name, "n_components": size, "fold": fold} | self.rows[size, name, fold]
+                for key, value in row.items():
+                    results[key].append(value)
+        return dict(results)
+
+    def notes(self, n_jobs):
+        """Return sentences on fits that were ended, and on those that are not done."""
+        ended = f"The budget ended {self.n_ended} of {n_jobs} fits early; a larger one may change results."
+        stopped = f"Stopped after {self.n_fits} of {n_jobs} fits; only folds that are done count."
+        return [ended] * (self.n_ended > 0) + [stopped] * self.stopped
+
+
+def _collect(jobs, measured, progress, prediction):
+    """Return what is done when all fits are, or when Ctrl-C comes."""
+    done, names = _Done(), list(dict.fromkeys(job.name for job in jobs))
+    try:
+        with progress:
+            for i, (job, measures) in enumerate(zip(jobs, measured, strict=True)):
+                done.add(job, measures)
+                is_last = i + 1 == len(jobs) or jobs[i + 1].sizes != job.sizes
+                progress.done(_rows(done.results(names), prediction, job.sizes) if is_last else "")
+    except KeyboardInterrupt:
+        done.stopped = True
+    if done.stopped and not done.results(names):
+        raise KeyboardInterrupt("Stopped before two folds of a size were done.")
+    if not done.rows:
+        raise ValueError(f"No estimator takes sparse X: {done.refusals}. Pass X.toarray().")
+    return done
+
+
+def _rows(results, prediction, sizes):
+    """Return the rows of sizes in the table of results, as text."""
+    header, *rows = Comparison(results, prediction=prediction).table() if results else [[]]
+    return _aligned([header, *(row for row in rows if int(row[0]) in sizes)])[0] if rows else ""
+
+
+def _aligned(table):
+    """Return a table as text, and its width."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in table]
+    return "\n".join(lines), sum(widths) + 2 * len(widths) - 2
 
 
 def _check_estimators(estimators, ordered):
-    if estimators is None:
-        return {
-            "PCA": PCA(random_state=0),
-            "FactorAnalysis": FactorAnalysis(random_state=0),
-            "AutoencoderTransformer": AutoencoderTransformer(ordered=check_flag("ordered", ordered), random_state=0),
-            "VAEGenerator": VAEGenerator(random_state=0),
-        }
+    names = DEFAULTS if estimators is None else estimators
+    if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+        estimators, is_ordered = named_estimators(names), check_flag("ordered", ordered)
+        for estimator in estimators.values():
+            estimator.set_params(
+                **{"ordered": True} if is_ordered and type(estimator) is AutoencoderTransformer else {}
+            )
     if not isinstance(estimators, dict) or not estimators or not all(isinstance(name, str) for name in estimators):
         raise TypeError(f"estimators={estimators!r} must be a dict of names (str) to transformers, with one at least.")
     return estimators
-
-
-def _folds(X, y, cv):
-    """Return the folds, y as an array, and the model that predicts y from codes, None without y."""
-    if X.shape[0] < cv:
-        raise ValueError(f"cv={cv} is more than the {X.shape[0]} samples of X. Use fewer folds.")
-    shuffled = {"n_splits": cv, "shuffle": True, "random_state": 0}
-    if y is None:
-        return list(KFold(**shuffled).split(X)), None, None
-    y = column_or_1d(y)
-    check_consistent_length(X, y)
-    is_numeric = np.issubdtype(y.dtype, np.number)
-    if type_of_target(y).startswith("continuous") or (is_numeric and len(np.unique(y)) > _MOST_CLASSES):
-        return list(KFold(**shuffled).split(X)), y, LinearRegression()
-    classes, counts = np.unique(y, return_counts=True)
-    splitter = StratifiedKFold if counts.min() >= cv else KFold
-    folds = list(splitter(**shuffled).split(X, y))
-    if any(len(np.unique(y[train])) < 2 for train, _ in folds):
-        listed = ", ".join(f"{label!s} ({count})" for label, count in list(zip(classes, counts, strict=True))[:5])
-        raise ValueError(
-            f"A training fold has one class of y only; classes and their counts: {listed}. Leave y out, or merge "
-            "classes."
-        )
-    return folds, y, LogisticRegression(max_iter=1000)
-
-
-def _varies(X):
-    """Return whether each column varies."""
-    low, high = min_max_axis(X, axis=0) if issparse(X) else (X.min(axis=0), X.max(axis=0))
-    return high > low
 
 
 def _usable_sizes(n_components, n_features, n_samples):
@@ -184,59 +263,58 @@ def _usable_sizes(n_components, n_features, n_samples):
     return usable, [size for size in sizes if size not in usable]
 
 
-def _fits(estimators, sizes):
-    """Return the name, the estimator and the sizes of each fit; one fit has all sizes if components are ordered."""
+def _jobs(estimators, sizes, n_folds):
+    """Return the fits size by size and fold by fold; one fit has all sizes if components are ordered."""
     ordered = {
         name for name, model in estimators.items() if isinstance(model, AutoencoderTransformer) and model.ordered
     }
-    fits = [(name, sizes) for name in estimators if name in ordered]
-    fits += [(name, [size]) for size in sizes for name in estimators if name not in ordered]
-    return [(name, _with_size(name, estimators[name], fit_sizes[-1]), fit_sizes) for name, fit_sizes in fits]
+    sets = [(sizes, ordered)] * bool(ordered) + [([size], estimators.keys() - ordered) for size in sizes]
+    return [
+        _Job(name, with_size(name, estimator, at[-1]), at, fold)
+        for at, names in sets
+        for fold in range(n_folds)
+        for name, estimator in estimators.items()
+        if name in names
+    ]
 
 
-def _with_size(name, estimator, size):
-    """Clone an estimator and set its n_components; of a Pipeline, those of the last step that has the parameter."""
-    found = [key for key in estimator.get_params() if key == "n_components" or key.endswith("__n_components")]
-    if not found:
-        raise ValueError(f"estimators[{name!r}]={estimator!r} has no parameter n_components to compare sizes by.")
-    parameter = min(found, key=lambda key: (key.count("__"), -found.index(key)))
-    return clone(estimator).set_params(**{parameter: size})
-
-
-def _measure(estimator, sizes, X, train, test, y, predictor):
+def _measure(estimator, sizes, samples, train, test, target):
     """Fit to the training samples; return the measures on the test samples at each size, or the error of sparse X."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bad fit shows in its errors
+        warnings.filterwarnings("ignore", "Training was interrupted")
         began = time.perf_counter()
         try:
-            estimator.fit(X[train])
+            estimator.fit(samples.take(train))
         except TypeError as error:  # scikit-learn's error for an estimator that does not take sparse samples
-            if issparse(X):
+            if issparse(samples.take(train)):
                 return error
             raise
         seconds = (time.perf_counter() - began) / len(sizes)
+        outcome = getattr(getattr(split_pipeline(estimator)[1], "net_", None), "outcome_", None)
+        if outcome == "interrupted":  # Ctrl-C ended training only
+            raise KeyboardInterrupt
         fits = [estimator] if len(sizes) == 1 else [estimator.truncate(size) for size in sizes]
-        return [_measure_fit(fit, seconds, X, train, test, y, predictor) for fit in fits]
+        return [_measure_fit(fit, seconds, outcome, samples, train, test, target) for fit in fits]
 
 
-def _measure_fit(estimator, seconds, X, train, test, y, predictor):
+def _measure_fit(estimator, seconds, outcome, samples, train, test, target):
     """Return measures of a fit on the test samples, and examples of its codes, reconstructions and samples."""
-    began = time.perf_counter()
-    codes = np.asarray(estimator.transform(X[test]))
+    X, began = samples.take(test), time.perf_counter()
+    codes = np.asarray(estimator.transform(X))
     transform_seconds = time.perf_counter() - began
-    row = {"error": np.nan, "r2": np.nan, "log_likelihood": _log_likelihood(estimator, X[test])}
+    row = {"error": np.nan, "r2": np.nan, "log_likelihood": _log_likelihood(estimator, X)}
+    row["is_ended"] = outcome == "callback"
     example = {"codes": codes}
     if hasattr(estimator, "inverse_transform"):
-        row["error"] = reconstruction_error(estimator, X[test])
-        total = np.square(observed_values(X[test]) - np.ravel(X[train].mean(axis=0))).mean()
+        row["error"], total = samples.errors(estimator, train, test)
         row["r2"] = 1 - row["error"] / total if total > 0 else float(row["error"] == 0)
-        example["reconstructions"] = np.asarray(estimator.inverse_transform(codes[:_N_EXAMPLES]))
+        example["worst"] = samples.worst(estimator, train, test, _N_EXAMPLES)
+        example["reconstructions"] = samples.shown(train, estimator.inverse_transform(codes[:_N_EXAMPLES]))
     if isinstance(estimator, VAEGenerator):
-        example["samples"] = np.asarray(estimator.sample(2 * _N_EXAMPLES, random_state=0))
-    if predictor is not None:
-        model = make_pipeline(StandardScaler(), clone(predictor))
-        model.fit(np.asarray(estimator.transform(X[train])), y[train])
-        row["target_score"] = model.score(codes, y[test])
+        example["samples"] = samples.shown(train, estimator.sample(2 * _N_EXAMPLES, random_state=0))
+    score = target.score((np.asarray(estimator.transform(samples.take(train))), codes), train, test)
+    row |= {} if score is None else {"target_score": score}
     return row | {"fit_seconds": seconds, "transform_seconds": transform_seconds}, example
 
 
@@ -258,10 +336,19 @@ def _log_likelihood(estimator, X):
         return np.inf
     try:
         with np.errstate(all="ignore"):
-            density = float(np.mean(estimator.score_samples(X)))
+            densities = _linear_model(estimator).log_density(X) if is_linear else estimator.score_samples(X)
     except (np.linalg.LinAlgError, ValueError):  # a singular covariance
         return np.nan
-    return density if np.isfinite(density) else np.nan
+    return float(np.mean(densities)) if np.isfinite(densities).all() else np.nan
+
+
+def _linear_model(estimator):
+    """Return a PCA or a FactorAnalysis as the model whose density costs no more memory than the samples."""
+    signal = getattr(estimator, "explained_variance_", None)
+    scale = 1 if signal is None else np.sqrt(np.maximum(signal - estimator.noise_variance_, 0))
+    loadings, noise = estimator.components_.T * scale, np.broadcast_to(estimator.noise_variance_, estimator.mean_.shape)
+    rotation = np.linalg.eigh(loadings.T @ (loadings / noise[:, None]))[1]
+    return LinearGaussian(estimator.mean_, loadings @ rotation, noise.copy())
 
 
 class Comparison:
@@ -277,29 +364,50 @@ class Comparison:
         constructor of a DataFrame.
     skipped : sequence of int, default=()
         Sizes left out.
-    target_label : str, default="accuracy"
-        Name of "target_score".
+    prediction : Prediction, default=Prediction()
+        How the target was predicted: name of "target_score", name of the model, and scores over folds of baselines.
     examples : dict or None, default=None
-        Examples of the first fold, for the figures of the report: ten "rows" of X, the "target" of all held-out
-        samples, and under "models" the codes, reconstructions and generated samples of each model and size.
+        Examples of the first fold, for the report: ten "rows" of X, the "target" of all held-out samples, and under
+        "models" the codes, reconstructions and generated samples of each model and size; the "names" of columns, or
+        None; the "worst" held-out samples of each model and size; and the "estimators".
     constant : sequence of int, default=()
         Indices of the columns left out.
     refusals : dict of str to str, default=None
         Estimators left out because they do not take sparse X, each with its error.
+    notes : sequence of str, default=()
+        Sentences about the samples, which the answer ends in.
+    stopped : bool, default=False
+        Whether Ctrl-C ended the comparison, so that fits are missing.
+    unit : str, default="in units of X squared"
+        Unit of errors, as the report names it.
 
     Attributes
     ----------
-    results, skipped, target_label, examples, constant, refusals
+    results, skipped, prediction, examples, constant, refusals, notes, stopped, unit
         The parameters.
     """
 
-    def __init__(self, results, skipped=(), target_label="accuracy", examples=None, constant=(), refusals=None):
+    def __init__(
+        self,
+        results,
+        skipped=(),
+        prediction=None,
+        examples=None,
+        constant=(),
+        refusals=None,
+        notes=(),
+        stopped=False,
+        unit="in units of X squared",
+    ):
         self.results = results
         self.skipped = skipped
-        self.target_label = target_label
+        self.prediction = prediction or Prediction()
         self.examples = examples
         self.constant = constant
         self.refusals = refusals
+        self.notes = notes
+        self.stopped = stopped
+        self.unit = unit
 
     def summary(self):
         """Return the table, a verdict for each model and size, and the answer as text.
@@ -308,13 +416,9 @@ class Comparison:
         -------
         str
         """
-        table = self.table()
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        header, *body = [
-            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in table
-        ]
-        rule = "-" * (sum(widths) + 2 * len(widths) - 2)
-        return "\n".join([header, rule, *body, "", *self.verdicts(), "", self.answer()])
+        text, width = _aligned(self.table())
+        header, _, body = text.partition("\n")
+        return "\n".join([header, "-" * width, body, "", *self.verdicts(), "", self.answer()])
 
     def table(self):
         """Return the results as text: means over folds with their standard deviations; seconds are medians.
@@ -328,7 +432,7 @@ class Comparison:
             "held-out error": ("error", _spread, ".4g"),
             "R^2": ("r2", _mean, ".3f"),
             "log-likelihood": ("log_likelihood", _spread, ".2f"),
-            self.target_label: ("target_score", _mean, ".3f"),
+            self.prediction.label: ("target_score", _mean, ".3f"),
             "fit s": ("fit_seconds", _median, ".3g"),
             "transform s": ("transform_seconds", _median, ".2g"),
         }
@@ -341,32 +445,27 @@ class Comparison:
         return [["components", "estimator", *columns], *rows]
 
     def verdicts(self):
-        """Return a sentence for each model at each size, on errors and on densities.
+        """Return sentences on each size: on the target, errors and densities, with 95 % confidence intervals.
 
         Returns
         -------
         list of str
         """
-        sentences = []
-        for size in self.sizes:
-            at = f"At {size} component{'s' if size > 1 else ''}"
-            sentences += [f"{at} {verdict}" for verdict in (*self._error_verdicts(size), *self._density_verdicts(size))]
-        return sentences
+        return [
+            f"At {components(size)} {verdict}"
+            for size in self.sizes
+            for question in QUESTIONS
+            for verdict in question(self).at(size)
+        ]
 
     def answer(self):
-        """Return which model to use: by error, with its cost in time, and by density.
+        """Return which model to use: for prediction, if there is a target, for reconstruction and for densities.
 
         Returns
         -------
         str
         """
-        sentences = [*self._answer_by_error(), *self._answer_by_density()]
-        if unbounded := self._unbounded():
-            sizes = " and ".join(map(str, unbounded))
-            sentences.append(
-                f"No densities are compared at {sizes} components: a linear model finds a direction without any noise "
-                "there, as where columns repeat each other, and densities have no bound. Drop these, or add noise."
-            )
+        sentences = [sentence for question in QUESTIONS for sentence in question(self).answer()]
         if self.skipped:
             sizes = ", ".join(map(str, self.skipped))
             sentences.append(f"Left out: {sizes} components, which do not reduce this table or exceed a fold's rows.")
@@ -374,8 +473,8 @@ class Comparison:
             columns = ", ".join(map(str, self.constant))
             sentences.append(f"Left out: columns {columns} (counted from 0), constant in the training rows of a fold.")
         for name, error in (self.refusals or {}).items():
-            sentences.append(f"Left out: {_spoken(name)}, which does not take sparse X: {error}")
-        return "\n".join(sentences)
+            sentences.append(f"Left out: {spoken(name)}, which does not take sparse X: {error}")
+        return "\n".join([*sentences, *self.notes])
 
     def plot(self, axes=None):
         """Draw held-out error, and log-likelihood where a model has one, against the number of components.
@@ -391,7 +490,7 @@ class Comparison:
         """
         return plot_curves(self, axes)
 
-    def to_html(self, path, *, feature_shape=None, notes=()):
+    def to_html(self, path, *, feature_shape=None, notes=(), command=None, load=()):
         """Write a report as a single, self-contained HTML file.
 
         Parameters
@@ -402,6 +501,10 @@ class Comparison:
             Height and width, if samples are flattened images. Columns left out are blank in them.
         notes : sequence of str, default=()
             Sentences about the data.
+        command : str, default=None
+            The command that makes the report again.
+        load : sequence of str, default=()
+            Lines of Python that make X, for the program that uses the best model; imports first.
 
         Returns
         -------
@@ -416,7 +519,7 @@ class Comparison:
         ValueError
             If ``feature_shape`` does not fit the samples.
         """
-        write_report(self, path, feature_shape, notes)
+        write_report(self, path, feature_shape, notes, command, load)
 
     def _repr_html_(self):
         return html_table(self)
@@ -456,87 +559,6 @@ class Comparison:
         """
         keys = zip(self.results["estimator"], self.results["n_components"], self.results[column], strict=True)
         return np.array([value for estimator, n, value in keys if (estimator, n) == (name, size)])
-
-    def _relative_errors(self, size):
-        """Return for each other model with an error that error over the reference's, of shape (n_folds,)."""
-        reference = self.folds("error", self.reference, size)
-        is_exact = (self.folds("r2", self.reference, size) > 1 - 1e-12).any()
-        if is_exact or not (reference > 0).all():
-            return {}
-        errors = {name: self.folds("error", name, size) for name in self.names if name != self.reference}
-        return {name: error / reference for name, error in errors.items() if np.isfinite(error).all()}
-
-    def _densities(self, size):
-        """Return the log-likelihoods over folds of each model that has them; none at sizes where they are unbounded."""
-        densities = {name: self.folds("log_likelihood", name, size) for name in self.names}
-        is_bounded = size not in self._unbounded()
-        return {name: values for name, values in densities.items() if is_bounded and np.isfinite(values).all()}
-
-    def _unbounded(self):
-        """Return the sizes at which a model has found a direction without noise."""
-        densities = zip(self.results["n_components"], self.results["log_likelihood"], strict=True)
-        return sorted({size for size, value in densities if np.isposinf(value)})
-
-    def _error_verdicts(self, size):
-        for name, relative in self._relative_errors(size).items():
-            percent = f"{100 * relative.mean():.0f} % +- {100 * relative.std():.0f} %"
-            stay = "" if _is_gain(relative) else f": stay with {self.reference}"
-            yield f"the error of {_spoken(name)} is {percent} of {self.reference}'s{stay}."
-
-    def _density_verdicts(self, size):
-        densities = self._densities(size)
-        if len(densities) > 1:
-            best, second = sorted(densities, key=lambda name: -densities[name].mean())[:2]
-            gain = densities[best] - densities[second]
-            nats = f"{gain.mean():.2f} +- {gain.std():.2f} nats a row above {_spoken(second)}'s"
-            yield f"the highest log-likelihood is that of {_spoken(best)}, {nats}."
-
-    def _answer_by_error(self):
-        relative = {(name, n): error for n in self.sizes for name, error in self._relative_errors(n).items()}
-        gains = {cell: error.mean() for cell, error in relative.items() if _is_gain(error)}
-        if gains:
-            name, size = min(gains, key=gains.get)
-            seconds = [np.median(self.folds("fit_seconds", which, size)) for which in (name, self.reference)]
-            yield (
-                f"For reconstruction: {_spoken(name)}, which at {size} components has {100 * gains[name, size]:.0f} % "
-                f"of {self.reference}'s error. Its fit takes {seconds[0]:.2g} s instead of {seconds[1]:.2g} s."
-            )
-            yield from self._fewer_components(name)
-        elif relative:
-            yield (
-                f"For reconstruction: stay with {self.reference}. Nothing here beats it beyond the spread of the folds."
-            )
-
-    def _fewer_components(self, name):
-        """Say with how many components a model reaches the reference's error at the largest size."""
-        largest = self.sizes[-1]
-        target = self.folds("error", self.reference, largest).mean()
-        enough = [size for size in self.sizes if self.folds("error", name, size).mean() <= target]
-        if enough and enough[0] < largest:
-            yield f"It needs {enough[0]} components for the error of {self.reference} with {largest}."
-
-    def _answer_by_density(self):
-        """Compare the best model over all sizes with the best other one, if two have a density."""
-        densities = {(name, size): values for size in self.sizes for name, values in self._densities(size).items()}
-        ranked = sorted(densities, key=lambda cell: -densities[cell].mean())
-        second = next((cell for cell in ranked if cell[0] != ranked[0][0]), None)
-        if second is None:
-            return
-        gain = densities[ranked[0]] - densities[second]
-        ahead, behind = (f"{_spoken(name)} with {size}" for name, size in (ranked[0], second))
-        if gain.mean() > max(gain.std(), _SMALLEST_GAIN):
-            yield f"For densities and new rows: {ahead} components, {gain.mean():.2f} nats a row above {behind}."
-        else:
-            yield f"For densities: {ahead} components and {behind} are within the spread; take the simpler one."
-
-
-def _is_gain(relative):
-    """Return whether errors are below the reference's by enough to matter and by more than their spread."""
-    return relative.mean() <= _LARGEST_GAINFUL_SHARE and relative.mean() + relative.std() <= 1
-
-
-def _spoken(name):
-    return _SPOKEN.get(name, name)
 
 
 def _mean(values, spec):

@@ -3,6 +3,7 @@
 import base64
 import io
 import platform
+import textwrap
 from datetime import date
 from html import escape
 from importlib.metadata import version
@@ -14,9 +15,14 @@ import numpy as np
 from skae._version import __version__
 from skae.inspection.codes import LatentSpaceDisplay
 from skae.inspection.drawing import COLOURS, MARKERS, check_image_shape, draw_grid, escape_math, pyplot
+from skae.inspection.named import with_size
+from skae.inspection.verdicts import QUESTIONS, best_cell, components, spoken
+from skae.inspection.winner import python_lines
 
 # Classes that the legend of the codes has room for; codes of more classes are drawn alike.
 _MOST_NAMES = 20
+# Names of columns that a panel has room for, and samples that are drawn with them.
+_MOST_COLUMN_NAMES, _N_NAMED = 30, 4
 # Columns of results that are drawn, and the labels of their axes.
 _CURVES = {"error": "held-out mean squared error", "log_likelihood": "held-out log-likelihood (nats a row)"}
 
@@ -40,12 +46,12 @@ def _draw_curves(axis, comparison, column):
     """Draw one column of the results, a curve for each model with its standard deviation over folds."""
     sizes = np.array(comparison.sizes)
     for i, name in enumerate(comparison.names):
-        folds = np.array([comparison.folds(column, name, size) for size in sizes])
-        known = np.isfinite(folds).all(axis=1)
-        if known.any():
+        folds = {size: comparison.folds(column, name, size) for size in sizes}
+        known = [size for size in sizes if len(folds[size]) and np.isfinite(folds[size]).all()]
+        if known:
             look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "capsize": 3}
-            mean, deviation = folds[known].mean(axis=1), folds[known].std(axis=1)
-            axis.errorbar(sizes[known], mean, deviation, label=escape_math(name), **look)
+            means, deviations = (np.array([f(folds[size]) for size in known]) for f in (np.mean, np.std))
+            axis.errorbar(known, means, deviations, label=escape_math(name), **look)
     axis.set(xlabel="components", ylabel=_CURVES[column], xscale="log")
     axis.set_xticks(sizes, sizes.astype(str))
     axis.minorticks_off()
@@ -64,21 +70,63 @@ def html_table(comparison):
     return "<table>" + "\n".join(lines) + "</table>"
 
 
-def write_report(comparison, path, feature_shape=None, notes=()):
+def write_report(comparison, path, feature_shape=None, notes=(), command=None, load=()):
     """Write the report of a comparison to a file."""
     if comparison.examples:
         n_features = comparison.examples["rows"].shape[1] + len(comparison.constant)
         check_image_shape(feature_shape, n_features, "feature_shape")
+    headlines = filter(None, (question(comparison).headline() for question in QUESTIONS))
     page = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8")).substitute(
+        asked=escape(_asked(comparison)),
         answer="".join(f"<p>{escape(line)}</p>" for line in comparison.answer().splitlines()),
+        numbers="".join(f"<li><b>{escape(n)}</b><span>{escape(of)}</span></li>" for n, of in list(headlines)[:3]),
         notes=escape(" ".join(notes) or ", ".join(comparison.names)),
         table=html_table(comparison),
         n_folds=len(set(comparison.results["fold"])),
+        unit=escape(comparison.unit),
         verdicts="".join(f"<li>{escape(sentence)}</li>" for sentence in comparison.verdicts()),
         figures="".join(_html_figure(*captioned) for captioned in _figures(comparison, feature_shape)),
+        worst=_html_worst(comparison),
+        code=escape(_code(comparison, load)),
+        command=escape(command or "skae.compare(X, y)  # with the arguments that you passed"),
         versions=escape(_versions(comparison)),
     )
     Path(path).write_text(page, encoding="utf-8")
+
+
+def _asked(comparison):
+    """Return what was asked, a sentence."""
+    tasks = ["keep most of the rows in few numbers", "say how probable rows are"]
+    tasks = ["predict the target", *tasks] if "target_score" in comparison.results else tasks
+    names = ", ".join(map(spoken, comparison.names))
+    sizes = ", ".join(map(str, comparison.sizes))
+    return f"Compared: {names} at {sizes} components, on held-out rows. Which is best to {', to '.join(tasks)}?"
+
+
+def _html_worst(comparison):
+    """Return the samples with the largest errors under the model to use as a table."""
+    name, size = best_cell(comparison)
+    worst = (comparison.examples or {}).get("worst", {}).get((name, size))
+    if not worst:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(str(label))}</td><td>{error:.4g}</td><td>{escape(', '.join(map(str, columns)))}</td></tr>"
+        for error, label, columns in worst
+    )
+    return (
+        f"<h2>Rows that {escape(spoken(name))} with {components(size)} explains worst</h2>"
+        '<p>Held-out rows, with the columns that differ most from their reconstructions.</p><div class="wide"><table>'
+        f"<tr><th>row</th><th>error</th><th>columns</th></tr>{rows}</table></div>"
+    )
+
+
+def _code(comparison, load):
+    """Return the program that uses the model to use."""
+    name, size = best_cell(comparison)
+    models = (comparison.examples or {}).get("estimators", {})
+    return (
+        python_lines(with_size(name, models[name], size), load) if name in models else f"# {name}, {components(size)}"
+    )
 
 
 def _versions(comparison):
@@ -87,7 +135,7 @@ def _versions(comparison):
     libraries = ", ".join(f"{name} {version(name)}" for name in ("scikit-learn", "torch", "skorch", "numpy"))
     return (
         f"{date.today().isoformat()}: {', '.join(comparison.names)} at {comparison.sizes} components, {n_folds} "
-        f"folds; skae {__version__}, {libraries}, Python {platform.python_version()}, {platform.system()} "
+        f"folds, seed 0; skae {__version__}, {libraries}, Python {platform.python_version()}, {platform.system()} "
         f"{platform.machine()}."
     )
 
@@ -95,7 +143,7 @@ def _versions(comparison):
 def _html_figure(caption, figure):
     """Return a figure as HTML with the image inside it, and close it."""
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
+    figure.savefig(image, format="png", dpi=110, bbox_inches="tight")
     pyplot().close(figure)
     data = base64.b64encode(image.getvalue()).decode()
     return (
@@ -120,7 +168,7 @@ def example_figures(comparison, feature_shape):
         return {name: model[kind] for name, model in models.items() if kind in model}
 
     def draw(lines):
-        return _grid_figure(held_out | lines, feature_shape, comparison.constant)
+        return _grid_figure(held_out | lines, feature_shape, comparison.constant, comparison.examples.get("names"))
 
     yield f"Held-out rows and what {size} components keep of them", draw(found("reconstructions"))
     for name, samples in found("samples").items():
@@ -131,17 +179,27 @@ def example_figures(comparison, feature_shape):
         yield "Codes of two components, of held-out rows", codes_figure(comparison)
 
 
-def _grid_figure(lines, feature_shape, constant):
-    """Draw labelled lines of samples on the scale of the first line, left-out columns as blank pixels."""
-    n = min(map(len, lines.values()))
+def _grid_figure(lines, feature_shape, constant, names=None):
+    """Draw labelled lines of samples on the scale of the first line, left-out columns as blank pixels.
+
+    Columns are named where there is room for it, of fewer samples then.
+    """
+    is_named = names is not None and feature_shape is None and len(names) <= _MOST_COLUMN_NAMES
+    n = min(*map(len, lines.values()), _N_NAMED if is_named else np.inf)
     reference = next(iter(lines.values()))
     samples = np.stack([line[:n] for line in lines.values()])
     if feature_shape is not None:
         images = np.full((*samples.shape[:2], samples.shape[2] + len(constant)), np.nan)
         images[..., np.setdiff1d(np.arange(images.shape[2]), constant)] = samples
         samples = images
-    limits = reference.min(), reference.max()
-    return draw_grid(None, samples, feature_shape, limits, [escape_math(label) for label in lines])[0].figure
+    limits = np.nanmin(reference), np.nanmax(reference)
+    ax, axes, _ = draw_grid(None, samples, feature_shape, limits, [escape_math(label) for label in lines])
+    for axis in axes[-1] if is_named else ():
+        short = [escape_math(textwrap.shorten(str(name), 20, placeholder="...") or name) for name in names]
+        axis.set_xticks(range(len(names)), short, rotation=90, fontsize="xx-small")
+    if is_named:
+        ax.figure.set_size_inches(10, 1.3 * len(samples))
+    return ax.figure
 
 
 def codes_figure(comparison):

@@ -1,5 +1,7 @@
 """The command, and the tables that it reads."""
 
+import inspect
+import re
 import subprocess
 import sys
 
@@ -7,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skae.__main__ import main, read_table
+import skae
+from skae.__main__ import main
 
 
 @pytest.fixture
@@ -24,54 +27,87 @@ def csv(tmp_path, curve):
     return path
 
 
-def test_a_table_says_what_was_left_out(csv):
-    X, y, notes = read_table(csv, "label")
-    assert X.shape == (77, 5)
+@pytest.fixture
+def passed(monkeypatch):
+    """A list of what the command passes to `compare`, which refuses it."""
+    calls = []
+
+    def refuse(X, y, **options):
+        calls.append((X, y, options))
+        raise ValueError("that is all")
+
+    monkeypatch.setattr("skae.__main__.compare", refuse)
+    return calls
+
+
+def test_a_table_is_standardised_or_raw(passed, csv):
+    for options in ([], ["--raw"]):
+        assert main(["compare", str(csv), "--target", "label", *options]) == 1
+    (X, y, _), (raw, _, _) = passed
+    assert list(X) == list("abcde")
     assert set(y) == {"yes", "no"}
-    np.testing.assert_allclose(X.std(axis=0), 1)
-    assert notes[0] == "Left out, not numeric: city."
-    assert notes[1] == "Left out, more than half missing: empty."
-    assert notes[2] == "Left out, 3 of 80 rows with missing values in: a (2), b (1), label (1)."
-    raw, _, _ = read_table(csv, "label", raw=True)
-    assert abs(raw[:, 0].std() - 1) > 0.05
+    np.testing.assert_allclose(X.std(ddof=0), 1)
+    assert abs(raw["a"].std() - 1) > 0.05
 
 
-def test_semicolons_booleans_and_labels_of_any_kind_are_read(tmp_path):
+def test_categories_and_missing_values_are_kept_unless_only_numbers_are_wanted(passed, csv, tmp_path):
+    table = pd.read_csv(csv).assign(city=lambda table: ["Ulm", "Rom"] * 40).drop(columns="label")
+    table.to_csv(csv, index=False)
+    for options in ([], ["--numeric-only"]):
+        main(["compare", str(csv), *options])
+    (X, *_), (numbers, *_) = passed
+    assert list(X) == [*"abcde", "city"]
+    assert X.shape == (80, 6)
+    assert X.isna().to_numpy().sum() == 3
+    assert numbers.shape == (78, 5)
+
+
+def test_labels_of_any_kind_are_read(passed, tmp_path):
     path = tmp_path / "data.csv"
-    path.write_text("a;flag;label\n1;True;True\n2;False;\n3;True;False\n4;False;True\n")
-    X, y, notes = read_table(path, "label", raw=True)
-    np.testing.assert_array_equal(X, [[1, 1], [3, 1], [4, 0]])
+    path.write_text("a;flag;label\n1;True;True\n5;False;\n3;True;False\n2;False;True\n")
+    main(["compare", str(path), "--target", "label", "--raw"])
+    ((X, y, _),) = passed
+    np.testing.assert_array_equal(X, [[1, 1], [3, 1], [2, 0]])
     assert list(y) == ["True", "False", "True"]
-    assert notes == ["Left out, 1 of 4 rows with missing values in: label (1)."]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a,b\n1,2,\n3,4,\n",
-        "a,b,\n1,2,\n3,4,\n",
-        "\n\na;b\n1;2\n3;4\n",
-        '"a, in m; s",b\n1,2\n3,4\n',
-        '"a; in m; s",b\n1,2\n3,4\n',
-        "a,b\nfirst,1,2\nsecond,3,4\n",
-        "a,b\n0,9,\n1,1,2\n2,3,4\n",
-        "\ufeffa\tb\n1\t2\n3\t4\n",
-    ],
-)
-def test_tables_as_programs_write_them_are_read(tmp_path, text):
-    path = tmp_path / "data.csv"
-    path.write_text(text, encoding="utf-8")
-    X, _, _ = read_table(path, raw=True)
-    np.testing.assert_array_equal(X, [[1, 2], [3, 4]])
+CASES = {
+    "cp1252_bars.csv": ("cp1252, separated by bars", ["größe", "fläche", "höhe"]),
+    "decimal_comma.csv": ("separated by semicolons, decimal commas", list("abcde")),
+    "money.csv": ("separated by commas, decimal points", ["price", "share", "height"]),
+    "no_header.csv": ("no names of columns", [f"column {j}" for j in range(1, 6)]),
+}
 
 
-def test_durations_are_left_out(tmp_path):
-    path = tmp_path / "data.parquet"
-    table = pd.DataFrame({"a": [1.0, 2.0], "b": [3, 5], "c": pd.to_timedelta([1, 2], "s")})
-    table.to_parquet(path)
-    X, _, notes = read_table(path, raw=True)
-    np.testing.assert_array_equal(X, [[1, 3], [2, 5]])
-    assert notes == ["Left out, not numeric: c."]
+@pytest.mark.parametrize("name", CASES)
+def test_dialects_are_detected_and_printed_before_anything_runs(passed, capsys, tmp_path, curve, name):
+    found, names = CASES[name]
+    rows = [f"{a:.3f}|{b:.3f}|{c:.3f}" for a, b, c in curve[:60, :3]]
+    form = {
+        "cp1252_bars.csv": ["größe|fläche|höhe", *rows],
+        "decimal_comma.csv": [
+            "a;b;c;d;e",
+            *(";".join(f"{1e3 * x:,.2f}".translate({44: 46, 46: 44}) for x in r) for r in curve[:60]),
+        ],
+        "money.csv": [
+            "id,price,share,height,opened",
+            *(
+                f'{1000 + i},"${1000 + 99 * a:,.2f}",{b:.1f}%,{c:.3f},2024-01-{1 + i % 28:02}'
+                for i, (a, b, c) in enumerate(curve[:60, :3])
+            ),
+        ],
+        "no_header.csv": [",".join(f"{x:.3f}" for x in row) for row in curve[:60]],
+    }[name]
+    path = tmp_path / name
+    path.write_bytes("\n".join(form).encode("cp1252" if "cp1252" in name else "utf-8-sig"))
+    main(["compare", str(path)])
+    ((X, _, _),) = passed
+    assert list(X) == names
+    assert len(X) == 60
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"Read {path}: text, ")
+    assert found in first
+    assert second.startswith("Columns: ")
 
 
 @pytest.fixture
@@ -97,31 +133,41 @@ def run_process(*arguments):
 def test_the_command_compares_a_table(run, csv, tmp_path):
     report = tmp_path / "out.html"
     pd.read_csv(csv).head(40).to_csv(csv, index=False)
-    options = ["--components", 2, "--target", "label", "--cv", 2, "--jobs", 1, "--report", report]
+    options = [
+        "--n-components",
+        2,
+        "--target",
+        "label",
+        "--cv",
+        2,
+        "--budget",
+        "fast",
+        "--n-jobs",
+        1,
+        "--report",
+        report,
+    ]
     code, out, err = run("compare", csv, *options)
     assert code == 0, err
-    assert "Left out, not numeric: city." in out
+    assert "left out, constant: 'city'" in out
     assert "At 2 components the error of the autoencoder is" in out
     assert "accuracy" in out
-    assert "[8/8] VAEGenerator, 2 components, fold 2" in err
+    assert re.search(r"2 +VAEGenerator .* 8/8", err, flags=re.DOTALL)  # the rows of a size, and the bar
     assert f"The report is {report}." in out
-    assert "Left out, not numeric: city." in report.read_text()
+    assert "left out, constant: &#x27;city&#x27;" in report.read_text()
 
 
-def test_parquet_is_read_like_csv(tmp_path, csv):
-    path = tmp_path / "data.parquet"
-    pd.read_csv(csv).to_parquet(path)
-    for mine, theirs in zip(read_table(path, "label"), read_table(csv, "label"), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-
-
-def test_a_report_that_cannot_be_written_leaves_the_table(run, csv, tmp_path, comparison, monkeypatch):
-    monkeypatch.setattr("skae.__main__.compare", lambda X, y, **options: comparison)
+def test_a_report_that_cannot_be_written_is_found_before_anything_runs(run, passed, csv, tmp_path, monkeypatch):
     code, out, err = run("compare", csv, "--report", tmp_path)
-    assert code == 0
-    assert comparison.summary() in out
-    assert "For reconstruction" in out
-    assert "skae: no report" in err
+    assert (code, out) == (2, "")
+    assert "is a folder, or cannot be written" in err
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert run("compare", csv, "--report", tmp_path / "new.html")[0] == 2
+    assert not passed
+
+
+def test_the_version_is_printed(run):
+    assert run("--version")[:2] == (0, f"skae {skae.__version__}\n")
 
 
 def test_a_report_in_no_folder_is_refused_before_anything_is_fitted(run, csv, tmp_path):
@@ -131,25 +177,13 @@ def test_a_report_in_no_folder_is_refused_before_anything_is_fitted(run, csv, tm
     assert not out
 
 
-def test_a_constant_column_of_a_table_is_left_out_by_name(tmp_path):
-    rng = np.random.RandomState(0)
-    path = tmp_path / "flat.csv"
-    pd.DataFrame({"name": ["x"] * 9, "a": rng.normal(size=9), "b": rng.normal(size=9), "flat": 1.0}).to_csv(path)
-    X, _, notes = read_table(path)
-    assert X.shape == (9, 3)  # a number a row beside a and b
-    assert "Left out, constant: flat." in notes
-    pd.DataFrame({"flat": np.ones(9), "flatter": 2.0}).to_csv(path, index=False)
-    with pytest.raises(ValueError, match=r"no numeric column that varies. Left out, constant: flat, flatter."):
-        read_table(path)
-
-
 def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
     from skae import __main__ as command
 
-    X, y, notes = command._digits()
-    assert X.shape == (1797, 64)
-    monkeypatch.setattr(command, "_digits", lambda: (X[:60], y[:60], notes))
-    assert main(["compare", "--components", "2", "--cv", "2", "--jobs", "1", "--report", "none"]) == 0
+    data = command._digits()
+    assert data.X.shape == (1797, 64)
+    monkeypatch.setattr(command, "_digits", lambda: data._replace(X=data.X[:60], y=data.y[:60]))
+    assert main(["compare", "--n-components", "2", "--cv", "2", "--n-jobs", "1", "--report", "none"]) == 0
     assert "60 rows, 64 columns" in capsys.readouterr().out
 
 
@@ -158,8 +192,8 @@ def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
     [
         (["compare", "no-such.csv"], 1, "no-such.csv"),
         (["compare", "{csv}", "--target", "nope"], 1, "--target nope is no column"),
-        (["compare", "{csv}", "--components", "5"], 1, "less than the 5 columns"),
-        (["compare", "--components", "two"], 2, "invalid int value"),
+        (["compare", "{csv}", "--n-components", "6"], 1, "less than the 6 columns"),
+        (["compare", "--n-components", "two"], 2, "invalid int value"),
         (["compare", "--target", "label"], 2, "--target needs a table"),
         (["reduce"], 2, "invalid choice"),
         ([], 2, "required"),
@@ -181,7 +215,7 @@ def test_a_process_that_fails_has_the_code_and_no_traceback():
 def test_help_shows_examples(run):
     code, out, _ = run("compare", "--help")
     assert code == 0
-    assert "python -m skae compare data.csv --components 2 4 8 --target label" in out
+    assert "python -m skae compare data.csv --n-components 2 4 8 --target label" in out
 
 
 @pytest.mark.parametrize("content", ["", "name\nx\ny\n", "a,b\n1,2\n"], ids=["empty", "text only", "one row"])
@@ -192,13 +226,10 @@ def test_a_table_that_cannot_be_used_says_why(tmp_path, content, capsys):
     assert capsys.readouterr().err.startswith("skae: ")
 
 
-def test_the_command_compares_one_ordered_fit(monkeypatch):
-    seen = []
-
-    def refuse(X, y, **options):
-        seen.append(options["ordered"])
-        raise ValueError("that is all")
-
-    monkeypatch.setattr("skae.__main__.compare", refuse)
-    assert [main(["compare", *options]) for options in ([], ["--ordered"])] == [1, 1]
-    assert seen == [False, True]
+def test_options_are_named_as_those_of_the_function(passed):
+    for options in ([], ["--ordered", "--n-components", "3", "--cv", "4", "--n-jobs", "2"]):
+        assert main(["compare", *options]) == 1
+    plain, other = (options for _, _, options in passed)
+    assert not plain["ordered"]
+    assert other == plain | {"ordered": True, "n_components": [3], "cv": 4, "n_jobs": 2}
+    assert set(plain) <= set(inspect.signature(skae.compare).parameters)

@@ -4,12 +4,16 @@ import html
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA, FastICA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, VAEGenerator, compare
 from skae.inspection.report import codes_figure, example_figures
+from skae.inspection.verdicts import PredictionQuestion
 
 IRIS = load_iris(return_X_y=True)
 QUICK = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(max_iter=5, random_state=0)}
@@ -36,10 +40,68 @@ def test_the_report_is_one_file_without_a_network(tmp_path):
     assert not re.search(r"https?:|<script|<link|@import", page)
     for part in (*comparison.verdicts(), *comparison.answer().splitlines(), "Irises <3."):
         assert html.escape(part) in page
-    assert page.count("<tr") == 1 + 6
+    assert page.count("<tr") == 1 + 6 + 1 + 10  # results, and the rows that are explained worst
     for name in ("skae", "scikit-learn", "torch", "skorch", "numpy", "Python"):
         assert re.search(rf"{name} \d", page)
     assert comparison._repr_html_() in page
+
+
+def sections(page):
+    """Text of the report below each heading, without tags."""
+    parts = re.split(r"<h2>(.*?)</h2>", re.sub(r"(?s)<style>.*?</style>", "", page))
+    return {
+        html.unescape(k): html.unescape(re.sub(r"<[^>]+>", " ", v))
+        for k, v in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def test_the_report_begins_with_what_was_asked_the_answer_and_three_numbers(tmp_path):
+    comparison = compare(*IRIS, n_components=[1, 2], cv=3, estimators=QUICK)
+    comparison.to_html(tmp_path / "report.html")
+    first, _, _ = (tmp_path / "report.html").read_text().partition("<h2>")
+    assert "Compared: PCA, the autoencoder at 1, 2 components" in first
+    assert "to predict the target" in re.sub("Which is best to predict", "to predict", first)
+    assert html.escape(comparison.answer().splitlines()[0]) in first
+    assert len(re.findall(r"<li><b>[^<]+</b><span>[^<]+</span></li>", first)) == 3
+    (name, size), *_ = PredictionQuestion(comparison).chosen()
+    assert f"<b>{comparison.folds('target_score', name, size).mean():.3f}</b>" in first
+
+
+def test_rows_that_are_explained_worst_have_their_names_and_columns(tmp_path):
+    table = pd.DataFrame(IRIS[0], columns=["a", "b", "c", "<d>"], index=[f"row <{i}>" for i in range(150)])
+    table.loc["row <7>", "<d>"] = 99.0
+    comparison = compare(table, n_components=[1], cv=3, estimators={"PCA": PCA()})
+    comparison.to_html(tmp_path / "report.html")
+    (error, name, columns), *others = comparison.examples["worst"]["PCA", 1]
+    assert (name, columns[0]) == ("row <7>", "<d>")
+    assert [error, *(found[0] for found in others)] == sorted([error, *(found[0] for found in others)], reverse=True)
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>row &lt;7&gt;</td>" in page
+    assert "<d>" not in page
+
+
+def test_the_report_says_how_to_make_and_use_the_model(tmp_path):
+    comparison = compare(*IRIS, n_components=[2], cv=3, estimators={"PCA": make_pipeline(StandardScaler(), PCA())})
+    comparison.to_html(tmp_path / "report.html", command="python -m skae '<x>'")
+    parts = sections((tmp_path / "report.html").read_text())
+    assert parts["Do it again"].strip().startswith("python -m skae '<x>'")
+    names = {}
+    exec(
+        parts["Use it"].strip().replace("...  # your samples, as they were compared", "samples"),
+        {"samples": IRIS[0]},
+        names,
+    )
+    assert names["codes"].shape == (150, 2)
+    assert names["X_again"].shape == (150, 4)
+    assert len(parts["Use it"].strip().splitlines()) <= 10
+
+
+def test_columns_are_named_where_there_is_room():
+    table = pd.DataFrame(IRIS[0], columns=["a", "$b$", "c" * 40, "d e"])
+    figure = next(example_figures(compare(table, n_components=[1], cv=2, estimators={"PCA": PCA()}), None))[1]
+    bottom = figure.axes[0].child_axes[-1]
+    assert [label.get_text() for label in bottom.get_xticklabels()][::3] == ["a", "d e"]
+    assert len(figure.axes[0].child_axes) == 2 * 4
 
 
 def test_images_are_drawn_as_images(tmp_path, digits):

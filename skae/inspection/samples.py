@@ -1,0 +1,229 @@
+"""Samples of a comparison: arrays, or tables with columns of different kinds; both may have missing values.
+
+Estimators that take such samples get them as they are. For others missing values are filled with means, and columns of
+a table are encoded as numbers.
+"""
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils.sparsefuncs import min_max_axis
+
+from skae._autoencoder import AutoencoderTransformer
+from skae._vae import VAEGenerator
+from skae.data.checks import FLOATS
+from skae.data.columns import kinds_in_own_units
+from skae.data.dataframes import library_of, unmasked
+from skae.data.tables import OneHotTable
+from skae.inspection.metrics import numeric_array, observed_values, reconstruction_error, squared_error
+
+# What estimators of skae are set to for tables, if their parameters are the defaults.
+_FOR_TABLES = {
+    AutoencoderTransformer: {"loss": ("squared_error", "auto"), "handle_unknown": ("error", "ignore")},
+    VAEGenerator: {"likelihood": ("gaussian", "auto"), "handle_unknown": ("error", "ignore")},
+}
+
+
+def samples_of(X):
+    """Return the samples of an array or a sparse matrix, or of a DataFrame."""
+    X, library = unmasked(X), library_of(X)
+    families = {library.describe(column).family for column in library.not_numeric(X)}
+    return TableSamples(X) if families - {"boolean"} else ArraySamples(X)
+
+
+class MeanFiller(SimpleImputer):
+    """Imputer of means whose inverse leaves samples as they are."""
+
+    def inverse_transform(self, X):
+        return X
+
+
+class ArraySamples:
+    """Numeric samples.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix of shape (n_samples, n_features)
+
+    Attributes
+    ----------
+    names : list or None
+        Names of the columns.
+    index : ndarray
+        Names of the samples, or their numbers, from 0.
+    unit : str
+        Unit of errors.
+    has_missing : bool
+    constant : list of int
+        Columns left out.
+    n_samples, n_features : int
+    notes : list of str
+        The unit of errors where it is not that of X, and what estimators get that do not take such samples.
+    """
+
+    unit = "in units of X squared"
+
+    def __init__(self, X):
+        names = list(library_of(X).names(X)) if library_of(X).name else None
+        self.index = np.asarray(X.index) if hasattr(X, "index") and hasattr(X, "columns") else np.arange(np.shape(X)[0])
+        options = {"dtype": FLOATS, "accept_sparse": "csr", "ensure_min_samples": 2, "ensure_all_finite": "allow-nan"}
+        self.X, self.names, self.constant = numeric_array(X, "The models compared take numbers", **options), names, []
+        values = self.X.data if issparse(self.X) else self.X
+        if np.abs(values).max(initial=0, where=~np.isnan(values)) > np.sqrt(np.finfo(values.dtype).max) / 1e4:
+            raise ValueError("X has values that are too large to be squared. Scale or correct them.")
+        self.has_missing = bool(np.isnan(values).any())
+        self.n_samples, self.n_features = self.X.shape
+        note = "Estimators that take no missing values get means in their place."
+        self.notes = [note] if self.has_missing else []
+
+    def take(self, index):
+        return self.X[index]
+
+    def keep_varying(self, folds):
+        """Leave out columns that are constant in the training samples of a fold."""
+        varying = np.all([_varies(self.take(train)) for train, _ in folds], axis=0)
+        if not varying.any():
+            raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
+        self.constant, self.n_features = np.flatnonzero(~varying).tolist(), int(varying.sum())
+        self.names = [name for name, varies in zip(self.names, varying, strict=True) if varies] if self.names else None
+        self._select(varying)
+
+    def _select(self, varying):
+        self.X = self.X[:, varying]
+
+    def adapt(self, estimator):
+        """Return an estimator that takes these samples."""
+        if not self.has_missing or get_tags(estimator).input_tags.allow_nan:
+            return estimator
+        return make_pipeline(MeanFiller(), estimator)
+
+    def errors(self, estimator, train, test):
+        """Return the held-out error of a fitted estimator, and that of the mean of the training samples."""
+        X, mean = (
+            self.take(test),
+            np.nanmean(self.take(train), axis=0) if self.has_missing else self.take(train).mean(0),
+        )
+        observed = observed_values(X)
+        return reconstruction_error(estimator, X), squared_error(observed, np.ravel(mean))
+
+    def numbers(self, train, test):
+        """Return training and test samples as numbers, for predictions."""
+        filler = MeanFiller().fit(self.take(train)) if self.has_missing else None
+        return tuple(filler.transform(self.take(i)) if filler else self.take(i) for i in (train, test))
+
+    def shown(self, train, X):
+        """Return samples as numbers to be drawn, nan where missing."""
+        return observed_values(X)
+
+    def row_errors(self, estimator, train, test):
+        """Return the squared error of each value of test samples, 0 where it is missing."""
+        return np.nan_to_num(np.square(observed_values(self.take(test)) - self._decoded(estimator, test)))
+
+    def worst(self, estimator, train, test, n):
+        """Return the error, the name and the three worst columns of the n samples with the largest errors."""
+        errors = self.row_errors(estimator, train, test)
+        means, names = errors.mean(axis=1), self.names or list(range(errors.shape[1]))
+        order = np.argsort(-np.ma.filled(means, 0))[:n]
+        return [(float(means[i]), self.index[test[i]], [names[j] for j in _largest(errors[i])]) for i in order]
+
+    def _decoded(self, estimator, test):
+        return estimator.inverse_transform(estimator.transform(self.take(test)))
+
+
+class TableSamples(ArraySamples):
+    """Samples of a DataFrame with columns of different kinds; see `ArraySamples`.
+
+    An error is the mean over columns of squared deviations, in standard deviations of the training samples, and of
+    categories that are wrong.
+    """
+
+    unit = "in squared standard deviations, for categories the share that is wrong"
+    has_missing = True
+    notes = (
+        "Errors are in squared standard deviations, and for categories the share that is wrong.",
+        "Estimators other than skae's get standardised numbers, indicators, and means for missing values.",
+    )
+
+    def __init__(self, X):
+        self.X, self.constant, self.names = X, [], list(library_of(X).names(X))
+        self.index = np.asarray(X.index) if hasattr(X, "index") else np.arange(len(X))
+        self.n_samples, self.n_features = X.shape
+
+    def take(self, index):
+        return _safe_indexing(self.X, index)
+
+    def _select(self, varying):
+        self.X = _safe_indexing(self.X, np.flatnonzero(varying), axis=1)
+
+    def adapt(self, estimator):
+        given = estimator.get_params(deep=False)
+        for kind, options in _FOR_TABLES.items():
+            if type(estimator) is kind:
+                changed = {name: new for name, (default, new) in options.items() if given[name] == default}
+                return clone(estimator).set_params(**changed)
+        return make_pipeline(TableCode(), estimator)
+
+    def errors(self, estimator, train, test):
+        code, X = TableCode().fit(self.take(train)), self.take(test)
+        mean = code.inverse_transform(np.zeros((len(X), code.table_.width)))
+        return code.errors(X, self._decoded(estimator, test)).mean(), code.errors(X, mean).mean()
+
+    def numbers(self, train, test):
+        code = TableCode().fit(self.take(train))
+        return code.transform(self.take(train)), code.transform(self.take(test))
+
+    def shown(self, train, X):
+        return TableCode().fit(self.take(train)).transform(X)
+
+    def row_errors(self, estimator, train, test):
+        return TableCode().fit(self.take(train)).errors(self.take(test), self._decoded(estimator, test))
+
+
+class TableCode(TransformerMixin, BaseEstimator):
+    """Encoder of tables as numbers for factor analysis of mixed data: numbers are standardised, categories indicated.
+
+    Indicators are divided by the square roots of their shares. Missing values are filled with means.
+    """
+
+    def fit(self, X, y=None):
+        self.table_ = OneHotTable("auto", "ignore", kinds_in_own_units("squared_error")).fit(unmasked(X))
+        Z = self.table_.encode(unmasked(X))
+        self.mean_, deviation = np.nanmean(Z, axis=0), np.nanstd(Z, axis=0)
+        self.is_number_ = np.zeros(len(self.mean_), dtype=bool)
+        for column, place in zip(self.table_.columns, self.table_.places, strict=True):
+            self.is_number_[place] = column.kind == "number"
+        scale = np.where(self.is_number_, deviation, np.sqrt(np.abs(self.mean_)))
+        self.scale_ = np.where(scale > 0, scale, 1)
+        return self
+
+    def transform(self, X):
+        return np.nan_to_num((self.table_.encode(unmasked(X)) - self.mean_) / self.scale_)
+
+    def inverse_transform(self, X):
+        return self.table_.decode(np.asarray(X) * self.scale_ + self.mean_)
+
+    def errors(self, X, X_hat):
+        """Return the error of each value of a table, (n_samples, n_columns), masked where it is missing."""
+        squares = np.square(self.table_.encode(unmasked(X)) - self.table_.encode(unmasked(X_hat)))
+        squares = np.where(self.is_number_, squares / self.scale_**2, squares / 2)  # two indicators of a wrong category
+        sums = [squares[:, place].sum(axis=1) for place in self.table_.places]
+        return np.ma.masked_invalid(np.column_stack(sums))
+
+
+def _largest(errors):
+    """Return the indices of the three largest errors."""
+    return np.argsort(-np.ma.filled(errors, 0))[:3]
+
+
+def _varies(X):
+    """Return whether each column varies; missing values aside."""
+    if library_of(X).name:
+        library = library_of(X)
+        return np.array([len({*library.values(column)} - {None}) > 1 for column in library.columns(X)])
+    if issparse(X):
+        low, high = min_max_axis(X, axis=0)
+        return high > low
+    return np.nanmax(X, axis=0, initial=-np.inf) > np.nanmin(X, axis=0, initial=np.inf)

@@ -1,0 +1,162 @@
+"""What is predicted from codes: classes or values, by which model, and how predictions are scored."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import type_of_target
+
+# Numeric targets with more distinct values are predicted by regression.
+_MOST_CLASSES = 20
+# Classes are skewed if one has this many times the samples of another: the accuracy of codes of no use is high then.
+_SKEWED = 2
+
+
+class Prediction(NamedTuple):
+    """How the target was predicted.
+
+    Attributes
+    ----------
+    label : str
+        Name of the score.
+    predictor : str
+        Name of the model.
+    baselines : dict of str to ndarray
+        Scores over folds without any reduction, and of a constant prediction.
+    """
+
+    label: str = "accuracy"
+    predictor: str = "logistic regression"
+    baselines: dict = {}
+
+
+class Target:
+    """What is predicted from codes.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+
+    Attributes
+    ----------
+    label, predictor : str
+        Names of the score and of the model.
+    constant : str
+        Name of the constant prediction.
+    """
+
+    label, predictor, constant, scoring = "target R^2", "linear regression", "the mean", "r2"
+    model, dummy, splitter = LinearRegression(), DummyRegressor(), KFold
+
+    def __init__(self, y):
+        self.y = y
+
+    def score(self, codes, train, test, is_dummy=False):
+        """Return the score on test samples of a model fitted to the codes of training samples.
+
+        Parameters
+        ----------
+        codes : pair of array-like
+            Of training and of test samples.
+        train, test : ndarray of int
+            Indices of the samples.
+        is_dummy : bool, default=False
+            Whether to predict a constant.
+        """
+        scaler = StandardScaler(with_mean=not issparse(codes[0]))
+        model = make_pipeline(scaler, clone(self.dummy if is_dummy else self.model))
+        return get_scorer(self.scoring)(model.fit(codes[0], self.y[train]), codes[1], self.y[test])
+
+
+class Values(Target):
+    """Numbers, which are predicted by linear regression."""
+
+
+class Classes(Target):
+    """Classes, which are predicted by logistic regression."""
+
+    label, predictor, constant, scoring = "accuracy", "logistic regression", "the commonest class", "accuracy"
+    model, dummy = LogisticRegression(max_iter=1000), DummyClassifier()
+
+    def __init__(self, y):
+        super().__init__(y)
+        self.classes, self.counts = np.unique(y, return_counts=True)
+
+
+class SkewedClasses(Classes):
+    """Classes of different sizes, which count alike."""
+
+    label, scoring = "balanced accuracy", "balanced_accuracy"
+    model = LogisticRegression(max_iter=1000, class_weight="balanced")
+
+
+class SkewedPair(Classes):
+    """Two classes of different sizes, which are ranked."""
+
+    label, constant, scoring = "ROC AUC", "chance", "roc_auc"
+
+
+class NoTarget(Target):
+    """Nothing to predict."""
+
+    label = predictor = constant = None
+
+    def score(self, codes, train, test, is_dummy=False):
+        return None
+
+
+def target_of(y, n_samples, cv):
+    """Return the target and the folds: stratified where all classes have as many samples.
+
+    Parameters
+    ----------
+    y : array-like or None
+    n_samples : int
+    cv : int
+
+    Returns
+    -------
+    target : Target
+    folds : list of (train, test)
+    """
+    if n_samples < cv:
+        raise ValueError(f"cv={cv} is more than the {n_samples} samples of X. Use fewer folds.")
+    if y is not None:
+        y = column_or_1d(y)
+        check_consistent_length(np.zeros(n_samples), y)
+    target = _kind(y, cv)(y)
+    splitter = StratifiedKFold if getattr(target, "counts", np.zeros(1)).min() >= cv else KFold
+    folds = list(splitter(cv, shuffle=True, random_state=0).split(np.zeros(n_samples), y))
+    if y is not None and target.scoring != "r2":
+        _check_classes(target, folds)
+    return target, folds
+
+
+def _kind(y, cv):
+    """Return the class of targets that y is."""
+    if y is None:
+        return NoTarget
+    is_numeric = np.issubdtype(y.dtype, np.number)
+    if type_of_target(y).startswith("continuous") or (is_numeric and len(np.unique(y)) > _MOST_CLASSES):
+        return Values
+    _, counts = np.unique(y, return_counts=True)
+    if counts.max() < _SKEWED * counts.min():
+        return Classes
+    return SkewedPair if len(counts) == 2 and counts.min() >= cv else SkewedClasses
+
+
+def _check_classes(target, folds):
+    if any(len(np.unique(target.y[train])) < 2 for train, _ in folds):
+        listed = ", ".join(f"{label!s} ({n})" for label, n in list(zip(target.classes, target.counts, strict=True))[:5])
+        raise ValueError(
+            f"A training fold has one class of y only; classes and their counts: {listed}. Leave y out, or merge "
+            "classes."
+        )

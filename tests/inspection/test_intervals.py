@@ -1,0 +1,42 @@
+"""Intervals of means over folds cover what they should."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.model_selection import KFold
+
+from skae.inspection.intervals import corrected_interval
+
+
+def scores_of_folds(rng, n_folds):
+    """Scores whose errors have Nadeau and Bengio's correlation, 1 / n_folds, which folds get from shared samples."""
+    shared, own = rng.normal(), rng.normal(size=n_folds)
+    return np.sqrt(1 / n_folds) * shared + np.sqrt(1 - 1 / n_folds) * own
+
+
+@pytest.mark.parametrize("n_folds", [3, 5, 10])
+def test_intervals_of_simulated_tables_of_scores_cover_the_mean(n_folds):
+    rng = np.random.RandomState(0)
+    tables = [3 + scores_of_folds(rng, n_folds) for _ in range(200)]
+    covered = np.mean([low <= 3 <= high for _, low, high in map(corrected_interval, tables)])
+    assert 0.93 <= covered <= 0.97
+    plain = [stats.ttest_1samp(table, 3).pvalue >= 0.05 for table in tables]
+    assert np.mean(plain) < 0.9
+
+
+def test_intervals_of_linear_models_cover_the_difference_of_their_errors():
+    rng = np.random.RandomState(0)
+    folds = list(KFold(5, shuffle=True, random_state=0).split(np.zeros(60)))
+    models, differences = (LinearRegression(), Ridge(20.0)), []
+    for _ in range(200):
+        X = rng.normal(size=(60, 8))
+        y = X[:, 0] + rng.normal(size=60)
+        errors = [[np.square(m.fit(X[a], y[a]).predict(X[b]) - y[b]).mean() for a, b in folds] for m in models]
+        differences.append(np.subtract(*errors))
+    truth = np.mean(differences)
+    assert np.mean([low <= truth <= high for _, low, high in map(corrected_interval, differences)]) >= 0.93
+
+
+def test_one_fold_shows_nothing():
+    assert corrected_interval(np.array([2.0])) == (2.0, -np.inf, np.inf)

@@ -1,0 +1,158 @@
+"""Estimators by name, budgets, resumed and stopped comparisons."""
+
+import re
+
+import numpy as np
+import pytest
+from scipy.sparse import csc_matrix
+from sklearn.datasets import load_iris
+from sklearn.decomposition import PCA
+from torch import nn
+
+from skae import AutoencoderTransformer, VAEGenerator, compare
+from skae.__main__ import main
+from skae.inspection.named import BUDGETS, NAMED, Budget, named_estimators
+from skae.training.limits import TimeLimit
+
+X, Y = load_iris(return_X_y=True)
+FITS = []
+
+
+class Counted(PCA):
+    """PCA that counts its fits, and is interrupted at one of them."""
+
+    def __init__(self, n_components=None, stop=None):
+        super().__init__(n_components)
+        self.stop = stop
+
+    def fit(self, X, y=None):
+        FITS.append(len(X))
+        if len(FITS) == self.stop:
+            raise KeyboardInterrupt
+        return super().fit(X)
+
+
+@pytest.fixture(autouse=True)
+def _none_counted():
+    FITS.clear()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_other_methods_are_compared_by_name():
+    names = [
+        *(name for name in NAMED if name not in ("umap", "vae", "autoencoder")),
+        "sklearn.decomposition.TruncatedSVD",
+    ]
+    comparison = compare(X, Y, n_components=[2], cv=2, estimators=names)
+    assert comparison.names[-1] == "TruncatedSVD"
+    with_errors = {name for name in comparison.names if np.isfinite(comparison.folds("error", name, 2)).all()}
+    assert with_errors == set(comparison.names) - {"FactorAnalysis", "none"}
+    np.testing.assert_allclose(
+        comparison.folds("target_score", "none", 2), comparison.prediction.baselines["all columns"]
+    )
+
+
+def test_names_are_known_or_how_to_have_them_is_said(capsys):
+    with pytest.raises(ValueError, match=r"'tsne' is no estimator. Known are pca, factor-analysis"):
+        named_estimators(["tsne"])
+    with pytest.raises(TypeError, match="must be a dict of names"):
+        compare(X, estimators=[])
+    with pytest.raises(SystemExit) as done:
+        main(["compare", "--estimators", "pca", "umap"])
+    assert done.value.code == 2
+    assert "umap is not installed: pip install umap-learn" in capsys.readouterr().err
+
+
+def test_the_autoencoder_by_name_may_be_ordered():
+    comparison = compare(
+        X[:60], n_components=[1, 2], cv=2, estimators=["pca", "autoencoder"], ordered=True, budget="fast"
+    )
+    seconds = [comparison.folds("fit_seconds", "AutoencoderTransformer", size) for size in (1, 2)]
+    np.testing.assert_array_equal(*seconds)
+
+
+@pytest.mark.parametrize("budget", ["quick", 0, "-3", "nan", [1]])
+def test_budgets_are_names_or_seconds(budget):
+    with pytest.raises(ValueError, match="must be 'fast', 'default', 'thorough' or a number of seconds"):
+        Budget.of(budget)
+
+
+def test_budgets_limit_rows_epochs_and_seconds():
+    assert Budget.of(None) == Budget.of("thorough") == Budget()
+    assert Budget.of("90") == BUDGETS["default"]._replace(seconds=90)
+    estimators = {"PCA": PCA(), "AE": AutoencoderTransformer(max_iter=5), "VAE": VAEGenerator(callbacks=[])}
+    limited = Budget(None, 60, 20).limit(estimators, 10, 1)
+    assert limited["PCA"] is estimators["PCA"]
+    assert (limited["AE"].max_iter, limited["VAE"].max_iter) == (5, 20)
+    assert limited["AE"].callbacks.seconds == 3
+    assert limited["VAE"].callbacks == []
+    rows, labels, notes = Budget(40).draw(csc_matrix(X), Y)
+    assert rows.shape == (40, 4)
+    assert len(labels) == 40
+    assert notes == ["A random sample of 40 of 150 rows was compared; the budget thorough takes all."]
+    assert Budget(150).draw(X, None) == (X, None, [])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_fits_that_take_too_long_are_ended_and_counted():
+    estimators = {"PCA": PCA(), "AE": AutoencoderTransformer(callbacks=TimeLimit(0.0), random_state=0)}
+    comparison = compare(X, n_components=[2], cv=2, estimators=estimators)
+    assert "The budget ended 2 of 4 fits early" in comparison.answer()
+    assert not comparison.stopped
+
+
+def test_a_comparison_goes_on_where_it_was_stopped(tmp_path):
+    estimators = {"PCA": Counted(stop=7)}
+    arguments = {"n_components": [1, 2], "cv": 4, "resume": tmp_path}
+    stopped = compare(X, **arguments, estimators=estimators)
+    assert stopped.stopped
+    assert len(stopped.results["error"]) == 4 + 2
+    assert "Stopped after 6 of 8 fits" in stopped.answer()
+    stopped.to_html(tmp_path / "report.html")
+    whole = compare(X, **arguments, estimators=estimators)
+    assert len(FITS) == 7 + 2
+    assert not whole.stopped
+    assert whole.results["error"][:6] == stopped.results["error"]
+    plain = compare(X, n_components=[1, 2], cv=4, estimators={"PCA": PCA()})
+    np.testing.assert_array_equal(whole.results["error"], plain.results["error"])
+
+
+def test_a_comparison_that_is_stopped_at_once_has_no_answer():
+    with pytest.raises(KeyboardInterrupt, match="before two folds of a size were done"):
+        compare(X, n_components=[1], cv=4, estimators={"PCA": Counted(stop=2)})
+
+
+class Interrupted(nn.Linear):
+    """Encoder that Ctrl-C interrupts in training."""
+
+    def forward(self, x):
+        if self.training:
+            raise KeyboardInterrupt
+        return super().forward(x)
+
+
+@pytest.mark.filterwarnings("ignore:Training was interrupted", "ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_fit_that_was_interrupted_counts_as_not_done(tmp_path):
+    estimators = {"PCA": PCA(), "AE": AutoencoderTransformer(encoder=Interrupted, max_iter=3, random_state=0)}
+    with pytest.raises(KeyboardInterrupt):
+        compare(X, n_components=[1], cv=4, estimators=estimators, resume=tmp_path)
+
+
+def test_the_command_ends_with_3_if_it_was_stopped(monkeypatch, capsys):
+    def stop(X, y, **options):
+        return compare(X, y, n_components=[1], cv=4, estimators={"PCA": Counted(stop=options["cv"])})
+
+    monkeypatch.setattr("skae.__main__.compare", stop)
+    assert main(["compare", "--report", "none", "--cv", "4"]) == 3
+    assert "Stopped after 3 of 4 fits" in capsys.readouterr().out
+    FITS.clear()
+    assert main(["compare", "--report", "none", "--cv", "2"]) == 3
+    assert "skae: Stopped before two folds" in capsys.readouterr().err
+
+
+def test_the_results_of_a_size_are_printed_when_it_is_done(capsys):
+    compare(X, n_components=[1, 2], cv=2, estimators={"PCA": PCA()}, verbose=1)
+    _, first, second = capsys.readouterr().err.split("components  estimator")
+    assert re.search(r"\n1 +PCA +\d", first)
+    assert re.search(r"\n2 +PCA +\d", second)
+    assert "4/4" in second
