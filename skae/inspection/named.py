@@ -149,8 +149,9 @@ class Budget(NamedTuple):
         return {name: self._limited(e, share) if name in trained else e for name, e in estimators.items()}
 
     def _limited(self, estimator, seconds):
-        given = _trained(estimator)
-        limits = {} if self.max_iter is None else {"max_iter": min(self.max_iter, given["max_iter"])}
+        given, limits = _trained(estimator), {}
+        if self.max_iter is not None and (given["max_iter"] == "auto" or given["max_iter"] > self.max_iter):
+            limits["max_iter"] = self.max_iter
         if seconds is not None and given["callbacks"] is None:
             limits["callbacks"] = TimeLimit(seconds)
         return clone(estimator).set_params(**limits)

@@ -95,9 +95,9 @@ def test_labels_are_found_among_the_classes():
     assert check_labels(["b", "a"], classes, 2).tolist() == [1, 0]
     days = np.array(["2020-01-01", "2020-01-02"], dtype="M8[D]")
     assert check_labels(days.astype("M8[s]"), days, 2).tolist() == [0, 1]
-    with pytest.raises(ValueError, match=r"y has 'c', which is not among the classes.*'a', 'b'"):
+    with pytest.raises(ValueError, match=r"y has 'c', which is not a class of the training samples: 'a', 'b'"):
         check_labels("c", classes, 3)
-    with pytest.raises(ValueError, match="y has '1', which is not among"):
+    with pytest.raises(ValueError, match="y has '1', which is not a class of"):
         check_labels("1", np.array([1, 2]), 3)
     with pytest.raises(ValueError, match=r"y has shape \(2,\), but must be one class or have one for each of 3"):
         check_labels(["a", "b"], classes, 3)
