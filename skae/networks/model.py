@@ -201,7 +201,7 @@ class Model(nn.Module):
         losses = []
         for choice in choices:
             self.n_refinements, self.landmarks.codes = choice
-            losses.append(loss())
+            losses.append(min(math.inf, loss()))  # in this order nan becomes inf
         limit = max(min(losses), min(self.as_good(min(losses)), most))
         chosen = next(i for i, found in enumerate(losses) if found <= limit)
         self.n_refinements, self.landmarks.codes = choices[chosen]

@@ -470,8 +470,8 @@ class SizedVAE:
 
         if self.uses_landmarks:
             with torch.no_grad():
-                other, worst = self._best_landmark(x), torch.inf
-                is_better = (cost(*other) < cost(*q).nan_to_num(nan=worst)).unsqueeze(1)
+                other = self._best_landmark(x)
+                is_better = (cost(*other) < cost(*q).nan_to_num(nan=torch.inf)).unsqueeze(1)
                 q = Posterior(*(torch.where(is_better, new, old) for new, old in zip(other, q, strict=True)))
 
         def natural(q: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -1,5 +1,7 @@
 """Landmarks: the nearest one, and what an autoencoder makes of them."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,7 @@ def test_codes_start_at_a_landmark_where_it_is_nearer_than_the_guess(levels, n_r
         ([1.003, 1, 1, 1, 1, 1, 1, 1], 1.001, (0, True)),  # never more than was recorded
         ([1.004, 7, 1.003, 5, 4, 1, 1, 1], 2.0, (1, False)),
         ([1, 1, 1, 1, 1, 1, 1, 1], 0.5, (0, False)),
+        ([math.nan, 7, math.nan, 5, 4, 3, 2, 1], 1.0, (4, True)),  # only landmarks helped a sample that overflows
     ],
 )
 def test_the_fastest_projection_with_nearly_the_lowest_loss_is_chosen(losses, most, chosen, generator):
