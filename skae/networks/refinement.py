@@ -92,10 +92,11 @@ def fixed_draws(n_draws: int, n_components: int) -> Tensor:
     (n_draws, 1, n_components), in float64; n_draws must be even.
     """
     sequence = torch.quasirandom.SobolEngine(min(n_components, _SOBOL), scramble=True, seed=0)
-    half = torch.special.ndtri(sequence.draw(n_draws // 2, dtype=torch.float64).clamp(_LEAST, 1 - _LEAST))
+    first = sequence.quasi.double() / 2**sequence.MAXBIT  # the engine has it in torch's default precision
+    points = torch.cat([first[None], sequence.draw(n_draws // 2, dtype=torch.float64)[1:]])
     generator = torch.Generator().manual_seed(0)
-    further = torch.randn(n_draws // 2, n_components - half.shape[1], generator=generator, dtype=torch.float64)
-    half = torch.cat([half, further], dim=1)
+    further = torch.randn(n_draws // 2, n_components - points.shape[1], generator=generator, dtype=torch.float64)
+    half = torch.cat([torch.special.ndtri(points.clamp(_LEAST, 1 - _LEAST)), further], dim=1)
     if len(half) >= n_components:
         u, _, v = torch.linalg.svd(half, full_matrices=False)
         half = u @ v * len(half) ** 0.5

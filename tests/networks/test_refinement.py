@@ -130,6 +130,17 @@ def test_fixed_draws_have_mean_zero_and_identity_covariance(n_draws, n_component
     assert torch.equal(z, fixed_draws(n_draws, n_components)[:, 0])
 
 
+@pytest.mark.parametrize("precision", [torch.float16, torch.float64])
+def test_fixed_draws_are_the_same_whatever_torchs_default_precision(precision):
+    expected = fixed_draws.__wrapped__(16, 3)
+    torch.set_default_dtype(precision)
+    try:
+        found = fixed_draws.__wrapped__(16, 3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected)
+
+
 def test_few_draws_have_variance_one_too():
     draws = fixed_draws(16, 400)
     assert draws.shape == (16, 1, 400)
