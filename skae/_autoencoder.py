@@ -243,7 +243,7 @@ class AutoencoderTransformer(BaseNetTransformer):
     batch_size : "auto" or int, default="auto"
         Number of samples in a training step. "auto" is about a sixth of all samples, from 32 to 256; a
         twelfth, up to 128, for images, ordered components and a random start. Above 20,000 samples the largest
-        is 256 sqrt(n_samples / 20,000), or 128 times that root.
+        is 256 sqrt(n_samples / 20,000), or 128 times that root. It is rounded to a power of two.
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.

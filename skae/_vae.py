@@ -412,7 +412,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     batch_size : "auto" or int, default="auto"
         Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128. Above 20,000
-        samples the largest is 128 sqrt(n_samples / 20,000).
+        samples the largest is 128 sqrt(n_samples / 20,000). It is rounded to a power of two.
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
@@ -529,7 +529,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Validation loss of each epoch, with the defensive mixture; None without early stopping and after `partial_fit`.
 
     best_loss_ : float or None
-        Validation loss of the weights that are kept; without early stopping, the lowest training loss. None after
+        Validation loss of the fitted network, see Notes; without early stopping, the lowest training loss. None after
         `partial_fit`.
 
     linear_loss_ : float or None
@@ -563,8 +563,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     refinement starts there; landmarks are the q of training samples. The mean and variance then take up to two steps
     along the natural gradient of the sample's bound [3]_. At the end of a fit the validation set chooses the number of
     steps and whether there are landmarks: the fastest choice whose loss is within 0.01 nats of the lowest. Without a
-    validation set, or if training has not improved on the start, there are two steps and no landmarks. Conditional
-    models have none.
+    validation set, in conditional models, or if training has not improved on the start, there are two steps and no
+    landmarks. During training the validation loss uses two steps and up to 128 landmarks. So ``best_loss_`` differs
+    from ``validation_loss_curve_``, and may be less than all of it.
 
     **Prior.** With ``prior="mixture"``, p(z) is the mixture, and scores replace minus the KL by
     :math:`E_{q(z|x)}[\log p(z) - \log q(z|x)]`, over the same draws. They are still lower bounds, since any q gives

@@ -46,7 +46,7 @@ class Pace(NamedTuple):
     Notes
     -----
     These are for up to 20,000 samples. With n times as many, there are sqrt(n) times fewer epochs, and the largest
-    batch is sqrt(n) times larger, so that the number of steps stays the same.
+    batch is sqrt(n) times larger, so that the number of steps stays about the same: batches are powers of two.
     """
 
     batch_share: int = 12
@@ -99,7 +99,7 @@ class Model(nn.Module):
     ----------
     landmarks : Landmarks
     n_landmarks : int
-        Number of training samples that `use_landmarks` takes, at most.
+        Largest number of landmarks of a fitted network.
     imputation_share : Tensor of shape (n_components,)
         Weight of the imputer's Gaussian model in imputed values, for each size of codes.
     sizes : Tensor of int of shape (n_levels, 1)

@@ -106,11 +106,11 @@ def fixed_draws(n_draws: int, n_components: int) -> Tensor:
 def sign_draws(n_components: int) -> Tensor:
     """Return draws of -1 and 1 in antithetic pairs, which replace more standard normal draws.
 
-    There are two draws of one component, four of two, and eight of up to eight; above that their number is n_components
-    rounded up to a power of two. Each component has mean zero and variance one over the draws. For the bound of a
-    linear Gaussian model this suffices if the precision of its posterior is diagonal. The first n_draws / 2 components
-    are Walsh functions, and so uncorrelated. Further ones are these times another pattern, and have correlations of 1/2
-    with some of the first.
+    There are two draws of one component, four of two, and eight of three to eight. Above that their number is
+    n_components rounded up to a power of two. Each component has mean zero and variance one over the draws. For the
+    bound of a linear Gaussian model this suffices if the precision of its posterior is diagonal. The first n_draws / 2
+    components are Walsh functions, and so uncorrelated. Further ones are these times another pattern, and have
+    correlations of 1/2 with some of the first.
 
     Shape
     -----
