@@ -144,3 +144,12 @@ def test_a_prior_of_a_user_scores_and_samples_codes(seed):
     codes = prior.sample(9999, 2, torch.Generator().manual_seed(seed), None)
     share = (codes.abs() > 3.182446).double().mean().item()  # 5 % of a t with three degrees of freedom
     assert share == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.parametrize("method", ["statistics", "natural"])
+def test_a_conjugate_likelihood_without_what_landmarks_need_is_named(method):
+    class Conjugate(Likelihood):
+        is_conjugate = True
+
+    with pytest.raises(NotImplementedError, match=f"Conjugate has is_conjugate=True, but does not define {method}"):
+        getattr(Conjugate(2), method)(torch.zeros(1, 2))

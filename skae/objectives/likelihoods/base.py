@@ -45,7 +45,8 @@ class Likelihood(nn.Module):
         Whether X is a table whose columns are encoded first.
     is_conjugate : bool
         Whether the posterior of a linear decoder is normal, with noise variance ``variance(eta)``. Posteriors are then
-        refined, and the validation set is stratified by the misfit of the linear start.
+        refined, from landmarks found by ``statistics`` and ``natural``, and the validation set is stratified by the
+        misfit of the linear start.
     varies : Tensor of shape (n_features,)
         1 for columns that count, 0 for constant ones.
 
@@ -107,14 +108,14 @@ class Likelihood(nn.Module):
 
     def statistics(self, x: Tensor) -> Tensor:
         """Return the sufficient statistics of complete samples: (n, n_features) -> (n, n_statistics)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has is_conjugate=True, but does not define statistics.")
 
     def natural(self, eta: Tensor) -> tuple[Tensor, Tensor]:
         """Return natural parameters and an offset: the log-density is their product with the statistics plus it.
 
         Their shapes are (..., n_statistics) and (...).
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has is_conjugate=True, but does not define natural.")
 
     def mean_of_missing(self, eta: Tensor, x: Tensor) -> Tensor:
         """Return the mean of entries where x is nan, conditional on its observed entries."""
