@@ -68,6 +68,7 @@ class Autoencoder(Model):
     size_weights: Tensor
     decoded: Tensor
     n_seen: Tensor
+    value_kinds = Model.value_kinds | {"decoded": "leading"}
     has_unit = True
     step_choices = (0, 1, 2, 4)
 

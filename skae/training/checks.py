@@ -15,6 +15,10 @@ _LARGEST = np.float64(1e154)
 # Checks of the kinds of values, and messages for values that fail.
 _KINDS = {
     "positive": (lambda value: value > 0, "has numbers that are not positive"),
+    "leading": (
+        lambda value: (value >= 1) & (value <= 1 + np.arange(len(value))),
+        "has a size of codes that is 0 or too large",
+    ),
     "share": (lambda value: (value >= 0) & (value <= 1), "is no share from 0 to 1"),
     "size": (lambda value: (value >= 0) & (value <= _LARGEST), f"has negative numbers, or some beyond {_LARGEST:g}"),
 }

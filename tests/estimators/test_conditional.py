@@ -205,12 +205,12 @@ def test_without_conditional_y_changes_nothing(wine):
     ("y", "message"),
     [
         ("d", "'d', which is not a class of the training samples: 'a', 'b', 'c'"),
-        (["a", "d"], "'d', which is not among"),
-        (0, "0, which is not among"),
+        (["a", "d"], "'d', which is not a class"),
+        (0, "0, which is not a class"),
         (["a", "b", "c"], r"shape \(3,\), but must be one class or have one for each of 2 rows"),
-        (float("nan"), "nan, which is not among"),
-        (["a", None], "None, which is not among"),
-        ({"a"}, "{'a'}, which is not among"),
+        (float("nan"), "nan, which is not a class"),
+        (["a", None], "None, which is not a class"),
+        ({"a"}, "{'a'}, which is not a class"),
         ([["a", "b"]], r"shape \(1, 2\), but"),
     ],
 )
@@ -238,7 +238,7 @@ def test_classes_in_a_file_that_fit_would_not_take_are_refused(named, classes):
 def test_of_many_classes_some_are_listed(wine):
     X, _ = wine
     model = VAEGenerator(2, conditional=True, max_iter=0).fit(X[:100], np.arange(100) % 50)
-    with pytest.raises(ValueError, match=r"-1, which is not among .* 18, 19 and 30 others\."):
+    with pytest.raises(ValueError, match=r"-1, which is not a class .* 18, 19 and 30 others\."):
         model.sample(y=-1)
 
 

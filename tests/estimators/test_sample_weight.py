@@ -353,7 +353,7 @@ def test_a_class_of_weight_0_is_no_class(labels):
     found.partial_fit(X, labels, sample_weight=ABSENT)
     first = model.partial_fit(X, labels, classes=known[[0, -1]], sample_weight=ABSENT)
     assert first.classes_.tolist() == found.classes_.tolist() == expected.classes_.tolist()
-    with pytest.raises(ValueError, match="not among the classes"):
+    with pytest.raises(ValueError, match="not a class of the training samples"):
         found.score(X, labels)
     assert found.score(X[:9], known[0], sample_weight=ABSENT[:9]) == pytest.approx(found.score(X[:9], known[:9]))
 

@@ -607,6 +607,16 @@ def test_shares_and_variances_of_a_file_are_possible(name, value, message):
         VAEGenerator().__setstate__(state)
 
 
+@pytest.mark.filterwarnings("ignore:No epoch improved")
+@pytest.mark.parametrize("decoded", [[0, 2, 3], [1, 3, 3], [1, 2, 4099]])
+def test_sizes_of_codes_in_a_file_are_possible(decoded):
+    model = AutoencoderTransformer(3, ordered=True, max_iter=1, random_state=0).fit(load_iris().data)
+    state = model.__getstate__()
+    state["net_"]["weights"]["decoded"] = np.array(decoded)
+    with pytest.raises(ValueError, match="decoded has a size of codes that is 0 or too large"):
+        AutoencoderTransformer().__setstate__(state)
+
+
 def with_relu(n_in, n_out):
     return torch.nn.Sequential(torch.nn.Linear(n_in, 3), torch.nn.ReLU(), torch.nn.Linear(3, n_out))
 
