@@ -55,12 +55,8 @@ class PredictionQuestion(Question):
             return
         best = max(scores, key=lambda name: scores[name].mean())
         gain, label = corrected_interval(scores[best] - own), self.comparison.prediction.label
-        side = "above" if gain.mean >= 0 else "below"
         stay = "" if gain.low > 0 else ": stay with " + self.reference
-        yield (
-            f"the {label} from codes of {spoken(best)} is {abs(gain.mean):.3f} {side} {self.reference}'s "
-            f"{_signed(gain)}{stay}."
-        )
+        yield (f"the {label} from codes of {spoken(best)} is {_apart(gain)} {self.reference}'s {_signed(gain)}{stay}.")
 
     def chosen(self):
         """Return the cell to use, the best cell, and the interval of the best less the reference's best."""
@@ -78,8 +74,8 @@ class PredictionQuestion(Question):
         (chosen, best, gain), label = self.chosen(), prediction.label
         described = f"{_codes(chosen)}, {label} {cells[chosen].mean():.3f}"
         if chosen != best:
-            others = f"{_codes(best)}, {cells[best].mean():.3f} {_signed(gain)}"
-            described = f"stay with {described}; {_NO_DIFFERENCE} from {others}"
+            others = f"{_codes(best)} has {cells[best].mean():.3f}"
+            described = f"stay with {described}; {others}, {_NO_DIFFERENCE} {_signed(gain)}"
         elif chosen[0] == self.reference:
             described = f"stay with {described}, which no other codes exceed"
         elif gain.low > 0:
@@ -104,8 +100,8 @@ class PredictionQuestion(Question):
         (everything, all_columns), (constant, dummy) = self.comparison.prediction.baselines.items()
         lost, gained = _difference(scores, all_columns), _difference(scores, dummy)
         yield (
-            f"These codes are {lost.mean:+.3f} from {everything}, which predict with {np.mean(all_columns):.3f} "
-            f"{_signed(lost)}, and {gained.mean:+.3f} from {constant}, {np.mean(dummy):.3f} {_signed(gained)}."
+            f"These codes are {_apart(lost)} {everything}, which have {np.mean(all_columns):.3f} {_signed(lost)}, "
+            f"and {_apart(gained)} {constant}, which has {np.mean(dummy):.3f} {_signed(gained)}."
         )
         if gained.low <= 0:
             yield f"These rows do not show that any codes here predict the target better than {constant}."
@@ -290,6 +286,11 @@ def _percent(share):
 def components(size):
     """Return a number of components as text."""
     return f"{size} component{'s' if size > 1 else ''}"
+
+
+def _apart(gain):
+    """Return how far above or below something a score is."""
+    return f"{abs(gain.mean):.3f} {'above' if gain.mean >= 0 else 'below'}"
 
 
 def _signed(interval):

@@ -132,7 +132,7 @@ def predicted(scores, baselines=(0.95, 0.5)):
         ((0.6, 0.8, 0.7, 0.9), "the autoencoder with 4 numbers, accuracy 0.900, 0.200 above the best of PCA (95 %"),
         (
             (0.7, 0.72, 0.6, 0.6),
-            "stay with PCA with 2 numbers, accuracy 0.700; no difference that these rows can show from the autoencoder",
+            "stay with PCA with 2 numbers, accuracy 0.700; the autoencoder with 2 numbers has 0.720, no difference",
         ),
     ],
 )
@@ -140,7 +140,8 @@ def test_with_a_target_the_answer_begins_with_prediction(scores, said):
     first, second, third, *_ = predicted(scores).answer().splitlines()
     assert first.startswith(f"For predicting the target by logistic regression: {said}")
     assert re.match(
-        r"These codes are .* from all columns, which predict with 0.950 .* from the commonest class, 0.500", second
+        r"These codes are .* (above|below) all columns, which have 0.950 .* above the commonest class, which has 0.500",
+        second,
     )
     assert third.startswith("For reconstruction: the autoencoder")
     gain = scores[1] - scores[0]
