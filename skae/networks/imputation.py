@@ -34,7 +34,7 @@ class Imputer(nn.Module):
     location: Tensor
     loadings: Tensor
     noise: Tensor
-    value_kinds = {"noise": "positive"}
+    value_kinds = {"noise": "noise"}
 
     def __init__(self, n_features: int, n_components: int, masked: bool = False) -> None:
         super().__init__()

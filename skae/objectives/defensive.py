@@ -114,7 +114,7 @@ class LinearModels(DefensiveMixture):
     shift: Tensor
     noise: Tensor
     varies: Tensor
-    value_kinds = DefensiveMixture.value_kinds | {"noise": "positive"}
+    value_kinds = DefensiveMixture.value_kinds | {"noise": "noise"}
 
     def __init__(self, n_models: int, n_features: int, n_components: int, n_context: int = 0) -> None:
         super().__init__()

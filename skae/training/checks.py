@@ -2,6 +2,7 @@
 
 import copy
 import re
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,15 +13,26 @@ from skae.training.optim import split_parameters
 
 # Largest number of kind "size": its square is finite.
 _LARGEST = np.float64(1e154)
-# Checks of the kinds of values, and messages for values that fail.
+# Largest ratio of a loading to the noise's standard deviation: a posterior is then computed without losing its prior.
+_LARGEST_RATIO = 1e13**0.5
+# Checks of the kinds of values, given a function from names of the same module to values, and messages for what fails.
 _KINDS = {
-    "positive": (lambda value: value > 0, "has numbers that are not positive"),
+    "positive": (lambda value, of: value > 0, "has numbers that are not positive"),
+    "noise": (
+        lambda value, of: (
+            (value > 0) & (np.abs(of("loadings")).max(-1, initial=0) <= _LARGEST_RATIO * np.sqrt(np.abs(value)))
+        ),
+        "has numbers that are not positive, or tiny beside the loadings",
+    ),
     "leading": (
-        lambda value: (value >= 1) & (value <= 1 + np.arange(len(value))),
+        lambda value, of: (value >= 1) & (value <= 1 + np.arange(len(value))),
         "has a size of codes that is 0 or too large",
     ),
-    "share": (lambda value: (value >= 0) & (value <= 1), "is no share from 0 to 1"),
-    "size": (lambda value: (value >= 0) & (value <= _LARGEST), f"has negative numbers, or some beyond {_LARGEST:g}"),
+    "share": (lambda value, of: (value >= 0) & (value <= 1), "is no share from 0 to 1"),
+    "size": (
+        lambda value, of: (value >= 0) & (value <= _LARGEST),
+        f"has negative numbers, or some beyond {_LARGEST:g}",
+    ),
 }
 # How a training may have ended in a checkpoint; None if it has not.
 OUTCOMES = (None, "budget", "patience", "callback", "diverged")
@@ -114,10 +126,13 @@ def check_weights(weights, module):
             raise stored.fault(name, f"has numbers beyond {largest:.0e}")
     for prefix, part in module.named_modules():
         for name, kind in getattr(part, "value_kinds", {}).items():
-            name = f"{prefix}.{name}".lstrip(".")
-            fits, what = _KINDS[kind]
-            if not fits(weights[name]).all():
-                raise stored.fault(name, what)
+            of, (fits, what) = partial(_value_of, weights, prefix), _KINDS[kind]
+            if not fits(of(name), of).all():
+                raise stored.fault(f"{prefix}.{name}".lstrip("."), what)
+
+
+def _value_of(weights, prefix, name):
+    return weights[f"{prefix}.{name}".lstrip(".")]
 
 
 def _check_history(history, losses):
