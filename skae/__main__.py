@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,9 +85,7 @@ def _check_writable(parser, report):
         parser.error(f"--report {report} is in a folder that does not exist")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         parser.error(f"--report {report} is a folder, or cannot be written")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
+    if find_spec("matplotlib") is None:
         parser.error("the report needs matplotlib: pip install 'skae[compare]', or --report none")
 
 

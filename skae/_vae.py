@@ -25,7 +25,7 @@ from skae.networks.vae import VAE, Posterior
 from skae.objectives import LIKELIHOODS, PRIORS, MixturePrior, elbo, gaussian_kl
 from skae.persistence import state as stored
 
-# Draws per sample in scores, or two per component if that is more: the estimated bound has an error below 0.05 nats.
+# Draws per sample in scores, or two per component if that is more: the estimated bound has an error of up to 0.05 nats.
 _SCORE_DRAWS = 32
 # Draws of codes that impute missing values.
 _IMPUTATION_DRAWS = 100

@@ -22,7 +22,7 @@ from skae.inspection.named import DEFAULTS, Budget, named_estimators, with_size
 from skae.inspection.progress import Bar, Silent
 from skae.inspection.report import html_table, plot_curves, write_report
 from skae.inspection.samples import samples_of
-from skae.inspection.targets import NoTarget, Prediction, target_of
+from skae.inspection.targets import Prediction, target_of
 from skae.inspection.verdicts import QUESTIONS, components, spoken
 from skae.linear.gaussian import LinearGaussian
 
@@ -71,9 +71,13 @@ def compare(
     ordered : bool, default=False
         Whether the autoencoder has ordered components, if ``estimators`` are names or the default.
     budget : "fast", "default", "thorough" or float, default=None
-        "fast" compares 1,000 samples at most, drawn at random, with 20 epochs at most, for about a minute; "default"
-        4,000 samples, for about ten minutes; a number of seconds the same in that time; fits that take longer than
-        their share are ended, and counted in the summary. "thorough" and None limit nothing.
+        How long the comparison may take. Samples are drawn at random where there are more. A fit that takes longer than
+        its share of the time is ended, and the summary counts such fits.
+
+        - "fast": about a minute, with at most 1,000 samples and 20 epochs.
+        - "default": about ten minutes, with at most 4,000 samples.
+        - A number of seconds: as "default", in that time.
+        - "thorough", None: no limit.
     resume : str or path-like, default=None
         Folder in which each fit is stored when it is done, and from which it is taken if it is there. It holds pickles,
         so pass only folders that you trust.
@@ -109,7 +113,7 @@ def compare(
     target, folds = target_of(y, samples.n_samples, check_integer("cv", cv, 2))
     samples.keep_varying(folds)
     sizes, skipped = _usable_sizes(n_components, samples.n_features, min(len(train) for train, _ in folds))
-    prediction = Prediction(target.label, target.predictor, _baselines(samples, folds, target, n_jobs))
+    prediction = Prediction(target.label, target.predictor, target.baselines(samples, folds, n_jobs))
 
     jobs = _jobs(budget.limit(estimators, len(folds) * len(sizes), n_jobs), sizes, len(folds))
     measure = _measure if resume is None else Memory(resume, verbose=0).cache(_measure)
@@ -129,18 +133,6 @@ def compare(
     notes = [*notes, *samples.notes, *done.notes(len(jobs))]
     left_out = skipped, prediction, drawn, samples.constant, done.refusals
     return Comparison(done.results(list(estimators)), *left_out, notes, done.stopped, samples.unit)
-
-
-def _baselines(samples, folds, target, n_jobs):
-    """Return the scores over folds of predictions from all columns, and of constant ones."""
-    if type(target) is NoTarget:
-        return {}
-    scores = Parallel(n_jobs=n_jobs)(
-        delayed(target.score)(samples.numbers(train, test), train, test, is_dummy)
-        for is_dummy in (0, 1)
-        for train, test in folds
-    )
-    return {"all columns": np.array(scores[: len(folds)]), target.constant: np.array(scores[len(folds) :])}
 
 
 class _Job(NamedTuple):
@@ -243,9 +235,8 @@ def _check_estimators(estimators, ordered):
     if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
         estimators, is_ordered = named_estimators(names), check_flag("ordered", ordered)
         for estimator in estimators.values():
-            estimator.set_params(
-                **{"ordered": True} if is_ordered and type(estimator) is AutoencoderTransformer else {}
-            )
+            if type(estimator) is AutoencoderTransformer:
+                estimator.set_params(ordered=is_ordered)
     if not isinstance(estimators, dict) or not estimators or not all(isinstance(name, str) for name in estimators):
         raise TypeError(f"estimators={estimators!r} must be a dict of names (str) to transformers, with one at least.")
     return estimators
@@ -468,10 +459,14 @@ class Comparison:
         sentences = [sentence for question in QUESTIONS for sentence in question(self).answer()]
         if self.skipped:
             sizes = ", ".join(map(str, self.skipped))
-            sentences.append(f"Left out: {sizes} components, which do not reduce this table or exceed a fold's rows.")
+            sentences.append(
+                f"Left out: {sizes} components, which do not reduce this table or exceed the samples of a fold."
+            )
         if self.constant:
             columns = ", ".join(map(str, self.constant))
-            sentences.append(f"Left out: columns {columns} (counted from 0), constant in the training rows of a fold.")
+            sentences.append(
+                f"Left out: columns {columns} (counted from 0), constant in the training samples of a fold."
+            )
         for name, error in (self.refusals or {}).items():
             sentences.append(f"Left out: {spoken(name)}, which does not take sparse X: {error}")
         return "\n".join([*sentences, *self.notes])

@@ -24,7 +24,7 @@ _MOST_NAMES = 20
 # Names of columns that a panel has room for, and samples that are drawn with them.
 _MOST_COLUMN_NAMES, _N_NAMED = 30, 4
 # Columns of results that are drawn, and the labels of their axes.
-_CURVES = {"error": "held-out mean squared error", "log_likelihood": "held-out log-likelihood (nats a row)"}
+_CURVES = {"error": "held-out mean squared error", "log_likelihood": "held-out log-likelihood (nats a sample)"}
 
 
 def plot_curves(comparison, axes=None):
@@ -96,11 +96,11 @@ def write_report(comparison, path, feature_shape=None, notes=(), command=None, l
 
 def _asked(comparison):
     """Return what was asked, a sentence."""
-    tasks = ["keep most of the rows in few numbers", "say how probable rows are"]
+    tasks = ["keep most of a sample in few numbers", "say how probable a sample is"]
     tasks = ["predict the target", *tasks] if "target_score" in comparison.results else tasks
     names = ", ".join(map(spoken, comparison.names))
     sizes = ", ".join(map(str, comparison.sizes))
-    return f"Compared: {names} at {sizes} components, on held-out rows. Which is best to {', to '.join(tasks)}?"
+    return f"Compared: {names} at {sizes} components, on held-out samples. Which is best to {', to '.join(tasks)}?"
 
 
 def _html_worst(comparison):
@@ -115,7 +115,8 @@ def _html_worst(comparison):
     )
     return (
         f"<h2>Rows that {escape(spoken(name))} with {components(size)} explains worst</h2>"
-        '<p>Held-out rows, with the columns that differ most from their reconstructions.</p><div class="wide"><table>'
+        "<p>Held-out samples, with the columns that differ most from their reconstructions.</p>"
+        '<div class="wide"><table>'
         f"<tr><th>row</th><th>error</th><th>columns</th></tr>{rows}</table></div>"
     )
 
@@ -161,7 +162,7 @@ def _figures(comparison, feature_shape):
 
 def example_figures(comparison, feature_shape):
     """Yield reconstructions, generated samples and two-dimensional codes of the first fold, each with its caption."""
-    size, held_out = comparison.sizes[-1], {"held-out rows": comparison.examples["rows"]}
+    size, held_out = comparison.sizes[-1], {"held-out samples": comparison.examples["rows"]}
 
     def found(kind):
         models = {name: comparison.examples["models"][name, size] for name in comparison.names}
@@ -170,13 +171,13 @@ def example_figures(comparison, feature_shape):
     def draw(lines):
         return _grid_figure(held_out | lines, feature_shape, comparison.constant, comparison.examples.get("names"))
 
-    yield f"Held-out rows and what {size} components keep of them", draw(found("reconstructions"))
+    yield f"Held-out samples, and what {size} components keep of them", draw(found("reconstructions"))
     for name, samples in found("samples").items():
         half = len(samples) // 2
-        lines = {f"new rows of\n{name}": samples[:half], "more": samples[half:]}
-        yield f"New rows, drawn from {name} with {size} components", draw(lines)
+        lines = {f"samples of\n{name}": samples[:half], "more": samples[half:]}
+        yield f"Samples drawn from {name} with {size} components", draw(lines)
     if 2 in comparison.sizes:
-        yield "Codes of two components, of held-out rows", codes_figure(comparison)
+        yield "Codes of two components, of held-out samples", codes_figure(comparison)
 
 
 def _grid_figure(lines, feature_shape, constant, names=None):

@@ -102,10 +102,8 @@ class ArraySamples:
 
     def errors(self, estimator, train, test):
         """Return the held-out error of a fitted estimator, and that of the mean of the training samples."""
-        X, mean = (
-            self.take(test),
-            np.nanmean(self.take(train), axis=0) if self.has_missing else self.take(train).mean(0),
-        )
+        X, known = self.take(test), self.take(train)
+        mean = np.nanmean(known, axis=0) if self.has_missing else known.mean(0)
         observed = observed_values(X)
         return reconstruction_error(estimator, X), squared_error(observed, np.ravel(mean))
 

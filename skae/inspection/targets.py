@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.parallel import Parallel, delayed
 
 # Numeric targets with more distinct values are predicted by regression.
 _MOST_CLASSES = 20
@@ -54,10 +55,23 @@ class Target:
     """
 
     label, predictor, constant, scoring = "target R^2", "linear regression", "the mean", "r2"
-    model, dummy, splitter = LinearRegression(), DummyRegressor(), KFold
+    model, dummy = LinearRegression(), DummyRegressor()
 
     def __init__(self, y):
         self.y = y
+
+    def split(self, n_samples, cv):
+        """Return folds, a list of (train, test)."""
+        return list(KFold(cv, shuffle=True, random_state=0).split(np.zeros(n_samples)))
+
+    def baselines(self, samples, folds, n_jobs):
+        """Return the scores over folds of predictions from all columns, and of constant ones, by name."""
+        scores = Parallel(n_jobs=n_jobs)(
+            delayed(self.score)(samples.numbers(train, test), train, test, is_dummy)
+            for is_dummy in (False, True)
+            for train, test in folds
+        )
+        return {"all columns": np.array(scores[: len(folds)]), self.constant: np.array(scores[len(folds) :])}
 
     def score(self, codes, train, test, is_dummy=False):
         """Return the score on test samples of a model fitted to the codes of training samples.
@@ -90,6 +104,19 @@ class Classes(Target):
         super().__init__(y)
         self.classes, self.counts = np.unique(y, return_counts=True)
 
+    def split(self, n_samples, cv):
+        """Return folds, stratified where each class has a sample for each of them."""
+        splitter = StratifiedKFold if self.counts.min() >= cv else KFold
+        folds = list(splitter(cv, shuffle=True, random_state=0).split(np.zeros(n_samples), self.y))
+        if any(len(np.unique(self.y[train])) < 2 for train, _ in folds):
+            pairs = list(zip(self.classes, self.counts, strict=True))[:5]
+            listed = ", ".join(f"{label!s} ({n})" for label, n in pairs)
+            raise ValueError(
+                f"A training fold has one class of y only; classes and their counts: {listed}. Leave y out, or merge "
+                "classes."
+            )
+        return folds
+
 
 class SkewedClasses(Classes):
     """Classes of different sizes, which count alike."""
@@ -109,12 +136,15 @@ class NoTarget(Target):
 
     label = predictor = constant = None
 
+    def baselines(self, samples, folds, n_jobs):
+        return {}
+
     def score(self, codes, train, test, is_dummy=False):
         return None
 
 
 def target_of(y, n_samples, cv):
-    """Return the target and the folds: stratified where all classes have as many samples.
+    """Return the target and the folds.
 
     Parameters
     ----------
@@ -133,11 +163,7 @@ def target_of(y, n_samples, cv):
         y = column_or_1d(y)
         check_consistent_length(np.zeros(n_samples), y)
     target = _kind(y, cv)(y)
-    splitter = StratifiedKFold if getattr(target, "counts", np.zeros(1)).min() >= cv else KFold
-    folds = list(splitter(cv, shuffle=True, random_state=0).split(np.zeros(n_samples), y))
-    if y is not None and target.scoring != "r2":
-        _check_classes(target, folds)
-    return target, folds
+    return target, target.split(n_samples, cv)
 
 
 def _kind(y, cv):
@@ -151,12 +177,3 @@ def _kind(y, cv):
     if counts.max() < _SKEWED * counts.min():
         return Classes
     return SkewedPair if len(counts) == 2 and counts.min() >= cv else SkewedClasses
-
-
-def _check_classes(target, folds):
-    if any(len(np.unique(target.y[train])) < 2 for train, _ in folds):
-        listed = ", ".join(f"{label!s} ({n})" for label, n in list(zip(target.classes, target.counts, strict=True))[:5])
-        raise ValueError(
-            f"A training fold has one class of y only; classes and their counts: {listed}. Leave y out, or merge "
-            "classes."
-        )

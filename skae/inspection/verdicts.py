@@ -1,7 +1,7 @@
 """What a comparison says, question by question: prediction, reconstruction, density.
 
-A question is a class with `at`, sentences on one size, `answer`, sentences on all sizes, and `headline`, a number and
-what it is of, or None.
+A question is a subclass of `Question` with `answer`, sentences on all sizes, and `headline`, a number and what it is
+of, or None. It is an entry of `QUESTIONS`.
 """
 
 import numpy as np
@@ -37,6 +37,13 @@ class Question:
     def cells(self):
         """Return the measure over folds of each (name, size) that has it."""
         return {(name, size): values for size in self.comparison.sizes for name, values in self.at_size(size).items()}
+
+    def at(self, size):
+        """Yield sentences on a size."""
+        return ()
+
+    def choice(self):
+        """Return the cell to use by this question; None if it does not choose."""
 
 
 class PredictionQuestion(Question):
@@ -192,7 +199,7 @@ class DensityQuestion(Question):
         if len(densities) > 1:
             best, second = sorted(densities, key=lambda name: -densities[name].mean())[:2]
             gain = corrected_interval(densities[best] - densities[second])
-            nats = f"{gain.mean:.2f} nats a row above {spoken(second)}'s {gain.text('.2f')}"
+            nats = f"{gain.mean:.2f} nats a sample above {spoken(second)}'s {gain.text('.2f')}"
             yield f"the highest log-likelihood is that of {spoken(best)}, {nats}."
 
     def lead(self):
@@ -207,8 +214,8 @@ class DensityQuestion(Question):
             *cells, gain = lead
             ahead, behind = (f"{spoken(name)} with {components(size)}" for name, size in cells)
             if gain.low > 0 and gain.mean > _SMALLEST_GAIN:
-                nats = f"{gain.mean:.2f} nats a row above {behind} {gain.text('.2f')}"
-                yield f"For densities and new rows: {ahead}, {nats}."
+                nats = f"{gain.mean:.2f} nats a sample above {behind} {gain.text('.2f')}"
+                yield f"For densities and new samples: {ahead}, {nats}."
             else:
                 yield f"For densities: {_NO_DIFFERENCE} between {ahead} and {behind}; take the simpler one."
         if unbounded := self.unbounded():
@@ -224,31 +231,27 @@ class DensityQuestion(Question):
         (name, size), (other, _), gain = lead
         return (
             f"{gain.mean:+.2f} nats",
-            f"log-likelihood a row: {spoken(name)} with {components(size)} over {spoken(other)}",
+            f"log-likelihood a sample: {spoken(name)} with {components(size)} over {spoken(other)}",
         )
 
 
 class TimeQuestion(Question):
-    """What does the model that reconstructs better cost?"""
-
-    def at(self, size):
-        return ()
-
-    def cells(self):
-        """Return the cells to use, by any measure, whose model is not the reference."""
-        found = [question(self.comparison).choice() for question in (PredictionQuestion, ReconstructionQuestion)]
-        return list(dict.fromkeys(cell for cell in found if cell and cell[0] != self.reference))
+    """What do the models to use cost?"""
 
     def answer(self):
-        for name, size in self.cells():
+        for name, size in self._others():
             mine, theirs = self._seconds(name, size)
             fit = f"a fit of {spoken(name)} at {components(size)} takes {mine:.2g} s"
             yield f"Time: {fit}, one of {self.reference} {theirs:.2g} s."
 
     def headline(self):
-        cell = next(iter(self.cells()), (self.reference, self.comparison.sizes[-1]))
+        cell = next(iter(self._others()), (self.reference, self.comparison.sizes[-1]))
         mine, theirs = self._seconds(*cell)
         return f"{mine:.2g} s", f"for a fit of {spoken(cell[0])}; {self.reference} takes {theirs:.2g} s"
+
+    def _others(self):
+        """Return the cells to use whose model is not the reference, each once."""
+        return list(dict.fromkeys(cell for cell in _choices(self.comparison) if cell[0] != self.reference))
 
     def _seconds(self, name, size):
         return [np.median(self.comparison.folds("fit_seconds", n, size)) for n in (name, self.reference)]
@@ -259,8 +262,12 @@ QUESTIONS = (PredictionQuestion, ReconstructionQuestion, DensityQuestion, TimeQu
 
 def best_cell(comparison):
     """Return the name and the size of the model to use: for prediction, else for reconstruction, else the reference."""
-    choices = [question(comparison).choice() for question in (PredictionQuestion, ReconstructionQuestion)]
-    return next(filter(None, choices), (comparison.reference, comparison.sizes[-1]))
+    return next(iter(_choices(comparison)), (comparison.reference, comparison.sizes[-1]))
+
+
+def _choices(comparison):
+    """Return the cells that the questions choose, in their order."""
+    return [cell for question in QUESTIONS if (cell := question(comparison).choice())]
 
 
 def _difference(scores, others):

@@ -23,7 +23,6 @@ from skae.objectives import LOSSES, Loss, ReconstructionObjective, Reconstructio
 _AS_GOOD = 0.003
 # Adam's average of squared gradients looks less far back than by default, since training takes few steps.
 _SQUARES_DECAY = 0.95
-_PASSES = 100
 # Errors are relative to the variance that PCA leaves unexplained, or to this share of the total if that is larger.
 _LEAST_LEFT = 1e-7
 # The smallest unit of training, relative to the scale of the data: smaller ones come near to rounding errors.
@@ -100,12 +99,12 @@ class Autoencoder(Model):
     def pace(cls, spec: NetworkSpec) -> Pace:
         """Return how a network is trained: with several levels in fewer epochs, since these take longer."""
         if spec.is_random:
-            return Pace(passes=_PASSES)
+            return Pace()
         if spec.is_ordered:
-            return Pace(rate=6e-3, epochs=0.4, passes=_PASSES)
+            return Pace(rate=6e-3, epochs=0.4)
         if spec.parameters["feature_shape"]:
-            return Pace(rate=5e-3, squares_decay=_SQUARES_DECAY, passes=_PASSES)
-        return Pace(6, 256, rate=8e-3, squares_decay=_SQUARES_DECAY, passes=_PASSES)
+            return Pace(rate=5e-3, squares_decay=_SQUARES_DECAY)
+        return Pace(6, 256, rate=8e-3, squares_decay=_SQUARES_DECAY)
 
     takes_any_width = False
 

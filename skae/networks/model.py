@@ -55,7 +55,7 @@ class Pace(NamedTuple):
     later_rate: float = 3e-3
     epochs: float = 1.0
     squares_decay: float = 0.999
-    passes: int = 200
+    passes: int = 100
 
     def auto_epochs(self, n_samples: int) -> int:
         """Return the number of epochs where ``max_iter`` is "auto", before ``epochs`` applies."""
@@ -176,11 +176,11 @@ class Model(nn.Module):
         """Use the encoder's output for the first of these training samples, in the validations of training."""
         self.landmarks.codes = self.imputer(self.encoder, x[:_IN_VALIDATION])
 
-    def reset_projection(self) -> None:
+    def reset_refinement(self) -> None:
         """Use no landmarks, and the number of steps of a fit without a validation set."""
         self.landmarks.codes, self.n_refinements = self.landmarks.codes[:0], self.step_choices[-1]
 
-    def choose_projection(self, x: Tensor, loss: Callable[[], float], most: float) -> float:
+    def choose_refinement(self, x: Tensor, loss: Callable[[], float], most: float) -> float:
         """Choose the number of steps and whether to use landmarks, and return the validation loss of the choice.
 
         It is the fastest of those with nearly the lowest loss.
@@ -194,7 +194,7 @@ class Model(nn.Module):
         most : float
             Loss that training found for these weights. That of the choice is not larger, unless all are.
         """
-        self.reset_projection()
+        self.reset_refinement()
         with torch.no_grad():
             landmarks = self.encode_landmarks(x)
         choices = [(n_steps, codes) for n_steps in self.step_choices for codes in (landmarks[:0], landmarks)]

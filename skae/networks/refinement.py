@@ -83,9 +83,9 @@ def inverse_of(curvature: Tensor) -> Tensor:
 def fixed_draws(n_draws: int, n_components: int) -> Tensor:
     """Return fixed standard normal draws with mean exactly zero and identity covariance.
 
-    They are antithetic pairs of a scrambled Sobol sequence (Owen 1998), whose means have half the error of those of
-    random draws. With ``n_draws >= 2 n_components`` one half is orthogonalised, so that the mean of any quadratic
-    function over the draws equals its expectation. With fewer draws the covariance is not exact.
+    They are antithetic pairs of a scrambled Sobol sequence (Owen 1998), whose means have a smaller error than those of
+    as many random draws. With ``n_draws >= 2 n_components`` one half is orthogonalised, so that the mean of any
+    quadratic function over the draws equals its expectation. With fewer draws the covariance is not exact.
 
     Shape
     -----

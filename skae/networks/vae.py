@@ -121,7 +121,7 @@ class VAE(Model):
     def pace(cls, spec: NetworkSpec) -> Pace:
         """Return how a network is trained: with several levels in fewer epochs, since these take longer."""
         # With fewer epochs small sizes lose a nat on images, unlike autoencoders.
-        return Pace(rate=6e-3, epochs=0.3) if spec.is_ordered else Pace()
+        return Pace(rate=6e-3, epochs=0.3, passes=200) if spec.is_ordered else Pace(passes=200)
 
     takes_any_width = True
 

@@ -159,19 +159,19 @@ class Validation:
         if self._landmarks is not None:
             self._net.module_.eval().use_landmarks(self._landmarks)
 
-    def choose_projection(self, best):
+    def choose_refinement(self, best):
         """Choose how codes are projected, if training has lowered the loss; Ctrl-C keeps the default."""
         if self._landmarks is None:
             return
         module, net = self._net.module_.eval(), self._net
         if best.loss == best.start_loss:
-            module.reset_projection()
+            module.reset_refinement()
             return
         module.load_state_dict(best.weights)
         try:
-            best.loss = module.choose_projection(self._landmarks, lambda: net.evaluate(self.batches)[0], best.loss)
+            best.loss = module.choose_refinement(self._landmarks, lambda: net.evaluate(self.batches)[0], best.loss)
         except KeyboardInterrupt:  # Ctrl-C keeps the best weights here, too
-            module.reset_projection()
+            module.reset_refinement()
 
 
 class Checkpointing:

@@ -134,7 +134,7 @@ class Net(NeuralNet):
                 if best_is_kept:
                     self.module_.load_state_dict(start)
                 best.begin(self._start_loss(samples, validation)[0], start)
-            held_out.choose_projection(best)
+            held_out.choose_refinement(best)
         if best_is_kept:
             self.module_.load_state_dict(best.weights)
         self.optimizer_ = self.schedule_ = None

@@ -32,7 +32,7 @@ def test_landmarks_lower_the_error_of_new_samples(fitted, circle):
     module = fitted.net_.module_
     assert len(module.landmarks) == 360  # all training samples, without the validation set
     without = AutoencoderTransformer(1, random_state=0).fit(circle[:400])
-    without.net_.module_.reset_projection()
+    without.net_.module_.reset_refinement()
     without.net_._casts.clear()
     assert reconstruction_error(fitted, circle[400:]) < 0.9 * reconstruction_error(without, circle[400:])
 
@@ -131,7 +131,7 @@ def test_ctrl_c_during_the_choice_keeps_the_best_weights(circle, monkeypatch):
     def interrupted(self, x, loss, most):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Autoencoder, "choose_projection", interrupted)
+    monkeypatch.setattr(Autoencoder, "choose_refinement", interrupted)
     model = AutoencoderTransformer(1, max_iter=20, random_state=0).fit(circle[:400])
     assert model.best_loss_ == min(model.validation_loss_curve_) < model.linear_loss_
     assert (model.net_.module_.n_refinements, len(model.net_.module_.landmarks)) == (4, 0)

@@ -99,7 +99,7 @@ def test_the_verdict_on_densities_minds_the_spread(vae, clear, n_folds):
     comparison = made_up([0.9] * n_folds, (-5.0, vae))
     best = "PCA" if np.mean(vae) < -5 else "the VAE"
     assert f"is that of {best}, " in comparison.summary()
-    lead = f"For densities and new rows: {best} with 3 components, {abs(np.mean(vae) + 5):.2f} nats a row above"
+    lead = f"For densities and new samples: {best} with 3 components, {abs(np.mean(vae) + 5):.2f} nats a sample above"
     assert (lead in comparison.answer()) == clear
     assert ("For densities: no difference that these rows can show" in comparison.answer()) != clear
 
@@ -109,7 +109,7 @@ def test_densities_are_compared_at_each_models_best_size():
     results["n_components"] = [2] * 8 + [16] * 8
     results["log_likelihood"][8:] = [-10.0] * 4 + [-12.0, -12.1] * 2
     answer = Comparison(results).answer()
-    assert "For densities and new rows: PCA with 16 components, 2.05 nats a row above the VAE with 16" in answer
+    assert "For densities and new samples: PCA with 16 components, 2.05 nats a sample above the VAE with 16" in answer
 
 
 def predicted(scores, baselines=(0.95, 0.5)):

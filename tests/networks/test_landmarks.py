@@ -91,11 +91,11 @@ def test_the_fastest_projection_with_nearly_the_lowest_loss_is_chosen(losses, mo
         seen.append((net.n_refinements, len(net.landmarks) > 0))
         return next(left)
 
-    found = net.choose_projection(x, loss, most)
+    found = net.choose_refinement(x, loss, most)
     assert seen == [(n_steps, has_landmarks) for n_steps in (0, 1, 2, 4) for has_landmarks in (False, True)]
     assert (net.n_refinements, len(net.landmarks) > 0) == chosen
     assert found == losses[seen.index(chosen)]
-    net.reset_projection()
+    net.reset_refinement()
     assert (net.n_refinements, len(net.landmarks)) == (4, 0)
 
 
@@ -155,6 +155,10 @@ def test_landmarks_are_searched_for_by_imputed_samples_where_values_are_missing(
     is_landmark = (found.mean != before.mean).any(1)
     assert is_landmark[::2].any()
     assert is_landmark[1::2].any()
+    complete = gaussian_vae(net.encoder, net.decoder, n_refinements=0, likelihoods=net.likelihoods).eval()
+    complete.landmarks.codes = net.landmarks.codes
+    best = complete.at(2)._best_landmark(net.imputer.fill(x)).mean
+    torch.testing.assert_close(found.mean[is_landmark], best[is_landmark])
 
 
 def test_conditional_models_have_no_landmarks(generator):

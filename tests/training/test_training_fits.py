@@ -253,7 +253,7 @@ class Waits(TorchDispatchMode):
     ],
 )
 def test_no_step_waits_for_a_device(model, monkeypatch):
-    monkeypatch.setattr(Model, "choose_projection", lambda self, x, loss, most: most)  # choices differ in their waits
+    monkeypatch.setattr(Model, "choose_refinement", lambda self, x, loss, most: most)  # choices differ in their waits
     X, counts = digits()[:320], []
     for batch_size in (32, 64):
         with Waits() as waits:
