@@ -145,8 +145,8 @@ print("\ntrained on            accuracy on real samples columns off by (median, 
 distances = {}
 for label, rows in synthetic.items():
     distances[label] = [off(known[c], rows[c]) for c in table]
-    told = "" if label == "real samples" else f"{np.median(distances[label]):.3f}, {max(distances[label]):.3f}"
-    print(f"{label:<22}{accuracy(rows):.3f}{told:>36}")
+    found = "" if label == "real samples" else f"{np.median(distances[label]):.3f}, {max(distances[label]):.3f}"
+    print(f"{label:<22}{accuracy(rows):.3f}{found:>36}")
 print(f"the most common class {commonest:.3f}\n")
 print(vae.sample(3, random_state=1).to_string())
 

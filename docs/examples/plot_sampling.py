@@ -35,12 +35,12 @@ for label, model in models.items():
 # %%
 # The forest gets as many new samples as held-out real ones, in cross-validation.
 
-told = {}
+accuracy = {}
 for label in models:
     both = np.concatenate([drawn["real"], drawn[label]])
     is_drawn = np.repeat([0, 1], len(X_test))
-    told[label] = cross_val_score(RandomForestClassifier(50, random_state=0), both, is_drawn, cv=3).mean()
-    print(f"{label:30} told from real ones in {told[label]:.0%} of cases")
+    accuracy[label] = cross_val_score(RandomForestClassifier(50, random_state=0), both, is_drawn, cv=3).mean()
+    print(f"{label:30} distinguished from real ones in {accuracy[label]:.0%} of cases")
 
 # %%
 # The first 16 of each. New samples of the VAE include the noise of the likelihood; those of the autoencoder have
@@ -49,5 +49,5 @@ for label in models:
 figure, axes = plt.subplots(len(drawn), 1, figsize=(8, 11), layout="constrained")
 for axis, (label, rows) in zip(axes, drawn.items(), strict=True):
     SampleDisplay.from_predictions(rows[:16], image_shape=(8, 8), ax=axis)
-    axis.set_title(label + (f": told in {told[label]:.0%}" if label in told else ""))
+    axis.set_title(label + (f": distinguished in {accuracy[label]:.0%}" if label in accuracy else ""))
 plt.show()

@@ -148,8 +148,8 @@ for label, frames in spectrograms.items():
 # which is which, in cross-validation. 50 % would be perfect, and is what more real frames get. `max_iter=0` is factor
 # analysis, the model from which the VAE starts. Samples are cut off at the floor as real frames are.
 #
-# On the prompts plain samples of the VAE are told from real frames less often than factor analysis's, but vary too
-# much or too little by 1.4 dB. Hisses, hums and vowels are groups, which one normal density of codes merges. A
+# On the prompts plain samples of the VAE are distinguished from real frames less often than factor analysis's, but vary
+# too much or too little by 1.4 dB. Hisses, hums and vowels are groups, which one normal density of codes merges. A
 # mixture in its place repairs most of that, and the forest still finds more than by guessing. Frames are drawn one by
 # one: a sequence of them is no speech.
 
@@ -162,12 +162,12 @@ generators = {
 sampled = {"more real frames": more}
 for label, generator in generators.items():
     sampled[label] = np.maximum(generator.fit(X_train).sample(2000, random_state=0), FLOOR)
-print("\nframes               told from real   mean off by   spread off by")
+print("\nframes               distinguished    mean off by   spread off by")
 for label, frames in sampled.items():
     judge = RandomForestClassifier(50, random_state=0)
-    told = cross_val_score(judge, np.concatenate([real, frames]), np.repeat([0, 1], [len(real), len(frames)]), cv=3)
+    found = cross_val_score(judge, np.concatenate([real, frames]), np.repeat([0, 1], [len(real), len(frames)]), cv=3)
     mean, spread = (np.abs(f(frames, axis=0) - f(real, axis=0)).mean() for f in (np.mean, np.std))
-    print(f"{label:20} {told.mean():12.0%} {mean:14.1f} dB {spread:12.1f} dB")
+    print(f"{label:20} {found.mean():12.0%} {mean:14.1f} dB {spread:12.1f} dB")
 
 # %%
 # The prompt's spectrogram, whole and from 8 components a frame; then the errors, and frames side by side, quiet to
