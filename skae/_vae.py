@@ -411,17 +411,18 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         are clipped to four times the running mean of their norm, unless components are ordered.
 
     batch_size : "auto" or int, default="auto"
-        Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128. Above 20,000
-        samples the largest is 128 sqrt(n_samples / 20,000). It is rounded to a power of two.
+        Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128; with "gaussian" a
+        sixth, up to 256, unless components are ordered, samples are images or the start is random. Above 20,000 samples
+        the largest is that number times sqrt(n_samples / 20,000). It is rounded to a power of two.
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
-        "auto" is 3e-3, and 6e-3 in `fit` with ordered components.
+        "auto" is 3e-3; in `fit` 6e-3 with ordered components, and 8e-3 where batches are a sixth of the samples.
 
     max_iter : "auto" or int, default="auto"
-        Maximum number of epochs. "auto" is 200 for up to 20,000 samples; for more it is 200 / sqrt(n_samples / 20,000),
-        and batches grow by the same factor. With ordered components it is three tenths of that. 0 leaves the network
-        at its start: the linear model.
+        Maximum number of epochs; with ordered components three tenths of it are run. "auto" is 200, and 150 where
+        batches are a sixth of the samples. Above 20,000 samples it is this number / sqrt(n_samples / 20,000), and
+        batches grow by the same factor. 0 leaves the network at its start: the linear model.
 
     early_stopping : bool, default=True
         Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from skae.data.parameters import is_by_column
 from skae.data.statistics import column_moments
 from skae.linear.gaussian import LinearGaussian
 from skae.linear.missing import n_imputation_components, pca_imputation
@@ -120,8 +121,13 @@ class VAE(Model):
     @classmethod
     def pace(cls, spec: NetworkSpec) -> Pace:
         """Return how a network is trained: with several levels in fewer epochs, since these take longer."""
-        # With fewer epochs small sizes lose a nat on images, unlike autoencoders.
-        return Pace(rate=6e-3, epochs=0.3, passes=200) if spec.is_ordered else Pace(passes=200)
+        if spec.is_ordered:  # with fewer epochs small sizes lose a nat on images, unlike autoencoders
+            return Pace(rate=6e-3, epochs=0.3, passes=200)
+        likelihood = spec.parameters["likelihood"]
+        is_normal = not is_by_column(likelihood, LIKELIHOODS) and LIKELIHOODS[likelihood].is_conjugate
+        if spec.is_random or spec.parameters["feature_shape"] or not is_normal:
+            return Pace(passes=200)
+        return Pace(6, 256, rate=8e-3, squares_decay=0.95, passes=150)
 
     takes_any_width = True
 
