@@ -51,6 +51,7 @@ GROUPS = {
         "pipeline",
         "grid_search",
         "how_many_components",
+        "loadings",
         "displays",
         "denoising",
     ],

@@ -8,6 +8,7 @@ from skae._version import __version__
 from skae.inspection.codes import LatentSpaceDisplay
 from skae.inspection.comparison import Comparison, compare
 from skae.inspection.curves import LatentSizeDisplay, LossCurveDisplay
+from skae.inspection.loadings import LoadingsDisplay, component_importance
 from skae.inspection.metrics import reconstruction_error, reconstruction_scorer
 from skae.inspection.rows import LatentTraversalDisplay, ReconstructionDisplay, SampleDisplay
 from skae.persistence.onnx import to_onnx
@@ -21,6 +22,7 @@ __all__ = [
     "LatentSizeDisplay",
     "LatentSpaceDisplay",
     "LatentTraversalDisplay",
+    "LoadingsDisplay",
     "LossCurveDisplay",
     "ModelImputer",
     "ReconstructionDisplay",
@@ -28,6 +30,7 @@ __all__ = [
     "VAEGenerator",
     "__version__",
     "compare",
+    "component_importance",
     "reconstruction_error",
     "reconstruction_scorer",
     "to_onnx",

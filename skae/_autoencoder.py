@@ -100,13 +100,21 @@ class FittedAutoencoder(Fitted):
 
     def squared_errors(self, rows):
         """Return the sum of squared errors of each sample's observed values, in float64: squares need its range."""
-        scale = self.model.scaler.error_scale
 
         def errors(module, x):
-            residual = x - module.from_codes(module.to_codes(x, self.n_components))
-            return (residual.double() / scale).square().masked_fill(x.isnan(), 0).sum(1, keepdim=True)
+            return self._squares(module, x).masked_fill(x.isnan(), 0).sum(1, keepdim=True)
 
         return self.map(rows, errors, 1, np.float64, width=self.net.width)[:, 0]
+
+    def _squares(self, module, x):
+        """Return the squared error of each value, nan where missing, in float64."""
+        residual = x - module.from_codes(module.to_codes(x, self.n_components))
+        return (residual.double() / module.scaler.error_scale).square()
+
+    def feature_scores(self, rows):
+        """Return minus the squared error of each column, nan where missing, in float64: (n, n_columns)."""
+        squares = self.map(rows, self._squares, self.built.n_features, np.float64, width=self.net.width)
+        return -np.stack([squares[:, place].sum(axis=1) for place in self.table.places], axis=1)
 
     def n_observed(self, rows):
         """Return the number of each sample's observed values."""
@@ -518,6 +526,34 @@ class AutoencoderTransformer(BaseNetTransformer):
         rows = self._open(X)
         errors = self._fitted.squared_errors(rows) / np.maximum(self._fitted.n_observed(rows), 1)
         return like_input(np.maximum(-errors, np.finfo(rows.dtype).min).astype(rows.dtype), X)
+
+    def score_features(self, X):
+        """Return the negative squared error of each value: the columns that make a sample unusual have low scores.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            In units of X squared; without a unit if each column has its own. nan where a value is missing. The mean of
+            a sample's scores is its `score_samples`; the score of a category is the sum over its indicators.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris().data
+        >>> model = AutoencoderTransformer(2, max_iter=0).fit(X)
+        >>> outlier = X[:1] + [[0, 9, 0, 0]]
+        >>> int(model.score_features(outlier)[0].argmin())
+        1
+        """
+        check_is_fitted(self)
+        rows = self._open(X)
+        scores = np.maximum(self._fitted.feature_scores(rows), np.finfo(rows.dtype).min)
+        return like_input(scores.astype(rows.dtype), X)
 
     @no_gradients()
     def score(self, X, y=None, sample_weight=None):

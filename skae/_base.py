@@ -417,6 +417,42 @@ class BaseNetTransformer(
         check_is_fitted(self)
         return like_input(self._table.decode_codes(self._fitted.decode(check_codes(self, X)), X), X)
 
+    def local_components(self, X):
+        """Return the components at each sample: the derivatives of its reconstruction by its code.
+
+        They say by how much each column changes where one component of the code changes, as ``components_`` of PCA do.
+        For PCA they are the same at all samples; at ``max_iter=0`` these are, too.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components_, n_features_in_)
+            In units of X for a unit of the code. The Jacobian of `inverse_transform` at ``transform(X)``; of a
+            conditional model, averaged over the classes.
+
+        Raises
+        ------
+        ValueError
+            If columns are encoded one by one: the value of a category has no derivative.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer
+        >>> X = load_iris().data
+        >>> model = AutoencoderTransformer(2, max_iter=0).fit(X)
+        >>> bool(np.allclose(model.local_components(X), model.components_))
+        True
+        """
+        check_is_fitted(self)
+        rows = self._open(X)
+        self._table.check_differentiable()
+        return like_input(self._fitted.local_components(rows), X)
+
     def exported_part(self, part):
         """Return the module that `to_onnx` writes, and the columns of its input and its output.
 

@@ -113,6 +113,20 @@ class Fitted:
         both, n = np.hstack([Z, context.astype(Z.dtype)]), Z.shape[1]
         return self.map(both, lambda module, z: module.from_codes(z[:, :n], z[:, n:]), self.built.n_features)
 
+    def local_components(self, rows):
+        """Return the decoder's derivatives at the codes of samples, (n, n_components, n_features)."""
+        Z, n, width = self.encode(rows), self.n_components, self.n_components * self.built.n_features
+
+        def of_context(value):
+            both = np.hstack([Z, np.broadcast_to(value, (len(Z), len(value))).astype(Z.dtype)])
+            return self.map(both, lambda module, z: module.local_components(z[:, :n], z[:, n:]).flatten(1), width)
+
+        return self.context.expected(of_context).reshape(len(Z), n, -1)
+
+    def feature_scores(self, rows):
+        """Return how well each column of the table fits to the others, the higher the better: (n, n_columns)."""
+        raise NotImplementedError
+
     def map(self, rows, function, n_out, dtype=None, width=None):
         """Apply ``function(module, x)`` to blocks of samples, as tensors, and stack the results; it bounds memory."""
         out = np.empty((len(rows), n_out), dtype=dtype or rows.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import DensityMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from skae._base import BaseNetTransformer
@@ -21,7 +22,7 @@ from skae.data.tables import ArrayTable, TableEncoder
 from skae.linear.mixture import MAX_CODES
 from skae.linear.starts import VAE_STARTS
 from skae.networks.refinement import fixed_draws
-from skae.networks.vae import VAE, Posterior
+from skae.networks.vae import VAE, Posterior, is_conjugate
 from skae.objectives import LIKELIHOODS, PRIORS, MixturePrior, elbo, gaussian_kl
 from skae.persistence import state as stored
 
@@ -102,6 +103,23 @@ class FittedVAE(Fitted):
         # Blocks are larger than elsewhere: with many draws a small block holds few samples, and each call has a cost.
         width = -(-len(draws) * self.built.n_features // 4)
         return self.map(rows, densities, 1, width=width)[:, 0]
+
+    @no_gradients()
+    def feature_scores(self, rows):
+        """Return the log-density of each value given the others of its sample, averaged over contexts."""
+        density, width = partial(self._densities_given, rows, self._score_draws(), self._bound), self.built.n_features
+
+        def given_others(value, module, x):
+            model = module.at(self.n_components)
+            found = model.given_others(module.inputs(x, value)) - module.scaler.log_units
+            found = torch.where(model.likelihood.varies > 0, found, model.constant.by_column(x))
+            return found.masked_fill(x.isnan(), math.nan)
+
+        def of_context(value):
+            function = partial(given_others, torch.from_numpy(value))
+            return self.map(rows, function, width, width=max(self.net.width, self.n_components * width))
+
+        return self.context.expected(of_context, density)
 
     def _inputs(self, module, x, value):
         """Return the network's input, samples with their context, and the likelihood's targets."""
@@ -411,9 +429,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         are clipped to four times the running mean of their norm, unless components are ordered.
 
     batch_size : "auto" or int, default="auto"
-        Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128; with "gaussian" a
-        sixth, up to 256, unless components are ordered, samples are images or the start is random. Above 20,000 samples
-        the largest is that number times sqrt(n_samples / 20,000). It is rounded to a power of two.
+        Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128. With "gaussian"
+        it is a sixth, up to 256, unless components are ordered, samples are images or the start is random. Above 20,000
+        samples the largest is that number times sqrt(n_samples / 20,000). It is rounded to a power of two.
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
@@ -780,6 +798,54 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         check_is_fitted(self)
         rows, y = self._open_labelled(X, y, check_weights(sample_weight, X))
         return weighted_mean(self._fitted.elbo(rows, y), rows.weights)
+
+    def _has_formula(self):
+        """Whether the density of a column given the others has a formula."""
+        if is_conjugate(self.likelihood):
+            return True
+        raise AttributeError(
+            f"score_features needs likelihood='gaussian', not {self.likelihood!r}. AutoencoderTransformer has it for "
+            "every loss."
+        )
+
+    @available_if(_has_formula)
+    def score_features(self, X):
+        """Return the log-density of each value given the others: the columns that make a sample unusual have low ones.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            In nats, in units of X; nan where a value is missing. They do not add up to `score_samples`, since columns
+            that depend on each other are each given the others. Of a conditional model, the mean over the classes,
+            weighted by the probabilities of these given the sample.
+
+        Raises
+        ------
+        AttributeError
+            If the likelihood is not "gaussian".
+
+        Notes
+        -----
+        The decoder is replaced by its tangent at the sample's code. Then samples are normal, and the density of a value
+        given the others has a closed form (Rasmussen and Williams 2006, equation 5.12). It is exact for a linear model,
+        as at ``max_iter=0``. The defensive mixture is left out.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import VAEGenerator
+        >>> X = load_iris().data
+        >>> model = VAEGenerator(2, max_iter=0).fit(X)
+        >>> outlier = X[:1] + [[0, 9, 0, 0]]
+        >>> int(model.score_features(outlier)[0].argmin())
+        1
+        """
+        check_is_fitted(self)
+        return like_input(self._fitted.feature_scores(self._open(X)), X)
 
     def log_likelihood(self, X, n_draws=100, *, y=None):
         """Return the importance-weighted bound on each sample's log-density: the more draws, the tighter.

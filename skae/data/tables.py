@@ -52,6 +52,8 @@ class ArrayTable:
         The link of all columns.
     parts : None
         Single columns have no likelihood or loss of their own.
+    places : list of slice
+        For each column of the table, the columns that encode it.
     order : slice
         The encoded columns in the order of the table.
     attributes : mapping of str to object
@@ -73,6 +75,10 @@ class ArrayTable:
         self.support = support
         self.links = link
         self.refusal = refusal
+
+    @property
+    def places(self):
+        return [slice(j, j + 1) for j in range(self.width)]
 
     def takes(self, X):
         """Return whether samples need no encoding."""
@@ -155,6 +161,9 @@ class ArrayTable:
 
     # Codes are always decoded to arrays, as by PCA.
     decode_codes = staticmethod(lambda rows, codes: rows)
+
+    def check_differentiable(self):
+        """Check that the derivative of each column by a code exists."""
 
     def learn_columns(self, rows, means):
         """Encode samples anew in columns that were constant so far and vary in them.
@@ -334,6 +343,12 @@ class TableEncoder:
         for column, place, series in zip(self.columns, self.places, library.columns(X), strict=True):
             rows[:, place] = column.encode(series, library, self.handle_unknown)
         return rows
+
+    def check_differentiable(self):
+        raise ValueError(
+            f"The columns of X are encoded one by one, with {self.kinds.parameter}={self.chosen!r}, and a category has "
+            "no derivative. Fit the columns of numbers alone, as an array."
+        )
 
     def learn_columns(self, rows, means):
         encoded = rows[:].copy()

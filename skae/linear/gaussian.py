@@ -46,6 +46,37 @@ def posterior_given_observed(x: Tensor, loadings: Tensor, noise: Tensor) -> tupl
     return mean.to(dtype), factor.to(dtype)
 
 
+def log_density_given_others(x: Tensor, loadings: Tensor, noise: Tensor) -> Tensor:
+    r"""Compute the log-density of each entry of x = loadings @ z + noise given the others, nan where x is.
+
+    .. math:: x_j \,|\, x_{-j} \sim N(x_j - [K x]_j / K_{jj}, 1 / K_{jj}), \quad K = (W W' + \Psi)^{-1}
+
+    This is equation 5.12 of Rasmussen and Williams (2006). Missing entries are left out of the others.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, n_features)
+    loadings : Tensor of shape (n, n_features, n_components)
+    noise : Tensor of shape (n, n_features)
+        Variances.
+
+    Returns
+    -------
+    Tensor of shape (n, n_features)
+    """
+    is_missing, dtype = x.isnan(), x.dtype
+    x, loadings, noise = x.nan_to_num(nan=0.0).double(), loadings.double(), noise.double()
+    weight = torch.where(is_missing, 0.0, 1 / noise)
+    weighted = weight[:, :, None] * loadings
+    identity = torch.eye(loadings.shape[2], dtype=x.dtype, device=x.device)
+    gain = torch.cholesky_solve(weighted.mT, torch.linalg.cholesky(identity + weighted.mT @ loadings))
+    projected = weight * x - (weighted @ (gain @ x[:, :, None])).squeeze(2)
+    precision = weight - (weighted * gain.mT).sum(2)
+    precision = torch.maximum(precision, torch.finfo(x.dtype).eps * weight)
+    found = 0.5 * (precision.log() - projected.square() / precision - math.log(2 * math.pi))
+    return found.masked_fill(is_missing, math.nan).to(dtype)
+
+
 def _information(x: Any, observed: Any, loadings: Any, noise: Any) -> tuple[Any, Any]:
     """Return P - I (n, k, k) and P times the posterior mean (n, k), for tensors or arrays.
 

@@ -57,8 +57,17 @@ class ConstantColumns(ExactModule):
         return torch.where(self.offset != 0, self.rate.square().reciprocal(), 0)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self._entries(x)[1].sum(1)
+
+    def by_column(self, x: Tensor) -> Tensor:
+        """Return the log-density of each column, 0 for those that varied: (n, n_features)."""
+        columns, entries = self._entries(x)
+        return torch.zeros_like(x, dtype=torch.float64).index_copy(1, columns, entries)
+
+    def _entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the indices of the columns that were constant, and their log-densities."""
         columns = (self.rate + self.penalty).nonzero()[:, 0]
         x, value = x[:, columns].double(), self.value[columns]
         differs = (x - value).abs() > EQUAL * value.abs()
         entries = (self.rate[columns] * (x - value)).square() / 2 + self.penalty[columns] * differs
-        return -torch.where(x.isnan(), 0, entries + self.offset[columns]).sum(1)
+        return columns, -torch.where(x.isnan(), 0, entries + self.offset[columns])

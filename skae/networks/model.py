@@ -27,6 +27,19 @@ _FAR = 1e6
 _CONTEXTS = 30
 
 
+def derivatives(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """Return the derivatives of a function of single samples by each column of z: (n, k) -> (n, k, n_out)."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        out = function(z)
+        # The gradient of out @ direction is linear in the direction, and its slopes are the derivatives. torch's
+        # forward mode has them, too, but takes more than a second to import.
+        direction = torch.zeros_like(out, requires_grad=True)
+        (gradient,) = torch.autograd.grad(out, z, direction, create_graph=True, materialize_grads=True)
+        slopes = [torch.autograd.grad(part.sum(), direction, retain_graph=True)[0] for part in gradient.unbind(1)]
+    return torch.stack(slopes, dim=1)
+
+
 class Pace(NamedTuple):
     """How a network is trained by default.
 
@@ -258,6 +271,10 @@ class Model(nn.Module):
         if self.n_context and context is not None:
             codes = torch.cat([codes, context.to(codes).expand(codes.shape[0], -1)], dim=1)
         return self.scaler.inverse(self.inverse_link(self.decode(codes), Z.shape[1]).to(Z.dtype))
+
+    def local_components(self, Z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the derivatives of `from_codes` by each component: (n, k) -> (n, k, n_features)."""
+        return derivatives(lambda z: self.from_codes(z, context), Z)
 
     @property
     def _dtype(self) -> torch.dtype:

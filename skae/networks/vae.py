@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from skae.data.parameters import is_by_column
 from skae.data.statistics import column_moments
-from skae.linear.gaussian import LinearGaussian
+from skae.linear.gaussian import LinearGaussian, log_density_given_others
 from skae.linear.missing import n_imputation_components, pca_imputation
 from skae.linear.pca import probabilistic_pca
 from skae.networks.constant import ConstantColumns
 from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
 from skae.networks.layers import Headed, linear_at_levels
-from skae.networks.model import Model, Pace
+from skae.networks.model import Model, Pace, derivatives
 from skae.networks.preprocessing import NewColumns, Scaler
 from skae.networks.refinement import WORTHWHILE, descend, sign_draws
 from skae.objectives import (
@@ -39,6 +39,11 @@ from skae.objectives import (
 _AS_GOOD = 0.01
 
 _sign_draws = cache(sign_draws)
+
+
+def is_conjugate(likelihood: Any) -> bool:
+    """Return whether this value of ``likelihood`` names one whose posterior has a formula if the decoder is linear."""
+    return not is_by_column(likelihood, LIKELIHOODS) and LIKELIHOODS[likelihood].is_conjugate
 
 
 class Posterior(NamedTuple):
@@ -123,9 +128,8 @@ class VAE(Model):
         """Return how a network is trained: with several levels in fewer epochs, since these take longer."""
         if spec.is_ordered:  # with fewer epochs small sizes lose a nat on images, unlike autoencoders
             return Pace(rate=6e-3, epochs=0.3, passes=200)
-        likelihood = spec.parameters["likelihood"]
-        is_normal = not is_by_column(likelihood, LIKELIHOODS) and LIKELIHOODS[likelihood].is_conjugate
-        if spec.is_random or spec.parameters["feature_shape"] or not is_normal:
+        has_formula = is_conjugate(spec.parameters["likelihood"])
+        if spec.is_random or spec.parameters["feature_shape"] or not has_formula:
             return Pace(passes=200)
         return Pace(6, 256, rate=8e-3, squares_decay=0.95, passes=150)
 
@@ -510,6 +514,26 @@ class SizedVAE:
             self.vae.decode(self.vae.with_context(q.mean, x)),
         )
         return VAEOutput(q.mean, q.log_var, z, eta, context, at_mean)
+
+    def given_others(self, x: Tensor) -> Tensor:
+        """Return the log-density of each value given the others of its sample, nan where it is missing or constant.
+
+        The decoder is replaced by its tangent at the mean of the posterior, so that samples are normal.
+
+        Shape
+        -----
+        (n, n_features + n_context) -> (n, n_features), for a likelihood that ``is_conjugate``.
+        """
+        z = self.posterior(x).mean
+
+        def mean(z: Tensor) -> Tensor:
+            return self.likelihood.mean(self.vae.decode(self.vae.with_context(z, x)))
+
+        slopes = derivatives(mean, z)
+        tangent_at_0 = mean(z) - torch.einsum("nk,nkd->nd", z, slopes)
+        noise = self.likelihood.variance(self.vae.decode(self.vae.with_context(z, x)))
+        rest = torch.where(self.likelihood.varies > 0, x[:, : noise.shape[1]] - tangent_at_0, torch.nan)
+        return log_density_given_others(rest, slopes.mT, noise)
 
     def _decode_draws(self, z: Tensor) -> Tensor:
         return self.vae.decode(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
