@@ -11,6 +11,7 @@ from skae.inspection.curves import LatentSizeDisplay, LossCurveDisplay
 from skae.inspection.loadings import LoadingsDisplay, component_importance
 from skae.inspection.metrics import reconstruction_error, reconstruction_scorer
 from skae.inspection.rows import LatentTraversalDisplay, ReconstructionDisplay, SampleDisplay
+from skae.inspection.synthetic import SyntheticDisplay, SyntheticEvaluation, evaluate_synthetic
 from skae.persistence.onnx import to_onnx
 from skae.persistence.state import TRUSTED_TYPES
 
@@ -27,10 +28,13 @@ __all__ = [
     "ModelImputer",
     "ReconstructionDisplay",
     "SampleDisplay",
+    "SyntheticDisplay",
+    "SyntheticEvaluation",
     "VAEGenerator",
     "__version__",
     "compare",
     "component_importance",
+    "evaluate_synthetic",
     "reconstruction_error",
     "reconstruction_scorer",
     "to_onnx",

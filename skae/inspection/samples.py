@@ -197,8 +197,12 @@ class TableCode(TransformerMixin, BaseEstimator):
         self.scale_ = np.where(scale > 0, scale, 1)
         return self
 
+    def scaled(self, X):
+        """Return a table as numbers, nan where values are missing: (n_samples, width)."""
+        return (self.table_.encode(unmasked(X)) - self.mean_) / self.scale_
+
     def transform(self, X):
-        return np.nan_to_num((self.table_.encode(unmasked(X)) - self.mean_) / self.scale_)
+        return np.nan_to_num(self.scaled(X))
 
     def inverse_transform(self, X):
         return self.table_.decode(np.asarray(X) * self.scale_ + self.mean_)

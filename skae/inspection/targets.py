@@ -162,11 +162,11 @@ def target_of(y, n_samples, cv):
     if y is not None:
         y = column_or_1d(y)
         check_consistent_length(np.zeros(n_samples), y)
-    target = _kind(y, cv)(y)
+    target = kind_of(y, cv)(y)
     return target, target.split(n_samples, cv)
 
 
-def _kind(y, cv):
+def kind_of(y, cv):
     """Return the class of targets that y is."""
     if y is None:
         return NoTarget
