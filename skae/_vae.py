@@ -133,6 +133,25 @@ class FittedVAE(Fitted):
         density = partial(self._densities_given, rows, self._score_draws(), self._bound)
         return self.context.expected(partial(self.encode_given, rows), density)
 
+    @no_gradients()
+    def encode_with_std(self, rows):
+        """Return the means and standard deviations of q, of a conditional model mixed over the classes."""
+        n, density = self.n_components, partial(self._densities_given, rows, self._score_draws(), self._bound)
+
+        def moments(value, module, x):
+            inputs = module.inputs(x, value).to(module.imputer.location.dtype)
+            q = module.at(n).posterior(inputs)
+            mean, deviation = q.mean.double(), (q.log_var.double() / 2).exp()
+            return torch.cat([mean, deviation.square() + mean.square()], dim=1)
+
+        def of_context(value):
+            function = partial(moments, torch.from_numpy(value))
+            return self.map(rows, function, 2 * n, np.float64, width=self.net.width)
+
+        mean, square = np.split(self.context.expected(of_context, density), 2, axis=1)
+        deviation = np.sqrt(np.maximum(square - mean**2, 0))
+        return mean.astype(rows.dtype), deviation.astype(rows.dtype)
+
     # Draws.
 
     @no_gradients()
@@ -742,6 +761,39 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
+
+    def transform(self, X, *, return_std=False):
+        """Encode samples as the means of their posteriors.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Samples, in the units of the training samples.
+        return_std : bool, default=False
+            Whether to also return the standard deviations of the posteriors, which say how certain codes are.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_components_)
+            In float32 for float32 samples, else in float64.
+        std : ndarray of shape (n_samples, n_components_)
+            Only with ``return_std=True``, for posteriors with independent components. A component of which the sample
+            says nothing has the 1 of the standard normal prior. With several missing values these are often too small.
+            Of a conditional model, those of the mixture over the classes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import VAEGenerator
+        >>> X = load_iris().data
+        >>> codes, std = VAEGenerator(2, max_iter=0).fit(X).transform(X, return_std=True)
+        >>> bool((std < 1).all())
+        True
+        """
+        if not check.check_flag("return_std", return_std):
+            return super().transform(X)
+        check_is_fitted(self)
+        return tuple(like_input(part, X) for part in self._fitted.encode_with_std(self._open(X)))
 
     def score_samples(self, X, y=None):
         """Return the ELBO of each sample: a lower bound on its log-density, the defensive mixture included.

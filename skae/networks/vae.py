@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from skae._torch import has_missing
 from skae.data.parameters import is_by_column
 from skae.data.statistics import column_moments
 from skae.linear.gaussian import LinearGaussian, log_density_given_others
@@ -202,8 +203,16 @@ class VAE(Model):
         return loss + _AS_GOOD
 
     def guess(self, x: Tensor) -> Posterior:
-        """Return the encoder's q, from which those of all sizes are computed."""
-        return Posterior(*self.imputer(self.encoder, x).chunk(2, dim=-1))
+        """Return the encoder's q, from which those of all sizes are computed.
+
+        In eval mode it is the prior for samples without any value.
+        """
+        q = Posterior(*self.imputer(self.encoder, x).chunk(2, dim=-1))
+        if self.training or not has_missing(x):
+            return q
+        is_known = ~(x[:, : x.shape[1] - self.n_context].isnan() | self.scaler.constant)
+        is_empty = is_known.sum(1, keepdim=True) == 0
+        return Posterior(*(torch.where(is_empty, 0, part) for part in q))
 
     def codes(self, x: Tensor, n_components: int) -> Tensor:
         return self.at(self.n_components).posterior(x).mean[:, :n_components]
