@@ -4,6 +4,7 @@ import gc
 import os
 import re
 from collections import Counter
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
+from sklearn.decomposition import FactorAnalysis
 from sklearn.preprocessing import scale
+
+from skae.linear import factor_analysis
 
 # SKAE_TEST_SEEDS=20 runs every test that takes a seed with twenty of them.
 SEEDS = range(int(os.environ.get("SKAE_TEST_SEEDS", "1")))
@@ -48,6 +52,28 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{duration:8.1f}  {directory} ({cases[directory]} cases)")
 
 
+class RememberedFactorAnalysis(FactorAnalysis):
+    """scikit-learn's, which is a function of samples and parameters: it is fitted once to the same ones."""
+
+    fits = {}
+
+    def fit(self, X, y=None):
+        parameters = {name: np.asarray(value).tolist() for name, value in self.get_params().items()}
+        key = X.tobytes(), X.shape, str(parameters)
+        if key not in self.fits:
+            self.fits[key] = deepcopy(vars(super().fit(X, y)))
+        vars(self).update(deepcopy(self.fits[key]))
+        return self
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _factor_analysis_is_remembered():
+    """Most VAEs start at seven factor analyses, which take longer than the few epochs of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(factor_analysis, "FactorAnalysis", RememberedFactorAnalysis)
+        yield
+
+
 @pytest.fixture(params=SEEDS)
 def seed(request):
     return request.param
@@ -55,16 +81,23 @@ def seed(request):
 
 @pytest.fixture(scope="module")
 def narrow_networks():
-    """Default widths are small, for modules whose tests hold at any width: they take a third of the time."""
+    """Default widths are small, for modules whose tests hold at any width: they take a third of the time.
+
+    Few samples, too, decide how much of an imputed value is the Gaussian model's.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skae._fit._AUTO_WIDTHS", (32, 16))
+        patch.setattr("skae._fitted._HIDDEN_SAMPLES", (50, 50))
+        patch.setattr("skae._fitted._HIDDEN_COMPLETE", (50, 50))
         yield
 
 
 @pytest.fixture
 def default_networks(monkeypatch):
-    """The default widths again, for tests of such a module that hold at these."""
+    """The defaults again, for tests of such a module that hold at these."""
     monkeypatch.setattr("skae._fit._AUTO_WIDTHS", (256, 128))
+    monkeypatch.setattr("skae._fitted._HIDDEN_SAMPLES", (50, 500))
+    monkeypatch.setattr("skae._fitted._HIDDEN_COMPLETE", (50, 100))
 
 
 TABLES = {

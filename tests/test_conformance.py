@@ -134,7 +134,6 @@ REPRESENTATIVES = [
     quick(n_components=3, ordered=True, max_iter=5),
     ImageAutoencoder(max_iter=2),
     LatentSizeCV(quick(random_state=0), (1, 2), cv=2),
-    LatentSizeCV(quick_vae(random_state=0), (1, 2), cv=2),
     ModelImputer(quick()),
     quick_vae(),
     CountVAE(likelihood="negative_binomial", max_iter=2),
@@ -170,6 +169,7 @@ OTHERS = [
     quick_vae(n_components="auto", max_iter=5),
     quick_vae(early_stopping=False, batch_size=4, start="pca"),
     ImageVAE(start="pca", max_iter=2),
+    LatentSizeCV(quick_vae(random_state=0), (1, 2), cv=2),
 ]
 # All checks only with make test-all: these train for longer, or estimate factor analysis first.
 SLOW = [

@@ -356,13 +356,16 @@ class Model(nn.Module):
             return self.decoder
         return self.decoder.at(bisect_left(self.levels, size))  # type: ignore[operator]
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Decode codes of any size, and their context: (n, size + n_context) -> (n, n_out)."""
+    def decode(self, z: Tensor, decoder: nn.Module | None = None) -> Tensor:
+        """Decode codes of any size, and their context: (n, size + n_context) -> (n, n_out).
+
+        ``decoder`` is what `decoder_of` returns for the size, for those who call more than once.
+        """
         size = z.shape[-1] - self.n_context
         if size < self.n_components:
             padded = nn.functional.pad(z[..., :size], (0, self.n_components - size))
             z = torch.cat([padded, z[..., size:]], dim=-1) if self.n_context else padded
-        return self.decoder_of(size)(z)
+        return (self.decoder_of(size) if decoder is None else decoder)(z)
 
     def outputs(self, z: Tensor, sizes: Tensor) -> Tensor:
         """Decode codes cut to these sizes (n_levels, 1 or n), at each level: (n, k) or (n_levels, n, k) -> n_out."""

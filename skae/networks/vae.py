@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -465,6 +465,10 @@ class SizedVAE:
         """The draws that estimate the bound, (n_draws, 1, size)."""
         return _sign_draws(self.size)
 
+    @cached_property
+    def _decoder(self) -> nn.Module:
+        return self.vae.decoder_of(self.size)
+
     def leading(self, q: Posterior) -> Posterior:
         """Return this size's q from the encoder's."""
         if len(self.vae.likelihoods) == 1:
@@ -518,11 +522,8 @@ class SizedVAE:
         q = self.posterior(x)
         z = q.draw(noise)
         context = x[:, -self.vae.n_context :] if self.vae.n_context else None
-        eta, at_mean = (
-            self._decode_draws(self.vae.with_context(z, x)),
-            self.vae.decode(self.vae.with_context(q.mean, x)),
-        )
-        return VAEOutput(q.mean, q.log_var, z, eta, context, at_mean)
+        at_mean = self.vae.decode(self.vae.with_context(q.mean, x), self._decoder)
+        return VAEOutput(q.mean, q.log_var, z, self._decode_draws(self.vae.with_context(z, x)), context, at_mean)
 
     def given_others(self, x: Tensor) -> Tensor:
         """Return the log-density of each value given the others of its sample, nan where it is missing or constant.
@@ -545,4 +546,4 @@ class SizedVAE:
         return log_density_given_others(rest, slopes.mT, noise)
 
     def _decode_draws(self, z: Tensor) -> Tensor:
-        return self.vae.decode(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
+        return self.vae.decode(z.flatten(0, 1), self._decoder).reshape(*z.shape[:2], -1)

@@ -14,7 +14,10 @@ from skae.networks.images import ImageDecoder, ImageEncoder
 from skae.training.optim import split_parameters
 
 # A few epochs on few rows may gain nothing, and the estimators say so.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
 SHAPES = [(1, 8, 8), (1, 9, 13), (3, 32, 32), (1, 28, 28), (2, 11, 17)]

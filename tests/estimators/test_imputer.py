@@ -17,7 +17,10 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, ModelImputer, VAEGenerator
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 COMPLETE, y = load_iris(return_X_y=True)
 X = np.where(np.random.RandomState(0).uniform(size=COMPLETE.shape) < 0.2, np.nan, COMPLETE)
 MODELS = [AutoencoderTransformer(max_iter=2, random_state=0), VAEGenerator(max_iter=2, random_state=0)]

@@ -21,10 +21,14 @@ from sklearn.preprocessing import StandardScaler
 from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruction_error, reconstruction_scorer
 
 # Few epochs: some fits here end at their linear start and say so.
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 WINE = StandardScaler().fit_transform(load_wine().data)
-quick = partial(AutoencoderTransformer, max_iter=20, random_state=0)
-quick_vae = partial(VAEGenerator, max_iter=5, random_state=0)
+WIDTHS = {"hidden_layer_sizes": (32, 16)}  # in each process
+quick = partial(AutoencoderTransformer, max_iter=20, random_state=0, **WIDTHS)
+quick_vae = partial(VAEGenerator, max_iter=5, random_state=0, **WIDTHS)
 
 
 def search(n_components=(1, 2, 4), *, cv=3, scoring=None, one_standard_error=False, n_jobs=None, **parameters):

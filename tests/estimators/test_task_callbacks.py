@@ -12,7 +12,10 @@ from sklearn.preprocessing import StandardScaler
 from skae import AutoencoderTransformer, VAEGenerator
 
 callbacks = pytest.importorskip("sklearn.callback")
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
 MODELS = [
     AutoencoderTransformer(max_iter=3, random_state=0),
     AutoencoderTransformer("auto", max_iter=7, random_state=0),

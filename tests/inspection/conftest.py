@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, compare
 
 mpl.use("agg")
+NARROW = {"hidden_layer_sizes": (32, 16), "random_state": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -39,13 +40,13 @@ def autoencoder(digits):
 @pytest.fixture(scope="session")
 def vae(split):
     """A VAE that is conditional on three classes."""
-    model = VAEGenerator(3, conditional=True, max_iter=2, early_stopping=False, random_state=0)
+    model = VAEGenerator(3, conditional=True, max_iter=2, early_stopping=False, **NARROW)
     return model.fit(split[0], np.arange(150) % 3)
 
 
 @pytest.fixture(scope="session")
 def pipeline(split):
-    options = {"max_iter": 2, "early_stopping": False, "random_state": 0}
+    options = {"max_iter": 2, "early_stopping": False} | NARROW
     return make_pipeline(StandardScaler(), AutoencoderTransformer(3, **options)).fit(split[0])
 
 
@@ -56,5 +57,5 @@ def fitted_search(split):
 
 @pytest.fixture(scope="session")
 def comparison():
-    estimators = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(max_iter=5, random_state=0)}
+    estimators = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(max_iter=5, **NARROW)}
     return compare(*load_iris(return_X_y=True), n_components=[1, 2], cv=3, estimators=estimators)

@@ -18,7 +18,8 @@ from skae.inspection.samples import TableCode
 from skae.inspection.targets import Prediction
 
 IRIS = load_iris(return_X_y=True)
-QUICK = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(max_iter=5, random_state=0)}
+NARROW = {"hidden_layer_sizes": (32, 16), "max_iter": 5, "random_state": 0}  # in each process
+QUICK = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(**NARROW)}
 
 
 def test_every_cell_is_measured(comparison):

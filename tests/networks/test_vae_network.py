@@ -177,6 +177,14 @@ def ordered_vae(generator, n_refinements=0, defensive=(), changed=True):
     return net
 
 
+def test_an_evaluation_builds_the_decoder_of_each_level_once(generator, monkeypatch):
+    net, x, built = ordered_vae(generator, 3).eval(), normal(generator, 20, 6), []
+    decoder_of = type(net).decoder_of
+    monkeypatch.setattr(type(net), "decoder_of", lambda self, size: built.append(size) or decoder_of(self, size))
+    net(x, normal(generator, 4, 1, 4))
+    assert sorted(built) == [*LEVELS]
+
+
 def test_a_size_has_the_leading_components_of_one_posterior(generator):
     defensive = [torch.nn.Identity() for _ in LEVELS]
     net, x = ordered_vae(generator, 3, defensive), normal(generator, 20, 6)

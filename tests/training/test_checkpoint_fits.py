@@ -19,6 +19,8 @@ from skae.training import checkpoint
 from skae.training.checkpoint import LOCK, NAME
 from skae.training.net import Net
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 class Killed(BaseException):
     """What ends a fit in the middle of a step; nothing in skae catches it."""
@@ -335,6 +337,7 @@ def test_a_validation_set_that_pca_reconstructs_exactly_is_no_divergence(curve):
     assert (model.net_.outcome_, model.net_.returns_) == ("budget", 0)
 
 
+@pytest.mark.usefixtures("default_networks")
 def test_a_rate_far_too_high_for_counts_is_no_end(curve):
     """Rates are exponentials, which overflow; a fit of the default rate ends at 0.4 of the linear start's loss."""
     counts = np.random.RandomState(0).poisson(np.exp(curve))
