@@ -46,7 +46,7 @@ def main(arguments=None):
     _check_usage(parser, options)
     try:
         data = _digits() if options.data is None else _table(options)
-        size = f"{len(data.X):,} rows, {data.X.shape[1]} columns, {options.cv}-fold cross-validation."
+        size = f"{len(data.X):,} rows, {data.X.shape[1]:,} columns, {options.cv}-fold cross-validation."
         print(*data.notes, size, sep="\n", end="\n\n", flush=True)
         comparison = compare(data.X, data.y, **{name: getattr(options, name) for name in _OPTIONS}, verbose=1)
         comparison.unit = data.unit or comparison.unit

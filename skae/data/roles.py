@@ -176,7 +176,7 @@ def choose_columns(table, target=None, *, drop=(), keep=(), id=None, dates=False
 def _counted(features):
     """Return how many columns there are of numbers, and of categories."""
     n_texts = sum(column.is_not_numeric for column in _Column.of(features))
-    return f"Columns: {features.shape[1] - n_texts} of numbers" + f", {n_texts} of categories" * bool(n_texts)
+    return f"Columns: {features.shape[1] - n_texts:,} of numbers" + f", {n_texts} of categories" * bool(n_texts)
 
 
 def _finite(features):

@@ -6,19 +6,17 @@ from skorch.callbacks import Callback
 
 
 class TimeLimit(Callback):
-    """Callback that ends training after some seconds; the best weights so far are kept.
+    """Callback that ends training at some time, after an epoch at least; the best weights so far are kept.
 
     Parameters
     ----------
-    seconds : float
+    end : float
+        In seconds since the epoch, as of `time.time`.
     """
 
-    def __init__(self, seconds):
-        self.seconds = seconds
-
-    def on_train_begin(self, net, **kwargs):
-        self.began_ = time.monotonic()
+    def __init__(self, end):
+        self.end = end
 
     def on_epoch_end(self, net, **kwargs):
-        if time.monotonic() - self.began_ > self.seconds:
+        if time.time() > self.end:
             raise KeyboardInterrupt

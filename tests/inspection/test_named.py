@@ -80,17 +80,25 @@ def test_budgets_are_names_or_seconds(budget):
 def test_budgets_limit_rows_epochs_and_seconds():
     assert Budget.of(None) == Budget.of("thorough") == Budget()
     assert Budget.of("90") == BUDGETS["default"]._replace(seconds=90)
-    estimators = {"PCA": PCA(), "AE": AutoencoderTransformer(max_iter=5), "VAE": VAEGenerator(callbacks=[])}
-    limited = Budget(None, 60, 20).limit(estimators, 10, 1)
-    assert limited["PCA"] is estimators["PCA"]
-    assert (limited["AE"].max_iter, limited["VAE"].max_iter) == (5, 20)
-    assert limited["AE"].callbacks.seconds == 3
-    assert limited["VAE"].callbacks == []
+    pca, few, many = PCA(), AutoencoderTransformer(max_iter=5), VAEGenerator(callbacks=[])
+    limit = Budget(None, 60, 20).limit
+    assert limit(pca, 9.0) is pca
+    assert (limit(few, 9.0).max_iter, limit(many, 9.0).max_iter) == (5, 20)
+    assert (limit(few, 9.0).callbacks.end, limit(few, np.inf).callbacks, limit(many, 9.0).callbacks) == (9, None, [])
     rows, labels, notes = Budget(40).draw(csc_matrix(X), Y)
     assert rows.shape == (40, 4)
     assert len(labels) == 40
     assert notes == ["A random sample of 40 of 150 rows was compared; the budget thorough takes all."]
     assert Budget(150).draw(X, None) == (X, None, [])
+
+
+def test_networks_share_the_time_that_is_left(monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1040.0)
+    ends = Budget(seconds=100).ends([PCA(), VAEGenerator(), PCA(), VAEGenerator(), VAEGenerator()], 1000.0, 1)
+    np.testing.assert_allclose(ends, [1060, 1060, 1060, 1080, 1100])
+    assert Budget(seconds=100).ends([VAEGenerator()] * 4, 1000.0, 2) == [1070, 1070, 1100, 1100]
+    assert Budget(seconds=9).ends([PCA()] * 2, 1000.0, 2) == [1041, 1041]  # all of it is used
+    assert Budget().ends([VAEGenerator()], 1000.0, 1) == [np.inf]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -115,6 +123,14 @@ def test_a_comparison_goes_on_where_it_was_stopped(tmp_path):
     assert whole.results["error"][:6] == stopped.results["error"]
     plain = compare(X, n_components=[1, 2], cv=4, estimators={"PCA": PCA()})
     np.testing.assert_array_equal(whole.results["error"], plain.results["error"])
+
+
+def test_a_comparison_ends_when_the_budget_is_over_and_there_is_an_answer():
+    stopped = compare(X, n_components=[1, 2], cv=4, estimators={"PCA": Counted()}, budget=1e-9)
+    assert stopped.stopped
+    assert stopped.results["fold"] == [0, 1]
+    assert "Stopped after 2 of 8 fits at the end of the budget" in stopped.answer()
+    assert not compare(X, n_components=[1], cv=2, estimators={"PCA": Counted()}, budget=1e-9).stopped
 
 
 def test_a_comparison_that_is_stopped_at_once_has_no_answer():
