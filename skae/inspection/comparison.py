@@ -3,7 +3,6 @@
 import time
 import warnings
 from collections import Counter, defaultdict
-from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -209,7 +208,7 @@ def _collect(jobs, measured, progress, prediction, is_over):
     """Return what is done when all fits are, when Ctrl-C comes, or when there is an answer and the budget is over."""
     done, names = _Done(), list(dict.fromkeys(job.name for job in jobs))
     try:
-        with progress, closing(measured):
+        with progress:
             for i, (job, measures) in enumerate(zip(jobs, measured, strict=True)):
                 done.add(job, measures)
                 is_last = i + 1 == len(jobs) or jobs[i + 1].sizes != job.sizes
@@ -219,6 +218,8 @@ def _collect(jobs, measured, progress, prediction, is_over):
                     break
     except KeyboardInterrupt:
         done.stopped = "by Ctrl-C"
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of results that are not used
+        measured.close()
     if done.stopped and not done.results(names):
         raise KeyboardInterrupt("Stopped before two folds of a size were done.")
     if not done.rows:

@@ -194,6 +194,8 @@ def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
         (["compare", "{csv}", "--target", "nope"], 1, "--target nope is no column"),
         (["compare", "{csv}", "--n-components", "6"], 1, "less than the 6 columns"),
         (["compare", "--n-components", "two"], 2, "invalid int value"),
+        (["compare", "--cv", "1"], 2, "--cv=1 must be an integer of at least 2"),
+        (["compare", "--n-components", "0"], 2, "--n-components=0"),
         (["compare", "--target", "label"], 2, "--target needs a table"),
         (["reduce"], 2, "invalid choice"),
         ([], 2, "required"),

@@ -129,11 +129,11 @@ def predicted(scores, baselines=(0.95, 0.5)):
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        ((0.8, 0.7, 0.986, 0.913), "stay with PCA with 4 numbers, accuracy 0.986, which no other codes exceed."),
-        ((0.6, 0.8, 0.7, 0.9), "the autoencoder with 4 numbers, accuracy 0.900, 0.200 above the best of PCA (95 %"),
+        ((0.8, 0.7, 0.986, 0.913), "stay with PCA with 4 components, accuracy 0.986, which no other codes exceed."),
+        ((0.6, 0.8, 0.7, 0.9), "the autoencoder with 4 components, accuracy 0.900, 0.200 above the best of PCA (95 %"),
         (
             (0.7, 0.72, 0.6, 0.6),
-            "stay with PCA with 2 numbers, accuracy 0.700; the autoencoder with 2 numbers has 0.720, no difference",
+            "stay with PCA with 2 components, accuracy 0.700; the autoencoder with 2 components has 0.720, no diff",
         ),
     ],
 )
@@ -141,7 +141,8 @@ def test_with_a_target_the_answer_begins_with_prediction(scores, said):
     first, second, third, *_ = predicted(scores).answer().splitlines()
     assert first.startswith(f"For predicting the target by logistic regression: {said}")
     assert re.match(
-        r"These codes are .* (above|below) all columns, which have 0.950 .* above the commonest class, which has 0.500",
+        r"The accuracy from these codes is .* (above|below) that from all columns, 0.950 .* above that of the "
+        r"commonest class, 0.500 ",
         second,
     )
     assert third.startswith("For reconstruction: the autoencoder")

@@ -106,6 +106,7 @@ def test_a_file_has_a_verdict(verdict, kind):
     assert columns.startswith(f"Columns: {n_numbers + (kind == 'categories')} of numbers")
     assert "For reconstruction: " in out
     assert ("A random sample of 1,000 of 5,000 rows" in out) == (kind == "huge")
+    assert ("5,000 rows, of which 1,000 are drawn at random" in out) == (kind == "huge")
 
 
 def test_an_excel_file_has_a_verdict(verdict):

@@ -1,6 +1,7 @@
 """Estimators by name, budgets, resumed and stopped comparisons."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -52,7 +53,16 @@ def test_other_methods_are_compared_by_name():
     )
 
 
-def test_names_are_known_or_how_to_have_them_is_said(capsys):
+@pytest.mark.filterwarnings("ignore")
+def test_umap_is_compared_where_it_is_installed():
+    pytest.importorskip("umap")
+    comparison = compare(X, Y, n_components=[2], cv=2, estimators=["pca", "umap"])
+    assert min(comparison.folds("target_score", "UMAP", 2)) > 0.8
+    assert np.isnan(comparison.folds("error", "UMAP", 2)).all()
+
+
+def test_names_are_known_or_how_to_have_them_is_said(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(ValueError, match=r"'tsne' is no estimator. Known are pca, factor-analysis"):
         named_estimators(["tsne"])
     with pytest.raises(TypeError, match="must be a dict of names"):
