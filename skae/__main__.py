@@ -79,6 +79,8 @@ def _check_usage(parser, options):
         named_estimators(options.estimators)
     except ValueError as error:
         parser.error(str(error))
+    if options.resume and Path(options.resume).exists() and not os.access(f"{options.resume}/", os.W_OK):
+        parser.error(f"--resume {options.resume} is no folder, or cannot be written")
     if options.report != "none":
         _check_writable(parser, options.report)
 

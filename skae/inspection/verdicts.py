@@ -14,6 +14,7 @@ _LARGEST_GAINFUL_SHARE = 0.98
 _SMALLEST_GAIN = 0.005
 # Names of the default estimators within a sentence.
 _SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
+_SPOKEN["none"] = "no reduction"
 _NO_DIFFERENCE = "no difference that these rows can show"
 
 

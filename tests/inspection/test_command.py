@@ -166,6 +166,15 @@ def test_a_report_that_cannot_be_written_is_found_before_anything_runs(run, pass
     assert not passed
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_anything_runs(run, passed, csv, tmp_path):
+    code, _, err = run("compare", csv, "--resume", csv, "--report", "none")
+    assert code == 2
+    assert "is no folder, or cannot be written" in err
+    assert not passed
+    assert run("compare", csv, "--resume", tmp_path / "new", "--report", "none")[0] == 1  # refused by `passed` only
+    assert passed
+
+
 def test_the_version_is_printed(run):
     assert run("--version")[:2] == (0, f"skae {skae.__version__}\n")
 
