@@ -119,11 +119,11 @@ def compare(
     prediction = Prediction(target.label, target.predictor, target.baselines(samples, folds, n_jobs))
 
     jobs = _jobs(estimators, sizes, len(folds))
-    ends = budget.ends([job.estimator for job in jobs], began, n_jobs)
-    measure = _measure if resume is None else Memory(resume, verbose=0).cache(_measure, ignore=["end"])
+    clocks = budget.clocks([job.estimator for job in jobs], began, n_jobs)
+    measure = _measure if resume is None else Memory(resume, verbose=0).cache(_measure, ignore=["clock"])
     measured = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(measure)(samples.adapt(job.estimator), job.sizes, samples, *folds[job.fold], target, budget, end)
-        for job, end in zip(jobs, ends, strict=True)
+        delayed(measure)(samples.adapt(job.estimator), job.sizes, samples, *folds[job.fold], target, budget, clock)
+        for job, clock in zip(jobs, clocks, strict=True)
     )
     done = _collect(jobs, measured, Bar(len(jobs)) if verbose else Silent(), prediction, budget.is_over(began))
     train, test = folds[0]
@@ -279,9 +279,9 @@ def _jobs(estimators, sizes, n_folds):
     ]
 
 
-def _measure(estimator, sizes, samples, train, test, target, budget, end):
+def _measure(estimator, sizes, samples, train, test, target, budget, clock):
     """Fit to the training samples; return the measures on the test samples at each size, or the error of sparse X."""
-    estimator = budget.limit(estimator, end)
+    estimator = budget.limit(estimator, clock)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bad fit shows in its errors
         warnings.filterwarnings("ignore", "Training was interrupted")

@@ -141,10 +141,11 @@ class Budget(NamedTuple):
         X = X.tocsr() if hasattr(X, "tocsr") else X
         return _safe_indexing(X, index), None if y is None else _safe_indexing(y, index), [note]
 
-    def ends(self, estimators, began, n_jobs):
-        """Return when the fit of each estimator should end, in seconds since the epoch.
+    def clocks(self, estimators, began, n_jobs):
+        """Return a `TimeLimit` for the fit of each estimator, or None.
 
-        Those that train a network share what is left of the time. What a fit does not use is for those after it.
+        Those that train a network share what is left of the time. What a fit does not use is for those after it, and
+        what it needs beside training is taken from them, up to a third of their share.
 
         Parameters
         ----------
@@ -156,20 +157,21 @@ class Budget(NamedTuple):
             Fits that run in parallel.
         """
         rounds = np.ceil(np.cumsum([bool(_trained(e)) for e in estimators]) / effective_n_jobs(n_jobs))
-        now, left = time.time(), max(began + self.seconds - time.time(), 1)
-        return [now + left * share for share in np.maximum(rounds, 1) / max(rounds[-1], 1)]
+        now = time.time()
+        share = max(began + self.seconds - now, 0) / max(rounds[-1], 1)
+        return [TimeLimit(now + share * n, 2 / 3 * share) if np.isfinite(share) else None for n in rounds]
 
     def is_over(self, began):
         """Return a function that tells whether the time is over, by a tenth, which the last fits may need."""
         return lambda: time.time() > began + 1.1 * self.seconds
 
-    def limit(self, estimator, end):
-        """Return an estimator that keeps to the budget and trains until ``end``."""
+    def limit(self, estimator, clock):
+        """Return an estimator that keeps to the budget, and to a `TimeLimit` or None."""
         given, limits = _trained(estimator), {}
         if given and self.max_iter is not None and (given["max_iter"] == "auto" or given["max_iter"] > self.max_iter):
             limits["max_iter"] = self.max_iter
-        if given and np.isfinite(end) and given["callbacks"] is None:
-            limits["callbacks"] = TimeLimit(end)
+        if given and clock and given["callbacks"] is None:
+            limits["callbacks"] = clock
         return clone(estimator).set_params(**limits) if limits else estimator
 
 

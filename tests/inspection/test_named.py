@@ -91,10 +91,10 @@ def test_budgets_limit_rows_epochs_and_seconds():
     assert Budget.of(None) == Budget.of("thorough") == Budget()
     assert Budget.of("90") == BUDGETS["default"]._replace(seconds=90)
     pca, few, many = PCA(), AutoencoderTransformer(max_iter=5), VAEGenerator(callbacks=[])
-    limit = Budget(None, 60, 20).limit
-    assert limit(pca, 9.0) is pca
-    assert (limit(few, 9.0).max_iter, limit(many, 9.0).max_iter) == (5, 20)
-    assert (limit(few, 9.0).callbacks.end, limit(few, np.inf).callbacks, limit(many, 9.0).callbacks) == (9, None, [])
+    limit, clock = Budget(None, 60, 20).limit, TimeLimit(9.0)
+    assert limit(pca, clock) is pca
+    assert (limit(few, clock).max_iter, limit(many, clock).max_iter) == (5, 20)
+    assert (limit(few, clock).callbacks.end, limit(few, None).callbacks, limit(many, clock).callbacks) == (9, None, [])
     rows, labels, notes = Budget(40).draw(csc_matrix(X), Y)
     assert rows.shape == (40, 4)
     assert len(labels) == 40
@@ -104,11 +104,24 @@ def test_budgets_limit_rows_epochs_and_seconds():
 
 def test_networks_share_the_time_that_is_left(monkeypatch):
     monkeypatch.setattr("time.time", lambda: 1040.0)
-    ends = Budget(seconds=100).ends([PCA(), VAEGenerator(), PCA(), VAEGenerator(), VAEGenerator()], 1000.0, 1)
-    np.testing.assert_allclose(ends, [1060, 1060, 1060, 1080, 1100])
-    assert Budget(seconds=100).ends([VAEGenerator()] * 4, 1000.0, 2) == [1070, 1070, 1100, 1100]
-    assert Budget(seconds=9).ends([PCA()] * 2, 1000.0, 2) == [1041, 1041]  # all of it is used
-    assert Budget().ends([VAEGenerator()], 1000.0, 1) == [np.inf]
+
+    def limits(seconds, estimators, n_jobs):
+        return [(clock.end, clock.least) for clock in Budget(seconds=seconds).clocks(estimators, 1000.0, n_jobs)]
+
+    mixed = [VAEGenerator(), PCA(), VAEGenerator(), VAEGenerator()]
+    np.testing.assert_allclose(limits(100, mixed, 1), [(end, 40 / 3) for end in (1060, 1060, 1080, 1100)])
+    np.testing.assert_allclose(limits(100, mixed[:1] * 4, 2), [(end, 20) for end in (1070, 1070, 1100, 1100)])
+    assert limits(9, mixed, 1) == [(1040, 0)] * 4  # all of it is used
+    assert Budget().clocks(mixed, 1000.0, 1) == [None] * 4
+
+
+def test_training_has_some_time_in_any_case():
+    limit = TimeLimit(0.0, 60.0)
+    limit.on_train_begin(None)
+    limit.on_epoch_end(None)
+    limit.until_ = 0.0
+    with pytest.raises(KeyboardInterrupt):
+        limit.on_epoch_end(None)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
