@@ -181,4 +181,4 @@ def _trained(estimator):
     return given if {"callbacks", "max_iter"} <= given.keys() else {}
 
 
-BUDGETS = {"fast": Budget(1000, 60, 20), "default": Budget(4000, 540), "thorough": Budget()}
+BUDGETS = {"fast": Budget(1000, 60, 20), "default": Budget(4000, 480), "thorough": Budget()}
