@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skae._version import __version__
 from skae.data.files import read_table
+from skae.data.parameters import check_integer, check_sizes
 from skae.data.roles import choose_columns
 from skae.inspection.comparison import compare
 from skae.inspection.named import DEFAULTS, NAMED, Budget, named_estimators
@@ -46,7 +47,9 @@ def main(arguments=None):
     _check_usage(parser, options)
     try:
         data = _digits() if options.data is None else _table(options)
-        size = f"{len(data.X):,} rows, {data.X.shape[1]} columns, {options.cv}-fold cross-validation."
+        n_samples, most = len(data.X), Budget.of(options.budget).rows or np.inf
+        drawn = f" of which {most:,} are drawn at random (--budget thorough takes all)," * (n_samples > most)
+        size = f"{n_samples:,} rows,{drawn} {data.X.shape[1]:,} columns, {options.cv}-fold cross-validation."
         print(*data.notes, size, sep="\n", end="\n\n", flush=True)
         comparison = compare(data.X, data.y, **{name: getattr(options, name) for name in _OPTIONS}, verbose=1)
         comparison.unit = data.unit or comparison.unit
@@ -71,9 +74,13 @@ def _check_usage(parser, options):
         parser.error("--target needs a table")
     try:
         Budget.of(options.budget)
+        check_integer("--cv", options.cv, 2)
+        check_sizes("--n-components", options.n_components)
         named_estimators(options.estimators)
     except ValueError as error:
         parser.error(str(error))
+    if options.resume and Path(options.resume).exists() and not os.access(f"{options.resume}/", os.W_OK):
+        parser.error(f"--resume {options.resume} is no folder, or cannot be written")
     if options.report != "none":
         _check_writable(parser, options.report)
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from copy import deepcopy
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ class RememberedFactorAnalysis(FactorAnalysis):
 
     def fit(self, X, y=None):
         parameters = {name: np.asarray(value).tolist() for name, value in self.get_params().items()}
-        key = X.tobytes(), X.shape, str(parameters)
+        key = sha256(X.tobytes()).digest(), X.shape, str(parameters)
         if key not in self.fits:
             self.fits[key] = deepcopy(vars(super().fit(X, y)))
         vars(self).update(deepcopy(self.fits[key]))
@@ -81,23 +82,16 @@ def seed(request):
 
 @pytest.fixture(scope="module")
 def narrow_networks():
-    """Default widths are small, for modules whose tests hold at any width: they take a third of the time.
-
-    Few samples, too, decide how much of an imputed value is the Gaussian model's.
-    """
+    """Default widths are small, for modules whose tests hold at any width: they take a third of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skae._fit._AUTO_WIDTHS", (32, 16))
-        patch.setattr("skae._fitted._HIDDEN_SAMPLES", (50, 50))
-        patch.setattr("skae._fitted._HIDDEN_COMPLETE", (50, 50))
         yield
 
 
 @pytest.fixture
 def default_networks(monkeypatch):
-    """The defaults again, for tests of such a module that hold at these."""
+    """The default widths again, for tests of such a module that hold at these."""
     monkeypatch.setattr("skae._fit._AUTO_WIDTHS", (256, 128))
-    monkeypatch.setattr("skae._fitted._HIDDEN_SAMPLES", (50, 500))
-    monkeypatch.setattr("skae._fitted._HIDDEN_COMPLETE", (50, 100))
 
 
 TABLES = {

@@ -13,6 +13,7 @@ import sys
 import zipfile
 from collections import Counter, defaultdict
 from contextlib import suppress
+from itertools import takewhile
 from typing import NamedTuple
 
 from skae.data.checks import listed
@@ -26,9 +27,12 @@ _DECIMALS = {".": "points", ",": "commas"}
 # Encodings that tables of older programs have; rarer ones must be named.
 _LEGACY = [*(f"cp125{i}" for i in range(8)), "cp932", "gb18030", "big5", "cp949"]
 # What people write for a missing value, beside what pandas knows.
-_MISSING = ["?", "-", "--", ".", "..", "...", "\u2026", "*", "n.a.", "n.d.", "k.A."]
-# This share of the values of a column must be numbers or dates; the others are then missing.
-_LEAST_SHARE = 0.95
+_MISSING = ["?", "-", "--", ".", "..", "...", "\u2026", "*", "n.a.", "n.d.", "k.A.", "\\N", "#DIV/0!", "#VALUE!"]
+# This share of the values of a column must be numbers or dates; the others are then missing. If all others are the same
+# word, half of the values must be numbers.
+_LEAST_SHARE, _LEAST_SHARE_BESIDE_A_WORD = 0.95, 0.5
+# What stands after numbers that were measured.
+_MEASURE = r"\s*[^\d\s.,+()%-][^\d,;]{0,7}"
 _UNIT = r"(?:[$€£¥₹₩₽₺]|US\$|[A-Z]{3}|kr\.?|zł|Kč|Fr\.?)"
 _DATE = (
     r"\d{4}([-/.])\d{1,2}\1\d{1,2}(?:[T ][\d:.+Z -]*)?|\d{1,2}([-/.])\d{1,2}\2\d{2,4}(?: [\d:.]*)?|"
@@ -64,7 +68,8 @@ class Dialect(NamedTuple):
             names.get(key, repr(key)) for names, key in ((_SEPARATORS, self.sep), (_DECIMALS, self.decimal))
         )
         names = f"names in line {self.skip + 1}" if self.header else "no names of columns (--header if there are)"
-        return f"separated by {sep}, decimal {decimal}, {names}"
+        cells = f"separated by {sep}" if self.width > 1 else "no separator (--sep if there is one)"
+        return f"{cells}, decimal {decimal}, {names}"
 
 
 class _Options(NamedTuple):
@@ -170,34 +175,35 @@ def _unzip(content):
 
 def _read_binary(reader):
     def read(content, options):
-        return getattr(_pandas(), reader)(io.BytesIO(content)).reset_index(drop=True), [], "."
+        table = getattr(_pandas(), reader)(io.BytesIO(content))
+        return (table if isinstance(table.index, _pandas().RangeIndex) else table.reset_index()), [], "."
 
     return read
 
 
 def _read_excel(content, options):
-    """Read the first sheet; the line of names is detected as in a text."""
+    """Read the largest sheet; the line of names is detected as in a text."""
     pd = _pandas()
     try:
         book = pd.ExcelFile(io.BytesIO(content))
     except ImportError as error:
         raise ImportError(f"Reading Excel needs a package: pip install 'skae[excel]' ({error}).") from error
-    cells = pd.read_excel(book, header=None, dtype=object).dropna(how="all").dropna(axis=1, how="all")
+    sheets = pd.read_excel(book, sheet_name=None, header=None, dtype=object)
+    sheet = max(sheets, key=lambda name: sheets[name].size)
+    cells = sheets[sheet].dropna(how="all").dropna(axis=1, how="all")
     rows = [["" if cell != cell else str(cell) for cell in row] for row in cells.head(_N_LINES).to_numpy()]
     start, header, *_ = _shape([[cell for cell in row if cell] if len(set(row)) < 3 else row for row in rows])
     header = header if options.header is None else options.header
     table = cells.iloc[start + header :].reset_index(drop=True).infer_objects()
     table.columns = rows[start] if header else [f"column {j}" for j in range(1, table.shape[1] + 1)]
     others = f" of {len(book.sheet_names)}" if len(book.sheet_names) > 1 else ""
-    return table, [f"sheet {book.sheet_names[0]!r}{others}"], options.decimal or "."
+    return table, [f"sheet {sheet!r}{others}"], options.decimal or "."
 
 
 def _read_text(content, options):
     pd = _pandas()
     encoding = options.encoding or _encoding(content)
     text = content.decode(encoding).lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    if "\0" in text[:_N_CHARACTERS]:
-        raise ValueError("it is neither text nor Parquet, Feather or Excel")
     dialect = detect_dialect(text, options)
     if dialect.width > MOST_COLUMNS:
         raise ValueError(_too_wide(dialect.width))
@@ -219,6 +225,10 @@ def _read_text(content, options):
     return table, [encoding, str(dialect)], dialect.decimal
 
 
+def _refuse(content, options):
+    raise ValueError("it is JSON, HTML or XML. Save the table as CSV")
+
+
 def _too_wide(n_columns):
     return (
         f"it has {n_columns:,} columns or more, and {MOST_COLUMNS:,} are compared at most. Turn the table if its rows "
@@ -236,6 +246,7 @@ _FORMATS = [
     _Kind("Parquet", _starting(b"PAR1"), _read_binary("read_parquet")),
     _Kind("Feather", _starting(b"ARROW1", b"FEA1"), _read_binary("read_feather")),
     _Kind("Excel", lambda content: _is_workbook(content) or content.startswith(b"\xd0\xcf\x11\xe0"), _read_excel),
+    _Kind("JSON, HTML or XML", re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"|\[\s*[\[{]|<[!?A-Za-z])').match, _refuse),
     _Kind("text", lambda content: True, _read_text),
 ]
 
@@ -244,6 +255,8 @@ def _encoding(content):
     """Return the encoding of a text: UTF-16 if it is marked, UTF-8 if it is valid, else one that its words suggest."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
+    if b"\0" in content[:_N_CHARACTERS]:
+        raise ValueError("it is neither Parquet, Feather, Excel nor text; if it is text, pass --encoding, as utf-16-le")
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:
@@ -305,8 +318,15 @@ def _regularity(rows):
     if width < 2:
         return 0, 0
     body = [row for row in rows[1:] or rows if len(row) == width][: max(1, _N_CELLS // width)]
-    n_known = sum(is_number(cell) or re.fullmatch(_DATE, cell) is not None for row in body for cell in row)
+    n_known = sum(_plainness(cell) for row in body for cell in row)
     return n_rows / len(rows) * (0.1 + n_known / max(len(body), 1)), n_known / max(len(body) * width, 1)
+
+
+def _plainness(cell):
+    """Return 1 for a number or a date, and less for a number with a unit."""
+    if is_number(cell) or re.fullmatch(_DATE, cell):
+        return 1
+    return 0.5 * is_number(re.sub(rf"(?<=\d){_MEASURE}$", "", cell))
 
 
 def _width(rows):
@@ -331,6 +351,9 @@ def _shape(rows):
     if width > MOST_COLUMNS:
         return start, False, width, is_ended
     numeric = [j for j in range(width) if sum(is_number(row[j]) for row in body) > len(body) / 2]
+    if numeric and not is_short:  # names of groups of columns, with empty cells, may be above the names
+        top = takewhile(lambda i: not any(is_number(rows[i][j]) for j in numeric), of_width)
+        start = next((i for i in top if all(rows[i])), start)
     header = is_short or _has_names(rows[start], body, numeric)
     return start, header, width - is_ended, is_ended
 
@@ -378,7 +401,7 @@ def _named(table):
     if table.shape[1] > MOST_COLUMNS:
         raise ValueError(_too_wide(table.shape[1]))
     is_bare = [name == "" or str(name).startswith("Unnamed: ") for name in table.columns]
-    names = [f"column {j}" if bare else str(table.columns[j - 1]) for j, bare in enumerate(is_bare, start=1)]
+    names = [f"column {j}" if bare else str(table.columns[j - 1]).strip() for j, bare in enumerate(is_bare, start=1)]
     repeated = Counter(names)
     names = [name if repeated[name] == 1 else f"{name} ({j})" for j, name in enumerate(names, start=1)]
     table = table.set_axis(names, axis=1)
@@ -407,11 +430,15 @@ def _as_numbers(texts, decimal):
         pattern = _NUMBERS.get(sign) or _pattern(sign)
         parts = texts.str.extract(rf"^{pattern.pattern}$")
         numbers = _numbers(parts)
-        if numbers.notna().mean() >= _LEAST_SHARE:
-            others = texts[numbers.isna()].unique().tolist()
+        others = texts[numbers.isna()].unique().tolist()
+        is_word = len(others) == 1 and not re.search(r"\d", others[0])
+        if numbers.notna().mean() >= (_LEAST_SHARE_BESIDE_A_WORD if is_word else _LEAST_SHARE):
             is_percent = (parts["percent"] == "%").any()
             note = " in per cent, as fractions" if is_percent else " without currency and thousands separators"
             return numbers, f" missing where it is {listed(others)}" if others else note
+    measures = texts.str.extract(rf"\d({_MEASURE})$")[0]
+    if measures.nunique(dropna=False) == 1 and measures.notna().all():
+        return _as_numbers(texts.str.removesuffix(measures.iloc[0]), decimal)[0], f" in {measures.iloc[0].strip()}"
     return None, ""
 
 

@@ -176,7 +176,7 @@ def choose_columns(table, target=None, *, drop=(), keep=(), id=None, dates=False
 def _counted(features):
     """Return how many columns there are of numbers, and of categories."""
     n_texts = sum(column.is_not_numeric for column in _Column.of(features))
-    return f"Columns: {features.shape[1] - n_texts} of numbers" + f", {n_texts} of categories" * bool(n_texts)
+    return f"Columns: {features.shape[1] - n_texts:,} of numbers" + f", {n_texts} of categories" * bool(n_texts)
 
 
 def _finite(features):
@@ -207,4 +207,6 @@ def _usable_samples(features, labels, numeric_only, note):
     )
     if usable.sum() < 2:
         raise ValueError(f"The table has too few rows that can be used, {usable.sum()}. {lost}.")
+    if n_repeats := int(features[usable].duplicated().sum()):
+        lost += f"; {n_repeats:,} of {usable.sum():,} rows repeat another one, and share its fold"
     return Columns(features[usable], None if labels is None else labels[usable], f"{lost}.")

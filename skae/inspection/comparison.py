@@ -21,7 +21,7 @@ from skae.inspection.metrics import split_pipeline
 from skae.inspection.named import DEFAULTS, Budget, named_estimators, with_size
 from skae.inspection.progress import Bar, Silent
 from skae.inspection.report import html_table, plot_curves, write_report
-from skae.inspection.samples import samples_of
+from skae.inspection.samples import repeats, samples_of
 from skae.inspection.targets import Prediction, target_of
 from skae.inspection.verdicts import QUESTIONS, components, spoken
 from skae.linear.gaussian import LinearGaussian
@@ -61,7 +61,8 @@ def compare(
         Sizes to compare. Sizes that are not less than the number of columns, or exceed the samples of a training fold,
         are left out and named in the summary.
     cv : int, default=5
-        Number of folds: shuffled with seed 0, stratified where y has classes.
+        Number of folds: shuffled with seed 0, stratified where y has classes. Samples with equal values are in the same
+        fold, so that no test sample has been trained on.
     estimators : dict of str to transformer, or sequence of str, default=None
         Estimators to compare; each has a parameter ``n_components``, possibly in a step of a Pipeline. Verdicts compare
         with the one named "PCA", else with the first. Names are those of the command: "pca", "factor-analysis",
@@ -72,7 +73,8 @@ def compare(
         Whether the autoencoder has ordered components, if ``estimators`` are names or the default.
     budget : "fast", "default", "thorough" or float, default=None
         How long the comparison may take. Samples are drawn at random where there are more. A fit that takes longer than
-        its share of the time is ended, and the summary counts such fits.
+        its share of the time is ended, and the summary counts such fits. If the time is over nevertheless, the folds
+        that are done are returned once there are two of a size, and ``stopped`` is True.
 
         - "fast": about a minute, with at most 1,000 samples and 20 epochs.
         - "default": about ten minutes, with at most 4,000 samples.
@@ -107,20 +109,23 @@ def compare(
     >>> len(comparison.results["error"])
     10
     """
-    budget, estimators = Budget.of(budget), _check_estimators(estimators, ordered)
+    began, budget, estimators = time.time(), Budget.of(budget), _check_estimators(estimators, ordered)
     X, y, notes = budget.draw(X, y)
     samples = samples_of(X)
-    target, folds = target_of(y, samples.n_samples, check_integer("cv", cv, 2))
+    groups = samples.groups()
+    target, folds = target_of(y, groups, check_integer("cv", cv, 2))
     samples.keep_varying(folds)
     sizes, skipped = _usable_sizes(n_components, samples.n_features, min(len(train) for train, _ in folds))
     prediction = Prediction(target.label, target.predictor, target.baselines(samples, folds, n_jobs))
 
-    jobs = _jobs(budget.limit(estimators, len(folds) * len(sizes), n_jobs), sizes, len(folds))
-    measure = _measure if resume is None else Memory(resume, verbose=0).cache(_measure)
+    jobs = _jobs(estimators, sizes, len(folds))
+    clocks = budget.clocks([job.estimator for job in jobs], began, n_jobs)
+    measure = _measure if resume is None else Memory(resume, verbose=0).cache(_measure, ignore=["clock"])
     measured = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(measure)(samples.adapt(job.estimator), job.sizes, samples, *folds[job.fold], target) for job in jobs
+        delayed(measure)(samples.adapt(job.estimator), job.sizes, samples, *folds[job.fold], target, budget, clock)
+        for job, clock in zip(jobs, clocks, strict=True)
     )
-    done = _collect(jobs, measured, Bar(len(jobs)) if verbose else Silent(), prediction)
+    done = _collect(jobs, measured, Bar(len(jobs)) if verbose else Silent(), prediction, budget.is_over(began))
     train, test = folds[0]
     drawn = {
         "rows": samples.shown(train, samples.take(test[:_N_EXAMPLES])),
@@ -130,9 +135,9 @@ def compare(
         "worst": done.worst,
         "estimators": {name: samples.adapt(estimator) for name, estimator in estimators.items()},
     }
-    notes = [*notes, *samples.notes, *done.notes(len(jobs))]
+    notes = [*notes, *repeats(groups), *samples.notes, *done.notes(len(jobs))]
     left_out = skipped, prediction, drawn, samples.constant, done.refusals
-    return Comparison(done.results(list(estimators)), *left_out, notes, done.stopped, samples.unit)
+    return Comparison(done.results(list(estimators)), *left_out, notes, bool(done.stopped), samples.unit)
 
 
 class _Job(NamedTuple):
@@ -157,13 +162,13 @@ class _Done:
         Errors of estimators that do not take sparse X.
     n_fits, n_ended : int
         Fits done, and those of them that the budget ended.
-    stopped : bool
-        Whether Ctrl-C came.
+    stopped : str
+        What ended the comparison before all fits were done; empty if nothing did.
     """
 
     def __init__(self):
         self.rows, self.examples, self.worst, self.refusals = {}, {}, {}, {}
-        self.n_fits, self.n_ended, self.stopped = 0, 0, False
+        self.n_fits, self.n_ended, self.stopped = 0, 0, ""
 
     def add(self, job, measures):
         self.n_fits += 1
@@ -195,12 +200,12 @@ class _Done:
     def notes(self, n_jobs):
         """Return sentences on fits that were ended, and on those that are not done."""
         ended = f"The budget ended {self.n_ended} of {n_jobs} fits early; a larger one may change results."
-        stopped = f"Stopped after {self.n_fits} of {n_jobs} fits; only folds that are done count."
-        return [ended] * (self.n_ended > 0) + [stopped] * self.stopped
+        stopped = f"Stopped after {self.n_fits} of {n_jobs} fits {self.stopped}; only folds that are done count."
+        return [ended] * (self.n_ended > 0) + [stopped] * bool(self.stopped)
 
 
-def _collect(jobs, measured, progress, prediction):
-    """Return what is done when all fits are, or when Ctrl-C comes."""
+def _collect(jobs, measured, progress, prediction, is_over):
+    """Return what is done when all fits are, when Ctrl-C comes, or when there is an answer and the budget is over."""
     done, names = _Done(), list(dict.fromkeys(job.name for job in jobs))
     try:
         with progress:
@@ -208,8 +213,13 @@ def _collect(jobs, measured, progress, prediction):
                 done.add(job, measures)
                 is_last = i + 1 == len(jobs) or jobs[i + 1].sizes != job.sizes
                 progress.done(_rows(done.results(names), prediction, job.sizes) if is_last else "")
+                if is_over() and i + 1 < len(jobs) and done.results(names):
+                    done.stopped = "at the end of the budget"
+                    break
     except KeyboardInterrupt:
-        done.stopped = True
+        done.stopped = "by Ctrl-C"
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of results that are not used
+        measured.close()
     if done.stopped and not done.results(names):
         raise KeyboardInterrupt("Stopped before two folds of a size were done.")
     if not done.rows:
@@ -269,8 +279,9 @@ def _jobs(estimators, sizes, n_folds):
     ]
 
 
-def _measure(estimator, sizes, samples, train, test, target):
+def _measure(estimator, sizes, samples, train, test, target, budget, clock):
     """Fit to the training samples; return the measures on the test samples at each size, or the error of sparse X."""
+    estimator = budget.limit(estimator, clock)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a bad fit shows in its errors
         warnings.filterwarnings("ignore", "Training was interrupted")
@@ -368,7 +379,7 @@ class Comparison:
     notes : sequence of str, default=()
         Sentences about the samples, which the answer ends in.
     stopped : bool, default=False
-        Whether Ctrl-C ended the comparison, so that fits are missing.
+        Whether Ctrl-C or the budget ended the comparison, so that fits are missing.
     unit : str, default="in units of X squared"
         Unit of errors, as the report names it.
 

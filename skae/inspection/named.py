@@ -3,6 +3,7 @@
 To add an estimator, add an entry to `NAMED`; to add a budget, one to `BUDGETS`.
 """
 
+import time
 from importlib import import_module
 from typing import NamedTuple
 
@@ -107,14 +108,14 @@ class Budget(NamedTuple):
     ----------
     rows : int or None
         Number of samples, drawn at random where there are more.
-    seconds : float or None
-        Fits are ended so that all together take about this time.
+    seconds : float
+        Fits are ended so that the comparison takes about this time.
     max_iter : int or None
         Most epochs of a fit.
     """
 
     rows: int | None = None
-    seconds: float | None = None
+    seconds: float = np.inf
     max_iter: int | None = None
 
     @classmethod
@@ -140,27 +141,44 @@ class Budget(NamedTuple):
         X = X.tocsr() if hasattr(X, "tocsr") else X
         return _safe_indexing(X, index), None if y is None else _safe_indexing(y, index), [note]
 
-    def limit(self, estimators, n_fits, n_jobs):
-        """Return estimators that keep to the budget if each is fitted so often."""
-        trained = [name for name, estimator in estimators.items() if "max_iter" in _trained(estimator)]
-        share = (
-            None if self.seconds is None else self.seconds * effective_n_jobs(n_jobs) / max(len(trained) * n_fits, 1)
-        )
-        return {name: self._limited(e, share) if name in trained else e for name, e in estimators.items()}
+    def clocks(self, estimators, began, n_jobs):
+        """Return a `TimeLimit` for the fit of each estimator, or None.
 
-    def _limited(self, estimator, seconds):
+        Those that train a network share what is left of the time. What a fit does not use is for those after it, and
+        what it needs beside training is taken from them, up to a third of their share.
+
+        Parameters
+        ----------
+        estimators : list of object
+            In the order of their fits.
+        began : float
+            When the comparison began.
+        n_jobs : int or None
+            Fits that run in parallel.
+        """
+        rounds = np.ceil(np.cumsum([bool(_trained(e)) for e in estimators]) / effective_n_jobs(n_jobs))
+        now = time.time()
+        share = max(began + self.seconds - now, 0) / max(rounds[-1], 1)
+        return [TimeLimit(now + share * n, 2 / 3 * share) if np.isfinite(share) else None for n in rounds]
+
+    def is_over(self, began):
+        """Return a function that tells whether the time is over, by a tenth, which the last fits may need."""
+        return lambda: time.time() > began + 1.1 * self.seconds
+
+    def limit(self, estimator, clock):
+        """Return an estimator that keeps to the budget, and to a `TimeLimit` or None."""
         given, limits = _trained(estimator), {}
-        if self.max_iter is not None and (given["max_iter"] == "auto" or given["max_iter"] > self.max_iter):
+        if given and self.max_iter is not None and (given["max_iter"] == "auto" or given["max_iter"] > self.max_iter):
             limits["max_iter"] = self.max_iter
-        if seconds is not None and given["callbacks"] is None:
-            limits["callbacks"] = TimeLimit(seconds)
-        return clone(estimator).set_params(**limits)
+        if given and clock and given["callbacks"] is None:
+            limits["callbacks"] = clock
+        return clone(estimator).set_params(**limits) if limits else estimator
 
 
 def _trained(estimator):
     """Return the parameters of an estimator that trains a network; none of others."""
     given = estimator.get_params(deep=False)
-    return given if "callbacks" in given else {}
+    return given if {"callbacks", "max_iter"} <= given.keys() else {}
 
 
-BUDGETS = {"fast": Budget(1000, 60, 20), "default": Budget(4000, 400), "thorough": Budget()}
+BUDGETS = {"fast": Budget(1000, 60, 20), "default": Budget(4000, 480), "thorough": Budget()}

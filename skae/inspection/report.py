@@ -114,10 +114,10 @@ def _html_worst(comparison):
         for error, label, columns in worst
     )
     return (
-        f"<h2>Rows that {escape(spoken(name))} with {components(size)} explains worst</h2>"
+        f"<h2>Samples that {escape(spoken(name))} with {components(size)} reconstructs worst</h2>"
         "<p>Held-out samples, with the columns that differ most from their reconstructions.</p>"
         '<div class="wide"><table>'
-        f"<tr><th>row</th><th>error</th><th>columns</th></tr>{rows}</table></div>"
+        f"<tr><th>sample</th><th>error</th><th>columns</th></tr>{rows}</table></div>"
     )
 
 

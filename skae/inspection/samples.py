@@ -4,6 +4,8 @@ Estimators that take such samples get them as they are. For others missing value
 a table are encoded as numbers.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -79,6 +81,20 @@ class ArraySamples:
         note = "Estimators that take no missing values get means in their place."
         self.notes = [note] if self.has_missing else []
 
+    def groups(self):
+        """Return a number for each sample, from 0; samples with equal values have the same."""
+        seen = {}
+        return np.array([seen.setdefault(key, len(seen)) for key in self._keys()])
+
+    def _keys(self):
+        """Return the values of each sample as something hashable."""
+        X = self.X + 0  # without negative zeros
+        if not issparse(X):
+            return (row.tobytes() for row in X)
+        X.sum_duplicates()
+        X.eliminate_zeros()
+        return ((X.indices[i:j].tobytes(), X.data[i:j].tobytes()) for i, j in pairwise(X.indptr))
+
     def take(self, index):
         return self.X[index]
 
@@ -150,6 +166,10 @@ class TableSamples(ArraySamples):
         self.index = np.asarray(X.index) if hasattr(X, "index") else np.arange(len(X))
         self.n_samples, self.n_features = X.shape
 
+    def _keys(self):
+        library = library_of(self.X)
+        return zip(*map(library.values, library.columns(self.X)), strict=True)
+
     def take(self, index):
         return _safe_indexing(self.X, index)
 
@@ -213,6 +233,13 @@ class TableCode(TransformerMixin, BaseEstimator):
         squares = np.where(self.is_number_, squares / self.scale_**2, squares / 2)  # two indicators of a wrong category
         sums = [squares[:, place].sum(axis=1) for place in self.table_.places]
         return np.ma.masked_invalid(np.column_stack(sums))
+
+
+def repeats(groups):
+    """Return a sentence on samples of the same group, in a list, or none."""
+    n = len(groups) - len(np.unique(groups))
+    said = f"{n:,} of {len(groups):,} samples repeat another one; samples with equal values are in the same fold."
+    return [said] * (n > 0)
 
 
 def _largest(errors):

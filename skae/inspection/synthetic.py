@@ -247,7 +247,7 @@ def _prediction(parts, target):
     j, others = names.index(target), [k for k, name in enumerate(names) if name != target]
     y = {name: np.asarray(_safe_indexing(X, j, axis=1)) for name, X in parts.items()}
     X = {name: _safe_indexing(part, others, axis=1) for name, part in parts.items()}
-    code, kind = TableCode().fit(X["real"]), kind_of(y["real"], _FOLDS)
+    code, kind = TableCode().fit(X["real"]), kind_of(y["real"], np.arange(len(y["real"])), _FOLDS)
     booster = HistGradientBoostingRegressor if kind is Values else HistGradientBoostingClassifier
     scores = {}
     for name in ("synthetic", "real"):

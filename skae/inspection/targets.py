@@ -60,9 +60,16 @@ class Target:
     def __init__(self, y):
         self.y = y
 
-    def split(self, n_samples, cv):
-        """Return folds, a list of (train, test)."""
-        return list(KFold(cv, shuffle=True, random_state=0).split(np.zeros(n_samples)))
+    def split(self, groups, cv):
+        """Return folds, a list of (train, test), with each group in one test fold.
+
+        Parameters
+        ----------
+        groups : ndarray of int of shape (n_samples,)
+            Groups, numbered from 0.
+        cv : int
+        """
+        return _grouped(KFold(cv, shuffle=True, random_state=0), None, groups)
 
     def baselines(self, samples, folds, n_jobs):
         """Return the scores over folds of predictions from all columns, and of constant ones, by name."""
@@ -100,16 +107,12 @@ class Classes(Target):
     label, predictor, constant, scoring = "accuracy", "logistic regression", "the commonest class", "accuracy"
     model, dummy = LogisticRegression(max_iter=1000), DummyClassifier()
 
-    def __init__(self, y):
-        super().__init__(y)
-        self.classes, self.counts = np.unique(y, return_counts=True)
-
-    def split(self, n_samples, cv):
-        """Return folds, stratified where each class has a sample for each of them."""
-        splitter = StratifiedKFold if self.counts.min() >= cv else KFold
-        folds = list(splitter(cv, shuffle=True, random_state=0).split(np.zeros(n_samples), self.y))
+    def split(self, groups, cv):
+        """Return folds as `Target.split`, stratified where each class has a group for each of them."""
+        splitter = StratifiedKFold if _counts(self.y[_first(groups)]).min() >= cv else KFold
+        folds = _grouped(splitter(cv, shuffle=True, random_state=0), self.y, groups)
         if any(len(np.unique(self.y[train])) < 2 for train, _ in folds):
-            pairs = list(zip(self.classes, self.counts, strict=True))[:5]
+            pairs = list(zip(np.unique(self.y), _counts(self.y), strict=True))[:5]
             listed = ", ".join(f"{label!s} ({n})" for label, n in pairs)
             raise ValueError(
                 f"A training fold has one class of y only; classes and their counts: {listed}. Leave y out, or merge "
@@ -143,13 +146,14 @@ class NoTarget(Target):
         return None
 
 
-def target_of(y, n_samples, cv):
+def target_of(y, groups, cv):
     """Return the target and the folds.
 
     Parameters
     ----------
     y : array-like or None
-    n_samples : int
+    groups : ndarray of int of shape (n_samples,)
+        Groups of samples that share a fold, numbered from 0.
     cv : int
 
     Returns
@@ -157,23 +161,42 @@ def target_of(y, n_samples, cv):
     target : Target
     folds : list of (train, test)
     """
-    if n_samples < cv:
-        raise ValueError(f"cv={cv} is more than the {n_samples} samples of X. Use fewer folds.")
+    if (n_different := len(_first(groups))) == 1:
+        raise ValueError("No column of X varies, so there is nothing to reduce.")
+    if n_different < cv:
+        raise ValueError(f"cv={cv} is more than the {n_different} samples of X that differ. Use fewer folds.")
     if y is not None:
         y = column_or_1d(y)
-        check_consistent_length(np.zeros(n_samples), y)
-    target = kind_of(y, cv)(y)
-    return target, target.split(n_samples, cv)
+        check_consistent_length(groups, y)
+    target = kind_of(y, groups, cv)(y)
+    return target, target.split(groups, cv)
 
 
-def kind_of(y, cv):
+def _first(groups):
+    """Return the index of the first sample of each group."""
+    return np.unique(groups, return_index=True)[1]
+
+
+def _grouped(splitter, y, groups):
+    """Return the folds of a splitter of the first samples of groups, each with the other samples of its groups."""
+    first = _first(groups)
+    folds = splitter.split(first, None if y is None else y[first])
+    return [tuple(np.flatnonzero(np.isin(groups, part)) for part in fold) for fold in folds]
+
+
+def _counts(y):
+    return np.unique(y, return_counts=True)[1]
+
+
+def kind_of(y, groups, cv):
     """Return the class of targets that y is."""
     if y is None:
         return NoTarget
     is_numeric = np.issubdtype(y.dtype, np.number)
     if type_of_target(y).startswith("continuous") or (is_numeric and len(np.unique(y)) > _MOST_CLASSES):
         return Values
-    _, counts = np.unique(y, return_counts=True)
+    counts = _counts(y)
     if counts.max() < _SKEWED * counts.min():
         return Classes
-    return SkewedPair if len(counts) == 2 and counts.min() >= cv else SkewedClasses
+    has_both = len(counts) == 2 and len(grouped := _counts(y[_first(groups)])) == 2 and grouped.min() >= cv
+    return SkewedPair if has_both else SkewedClasses  # in each test fold

@@ -14,6 +14,7 @@ _LARGEST_GAINFUL_SHARE = 0.98
 _SMALLEST_GAIN = 0.005
 # Names of the default estimators within a sentence.
 _SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
+_SPOKEN["none"] = "no reduction"
 _NO_DIFFERENCE = "no difference that these rows can show"
 
 
@@ -107,8 +108,9 @@ class PredictionQuestion(Question):
         (everything, all_columns), (constant, dummy) = self.comparison.prediction.baselines.items()
         lost, gained = _difference(scores, all_columns), _difference(scores, dummy)
         yield (
-            f"These codes are {_apart(lost)} {everything}, which have {np.mean(all_columns):.3f} {_signed(lost)}, "
-            f"and {_apart(gained)} {constant}, which has {np.mean(dummy):.3f} {_signed(gained)}."
+            f"The {self.comparison.prediction.label} from these codes is {_apart(lost)} that from {everything}, "
+            f"{np.mean(all_columns):.3f} {_signed(lost)}, and {_apart(gained)} that of {constant}, "
+            f"{np.mean(dummy):.3f} {_signed(gained)}."
         )
         if gained.low <= 0:
             yield f"These rows do not show that any codes here predict the target better than {constant}."
@@ -283,7 +285,7 @@ def _is_gain(share):
 
 def _codes(cell):
     name, size = cell
-    return f"{spoken(name)} with {size} number{'s' if size > 1 else ''}"
+    return f"{spoken(name)} with {components(size)}"
 
 
 def _percent(share):

@@ -6,19 +6,23 @@ from skorch.callbacks import Callback
 
 
 class TimeLimit(Callback):
-    """Callback that ends training after some seconds; the best weights so far are kept.
+    """Callback that ends training at some time, after an epoch at least; the best weights so far are kept.
 
     Parameters
     ----------
-    seconds : float
+    end : float
+        In seconds since the epoch, as of `time.time`.
+    least : float, default=0.0
+        Seconds that training may take in any case.
     """
 
-    def __init__(self, seconds):
-        self.seconds = seconds
+    def __init__(self, end, least=0.0):
+        self.end = end
+        self.least = least
 
     def on_train_begin(self, net, **kwargs):
-        self.began_ = time.monotonic()
+        self.until_ = max(self.end, time.time() + self.least)
 
     def on_epoch_end(self, net, **kwargs):
-        if time.monotonic() - self.began_ > self.seconds:
+        if time.time() > self.until_:
             raise KeyboardInterrupt

@@ -41,6 +41,9 @@ def written(tmp_path):
         "Report of 3 May\n\na;b\n1;2\n3;4\n",
         "a, b\n1, 2\n3, 4\n",
         '"a";"b"\n"1";"2"\n"3";"4"\n',
+        "group,\na,b\n1,2\n3,4\n",
+        "| a | b |\n| 1 | 2 |\n| 3 | 4 |\n",
+        "a,b\n1 kg,2cm\n3 kg,4cm\n",
     ],
 )
 def test_tables_as_programs_write_them_are_read(written, text):
@@ -93,6 +96,23 @@ def test_numbers_as_people_write_them(written, cells, decimal, values):
     table, found = read_table(written("x;y\n" + "".join(f"{cell};{i}\n" for i, cell in enumerate(cells))))
     np.testing.assert_allclose(table["x"], values)
     assert f"decimal {files._DECIMALS[decimal]}" in found
+
+
+def test_units_are_named_and_letters_that_differ_are_none(written):
+    table, found = read_table(written("a,b\n1.5 kg,1a\n2 kg,1b\n"))
+    assert "Read as numbers: 'a' in kg." in found
+    assert table.to_dict("list") == {"a": [1.5, 2.0], "b": ["1a", "1b"]}
+
+
+@pytest.mark.parametrize(("word", "is_missing"), [("unknown", True), ("\\N", True), ("#DIV/0!", True), ("<5", False)])
+def test_a_word_among_numbers_is_a_missing_value(written, word, is_missing):
+    table, _ = read_table(written("x,y\n" + f"1,2.5\n2,7.5\n3,{word}\n" * 9))
+    assert (table["y"].isna().sum() == 9) == is_missing
+    assert (table["y"].dtype.kind == "f") == is_missing
+
+
+def test_one_column_says_how_to_name_a_separator(written):
+    assert "no separator (--sep if there is one)" in read_table(written("a^b\n1^2\n3^4\n"))[1]
 
 
 def test_a_few_values_that_are_no_numbers_are_missing_and_named(written):
@@ -166,6 +186,23 @@ def test_binary_formats_are_known_by_their_content(written, form):
     pd.testing.assert_frame_equal(found, table.assign(c=[1000.0, 2, 3]), check_dtype=False)
 
 
+def test_names_of_rows_in_parquet_are_a_column(written):
+    table, file = pd.DataFrame({"a": [1.5, 2]}, index=pd.Index(["x", "y"], name="plant")), io.BytesIO()
+    table.to_parquet(file)
+    assert read_table(written(file.getvalue()))[0].to_dict("list") == {"plant": ["x", "y"], "a": [1.5, 2]}
+
+
+def test_the_largest_sheet_is_read(written):
+    pytest.importorskip("openpyxl")
+    file = io.BytesIO()
+    with pd.ExcelWriter(file) as book:
+        pd.DataFrame({"see": ["the next sheet"]}).to_excel(book, sheet_name="info", index=False)
+        pd.DataFrame({"a": [1, 2], "b": [3, 4]}).to_excel(book, sheet_name="data", index=False)
+    table, found = read_table(written(file.getvalue()))
+    assert list(table) == ["a", "b"]
+    assert "sheet 'data' of 2" in found
+
+
 def test_stdin_is_read(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a,b\n1,2\n")))
     assert read_table("-")[0].to_dict("list") == {"a": [1], "b": [2]}
@@ -175,7 +212,11 @@ def test_stdin_is_read(monkeypatch):
     ("content", "message"),
     [
         (b"", "it is empty"),
-        (b"\x00\x01\x02", "neither text nor Parquet"),
+        (b"\x00\x01\x02", "neither Parquet, Feather, Excel nor text"),
+        (b"\x93NUMPY\x01\x00v\x00", r"nor text; if it is text, pass --encoding"),
+        ('[{"a": 1}, {"a": 2}]', "it is JSON, HTML or XML. Save the table as CSV"),
+        ('{"a": 1}\n{"a": 2}\n', "it is JSON, HTML or XML"),
+        ("<table><tr><td>1</td></tr></table>", "it is JSON, HTML or XML"),
         (b"PAR1 and nothing else", "cannot be read as a table"),
         ("a,b\n1,2\n1,2,3,4\n", "Expected 2 fields in line 3, saw 4"),
         (",".join(map(str, range(30_000))), "it has 30,000 columns or more, and 20,000 are compared at most"),

@@ -93,6 +93,14 @@ def test_only_numeric_columns_and_complete_rows_on_request():
     assert f"left out, 3 of {N} rows with missing values in: x (2), y (1)." in note
 
 
+def test_rows_that_repeat_are_counted():
+    said = "3 of 60 rows repeat another one, and share its fold."
+    table = pd.DataFrame(PLAIN)
+    table.loc[[9, 30, 50]] = table.loc[0].to_numpy()
+    assert choose_columns(table).note.endswith(said)
+    assert "repeat" not in choose_columns(pd.DataFrame(PLAIN)).note
+
+
 def test_rows_without_a_target_are_left_out():
     table = pd.DataFrame(PLAIN | {"label": ["a", None, "b"] * (N // 3)})
     features, target, note = choose_columns(table, "label")

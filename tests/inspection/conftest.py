@@ -58,4 +58,6 @@ def fitted_search(split):
 @pytest.fixture(scope="session")
 def comparison():
     estimators = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(max_iter=5, **NARROW)}
-    return compare(*load_iris(return_X_y=True), n_components=[1, 2], cv=3, estimators=estimators)
+    X, y = load_iris(return_X_y=True)
+    X[142, 0] += 0.05  # which repeats another sample
+    return compare(X, y, n_components=[1, 2], cv=3, estimators=estimators)

@@ -166,6 +166,15 @@ def test_a_report_that_cannot_be_written_is_found_before_anything_runs(run, pass
     assert not passed
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_anything_runs(run, passed, csv, tmp_path):
+    code, _, err = run("compare", csv, "--resume", csv, "--report", "none")
+    assert code == 2
+    assert "is no folder, or cannot be written" in err
+    assert not passed
+    assert run("compare", csv, "--resume", tmp_path / "new", "--report", "none")[0] == 1  # refused by `passed` only
+    assert passed
+
+
 def test_the_version_is_printed(run):
     assert run("--version")[:2] == (0, f"skae {skae.__version__}\n")
 
@@ -194,6 +203,8 @@ def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
         (["compare", "{csv}", "--target", "nope"], 1, "--target nope is no column"),
         (["compare", "{csv}", "--n-components", "6"], 1, "less than the 6 columns"),
         (["compare", "--n-components", "two"], 2, "invalid int value"),
+        (["compare", "--cv", "1"], 2, "--cv=1 must be an integer of at least 2"),
+        (["compare", "--n-components", "0"], 2, "--n-components=0"),
         (["compare", "--target", "label"], 2, "--target needs a table"),
         (["reduce"], 2, "invalid choice"),
         ([], 2, "required"),

@@ -14,10 +14,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare, reconstruction_error
-from skae.inspection.samples import TableCode
+from skae.inspection.samples import TableCode, repeats, samples_of
 from skae.inspection.targets import Prediction
 
 IRIS = load_iris(return_X_y=True)
+IRIS[0][142, 0] += 0.05  # which repeats another sample
 NARROW = {"hidden_layer_sizes": (32, 16), "max_iter": 5, "random_state": 0}  # in each process
 QUICK = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(**NARROW)}
 
@@ -129,11 +130,11 @@ def predicted(scores, baselines=(0.95, 0.5)):
 @pytest.mark.parametrize(
     ("scores", "said"),
     [
-        ((0.8, 0.7, 0.986, 0.913), "stay with PCA with 4 numbers, accuracy 0.986, which no other codes exceed."),
-        ((0.6, 0.8, 0.7, 0.9), "the autoencoder with 4 numbers, accuracy 0.900, 0.200 above the best of PCA (95 %"),
+        ((0.8, 0.7, 0.986, 0.913), "stay with PCA with 4 components, accuracy 0.986, which no other codes exceed."),
+        ((0.6, 0.8, 0.7, 0.9), "the autoencoder with 4 components, accuracy 0.900, 0.200 above the best of PCA (95 %"),
         (
             (0.7, 0.72, 0.6, 0.6),
-            "stay with PCA with 2 numbers, accuracy 0.700; the autoencoder with 2 numbers has 0.720, no difference",
+            "stay with PCA with 2 components, accuracy 0.700; the autoencoder with 2 components has 0.720, no diff",
         ),
     ],
 )
@@ -141,7 +142,8 @@ def test_with_a_target_the_answer_begins_with_prediction(scores, said):
     first, second, third, *_ = predicted(scores).answer().splitlines()
     assert first.startswith(f"For predicting the target by logistic regression: {said}")
     assert re.match(
-        r"These codes are .* (above|below) all columns, which have 0.950 .* above the commonest class, which has 0.500",
+        r"The accuracy from these codes is .* (above|below) that from all columns, 0.950 .* above that of the "
+        r"commonest class, 0.500 ",
         second,
     )
     assert third.startswith("For reconstruction: the autoencoder")
@@ -306,6 +308,46 @@ def test_scores_of_skewed_classes_do_not_reward_the_commonest(counts, label, con
     everything, dummy = comparison.prediction.baselines.values()
     assert dummy.mean() == pytest.approx(constant, abs=0.25 if 2 in counts else 0.03)
     assert everything.mean() > dummy.mean()
+
+
+class Recall(PCA):
+    """PCA whose reconstructions are exact for samples that it was fitted to, and zero otherwise."""
+
+    def fit(self, X, y=None):
+        self.seen_ = np.asarray(X)
+        return super().fit(X)
+
+    def transform(self, X):
+        self.last_ = np.asarray(X)
+        return super().transform(X)
+
+    def inverse_transform(self, codes):
+        known = (self.last_[:, None] == self.seen_).all(axis=2).any(axis=1)
+        return np.where(known[:, None], self.last_, 0.0)
+
+
+@pytest.mark.parametrize("y", [None, np.arange(150) // 50, np.arange(150) > 120, np.arange(150.0)])
+def test_samples_with_equal_values_are_in_the_same_fold(y):
+    X = np.vstack([IRIS[0], IRIS[0][::-1][:60]])
+    y = y if y is None else np.concatenate([y, y[::-1][:60]])
+    comparison = compare(X, y, n_components=[2], cv=3, estimators={"once": Recall(), "PCA": PCA()})
+    assert min(comparison.folds("error", "once", 2)) > 10  # none is recalled
+    said = "60 of 210 samples repeat another one; samples with equal values are in the same fold."
+    assert said in comparison.answer()
+
+
+def with_text(X):
+    return pd.DataFrame(X).assign(e=np.where(X[:, 0] > 5, "x", None))
+
+
+@pytest.mark.parametrize("form", [pd.DataFrame, csr_array, with_text])
+def test_equal_samples_are_known_in_all_kinds_of_samples(form):
+    X = np.vstack([np.where(IRIS[0] > 0.3, IRIS[0], [[0.0], [-0.0]] * 75), IRIS[0][:9].clip(0.3) - 0.3])
+    X[np.arange(0, 150, 2)] = X[np.arange(1, 150, 2)] + 0.0
+    groups = samples_of(form(X)).groups()
+    assert groups.max() == len(np.unique(X, axis=0)) - 1
+    np.testing.assert_array_equal(groups[0:150:2], groups[1:150:2])
+    assert not repeats(np.arange(9))
 
 
 def test_sizes_that_do_not_reduce_are_left_out_and_named():

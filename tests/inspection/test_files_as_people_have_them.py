@@ -81,7 +81,7 @@ QUICK = ["--n-components", "2", "--cv", "2", "--n-jobs", "1", "--estimators", "p
 
 @pytest.fixture(autouse=True)
 def _one_epoch(monkeypatch):
-    monkeypatch.setitem(named.BUDGETS, "default", Budget(1000, None, 1))
+    monkeypatch.setitem(named.BUDGETS, "default", Budget(1000, max_iter=1))
 
 
 @pytest.fixture
@@ -106,6 +106,7 @@ def test_a_file_has_a_verdict(verdict, kind):
     assert columns.startswith(f"Columns: {n_numbers + (kind == 'categories')} of numbers")
     assert "For reconstruction: " in out
     assert ("A random sample of 1,000 of 5,000 rows" in out) == (kind == "huge")
+    assert ("5,000 rows, of which 1,000 are drawn at random" in out) == (kind == "huge")
 
 
 def test_an_excel_file_has_a_verdict(verdict):
@@ -139,7 +140,7 @@ def test_a_skewed_target_is_answered_first_and_the_program_of_the_report_runs(ve
         (made("a.csv", text(TABLE[["a"]])), "a size must be less than the 1 columns"),
         (made("a.csv", "name;place\nx;Ulm\ny;Rom\nz;Bonn\n"), "--keep NAME uses one all the same"),
         (made("a.csv", text(TABLE[:1])), "no column to reduce"),
-        (made("a.csv", text(TABLE[:2])), "cv=5 is more than the 2 samples of X. Use fewer folds."),
+        (made("a.csv", text(TABLE[:2])), "cv=5 is more than the 2 samples of X that differ. Use fewer folds."),
         (made("a.csv", ",".join(map(str, range(200_000))) + "\n"), "Turn the table if its rows are columns"),
         (made("a.csv", "a,b\n1,2\n3,4,5\n"), "Expected 2 fields in line 3, saw 3"),
         (

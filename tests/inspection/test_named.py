@@ -1,6 +1,7 @@
 """Estimators by name, budgets, resumed and stopped comparisons."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -52,7 +53,16 @@ def test_other_methods_are_compared_by_name():
     )
 
 
-def test_names_are_known_or_how_to_have_them_is_said(capsys):
+@pytest.mark.filterwarnings("ignore")
+def test_umap_is_compared_where_it_is_installed():
+    pytest.importorskip("umap")
+    comparison = compare(X, Y, n_components=[2], cv=2, estimators=["pca", "umap"])
+    assert min(comparison.folds("target_score", "UMAP", 2)) > 0.8
+    assert np.isnan(comparison.folds("error", "UMAP", 2)).all()
+
+
+def test_names_are_known_or_how_to_have_them_is_said(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(ValueError, match=r"'tsne' is no estimator. Known are pca, factor-analysis"):
         named_estimators(["tsne"])
     with pytest.raises(TypeError, match="must be a dict of names"):
@@ -80,17 +90,38 @@ def test_budgets_are_names_or_seconds(budget):
 def test_budgets_limit_rows_epochs_and_seconds():
     assert Budget.of(None) == Budget.of("thorough") == Budget()
     assert Budget.of("90") == BUDGETS["default"]._replace(seconds=90)
-    estimators = {"PCA": PCA(), "AE": AutoencoderTransformer(max_iter=5), "VAE": VAEGenerator(callbacks=[])}
-    limited = Budget(None, 60, 20).limit(estimators, 10, 1)
-    assert limited["PCA"] is estimators["PCA"]
-    assert (limited["AE"].max_iter, limited["VAE"].max_iter) == (5, 20)
-    assert limited["AE"].callbacks.seconds == 3
-    assert limited["VAE"].callbacks == []
+    pca, few, many = PCA(), AutoencoderTransformer(max_iter=5), VAEGenerator(callbacks=[])
+    limit, clock = Budget(None, 60, 20).limit, TimeLimit(9.0)
+    assert limit(pca, clock) is pca
+    assert (limit(few, clock).max_iter, limit(many, clock).max_iter) == (5, 20)
+    assert (limit(few, clock).callbacks.end, limit(few, None).callbacks, limit(many, clock).callbacks) == (9, None, [])
     rows, labels, notes = Budget(40).draw(csc_matrix(X), Y)
     assert rows.shape == (40, 4)
     assert len(labels) == 40
     assert notes == ["A random sample of 40 of 150 rows was compared; the budget thorough takes all."]
     assert Budget(150).draw(X, None) == (X, None, [])
+
+
+def test_networks_share_the_time_that_is_left(monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1040.0)
+
+    def limits(seconds, estimators, n_jobs):
+        return [(clock.end, clock.least) for clock in Budget(seconds=seconds).clocks(estimators, 1000.0, n_jobs)]
+
+    mixed = [VAEGenerator(), PCA(), VAEGenerator(), VAEGenerator()]
+    np.testing.assert_allclose(limits(100, mixed, 1), [(end, 40 / 3) for end in (1060, 1060, 1080, 1100)])
+    np.testing.assert_allclose(limits(100, mixed[:1] * 4, 2), [(end, 20) for end in (1070, 1070, 1100, 1100)])
+    assert limits(9, mixed, 1) == [(1040, 0)] * 4  # all of it is used
+    assert Budget().clocks(mixed, 1000.0, 1) == [None] * 4
+
+
+def test_training_has_some_time_in_any_case():
+    limit = TimeLimit(0.0, 60.0)
+    limit.on_train_begin(None)
+    limit.on_epoch_end(None)
+    limit.until_ = 0.0
+    with pytest.raises(KeyboardInterrupt):
+        limit.on_epoch_end(None)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -115,6 +146,14 @@ def test_a_comparison_goes_on_where_it_was_stopped(tmp_path):
     assert whole.results["error"][:6] == stopped.results["error"]
     plain = compare(X, n_components=[1, 2], cv=4, estimators={"PCA": PCA()})
     np.testing.assert_array_equal(whole.results["error"], plain.results["error"])
+
+
+def test_a_comparison_ends_when_the_budget_is_over_and_there_is_an_answer():
+    stopped = compare(X, n_components=[1, 2], cv=4, estimators={"PCA": Counted()}, budget=1e-9)
+    assert stopped.stopped
+    assert stopped.results["fold"] == [0, 1]
+    assert "Stopped after 2 of 8 fits at the end of the budget" in stopped.answer()
+    assert not compare(X, n_components=[1], cv=2, estimators={"PCA": Counted()}, budget=1e-9).stopped
 
 
 def test_a_comparison_that_is_stopped_at_once_has_no_answer():
