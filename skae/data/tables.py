@@ -6,6 +6,7 @@ Both classes have the same interface: `open` checks samples and returns them as 
 
 from collections.abc import Mapping
 from contextlib import suppress
+from numbers import Real
 from reprlib import repr as shortened
 from types import MappingProxyType
 
@@ -161,6 +162,19 @@ class ArrayTable:
 
     # Codes are always decoded to arrays, as by PCA.
     decode_codes = staticmethod(lambda rows, codes: rows)
+
+    def given(self, values):
+        """Return an encoded sample with these values of columns by name, or by number without names, nan elsewhere."""
+        row = np.full(self.width, np.nan)
+        names = self.library.names(self.library.empty(self.labels)) if self.library.name else list(range(self.width))
+        for name, value in values.items():
+            _check_known(name, names)
+            if not (isinstance(value, Real) and np.isfinite(value)):
+                raise ValueError(f"given has {value!r} for column {name!r}, but the model takes finite numbers.")
+            row[names.index(name)] = value
+        row = self.prepare(row[None])
+        self.support.check(row, self.parameter, self.value, False)
+        return row[0]
 
     def check_differentiable(self):
         """Check that the derivative of each column by a code exists."""
@@ -344,6 +358,18 @@ class TableEncoder:
             rows[:, place] = column.encode(series, library, self.handle_unknown)
         return rows
 
+    def given(self, values):
+        row, names = np.full(self.width, np.nan), [column.name for column in self.columns]
+        for name, value in values.items():
+            _check_known(name, names)
+            column, place = self.columns[names.index(name)], self.places[names.index(name)]
+            with suppress(TypeError, ValueError):  # values are of any type
+                made = self.library.column([value], column.type, np.float64)
+                row[place] = column.encode(made, self.library, "ignore")
+            if np.isnan(row[place]).any():
+                raise ValueError(f"given has {value!r} for column {name!r}, which is no value of that column.")
+        return row
+
     def check_differentiable(self):
         raise ValueError(
             f"The columns of X are encoded one by one, with {self.kinds.parameter}={self.chosen!r}, and a category has "
@@ -430,6 +456,11 @@ def _check_order(table, library, X):
             raise ValueError(
                 f"The columns of X must be in the order of training, {listed(known)}, not {listed(names)}."
             )
+
+
+def _check_known(name, names):
+    if name not in names:
+        raise ValueError(f"given names {name!r}, which is no column of X. Its columns are {listed(names)}.")
 
 
 def _drawn(weights, n_columns):
