@@ -22,6 +22,7 @@ from skae.data.tables import ArrayTable, TableEncoder
 from skae.linear.mixture import MAX_CODES
 from skae.linear.starts import VAE_STARTS
 from skae.networks.refinement import fixed_draws
+from skae.networks.resampling import weighted_draws
 from skae.networks.vae import VAE, Posterior, is_conjugate
 from skae.objectives import LIKELIHOODS, PRIORS, MixturePrior, elbo, gaussian_kl
 from skae.persistence import state as stored
@@ -114,18 +115,19 @@ class FittedVAE(Fitted):
     @no_gradients()
     def feature_scores(self, rows):
         """Return the log-density of each value given the others of its sample, averaged over contexts."""
-        density, width = partial(self._densities_given, rows, self._score_draws(), self._bound), self.built.n_features
+        n, width = self.n_components, self.built.n_features
+        width_at_once = max(self.net.width, n * width)
+        return self._expected(
+            rows, lambda value, module, x: module.given_others(x, n, value), width, width=width_at_once
+        )
 
-        def given_others(value, module, x):
-            model = module.at(self.n_components)
-            found = model.given_others(module.inputs(x, value)) - module.scaler.log_units
-            found = torch.where(model.likelihood.varies > 0, found, model.constant.by_column(x))
-            return found.masked_fill(x.isnan(), math.nan)
+    def _expected(self, rows, function, n_out, dtype=None, width=None):
+        """Apply ``function(value, module, x)`` to samples, averaged over the posterior of each one's context."""
 
         def of_context(value):
-            function = partial(given_others, torch.from_numpy(value))
-            return self.map(rows, function, width, width=max(self.net.width, self.n_components * width))
+            return self.map(rows, partial(function, torch.from_numpy(value)), n_out, dtype, width or self.net.width)
 
+        density = partial(self._densities_given, rows, self._score_draws(), self._bound)
         return self.context.expected(of_context, density)
 
     def _inputs(self, module, x, value):
@@ -137,27 +139,16 @@ class FittedVAE(Fitted):
 
     @no_gradients()
     def encode(self, rows):
-        density = partial(self._densities_given, rows, self._score_draws(), self._bound)
-        return self.context.expected(partial(self.encode_given, rows), density)
+        n = self.n_components
+        return self._expected(rows, lambda value, module, x: module.to_codes(x, n, value), n)
 
     @no_gradients()
     def encode_with_std(self, rows):
         """Return the means and standard deviations of q, of a conditional model mixed over the classes."""
-        n, density = self.n_components, partial(self._densities_given, rows, self._score_draws(), self._bound)
-
-        def moments(value, module, x):
-            inputs = module.inputs(x, value).to(module.imputer.location.dtype)
-            q = module.at(n).posterior(inputs)
-            mean, deviation = q.mean.double(), (q.log_var.double() / 2).exp()
-            return torch.cat([mean, deviation.square() + mean.square()], dim=1)
-
-        def of_context(value):
-            function = partial(moments, torch.from_numpy(value))
-            return self.map(rows, function, 2 * n, np.float64, width=self.net.width)
-
-        mean, square = np.split(self.context.expected(of_context, density), 2, axis=1)
-        deviation = np.sqrt(np.maximum(square - mean**2, 0))
-        return mean.astype(rows.dtype), deviation.astype(rows.dtype)
+        n = self.n_components
+        both = self._expected(rows, lambda value, module, x: module.moments(x, n, value), 2 * n, np.float64)
+        mean, square = np.split(both, 2, axis=1)
+        return mean.astype(rows.dtype), np.sqrt(np.maximum(square - mean**2, 0)).astype(rows.dtype)
 
     # Draws.
 
@@ -199,20 +190,13 @@ class FittedVAE(Fitted):
         """Draw scaled samples whose observed values are those of x, by importance resampling of codes."""
         model, etas, log_weights = module.at(self.n_components), [], []
         for value, log_weight in zip(self.context.values, self.context.log_weights, strict=True):
-            inputs, targets = self._inputs(module, x, torch.from_numpy(value))
-            q = model.posterior(inputs)
-            scales = torch.stack([(share * q.log_var / 2).exp() for share in (1, 0.5, 0)])
-            proposal = torch.distributions.Normal(torch.stack([q.mean, q.mean, 0 * q.mean]), scales)
-            noise = torch.randn((3, _GIVEN_DRAWS, self.n_components), generator=generator, dtype=torch.float64)
-            z = (proposal.loc + proposal.scale * noise.to(x)).flatten(0, 1)
-            density = proposal.log_prob(z).sum(2).logsumexp(0) - math.log(3)
-            eta = module.decode(module.with_context(z, inputs.expand(len(z), -1)))
-            log_prior = -0.5 * (z.square() + math.log(2 * math.pi)).sum(1) + self.prior.gain(z)
-            log_weights.append(model.likelihood(eta, targets) + log_prior - density + log_weight)
-            etas.append(eta)
-        chosen = torch.cat(log_weights).softmax(0).cpu().multinomial(n_samples, replacement=True, generator=generator)
-        likelihood, eta = copy.deepcopy(model.likelihood).cpu(), torch.cat(etas).cpu()[chosen]
-        return likelihood.draw_missing(eta, targets.cpu().expand(n_samples, -1), generator)
+            sample = self._inputs(module, x, torch.from_numpy(value))
+            eta, weights = weighted_draws(model, *sample, self.prior.gain, _GIVEN_DRAWS, generator)
+            etas.append(eta.cpu())
+            log_weights.append(weights.cpu() + log_weight)
+        chosen = torch.cat(log_weights).softmax(0).multinomial(n_samples, replacement=True, generator=generator)
+        seen = sample[1].cpu().expand(n_samples, -1)
+        return copy.deepcopy(model.likelihood).cpu().draw_missing(torch.cat(etas)[chosen], seen, generator)
 
     @no_gradients()
     def fill_by_network(self, X, generator=None):

@@ -217,6 +217,19 @@ class VAE(Model):
     def codes(self, x: Tensor, n_components: int) -> Tensor:
         return self.at(self.n_components).posterior(x).mean[:, :n_components]
 
+    def moments(self, X: Tensor, n_components: int, context: Tensor) -> Tensor:
+        """Return means and second moments of codes of samples in units of X, in float64: (n, 2 n_components)."""
+        q = self.at(n_components).posterior(self.inputs(X, context).to(self._dtype))
+        mean = q.mean.double()
+        return torch.cat([mean, q.log_var.double().exp() + mean.square()], dim=1)
+
+    def given_others(self, X: Tensor, n_components: int, context: Tensor) -> Tensor:
+        """Return the log-density of each value given the others of its sample, in units of X: (n, n_features)."""
+        model = self.at(n_components)
+        found = model.given_others(self.inputs(X, context)) - self.scaler.log_units
+        found = torch.where(model.likelihood.varies > 0, found, model.constant.by_column(X))
+        return found.masked_fill(X.isnan(), torch.nan)
+
     def inverse_link(self, eta: Tensor, n_components: int) -> Tensor:
         return self.at(n_components).likelihood.mean(eta)
 

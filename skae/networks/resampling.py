@@ -1,0 +1,52 @@
+"""Importance sampling of codes: draws whose weights turn them into draws from the posterior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from skae.networks.vae import SizedVAE
+
+
+def weighted_draws(
+    model: SizedVAE,
+    inputs: Tensor,
+    targets: Tensor,
+    prior_gain: Callable[[Tensor], Tensor],
+    n_draws: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Draw codes of one sample from q, from the standard normal and from one between them, ``n_draws`` of each.
+
+    The last two cover what a narrow q leaves out (Hesterberg 1995).
+
+    Parameters
+    ----------
+    model : SizedVAE
+    inputs, targets : Tensor of shape (1, n_features + n_context) and (1, n_features)
+        The sample as the network's input and as the likelihood's target, nan where it is not observed.
+    prior_gain : callable
+        Log-density of codes under the prior minus that under the standard normal.
+    n_draws : int
+    generator : torch.Generator
+
+    Returns
+    -------
+    eta : Tensor of shape (3 n_draws, n_outputs)
+        The decoder's output.
+    log_weights : Tensor of shape (3 n_draws,)
+        Log-density of sample and code, minus that of the code under the mixture of the three.
+    """
+    q = model.posterior(inputs)
+    scales = torch.stack([(share * q.log_var / 2).exp() for share in (1, 0.5, 0)])
+    proposal = Normal(torch.stack([q.mean, q.mean, torch.zeros_like(q.mean)]), scales)
+    noise = torch.randn((3, n_draws, model.size), generator=generator, dtype=torch.float64).to(inputs)
+    z = (proposal.loc + proposal.scale * noise).flatten(0, 1)
+    log_density = proposal.log_prob(z).sum(2).logsumexp(0) - math.log(3)
+    eta = model.vae.decode(model.vae.with_context(z, inputs.expand(len(z), -1)))
+    log_prior = Normal(0.0, 1.0).log_prob(z).sum(1) + prior_gain(z)
+    return eta, model.likelihood(eta, targets) + log_prior - log_density
