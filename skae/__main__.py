@@ -86,7 +86,7 @@ def _check_writable(parser, report):
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         parser.error(f"--report {report} is a folder, or cannot be written")
     if find_spec("matplotlib") is None:
-        parser.error("the report needs matplotlib: pip install 'skae[compare]', or --report none")
+        parser.error("the report needs matplotlib: pip install matplotlib, or pass --report none")
 
 
 def _parser():

@@ -130,7 +130,7 @@ def _pandas():
     try:
         import pandas as pd
     except ImportError as error:
-        raise ImportError("Reading a table needs pandas: pip install 'skae[compare]'.") from error
+        raise ImportError("Reading a table needs pandas: pip install pandas pyarrow.") from error
     return pd
 
 
@@ -181,7 +181,7 @@ def _read_excel(content, options):
     try:
         book = pd.ExcelFile(io.BytesIO(content))
     except ImportError as error:
-        raise ImportError(f"Reading Excel needs a package: pip install 'skae[excel]' ({error}).") from error
+        raise ImportError(f"Reading Excel needs a package: {error}") from error
     cells = pd.read_excel(book, header=None, dtype=object).dropna(how="all").dropna(axis=1, how="all")
     rows = [["" if cell != cell else str(cell) for cell in row] for row in cells.head(_N_LINES).to_numpy()]
     start, header, *_ = _shape([[cell for cell in row if cell] if len(set(row)) < 3 else row for row in rows])

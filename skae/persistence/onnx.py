@@ -26,7 +26,7 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
     Raises
     ------
     ImportError
-        If the package onnx is not installed, which ``pip install 'skae[onnx]'`` installs, or, for a Pipeline, skl2onnx.
+        If the package onnx is not installed, or, for a Pipeline, skl2onnx.
     TypeError
         If the estimator is none of these.
     ValueError
@@ -74,8 +74,8 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
         if is_pipeline:
             import skl2onnx  # noqa: F401
     except ImportError as error:
-        extra = "skl2onnx" if is_pipeline else "'skae[onnx]'"
-        raise ImportError(f"to_onnx needs {error.name or 'the package onnx'}. Run pip install {extra}.") from error
+        package = "skl2onnx" if is_pipeline else "onnx"
+        raise ImportError(f"to_onnx needs {error.name or 'onnx'}: pip install {package}.") from error
     model = _model_of_pipeline(estimator, dtype) if is_pipeline else _model_of_part(estimator, part, dtype)
     onnx.save(model, path, format="protobuf")  # for any file extension
 

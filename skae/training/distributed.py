@@ -263,7 +263,7 @@ def _state():
     try:
         from accelerate import PartialState
     except ImportError as error:
-        raise ImportError("device='accelerate' needs accelerate. Install skae[distributed], or use 'auto'.") from error
+        raise ImportError("device='accelerate' needs accelerate: pip install accelerate, or use 'auto'.") from error
     if n_launched > 1 and get_active_backend()[0].nesting_level:
         raise ValueError(
             f"Parallel fits cannot each be shared by all {n_launched} processes, which would wait for each other "
