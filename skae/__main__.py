@@ -66,7 +66,7 @@ def main(arguments=None):
 
 
 def _check_usage(parser, options):
-    """Exit where options are wrong, or what is to be written cannot be: before anything runs."""
+    """Exit before anything runs if options are wrong, or if the report cannot be written."""
     if options.data is None and options.target is not None:
         parser.error("--target needs a table")
     try:
@@ -79,7 +79,7 @@ def _check_usage(parser, options):
 
 
 def _check_writable(parser, report):
-    """Exit if the report cannot be written: before anything runs."""
+    """Exit before anything runs if the report cannot be written."""
     path = Path(report).resolve()
     if not path.parent.is_dir():
         parser.error(f"--report {report} is in a folder that does not exist")
@@ -142,7 +142,7 @@ def _add_table_options(group):
 
 
 class _Data(NamedTuple):
-    """What is compared: samples and target, sentences on them, lines of Python that make X, and the unit of errors."""
+    """Data of a comparison: samples and target, sentences on them, lines of Python that make X, the unit of errors."""
 
     X: object
     y: object

@@ -200,7 +200,7 @@ class _Done:
 
 
 def _collect(jobs, measured, progress, prediction):
-    """Return what is done when all fits are, or when Ctrl-C comes."""
+    """Return the finished fits: all of them, or those at Ctrl-C."""
     done, names = _Done(), list(dict.fromkeys(job.name for job in jobs))
     try:
         with progress:

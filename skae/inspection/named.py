@@ -101,7 +101,7 @@ def with_size(name, estimator, size):
 
 
 class Budget(NamedTuple):
-    """How much time a comparison takes.
+    """Limits on the samples and the time of a comparison.
 
     Attributes
     ----------
@@ -141,7 +141,7 @@ class Budget(NamedTuple):
         return _safe_indexing(X, index), None if y is None else _safe_indexing(y, index), [note]
 
     def limit(self, estimators, n_fits, n_jobs):
-        """Return estimators that keep to the budget if each is fitted so often."""
+        """Return estimators that keep to the budget if each is fitted this number of times."""
         trained = [name for name, estimator in estimators.items() if "max_iter" in _trained(estimator)]
         share = (
             None if self.seconds is None else self.seconds * effective_n_jobs(n_jobs) / max(len(trained) * n_fits, 1)

@@ -23,7 +23,7 @@ def spoken(name):
 
 
 class Question:
-    """Base of the questions: which cells, models of a size, have a measure, and which is the best.
+    """Base class of the questions: which cells (models of one size) have a measure, and which is the best.
 
     Parameters
     ----------

@@ -65,8 +65,8 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
     is_pipeline = hasattr(estimator, "steps") and part == "encoder"
     if not (is_pipeline or hasattr(estimator, "exported_part")):
         raise TypeError(
-            f"{name} is no estimator of skae. Of a Pipeline or a search pass the estimator inside, such as "
-            "pipeline[-1]. Of whole Pipelines the part 'encoder' can be exported."
+            f"{name} is no estimator of skae. For a Pipeline or a search, pass the estimator inside, such as "
+            "pipeline[-1]. A whole Pipeline can be exported as the part 'encoder' only."
         )
     try:
         import onnx
@@ -81,7 +81,7 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
 
 
 def _model_of_part(estimator, part, dtype):
-    """Return the ONNX model of a part; an error names the own modules that may be its cause."""
+    """Return the ONNX model of a part; an error names the user's modules that may be its cause."""
     exported, name = estimator.exported_part(part), type(estimator).__name__
     try:
         return graph_of_module(*exported, f"{part} of a {name}, by skae {__version__}", dtype)
@@ -92,7 +92,7 @@ def _model_of_part(estimator, part, dtype):
             raise
         raise ValueError(
             f"The {part} cannot be exported: {error}. Its {' and '.join(own)} must be made of layers that ONNX has, "
-            "and must not depend on values, or on the number of rows, other than by operations on tensors."
+            "and may use values, and the number of samples, in operations on tensors only."
         ) from error
 
 
