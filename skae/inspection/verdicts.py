@@ -14,7 +14,7 @@ _LARGEST_GAINFUL_SHARE = 0.98
 _SMALLEST_GAIN = 0.005
 # Names of the default estimators within a sentence.
 _SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
-_NO_DIFFERENCE = "no difference that these rows can show"
+_NO_DIFFERENCE = "no difference that these samples can show"
 
 
 def spoken(name):
@@ -111,7 +111,7 @@ class PredictionQuestion(Question):
             f"and {_apart(gained)} {constant}, which has {np.mean(dummy):.3f} {_signed(gained)}."
         )
         if gained.low <= 0:
-            yield f"These rows do not show that any codes here predict the target better than {constant}."
+            yield f"These samples do not show that any codes here predict the target better than {constant}."
 
 
 class ReconstructionQuestion(Question):
@@ -283,7 +283,7 @@ def _is_gain(share):
 
 def _codes(cell):
     name, size = cell
-    return f"{spoken(name)} with {size} number{'s' if size > 1 else ''}"
+    return f"{spoken(name)} with {components(size)}"
 
 
 def _percent(share):
