@@ -138,7 +138,7 @@ def _add_table_options(group):
     add("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to use that would be left out")
     add("--id", metavar="COLUMN", help="column that identifies the rows")
     add("--dates", action="store_true", help="use dates, as day numbers")
-    add("--numeric-only", action="store_true", help="leave out what is no number, and rows with missing values")
+    add("--numeric-only", action="store_true", help="leave out columns of other kinds, and rows with missing values")
 
 
 class _Data(NamedTuple):
