@@ -588,7 +588,7 @@ def test_own_modules_may_have_any_names(start):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), model.transform(X))
 
 
-@pytest.mark.filterwarnings("ignore:No epoch improved")
+@pytest.mark.filterwarnings("ignore:No epoch had")
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
