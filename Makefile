@@ -7,7 +7,7 @@ JOBS ?= 2
 PYTEST = OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p xdist -n $(JOBS) --dist worksteal
 
 .PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest test-random \
-	release-files mutants house lint format check clean
+	release-files dist mutants house lint format check clean
 
 compare: .venv/compare.stamp
 	$(BIN)/python -m skae compare
@@ -55,6 +55,15 @@ test-random:
 release-files: .venv-lowest/dev.stamp
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python tests/persistence/release_files.py
 
+# The wheel and the sdist of a release, in dist/. twine checks them, and the wheel runs in an environment of its own.
+dist: .venv/release.stamp
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv --clear .venv-dist
+	.venv-dist/bin/python -m pip install --quiet -c constraints.txt dist/*.whl
+	.venv-dist/bin/python tests/installed.py
+
 # Changes of the mathematics that no test notices; tests/MUTANTS.md says why each does no harm.
 mutants: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py $(ARGS)
@@ -76,7 +85,7 @@ format: .venv/dev.stamp
 check: lint test
 
 clean:
-	rm -rf .venv .venv-lowest .venv-newest .venv-random docs/_build docs/api docs/gallery docs/results
+	rm -rf .venv .venv-dist .venv-lowest .venv-newest .venv-random build dist docs/_build docs/api docs/gallery docs/results
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -69,7 +69,7 @@ def main(arguments=None):
 
 
 def _check_usage(parser, options):
-    """Exit where options are wrong, or what is to be written cannot be: before anything runs."""
+    """Exit before anything runs if options are wrong, or if the report cannot be written."""
     if options.data is None and options.target is not None:
         parser.error("--target needs a table")
     try:
@@ -86,14 +86,14 @@ def _check_usage(parser, options):
 
 
 def _check_writable(parser, report):
-    """Exit if the report cannot be written: before anything runs."""
+    """Exit before anything runs if the report cannot be written."""
     path = Path(report).resolve()
     if not path.parent.is_dir():
         parser.error(f"--report {report} is in a folder that does not exist")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         parser.error(f"--report {report} is a folder, or cannot be written")
     if find_spec("matplotlib") is None:
-        parser.error("the report needs matplotlib: pip install 'skae[compare]', or --report none")
+        parser.error("the report needs matplotlib: pip install matplotlib, or pass --report none")
 
 
 def _parser():
@@ -145,11 +145,11 @@ def _add_table_options(group):
     add("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to use that would be left out")
     add("--id", metavar="COLUMN", help="column that identifies the rows")
     add("--dates", action="store_true", help="use dates, as day numbers")
-    add("--numeric-only", action="store_true", help="leave out what is no number, and rows with missing values")
+    add("--numeric-only", action="store_true", help="leave out columns of other kinds, and rows with missing values")
 
 
 class _Data(NamedTuple):
-    """What is compared: samples and target, sentences on them, lines of Python that make X, and the unit of errors."""
+    """Data of a comparison: samples and target, sentences on them, lines of Python that make X, the unit of errors."""
 
     X: object
     y: object

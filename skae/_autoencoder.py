@@ -296,7 +296,7 @@ class AutoencoderTransformer(BaseNetTransformer):
 
         - "auto": cuda if available, else the cpu.
         - "accelerate": the device that Accelerate assigns to this process. All processes of its launcher share one fit.
-          Needs ``skae[distributed]``.
+          Needs the package accelerate.
 
     verbose : int, default=0
         Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then. If each
@@ -492,7 +492,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         self.random_state = random_state
 
     def __getattr__(self, name):
-        """Raise the error for an attribute that is missing; if PCA has it, the error names the way out."""
+        """Raise the error for a missing attribute; if PCA has the attribute, the error names an alternative."""
         if hasattr(type(self), name):  # its own error has a reason
             return object.__getattribute__(self, name)
         way_out = f". {_OF_PCA[name]}" if name in _OF_PCA else ""
@@ -689,8 +689,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         explained = getattr(self, "explained_variance_ratio_", np.ones(1)).sum()
         if self.n_components != "auto" and chooses_size(self) and explained < self.n_components:
             warnings.warn(
-                f"{self.n_components_} components explain {explained:.3f} of the variance of the validation set, less "
-                f"than n_components={self.n_components}: no more are left. Set an integer, or pass more samples.",
+                f"All {self.n_components_} components explain {explained:.3f} of the variance of the validation set, "
+                f"less than n_components={self.n_components}. Set an integer, or pass more samples.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -159,7 +159,7 @@ class BaseNetTransformer(
         rows, y = self._open_training(X, y, sample_weight, reset=is_first, ensure_min_samples=least)
         if is_first and len(rows) <= self.n_components:
             raise ValueError(
-                f"The first call of partial_fit needs more rows than n_components={self.n_components}, but X has "
+                f"The first call of partial_fit needs more samples than n_components={self.n_components}, but X has "
                 f"{len(rows)}: the scaler and the linear start are fitted to it. Pass a larger first batch."
             )
         if not is_first:
@@ -324,7 +324,7 @@ class BaseNetTransformer(
         return rows
 
     def _attributes(self, fit, net, before=None):
-        """Return the fitted attributes of an estimator with this net, which may be of one epoch, by name.
+        """Return the fitted attributes of an estimator by name, for a net that may still be in training.
 
         ``net_`` is last, since it marks the estimator as fitted. ``before`` is the fitted network that is continued.
         """
@@ -334,7 +334,7 @@ class BaseNetTransformer(
         return attributes | {"_table": fit.table, "_fitted": fitted, "net_": net}
 
     def _store(self, fit, X):
-        """Set the fitted attributes, arrays like X."""
+        """Set the fitted attributes; arrays are tensors if X is one and scikit-learn dispatches to them."""
         attributes = self._attributes(fit, fit.net, vars(self).get("_fitted"))
         vars(self).update({name: like_input(value, X) for name, value in attributes.items()})
 
@@ -344,9 +344,9 @@ class BaseNetTransformer(
         if net.outcome_ == "diverged":
             smaller = f", even after {net.returns_} reductions of the step size" if net.returns_ else ""
             warnings.warn(
-                f"The loss was no longer finite, or far above the start's, after {len(net.history)} epochs{smaller}, "
-                f"so {name} keeps the best weights before that. Lower learning_rate_init={self.learning_rate_init!r} "
-                "or scale X.",
+                f"The loss was no longer finite, or far above that of the start, after {len(net.history)} epochs"
+                f"{smaller}, so {name} keeps the best weights before that. Lower "
+                f"learning_rate_init={self.learning_rate_init!r} or scale X.",
                 ConvergenceWarning,
                 stacklevel=5,
             )
@@ -359,7 +359,7 @@ class BaseNetTransformer(
             )
         elif no_gain and self.n_iter_ > 0 and self.start != "random":
             warnings.warn(
-                f"No epoch improved on the linear start on the validation set, so {name} keeps that start. More "
+                f"No epoch had a lower validation loss than the linear start, so {name} keeps that start. More "
                 "samples or a lower learning_rate_init may help, or a linear model is enough for these data.",
                 ConvergenceWarning,
                 stacklevel=5,

@@ -215,8 +215,8 @@ class Fit:
         least = 1 if chooses_size(self.estimator) else self.estimator.n_components
         if least > len(self.rows):
             raise ValueError(
-                f"n_components={least} is more than the {len(self.rows)} rows of X. Use at most as many components as "
-                "rows."
+                f"n_components={least} is more than the {len(self.rows)} samples of X. Use at most as many components "
+                "as samples."
             )
         check_size(least, self.rows.n_features)
         if (shape := check.check_feature_shape(self.estimator.feature_shape)) is not None:
@@ -320,7 +320,7 @@ class Fit:
 
     @property
     def is_trained(self):
-        """Whether the weights are others than those of the start."""
+        """Whether the weights differ from those of the start."""
         return len(self.net.history) > 0 and not self.has_no_gain
 
     def curves(self, fitted):
@@ -395,7 +395,7 @@ def _n_held_out(fraction, n_samples):
 
 
 def _held_out(model, inputs, n_held_out, random_state, device):
-    """Return the indices of the validation set: a random subset or, stratified, one of each group of similar misfit.
+    """Return the indices of the validation set: a random subset or, if stratified, one of each group of similar misfit.
 
     The worst-fitted samples dominate a mean log-density, so the validation set needs its share of them.
     """

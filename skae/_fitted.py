@@ -86,7 +86,7 @@ class Fitted:
         raise NotImplementedError
 
     def learn_columns(self, rows):
-        """Return samples with the encoding of columns that were constant so far and vary in them."""
+        """Learn the encoding of columns that were constant so far and vary in these samples; return them encoded."""
         mean = self.model.scaler.mean
         means = mean.numpy(force=True).copy()
         rows = self.table.learn_columns(rows, means)

@@ -59,7 +59,7 @@ def restored(cls, state):
 
 
 def _restored_table(estimator, state):
-    """Check and restore a table by the one of the estimator's tables that is of its kind."""
+    """Check and restore a table by the estimator's table of the same kind."""
     first, *others = estimator._tables()
     kind = str(state.get("kind")) if type(state) is dict else None
     return next((table for table in others if table.kind == kind), first).restore(state, stored.fault)

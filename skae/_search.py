@@ -26,7 +26,7 @@ from skae.persistence import state as stored
 
 
 def _where_best_has(method):
-    """Make a method available where the best estimator, before `fit` the estimator, has one of this name."""
+    """Make a method available if the best estimator (before `fit`, the estimator) has one of this name."""
 
     def is_available(search):
         if not search.refit:
@@ -37,7 +37,7 @@ def _where_best_has(method):
 
 
 def _of_best(method):
-    """Make a method call that of the best estimator; it is available where that has it."""
+    """Make a method call the best estimator's; it is available if the best estimator has one."""
 
     @wraps(method)
     def call(search, *args, **params):
@@ -48,7 +48,7 @@ def _of_best(method):
 
 
 def _with_output_where_best_has(cls):
-    """Make the methods that scikit-learn adds or wraps for `set_output` available where the best estimator has them."""
+    """Make the methods that scikit-learn adds or wraps for `set_output` available if the best estimator has them."""
     for name in ("transform", "fit_transform", "get_feature_names_out"):
         setattr(cls, name, _where_best_has(getattr(cls, name)))
     return cls
@@ -328,7 +328,7 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         """
 
     def __getattr__(self, name):
-        """Return fitted attributes of the best estimator; an error names the search, and has its cause."""
+        """Return a fitted attribute of the best estimator; the error for a missing one names the search."""
         if hasattr(type(self), name):  # its own error has a reason
             return object.__getattribute__(self, name)
         cause = None

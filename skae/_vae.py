@@ -517,7 +517,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         - "auto": cuda if available, else the cpu.
         - "accelerate": the device that Accelerate assigns to this process. All processes of its launcher share one fit.
-          Needs ``skae[distributed]``.
+          Needs the package accelerate.
 
     verbose : int, default=0
         Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then. The

@@ -173,9 +173,13 @@ def table_of_rooms():
     rows = ["| room | what it is for | may import |", "|---|---|---|"]
     above = []
     for name, room in ROOMS.items():
-        allowed = ", ".join(f"`{other}`" for other in above if other in room["imports"])
-        allowed = "all above" if len(above) > 2 and room["imports"] == set(above) else allowed or "nothing of skae"
-        rows.append(f"| `{name}` | {room['purpose']} | {allowed} |")
+        allowed = [f"`{other}`" for other in above if other in room["imports"]]
+        others = [f"`{other}`" for other in above if other not in room["imports"]]
+        if len(others) < min(3, len(allowed)):
+            text = " but ".join(["all above", *([", ".join(others)] if others else [])])
+        else:
+            text = ", ".join(allowed) or "nothing of skae"
+        rows.append(f"| `{name}` | {room['purpose']} | {text} |")
         above.append(name)
     return "\n".join(rows)
 

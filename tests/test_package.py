@@ -14,7 +14,8 @@ from random_versions import bounds, key
 import skae
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 
 
 def pins(path):
@@ -48,13 +49,35 @@ def test_the_citation_is_of_this_version():
     assert f"version: {skae.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
-PROGRAM = """
-import numpy, pathlib, skae
-assert "site-packages" in skae.__file__, skae.__file__
-assert all((pathlib.Path(skae.__file__).parent / name).exists() for name in ("py.typed", "inspection/page.html"))
-X = numpy.random.RandomState(0).normal(size=(50, 4))
-print(skae.__version__, skae.AutoencoderTransformer(2, max_iter=1).fit_transform(X).shape)
-"""
+def test_the_conda_recipe_says_what_pyproject_says():
+    recipe = yaml.safe_load((ROOT / "recipe/recipe.yaml").read_text())
+    python = PROJECT["requires-python"].removeprefix(">=")
+    assert recipe["context"] == {"version": skae.__version__, "python_min": python}
+    entries = [entry.replace("torch", "pytorch").replace(">=", " >=") for entry in PROJECT["dependencies"]]
+    assert recipe["requirements"]["run"] == ["python >=${{ python_min }}", *entries]
+    (setuptools,) = PYPROJECT["build-system"]["requires"]
+    assert setuptools.replace(">=", " >=") in recipe["requirements"]["host"]
+    assert recipe["about"]["summary"] == PROJECT["description"]
+    assert recipe["about"]["license"] == PROJECT["license"]
+    assert [recipe["about"]["license_file"]] == PROJECT["license-files"]
+
+
+def test_a_release_publishes_the_files_that_were_checked_and_stores_no_secret():
+    text = (ROOT / ".github/workflows/release.yml").read_text()
+    jobs = yaml.safe_load(text)["jobs"]
+    assert "secrets." not in text
+    assert {"run": "make dist"} in jobs["build"]["steps"]
+    assert jobs["publish"]["needs"] == "build"
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+
+
+@pytest.mark.parametrize("folder", [".", "docs", "skae"])
+def test_nothing_names_a_place_where_the_package_is_not_yet(folder):
+    """Until it is published: no pip install of its name, and no badges, which are images from elsewhere."""
+    files = (ROOT / folder).glob("*" if folder == "." else "**/*")
+    for path in files:
+        if path.suffix in (".md", ".py", ".rst", ".toml"):
+            assert not re.search(r"pip install ['\"]?skae|!\[[^\]]*\]\(https?:", path.read_text()), path
 
 
 @pytest.mark.slow
@@ -68,7 +91,7 @@ def test_wheel_and_sdist_install_into_an_empty_environment(tmp_path):
     (wheel,), (sdist,) = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
     assert not [name for name in zipfile.ZipFile(wheel).namelist() if not name.startswith("skae")]
     run(sys.executable, "-m", "venv", "empty")
-    python = str(tmp_path / "empty/bin/python")
+    python, program = str(tmp_path / "empty/bin/python"), str(ROOT / "tests/installed.py")
     for file, options in ((wheel, []), (sdist, ["--no-deps", "--force-reinstall"])):
         run(python, "-m", "pip", "install", "-c", str(ROOT / "constraints.txt"), *options, str(file))
-        assert run(python, "-c", PROGRAM) == f"{skae.__version__} (50, 2)\n"
+        assert run(python, program) == f"{skae.__version__} (200, 2) (3, 64)\n"

@@ -13,7 +13,7 @@ MOST_WORDS = 900
 MEDIAN, LONGEST = 17, 32  # words of a sentence: the median, and the 95 % quantile
 LISTS = {"CHANGELOG.md", "docs/contributing.md", "docs/whats-new.md"}  # a list of changes; pages that include another
 READ = [page for page in PAGES if page not in LISTS]
-SHORT = [page for page in READ if page == "README.md" or page.startswith("docs/")]
+SHORT = [page for page in READ if page in ("README.md", "CONTRIBUTING.md") or page.startswith("docs/")]
 
 # Phrases that are wrong or private to this project, and what to write. Code and addresses of links are left out.
 RETIRED = {

@@ -149,6 +149,13 @@ function clipped() {{
   }}
   return found
 }}
+function copied() {{
+  const selection = frame.contentWindow.getSelection()
+  return [...frame.contentDocument.querySelectorAll('pre:has(.gp):not(:has(.gt))')].map(program => {{
+    selection.selectAllChildren(program)
+    return String(selection)
+  }})
+}}
 async function audit(page) {{
   const script = page.createElement('script')
   script.src = '/axe.min.js'
@@ -163,7 +170,7 @@ async function walk() {{
     const page = frame.contentDocument, main = page.querySelector('main')
     found.push({{path, title: page.title, width: page.documentElement.scrollWidth, contrast: contrasts(),
       faults: {audit} ? await audit(page) : [],
-      text: main.innerText.length, clipped: clipped(), dark: page.documentElement.dataset.theme,
+      copied: copied(), text: main.innerText.length, clipped: clipped(), dark: page.documentElement.dataset.theme,
       results: [...page.querySelectorAll('ul.search li > a')].map(a => a.getAttribute('href'))}})
   }}
   document.getElementById('found').textContent = JSON.stringify({{found, errors}})
@@ -279,6 +286,16 @@ def test_pages_fit_a_phone(site, browse):
     assert not {text for page in found for text in page["clipped"]}
 
 
+@needs_chromium
+def test_programs_are_copied_without_prompts_and_output(site, browse):
+    """The programs that end in an error are left out: its text is copied, too."""
+    found = browse([path for path in paths(site) if path == "index.html" or path.startswith("guide/")])
+    programs = [program for page in found for program in page["copied"]]
+    assert len(programs) > 20
+    for program in programs:
+        compile(program, program, "exec")
+
+
 @pytest.fixture
 def audit(site, browse):
     """A function from pages to the faults that axe finds in each."""
@@ -329,6 +346,12 @@ def test_the_search_finds_both_estimators(browse, name):
         ("GPU", "guide/processes.html"),
         ("ONNX", "guide/deploy.html"),
         ("UMAP", "coming-from.html"),
+        ("CSV classifier", "guide/mixed.html"),
+        ("threshold", "guide/anomalies.html"),
+        ("memmap", "guide/large.html"),
+        ("custom likelihood", "guide/objectives.html"),
+        ("custom layers", "guide/networks.html"),
+        ("load model", "guide/deploy.html"),
     ],
 )
 def test_the_search_finds_what_people_type(browse, words, page):

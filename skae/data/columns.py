@@ -102,7 +102,7 @@ class Column:
         return 0.0
 
     def refitted(self, block):
-        """Return the column after a fit to encoded values (n, width), if it was constant and these are not it."""
+        """Return the column fitted to encoded values (n, width), if it was constant and these differ from it."""
         return self
 
     def encode_again(self, block, before):
@@ -114,7 +114,7 @@ class Column:
         return {key: value for key, value in vars(self).items() if key != "name"} | {"type": self.type._asdict()}
 
     def faults(self, library):
-        """Yield pairs of a faulty attribute, if the column is from a file, and what is wrong with it."""
+        """Yield the faults of a column from a file: pairs of an attribute and what is wrong with it."""
         family, dtype, _, ordered = self.type
         if family not in self.families or type(ordered) is not bool:
             yield "the type of a column", f"is {shortened(self.type)}, which is not {' or '.join(self.families)}"
@@ -371,8 +371,8 @@ class CategoryColumn(Column):
         found = np.array([-2 if value is None else index.get(value, -1) for value in values], dtype=int)
         if handle_unknown == "error" and (found == -1).any():
             raise ValueError(
-                f"Column {self.name!r} of X has {values[int((found == -1).argmax())]!r}, a category that no training "
-                "row has. Set handle_unknown='ignore' to take it as missing, or leave out such rows."
+                f"Column {self.name!r} of X has {values[int((found == -1).argmax())]!r}, a category that is not in "
+                "the training samples. Set handle_unknown='ignore' to take it as missing, or leave out such samples."
             )
         block = (found[:, None] == np.arange(self.width)).astype(np.float64)
         block[found < 0] = np.nan
@@ -454,8 +454,8 @@ class Kinds(NamedTuple):
         if column_type.family is None or not library.dtypes.fullmatch(column_type.dtype):
             raise ValueError(
                 f"Column {name!r} of X is of dtype {column_type.dtype}, and has {_odd_one(values)!r}: no "
-                f"{self.parameter} is for such values, or for several types. Make numbers, bools, categories or "
-                "strings of all, or drop it."
+                f"{self.parameter} takes such values, or values of several types. Convert all to numbers, bools, "
+                "categories or strings, or drop the column."
             )
         if kind == "auto":
             kind = self._automatic(name, column_type.family, library.numbers, column, values)

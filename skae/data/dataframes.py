@@ -292,7 +292,7 @@ def first_text(values):
 
 @contextmanager
 def numbers_asked(X, asked, way_out="Pass the columns of numbers."):
-    """If a check of X fails because of text in X, raise an error that says so, what is ``asked``, and a remedy."""
+    """Replace the error of a check that fails for text in X by one with the text, what is ``asked`` and a remedy."""
     try:
         yield
     except ValueError as error:
@@ -309,8 +309,8 @@ def unmasked(X):
     library = library_of(X)
     for name, dtype in library.dates(X):
         raise ValueError(
-            f"{name} is of dtype {dtype}. Make numbers of dates and durations, such as days since the first one, with "
-            "nan where they are missing."
+            f"{name} is of dtype {dtype}. Convert dates and durations to numbers, such as days since the first one, "
+            "with nan where they are missing."
         )
     if getattr(X, "ndim", 2) > 2:
         raise ValueError(

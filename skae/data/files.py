@@ -135,7 +135,7 @@ def _pandas():
     try:
         import pandas as pd
     except ImportError as error:
-        raise ImportError("Reading a table needs pandas: pip install 'skae[compare]'.") from error
+        raise ImportError("Reading a table needs pandas: pip install pandas pyarrow.") from error
     return pd
 
 
@@ -187,7 +187,7 @@ def _read_excel(content, options):
     try:
         book = pd.ExcelFile(io.BytesIO(content))
     except ImportError as error:
-        raise ImportError(f"Reading Excel needs a package: pip install 'skae[excel]' ({error}).") from error
+        raise ImportError(f"Reading Excel needs a package: {error}") from error
     sheets = pd.read_excel(book, sheet_name=None, header=None, dtype=object)
     sheet = max(sheets, key=lambda name: sheets[name].size)
     cells = sheets[sheet].dropna(how="all").dropna(axis=1, how="all")
@@ -313,7 +313,7 @@ def _rows(lines, sep):
 
 
 def _regularity(rows):
-    """Return how many numbers or dates a row has, less where rows differ in width, and their share of cells."""
+    """Return the mean count of numbers and dates in a row, less if rows differ in width, and their share of cells."""
     width, n_rows = _width(rows) if rows else (0, 0)
     if width < 2:
         return 0, 0
@@ -335,7 +335,7 @@ def _width(rows):
 
 
 def _shape(rows):
-    """Return the first row of the table, whether it has names, the number of columns, and whether lines are ended.
+    """Return the first row, whether it has names, the number of columns, and whether a separator ends each line.
 
     Lines before the table, such as titles, have another number of cells. Names may be one fewer than columns if rows
     are named or separators end lines.
@@ -359,7 +359,7 @@ def _shape(rows):
 
 
 def _has_names(first, body, numeric):
-    """Return whether the first row has names: no numbers above numbers, or beside a name numbers that count."""
+    """Return whether the first row has names: no number above numbers, or names and consecutive integers."""
     above = [first[j] for j in numeric if first[j]]
     if not any(map(is_number, above)):
         return body != [first] or not numeric
@@ -386,7 +386,7 @@ def is_number(cell):
 
 
 def _decimal(cells, sep):
-    """Return the decimal sign of most cells that only one sign explains; with none, commas as the separator tells."""
+    """Return the decimal sign of most cells that only one sign explains; if there are none, the separator decides."""
     explained = Counter(
         tuple(decimal for decimal, pattern in _NUMBERS.items() if pattern.fullmatch(cell)) for cell in cells
     )

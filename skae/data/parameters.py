@@ -173,4 +173,4 @@ def check_folder(name, value):
     is_path = isinstance(value, str | os.PathLike)
     _require(value is None or is_path, name, value, "None or a folder, as a str or a pathlib.Path", TypeError)
     if value == "" or (is_path and "\0" in str(value)):
-        raise ValueError(f"{name}={value!r} names no folder. For the current one pass '.', for none None.")
+        raise ValueError(f"{name}={value!r} names no folder. Pass '.' for the current folder, or None for no folder.")

@@ -152,7 +152,7 @@ class RowSource:
         return self.dense(minimum, random_state)
 
     def with_sample(self, sample):
-        """Return samples as `dense` does, columns without values left missing, and one more (n_features,)."""
+        """Return samples as `dense` does, columns without values left missing, and one more sample (n_features,)."""
         rows = self._in_memory(1, np.random.RandomState(0))
         weights = None if rows.weights is None else np.append(rows.weights, rows.weights.sum() / rows.n_effective)
         return ArrayRows(np.vstack([rows.source, sample.astype(self.dtype)]), weights)
@@ -248,7 +248,7 @@ class ArrayRows(RowSource):
         return np.stack([codes.min(axis=0), codes.max(axis=0)])
 
     def without_context_means(self, n_features):
-        """Subtract from samples the mean of their context, the columns after these; return both, without weights.
+        """Subtract from each sample the mean of its context, which is in the columns after ``n_features``.
 
         Returns
         -------

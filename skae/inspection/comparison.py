@@ -205,7 +205,7 @@ class _Done:
 
 
 def _collect(jobs, measured, progress, prediction, is_over):
-    """Return what is done when all fits are, when Ctrl-C comes, or when there is an answer and the budget is over."""
+    """Return the finished fits: all, or those at Ctrl-C, or those at the end of the budget if there is an answer."""
     done, names = _Done(), list(dict.fromkeys(job.name for job in jobs))
     try:
         with progress:

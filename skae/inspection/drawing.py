@@ -46,7 +46,7 @@ def pyplot():
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError("Figures need matplotlib: pip install 'skae[compare]'.") from error
+        raise ImportError("Figures need matplotlib: pip install matplotlib.") from error
     return plt
 
 

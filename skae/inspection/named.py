@@ -102,7 +102,7 @@ def with_size(name, estimator, size):
 
 
 class Budget(NamedTuple):
-    """How much time a comparison takes.
+    """Limits on the samples and the time of a comparison.
 
     Attributes
     ----------

@@ -95,8 +95,8 @@ def write_report(comparison, path, feature_shape=None, notes=(), command=None, l
 
 
 def _asked(comparison):
-    """Return what was asked, a sentence."""
-    tasks = ["keep most of a sample in few numbers", "say how probable a sample is"]
+    """Return the question as a sentence."""
+    tasks = ["keep most of a sample in few components", "say how probable a sample is"]
     tasks = ["predict the target", *tasks] if "target_score" in comparison.results else tasks
     names = ", ".join(map(spoken, comparison.names))
     sizes = ", ".join(map(str, comparison.sizes))

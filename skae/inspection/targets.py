@@ -122,14 +122,14 @@ class Classes(Target):
 
 
 class SkewedClasses(Classes):
-    """Classes of different sizes, which count alike."""
+    """Classes of different sizes, scored by balanced accuracy."""
 
     label, scoring = "balanced accuracy", "balanced_accuracy"
     model = LogisticRegression(max_iter=1000, class_weight="balanced")
 
 
 class SkewedPair(Classes):
-    """Two classes of different sizes, which are ranked."""
+    """Two classes of different sizes, scored by the area under the ROC curve."""
 
     label, constant, scoring = "ROC AUC", "chance", "roc_auc"
 

@@ -15,7 +15,7 @@ _SMALLEST_GAIN = 0.005
 # Names of the default estimators within a sentence.
 _SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
 _SPOKEN["none"] = "no reduction"
-_NO_DIFFERENCE = "no difference that these rows can show"
+_NO_DIFFERENCE = "no difference that these samples can show"
 
 
 def spoken(name):
@@ -24,7 +24,7 @@ def spoken(name):
 
 
 class Question:
-    """Base of the questions: which cells, models of a size, have a measure, and which is the best.
+    """Base class of the questions: which cells (models of one size) have a measure, and which is the best.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class PredictionQuestion(Question):
             f"{np.mean(dummy):.3f} {_signed(gained)}."
         )
         if gained.low <= 0:
-            yield f"These rows do not show that any codes here predict the target better than {constant}."
+            yield f"These samples do not show that any codes here predict the target better than {constant}."
 
 
 class ReconstructionQuestion(Question):

@@ -97,7 +97,7 @@ class Autoencoder(Model):
 
     @classmethod
     def pace(cls, spec: NetworkSpec) -> Pace:
-        """Return how a network is trained: with several levels in fewer epochs, since these take longer."""
+        """Return the schedule of training: with several levels fewer epochs, since these take longer."""
         if spec.is_random:
             return Pace()
         if spec.is_ordered:
@@ -212,7 +212,7 @@ class Autoencoder(Model):
         return self.noise * self.scaler.spread if self.noise else None
 
     def objective(self) -> ReconstructionObjective:
-        """Return what training minimises."""
+        """Return the training objective."""
         varies = (~self.scaler.constant).float() if self.scaler.constant.any() else None
         return ReconstructionObjective(self.loss, self.sparsity, varies)
 

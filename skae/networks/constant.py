@@ -53,7 +53,7 @@ class ConstantColumns(ExactModule):
 
     @property
     def noise(self) -> Tensor:
-        """Noise variance of each column, 0 where the density is no normal one: (n_features,)."""
+        """Noise variance of each column, 0 where the density is not normal: (n_features,)."""
         return torch.where(self.offset != 0, self.rate.square().reciprocal(), 0)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class CorrectedLinear(nn.Module):
 
     @torch.no_grad()
     def begin_inputs(self, began: Tensor, x: Tensor, spread: Tensor) -> None:
-        """Give columns of the input that were constant so far the range of x (n, n_features), and a unit."""
+        """Set range and unit of input columns that were constant so far, from x (n, n_features)."""
         n = len(began)
         self.low[:n][began], self.high[:n][began] = x.amin(0)[began], x.amax(0)[began]
         self.per_input[:n][began] = (1 / spread[began]).clamp_max(self.per_input.max())

@@ -41,7 +41,7 @@ def derivatives(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
 
 
 class Pace(NamedTuple):
-    """How a network is trained by default.
+    """Default schedule of training.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Pace(NamedTuple):
 
 
 def _times_as_many(n_samples: int) -> float:
-    """Return the square root of how many times as many samples there are as `Pace` is for, at least 1."""
+    """Return the square root of n_samples over the number of samples that `Pace` is for, at least 1."""
     return max(1.0, n_samples / _MANY_SAMPLES) ** 0.5
 
 
@@ -229,7 +229,7 @@ class Model(nn.Module):
         return self.imputer(self.encoder, x)
 
     def as_good(self, loss: float) -> float:
-        """Return the validation loss up to which a faster choice is as good as one with this loss."""
+        """Return the highest validation loss at which a faster choice is preferred to one with this loss."""
         return loss
 
     # Hooks for subclasses, in addition to `build`, `scaler_of`, `start`, `objective` and `n_evaluated`.

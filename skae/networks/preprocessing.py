@@ -214,8 +214,8 @@ class Scaler(ExactModule):
             column = int((torch.where(unusual, self.scale, -1.0) if self.scale.ndim else self.spread).argmax())
             spread = float((self.scale if self.scale.ndim else self.scale * self.spread)[column])
             raise ValueError(
-                f"The spread of column {column} of X, {spread:g}, is beyond what floating point can square: its "
-                "square would overflow or underflow. Rescale the column, or all of X, by a constant."
+                f"The standard deviation of column {column} of X is {spread:g}, whose square overflows or underflows. "
+                "Rescale the column, or all of X, by a constant."
             )
 
     @property

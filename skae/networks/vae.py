@@ -126,7 +126,7 @@ class VAE(Model):
 
     @classmethod
     def pace(cls, spec: NetworkSpec) -> Pace:
-        """Return how a network is trained: with several levels in fewer epochs, since these take longer."""
+        """Return the schedule of training: with several levels fewer epochs, since these take longer."""
         if spec.is_ordered:  # with fewer epochs small sizes lose a nat on images, unlike autoencoders
             return Pace(rate=6e-3, epochs=0.3, passes=200)
         has_formula = is_conjugate(spec.parameters["likelihood"])
@@ -272,7 +272,7 @@ class VAE(Model):
         return tuple(reversed(outputs))
 
     def objective(self) -> NegativeELBO:
-        """Return what training minimises."""
+        """Return the training objective."""
         defensive = [self.at(size).defensive for size in self.sizes_modelled]
         return NegativeELBO(list(self.likelihoods), self.beta, [d for d in defensive if d is not None])
 

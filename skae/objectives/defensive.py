@@ -85,7 +85,7 @@ class DefensiveMixture(nn.Module):
         raise NotImplementedError
 
     def begin_columns(self, began: Tensor) -> None:
-        """Count columns that were constant so far, a mask (n_features,), with the variance of the scaled columns."""
+        """Add columns that were constant so far, a mask (n_features,), with the variance of scaled columns."""
         raise NotImplementedError
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:

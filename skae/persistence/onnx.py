@@ -26,7 +26,7 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
     Raises
     ------
     ImportError
-        If the package onnx is not installed, which ``pip install 'skae[onnx]'`` installs, or, for a Pipeline, skl2onnx.
+        If the package onnx is not installed, or, for a Pipeline, skl2onnx.
     TypeError
         If the estimator is none of these.
     ValueError
@@ -65,8 +65,8 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
     is_pipeline = hasattr(estimator, "steps") and part == "encoder"
     if not (is_pipeline or hasattr(estimator, "exported_part")):
         raise TypeError(
-            f"{name} is no estimator of skae. Of a Pipeline or a search pass the estimator inside, such as "
-            "pipeline[-1]. Of whole Pipelines the part 'encoder' can be exported."
+            f"{name} is no estimator of skae. For a Pipeline or a search, pass the estimator inside, such as "
+            "pipeline[-1]. A whole Pipeline can be exported as the part 'encoder' only."
         )
     try:
         import onnx
@@ -74,14 +74,14 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
         if is_pipeline:
             import skl2onnx  # noqa: F401
     except ImportError as error:
-        extra = "skl2onnx" if is_pipeline else "'skae[onnx]'"
-        raise ImportError(f"to_onnx needs {error.name or 'the package onnx'}. Run pip install {extra}.") from error
+        package = "skl2onnx" if is_pipeline else "onnx"
+        raise ImportError(f"to_onnx needs {error.name or 'onnx'}: pip install {package}.") from error
     model = _model_of_pipeline(estimator, dtype) if is_pipeline else _model_of_part(estimator, part, dtype)
     onnx.save(model, path, format="protobuf")  # for any file extension
 
 
 def _model_of_part(estimator, part, dtype):
-    """Return the ONNX model of a part; an error names the own modules that may be its cause."""
+    """Return the ONNX model of a part; an error names the user's modules that may be its cause."""
     exported, name = estimator.exported_part(part), type(estimator).__name__
     try:
         return graph_of_module(*exported, f"{part} of a {name}, by skae {__version__}", dtype)
@@ -92,7 +92,7 @@ def _model_of_part(estimator, part, dtype):
             raise
         raise ValueError(
             f"The {part} cannot be exported: {error}. Its {' and '.join(own)} must be made of layers that ONNX has, "
-            "and must not depend on values, or on the number of rows, other than by operations on tensors."
+            "and may use values, and the number of samples, in operations on tensors only."
         ) from error
 
 

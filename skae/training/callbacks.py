@@ -282,8 +282,8 @@ class NamedCallbacks:
         state = super().__getstate__()
         if omitted := [item for item in callback_list(self.callbacks) if not _can_be_copied(item)]:
             warnings.warn(
-                f"The copy or file leaves out callbacks that cannot be copied: {omitted}. Set them again where it is "
-                "loaded; until then an estimator that was not fitted, as in a worker process, cannot be fitted.",
+                f"The copy or file leaves out callbacks that cannot be copied: {omitted}. Set them again after "
+                "loading. Until then an unfitted estimator, such as one in a worker process, cannot be fitted.",
                 UserWarning,
                 stacklevel=2,
             )

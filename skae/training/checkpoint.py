@@ -304,7 +304,7 @@ def _storable(value):
         return torch.as_tensor(value) if value.ndim else value.item()
     if torch.is_tensor(value) or isinstance(value, _PLAIN):
         return value
-    raise TypeError(f"A checkpoint keeps arrays, numbers and text. {value!r}, which a module keeps, is none of them.")
+    raise TypeError(f"A checkpoint keeps arrays, numbers and text. A module holds {value!r}, which is none of these.")
 
 
 def _as_plain(value):

@@ -263,11 +263,11 @@ def _state():
     try:
         from accelerate import PartialState
     except ImportError as error:
-        raise ImportError("device='accelerate' needs accelerate. Install skae[distributed], or use 'auto'.") from error
+        raise ImportError("device='accelerate' needs accelerate: pip install accelerate, or use 'auto'.") from error
     if n_launched > 1 and get_active_backend()[0].nesting_level:
         raise ValueError(
-            f"Parallel fits cannot each be shared by all {n_launched} processes, which would wait for each other "
-            "in different places. Search with n_jobs=1, or use device='auto'."
+            f"Parallel fits cannot all be shared by the {n_launched} processes, which would wait for each other in "
+            "different fits. Search with n_jobs=1, or use device='auto'."
         )
     # Without a GPU Accelerate finds the processes only with cpu=True.
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")

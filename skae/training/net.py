@@ -140,7 +140,7 @@ class Net(NeuralNet):
         self.optimizer_ = self.schedule_ = None
 
     def train_once(self, samples):
-        """Train one pass at a constant learning rate; the optimiser keeps its state from the last pass."""
+        """Make one pass at a constant learning rate; the optimiser keeps its state from the last pass."""
         samples, _ = self._agree(samples, None)
         before = callbacks.weights_of(self.module_)
         if not _is_trainable(self.module_):
@@ -336,7 +336,7 @@ class Net(NeuralNet):
     def _agree(self, samples, validation):
         """Give all processes the same weights; return this process's share of the samples."""
         if len(samples) < self.processes.size:
-            raise ValueError(f"{len(samples)} rows are too few for {self.processes.size} processes. Start fewer.")
+            raise ValueError(f"{len(samples)} samples are too few for {self.processes.size} processes. Start fewer.")
         self.processes.copy_first(self.module_)
         self.generators_ = Generators(self.iterator_train__generator, self.device, self.processes, self.uses_globals)
         self.generator_ = self.generators_.own

@@ -42,7 +42,7 @@ def quick(*args, **parameters):
         ({"n_components": "many"}, "n_components='many'"),
         ({"n_components": 1.5}, "n_components=1.5"),
         ({"n_components": True}, "n_components=True"),
-        ({"n_components": 41}, "n_components=41 is more than the 40 rows"),
+        ({"n_components": 41}, "n_components=41 is more than the 40 samples"),
         ({"hidden_layer_sizes": (8, 0)}, r"hidden_layer_sizes=\(8, 0\)"),
         ({"hidden_layer_sizes": "wide"}, "hidden_layer_sizes='wide'"),
         ({"hidden_layer_sizes": None}, "hidden_layer_sizes=None"),
@@ -104,7 +104,7 @@ def test_callbacks_of_a_wrong_type_are_refused(callbacks):
 @pytest.mark.parametrize("small", [5e-324, 1e-310, 1e-200])
 def test_a_column_that_is_too_small_beside_others_is_named(small):
     rows = np.hstack([X, small * np.arange(len(X))[:, None]])
-    with pytest.raises(ValueError, match=rf"spread of column {X.shape[1]} of X, .* square.*underflow"):
+    with pytest.raises(ValueError, match=rf"deviation of column {X.shape[1]} of X is .* square.*underflow"):
         VAEGenerator(1).fit(rows)
 
 
@@ -116,11 +116,11 @@ def test_partial_fit_refuses_another_net():
 
 @pytest.mark.parametrize("unit", [1e-170, 1e-160, 1e170])
 def test_a_spread_that_has_no_square_is_named(unit):
-    with pytest.raises(ValueError, match=r"column \d of X, .*, is beyond what floating point can square.* Rescale the"):
+    with pytest.raises(ValueError, match=r"column \d of X is .*, whose square overflows or underflows\. Rescale the"):
         quick().fit(X * unit)
     sign = "-" if unit < 1 else r"\+"
     with pytest.raises(
-        ValueError, match=rf"spread of column \d of X, .*e{sign}1\d\d, is"
+        ValueError, match=rf"deviation of column \d of X is .*e{sign}1\d\d, whose"
     ):  # not the 1 that constant columns have
         VAEGenerator(1).fit(np.hstack([X * unit, np.ones((len(X), 1))]))
 
@@ -224,7 +224,7 @@ def test_validation_rows_need_early_stopping():
 
 
 def test_the_first_batch_needs_more_rows_than_components():
-    with pytest.raises(ValueError, match=r"more rows than n_components=3, but X has 3"):
+    with pytest.raises(ValueError, match=r"more samples than n_components=3, but X has 3"):
         quick(3).partial_fit(X[:3])
 
 

@@ -686,7 +686,7 @@ def test_noise_alone_leaves_the_linear_start(seed):
         ({"start": "fa"}, "start='fa' is not known. Use one of 'factor_analysis', 'pca', 'random'"),
         ({"beta": -1}, "beta=-1"),
         ({"n_components": 0}, "n_components=0"),
-        ({"n_components": 999}, "n_components=999 is more than the 300 rows"),
+        ({"n_components": 999}, "n_components=999 is more than the 300 samples"),
         (
             {"likelihood": "poisson"},
             r"likelihood='poisson' needs counts.* column 0 of X has .*'gaussian'",
@@ -725,7 +725,7 @@ def test_a_bad_call_is_named(fitted, call, message):
 
 
 @pytest.mark.parametrize("parameters", [{}, {"ordered": True}])
-@pytest.mark.filterwarnings("ignore:No epoch improved")
+@pytest.mark.filterwarnings("ignore:No epoch had")
 def test_reconstructions_of_few_samples_with_many_columns_do_not_get_worse(parameters):
     rng = np.random.RandomState(0)
     X = rng.normal(size=(80, 3)) @ rng.normal(size=(3, 500)) + rng.normal(size=(80, 500))

@@ -435,7 +435,7 @@ def test_other_bad_input():
         quick(handle_unknown="drop").fit(X)
     with pytest.raises(ValueError, match="feature_shape"):
         quick(feature_shape=(1, 8, 8)).fit(X)
-    with pytest.raises(ValueError, match=r"'when' of X is of dtype datetime64.*Make numbers of dates"):
+    with pytest.raises(ValueError, match=r"'when' of X is of dtype datetime64.*Convert dates"):
         quick().fit(X.assign(when=pd.Timestamp("2020-01-01")))
     with pytest.raises(ValueError, match="column 'city' of X every value is missing"):
         quick().fit(X.assign(city=pd.Categorical([None] * len(X))))

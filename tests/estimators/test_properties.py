@@ -16,8 +16,8 @@ ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
 QUICK = {"max_examples": 10, "derandomize": True}
 THOROUGH = {"max_examples": 500}
 COMMON = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
-# What X may be refused for: its spread, or an entry, is beyond what floating point squares.
-REFUSED = "beyond what floating point can square"
+# What X may be refused for: a standard deviation that floating point cannot square.
+REFUSED = "whose square overflows or underflows"
 
 
 @st.composite

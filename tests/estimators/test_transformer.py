@@ -197,7 +197,7 @@ def test_by_default_a_tenth_is_held_out_and_1000_rows_at_most(n, held_out):
     ],
 )
 @pytest.mark.parametrize("shrunk", [1, 2])
-@pytest.mark.filterwarnings("ignore:No epoch improved")
+@pytest.mark.filterwarnings("ignore:No epoch had")
 def test_the_number_of_epochs_depends_on_the_estimator_and_on_many_samples(model, n_epochs, shrunk, monkeypatch):
     X = np.random.RandomState(0).normal(size=(80, 4))
     monkeypatch.setattr("skae.networks.model._MANY_SAMPLES", 80 // shrunk**2)

@@ -78,11 +78,11 @@ def made_up(shares, densities=None):
     ("shares", "interval", "verdict"),
     [
         ([0.5, 0.6, 0.55, 0.5, 0.6], "46 to 64", "the autoencoder, which at 3 components has 55 % of PCA's error"),
-        ([1.0] * 5, "100 to 100", "no difference that these rows can show; stay with PCA."),
+        ([1.0] * 5, "100 to 100", "no difference that these samples can show; stay with PCA."),
         ([1.2, 1.4, 1.3, 1.2, 1.4], "111 to 149", "stay with PCA."),
-        ([0.8, 1.1, 0.8, 1.1, 0.9], "66 to 122", "no difference that these rows can show; stay with PCA."),
+        ([0.8, 1.1, 0.8, 1.1, 0.9], "66 to 122", "no difference that these samples can show; stay with PCA."),
         ([0.981, 0.985, 0.983, 0.981, 0.985], "98 to 99", "no difference"),
-        ([0.5, 0.7], "0 to 280", "no difference that these rows can show; stay with PCA."),
+        ([0.5, 0.7], "0 to 280", "no difference that these samples can show; stay with PCA."),
     ],
 )
 def test_the_verdict_stays_with_pca_where_nothing_is_gained(shares, interval, verdict):
@@ -103,7 +103,7 @@ def test_the_verdict_on_densities_minds_the_spread(vae, clear, n_folds):
     assert f"is that of {best}, " in comparison.summary()
     lead = f"For densities and new samples: {best} with 3 components, {abs(np.mean(vae) + 5):.2f} nats a sample above"
     assert (lead in comparison.answer()) == clear
-    assert ("For densities: no difference that these rows can show" in comparison.answer()) != clear
+    assert ("For densities: no difference that these samples can show" in comparison.answer()) != clear
 
 
 def test_densities_are_compared_at_each_models_best_size():
@@ -134,7 +134,8 @@ def predicted(scores, baselines=(0.95, 0.5)):
         ((0.6, 0.8, 0.7, 0.9), "the autoencoder with 4 components, accuracy 0.900, 0.200 above the best of PCA (95 %"),
         (
             (0.7, 0.72, 0.6, 0.6),
-            "stay with PCA with 2 components, accuracy 0.700; the autoencoder with 2 components has 0.720, no diff",
+            "stay with PCA with 2 components, accuracy 0.700; the autoencoder with 2 components has 0.720, no "
+            "difference",
         ),
     ],
 )
@@ -156,7 +157,7 @@ def test_with_a_target_the_answer_begins_with_prediction(scores, said):
 
 
 def test_codes_that_predict_no_better_than_a_constant_are_named():
-    said = "These rows do not show that any codes here predict the target better than the commonest class."
+    said = "These samples do not show that any codes here predict the target better than the commonest class."
     assert said in predicted((0.51, 0.5, 0.5, 0.52)).answer()
     assert said not in predicted((0.7, 0.7, 0.7, 0.7)).answer()
 

@@ -205,7 +205,7 @@ def test_an_estimator_that_is_not_fitted_is_refused(split):
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"pip install 'skae\[compare\]'"):
+    with pytest.raises(ImportError, match="pip install matplotlib"):
         LatentSizeDisplay(sizes=[1], errors=[1.0]).plot()
 
 

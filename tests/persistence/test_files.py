@@ -588,7 +588,7 @@ def test_own_modules_may_have_any_names(start):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(X), model.transform(X))
 
 
-@pytest.mark.filterwarnings("ignore:No epoch improved")
+@pytest.mark.filterwarnings("ignore:No epoch had")
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -610,7 +610,7 @@ def test_shares_and_variances_of_a_file_are_possible(name, value, message):
         VAEGenerator().__setstate__(state)
 
 
-@pytest.mark.filterwarnings("ignore:No epoch improved")
+@pytest.mark.filterwarnings("ignore:No epoch had")
 @pytest.mark.parametrize("decoded", [[0, 2, 3], [1, 3, 3], [1, 2, 4099]])
 def test_sizes_of_codes_in_a_file_are_possible(decoded):
     model = AutoencoderTransformer(3, ordered=True, max_iter=1, random_state=0).fit(load_iris().data)

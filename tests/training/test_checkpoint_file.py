@@ -397,7 +397,7 @@ class WithObject(Toy):
 
 def test_what_could_not_be_read_again_is_an_error_before_training(curve, tmp_path, monkeypatch):
     monkeypatch.setattr(Net, "train_step", lambda *args, **kwargs: pytest.fail("it trained"))
-    with pytest.raises(TypeError, match=r"keeps arrays, numbers and text\. <object .*, which a module keeps, is none"):
+    with pytest.raises(TypeError, match=r"keeps arrays, numbers and text\. A module holds <object .*, which is none"):
         kept_in(tmp_path)(curve, WithObject())
     assert not files_in(tmp_path)
 
