@@ -208,6 +208,7 @@ class ValidationSet(Callback):
         self.samples[:] = [dataset_valid[:][0].numpy()]
 
 
+@pytest.mark.filterwarnings("ignore:No epoch had")
 def test_each_tenth_that_the_start_fits_alike_has_a_row_held_out(curve):
     quick(2, max_iter=1, callbacks=[ValidationSet()]).fit(curve)
     scaled = scale(curve)
@@ -726,7 +727,7 @@ def test_a_bad_call_is_named(fitted, call, message):
 
 @pytest.mark.parametrize("parameters", [{}, {"ordered": True}])
 @pytest.mark.filterwarnings("ignore:No epoch had")
-def test_reconstructions_of_few_samples_with_many_columns_do_not_get_worse(parameters):
+def test_reconstructions_of_few_samples_with_many_columns_do_not_get_worse(parameters, default_networks):
     rng = np.random.RandomState(0)
     X = rng.normal(size=(80, 3)) @ rng.normal(size=(3, 500)) + rng.normal(size=(80, 500))
     parameters = {"n_components": 3, "random_state": 0} | parameters

@@ -191,7 +191,8 @@ def test_by_default_a_tenth_is_held_out_and_1000_rows_at_most(n, held_out):
     [
         (AutoencoderTransformer(1), 100),
         (AutoencoderTransformer(2, ordered=True), 40),
-        (VAEGenerator(1), 200),
+        (VAEGenerator(1), 150),
+        (VAEGenerator(1, start="random"), 200),
         (VAEGenerator(1, max_iter=7), 7),
         (AutoencoderTransformer(2, ordered=True, max_iter=5), 2),
     ],
