@@ -112,6 +112,7 @@ class FittedVAE(Fitted):
         def given_others(value, module, x):
             model = module.at(self.n_components)
             found = model.given_others(module.inputs(x, value)) - module.scaler.log_units
+            found = found.nan_to_num(nan=-math.inf, neginf=-math.inf)  # as in `_densities_given`
             found = torch.where(model.likelihood.varies > 0, found, model.constant.by_column(x))
             return found.masked_fill(x.isnan(), math.nan)
 
@@ -138,18 +139,21 @@ class FittedVAE(Fitted):
         """Return the means and standard deviations of q, of a conditional model mixed over the classes."""
         n, density = self.n_components, partial(self._densities_given, rows, self._score_draws(), self._bound)
 
-        def moments(value, module, x):
+        def posterior(value, module, x):
             inputs = module.inputs(x, value).to(module.imputer.location.dtype)
             q = module.at(n).posterior(inputs)
-            mean, deviation = q.mean.double(), (q.log_var.double() / 2).exp()
-            return torch.cat([mean, deviation.square() + mean.square()], dim=1)
+            return torch.cat([q.mean.double(), q.log_var.double().exp()], dim=1)
 
-        def of_context(value):
-            function = partial(moments, torch.from_numpy(value))
-            return self.map(rows, function, 2 * n, np.float64, width=self.net.width)
+        first = []
 
-        mean, square = np.split(self.context.expected(of_context, density), 2, axis=1)
-        deviation = np.sqrt(np.maximum(square - mean**2, 0))
+        def moments(value):
+            function = partial(posterior, torch.from_numpy(value))
+            mean, variance = np.split(self.map(rows, function, 2 * n, np.float64, width=self.net.width), 2, axis=1)
+            first.append(mean)
+            return np.hstack([mean, variance + (mean - first[0]) ** 2])  # squares of the means themselves may be large
+
+        mean, square = np.split(self.context.expected(moments, density), 2, axis=1)
+        deviation = np.sqrt(np.maximum(square - (mean - first[0]) ** 2, 0))
         return mean.astype(rows.dtype), deviation.astype(rows.dtype)
 
     # Draws.

@@ -69,3 +69,13 @@ def test_frames_of_codes_come_with_arrays():
     assert isinstance(std, np.ndarray)
     with pytest.raises(ValueError, match="return_std"):
         model.transform(IRIS, return_std="yes")
+
+
+@pytest.mark.parametrize("classes", [None, SPECIES])
+@pytest.mark.parametrize("size", [1e9, 1e100])
+def test_far_samples_have_standard_deviations(classes, size):
+    model = VAEGenerator(2, conditional=classes is not None, max_iter=0).fit(IRIS, classes)
+    std = model.transform(IRIS[:1] * [[1], [size]], return_std=True)[1]
+    if classes is None:
+        np.testing.assert_allclose(std[1], std[0])
+    assert (std[1] > 0.01).all()
