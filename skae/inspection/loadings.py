@@ -64,6 +64,14 @@ def component_importance(estimator, X):
     return np.divide(lost, variance, out=np.zeros_like(lost), where=variance > 0)
 
 
+def _linear_components(model):
+    """Return the slopes of the reconstruction; ``components_`` differ where codes are whitened or unmixed."""
+    n = len(model.components_)
+    if not hasattr(model, "inverse_transform"):
+        return model.components_
+    return np.asarray(model.inverse_transform(np.eye(n))) - np.asarray(model.inverse_transform(np.zeros((n, n))))
+
+
 class LoadingsDisplay(Display):
     """Loadings: by how much each column changes with each component.
 
@@ -114,6 +122,8 @@ class LoadingsDisplay(Display):
     def __init__(self, *, loadings, spread, codes, feature_names, kind="heatmap", most_features=20):
         self.loadings, self.spread, self.codes = map(check_array, (loadings, spread, codes))
         self.feature_names, self.kind = list(feature_names), kind
+        if len(self.feature_names) != self.loadings.shape[1]:
+            raise ValueError(f"feature_names has {len(self.feature_names)} names for {self.loadings.shape[1]} columns.")
         check_choice("kind", kind, _KINDS)
         if kind == "biplot" and len(self.loadings) < 2:
             raise ValueError("kind='biplot' needs two components, but there is one. Use 'bar' or 'heatmap'.")
@@ -158,7 +168,7 @@ class LoadingsDisplay(Display):
             components = model.local_components(X)
         else:
             check_fitted(model, "components_", advice=_ADVICE)
-            components = model.components_[None]
+            components = _linear_components(model)[None]
         codes, observed = np.asarray(model.transform(X)), numeric_part(model, X)[2]
         unit = np.nanstd(observed, axis=0)
         scale = codes.std(axis=0)[:, None] / np.where(unit > 0, unit, 1)
