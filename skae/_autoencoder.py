@@ -538,8 +538,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_)
-            In units of X squared; without a unit if each column has its own. nan where a value is missing. The mean of
-            a sample's scores is its `score_samples`; the score of a category is the sum over its indicators.
+            In units of X squared; without a unit if each column has its own. nan where a value is missing. The score
+            of a category is the sum over its indicators. If all columns are numbers, the mean of a sample's scores is
+            its `score_samples`.
 
         Examples
         --------

@@ -781,9 +781,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         codes : ndarray of shape (n_samples, n_components_)
             In float32 for float32 samples, else in float64.
         std : ndarray of shape (n_samples, n_components_)
-            Only with ``return_std=True``, for posteriors with independent components. A component of which the sample
-            says nothing has the 1 of the standard normal prior. With several missing values these are often too small.
-            Of a conditional model, those of the mixture over the classes.
+            Only with ``return_std=True``. They are those of the model's normal approximation of the posterior, whose
+            components are independent: often too small for samples with several missing values. Where a sample says
+            nothing of a component, it is 1, as in the prior. Of a conditional model, those of the mixture over classes.
 
         Examples
         --------
