@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import _check_feature_names_in
 
+from skae._torch import to_array
 from skae.data.parameters import check_choice, check_integer
 from skae.inspection.drawing import COLOURS, Display, axes_or_new, divide, escape_math
 from skae.inspection.metrics import check_fitted, numeric_part, split_pipeline
@@ -49,7 +50,7 @@ def component_importance(estimator, X):
     array([[0.81, 0.16, 1.  , 0.93],
            [0.16, 0.68, 0.  , 0.01]])
     """
-    estimator, X, observed = numeric_part(estimator, X)
+    estimator, X, observed = numeric_part(estimator, to_array(X))
     check_fitted(estimator, "transform", "inverse_transform")
     codes, variance = np.asarray(estimator.transform(X)), np.nanvar(observed, axis=0, dtype=np.float64)
 
@@ -163,7 +164,7 @@ class LoadingsDisplay(Display):
         """
         before, model = split_pipeline(estimator)
         check_fitted(model, "transform", advice=_ADVICE)
-        X = before.transform(X)
+        X = before.transform(to_array(X))
         if hasattr(model, "local_components"):
             components = model.local_components(X)
         else:
