@@ -474,7 +474,9 @@ class SizedVAE:
         if len(self.vae.likelihoods) == 1:
             return q
         shrinking, widening = (part[self.index, : self.size] for part in (self.vae.shrinking, self.vae.widening))
-        return Posterior(q.mean[:, : self.size] * shrinking, q.log_var[:, : self.size] + widening)
+        is_prior = ((q.mean == 0) & (q.log_var == 0)).all(1, keepdim=True)  # without any value, it is that of all sizes
+        log_var = q.log_var[:, : self.size] + widening
+        return Posterior(q.mean[:, : self.size] * shrinking, torch.where(is_prior, 0, log_var))
 
     def posterior(self, x: Tensor) -> Posterior:
         r"""Return q(z | x), in eval mode the best landmark's if it is better, and refined by natural gradient steps.
