@@ -278,7 +278,7 @@ def _prediction(parts, target):
     """Return the scores on holdout of gradient boosting that is trained on the other parts."""
     names = _names(parts["real"])
     if target not in names:
-        raise ValueError(f"target={target!r} is no column of real. Its columns are {names}.")
+        raise ValueError(f"target={target!r} is no column of real. Its columns are {listed(names)}.")
     j, others = names.index(target), [k for k, name in enumerate(names) if name != target]
     if not others:
         raise ValueError(f"There is no column beside target={target!r} from which to predict it.")
@@ -288,8 +288,8 @@ def _prediction(parts, target):
     for name, X in parts.items():
         usable, y[name] = _targets(X, j, is_category, classes)
         if not len(usable):
-            one = "none" if classes is None else "no class of real; round numbers, or leave target out"
-            raise ValueError(f"The values of target={target!r} in {name} are {one}.")
+            what = "value" if classes is None else "class of real. Round numbers, or leave target out"
+            raise ValueError(f"The target {target!r} has in {name} no {what}.")
         parts = parts | {name: _safe_indexing(_safe_indexing(X, others, axis=1), usable)}
         kind = kind or kind_of(y[name], np.arange(len(usable)), _FOLDS)
         classes = None if kind is Values else np.unique(y["real"])
