@@ -102,14 +102,15 @@ class FittedAutoencoder(Fitted):
         """Return the sum of squared errors of each sample's observed values, in float64: squares need its range."""
 
         def errors(module, x):
-            return self._squares(module, x).masked_fill(x.isnan(), 0).sum(1, keepdim=True)
+            return self._squares(module, x).nansum(1, keepdim=True)
 
         return self.map(rows, errors, 1, np.float64, width=self.net.width)[:, 0]
 
     def _squares(self, module, x):
         """Return the squared error of each value, nan where missing, in float64."""
         residual = x - module.from_codes(module.to_codes(x, self.n_components))
-        return (residual.double() / module.scaler.error_scale).square()
+        squares = (residual.double() / module.scaler.error_scale).square()
+        return squares.nan_to_num(nan=np.inf, posinf=np.inf).masked_fill(x.isnan(), np.nan)  # nan after an overflow
 
     def feature_scores(self, rows):
         """Return minus the squared error of each column, nan where missing, in float64: (n, n_columns)."""
@@ -537,8 +538,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_)
-            In units of X squared; without a unit if each column has its own. nan where a value is missing. The mean of
-            a sample's scores is its `score_samples`; the score of a category is the sum over its indicators.
+            In units of X squared; without a unit if each column has its own. nan where a value is missing. The score
+            of a category is the sum over its indicators. If all columns are numbers, the mean of a sample's scores is
+            its `score_samples`.
 
         Examples
         --------

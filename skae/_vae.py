@@ -116,17 +116,11 @@ class FittedVAE(Fitted):
     def feature_scores(self, rows):
         """Return the log-density of each value given the others of its sample, averaged over contexts."""
         n, width = self.n_components, self.built.n_features
-        width_at_once = max(self.net.width, n * width)
-        return self._expected(
-            rows, lambda value, module, x: module.given_others(x, n, value), width, width=width_at_once
-        )
+        wide = {"width": max(self.net.width, n * width)}
+        return self._expected(rows, self.given(rows, lambda m, x, value: m.given_others(x, n, value), width, **wide))
 
-    def _expected(self, rows, function, n_out, dtype=None, width=None):
-        """Apply ``function(value, module, x)`` to samples, averaged over the posterior of each one's context."""
-
-        def of_context(value):
-            return self.map(rows, partial(function, torch.from_numpy(value)), n_out, dtype, width or self.net.width)
-
+    def _expected(self, rows, of_context):
+        """Average a function of the value over the posterior of each sample's context."""
         density = partial(self._densities_given, rows, self._score_draws(), self._bound)
         return self.context.expected(of_context, density)
 
@@ -139,16 +133,21 @@ class FittedVAE(Fitted):
 
     @no_gradients()
     def encode(self, rows):
-        n = self.n_components
-        return self._expected(rows, lambda value, module, x: module.to_codes(x, n, value), n)
+        return self._expected(rows, partial(self.encode_given, rows))
 
     @no_gradients()
     def encode_with_std(self, rows):
         """Return the means and standard deviations of q, of a conditional model mixed over the classes."""
-        n = self.n_components
-        both = self._expected(rows, lambda value, module, x: module.moments(x, n, value), 2 * n, np.float64)
-        mean, square = np.split(both, 2, axis=1)
-        return mean.astype(rows.dtype), np.sqrt(np.maximum(square - mean**2, 0)).astype(rows.dtype)
+        n, first = self.n_components, []
+        posterior = self.given(rows, lambda m, x, value: m.moments(x, n, value), 2 * n, np.float64)
+
+        def moments(value):
+            mean, variance = np.split(posterior(value), 2, axis=1)
+            first.append(mean)
+            return np.hstack([mean, variance + (mean - first[0]) ** 2])  # squares of the means themselves may be large
+
+        mean, square = np.split(self._expected(rows, moments), 2, axis=1)
+        return mean.astype(rows.dtype), np.sqrt(np.maximum(square - (mean - first[0]) ** 2, 0)).astype(rows.dtype)
 
     # Draws.
 
@@ -795,9 +794,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         codes : ndarray of shape (n_samples, n_components_)
             In float32 for float32 samples, else in float64.
         std : ndarray of shape (n_samples, n_components_)
-            Only with ``return_std=True``, for posteriors with independent components. A component of which the sample
-            says nothing has the 1 of the standard normal prior. With several missing values these are often too small.
-            Of a conditional model, those of the mixture over the classes.
+            Only with ``return_std=True``. They are those of the model's normal approximation of the posterior, whose
+            components are independent: often too small for samples with several missing values. Where a sample says
+            nothing of a component, it is 1, as in the prior. Of a conditional model, those of the mixture over classes.
 
         Examples
         --------

@@ -375,7 +375,7 @@ class CategoryColumn(Column):
                 "the training samples. Set handle_unknown='ignore' to take it as missing, or leave out such samples."
             )
         block = (found[:, None] == np.arange(self.width)).astype(np.float64)
-        block[found < 0] = np.nan
+        block[found < (-1 if handle_unknown == "indicate" else 0)] = np.nan
         return block
 
     def decode(self, block, like=None, library=None):

@@ -372,8 +372,8 @@ class TableEncoder:
 
     def check_differentiable(self):
         raise ValueError(
-            f"The columns of X are encoded one by one, with {self.kinds.parameter}={self.chosen!r}, and a category has "
-            "no derivative. Fit the columns of numbers alone, as an array."
+            "Each column of X is encoded by itself, and a category has no derivative. Fit the columns of numbers "
+            f"alone, as an array, with one {self.kinds.parameter} for all."
         )
 
     def learn_columns(self, rows, means):

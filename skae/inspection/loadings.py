@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import _check_feature_names_in
 
+from skae._torch import to_array
 from skae.data.parameters import check_choice, check_integer
 from skae.inspection.drawing import COLOURS, Display, axes_or_new, divide, escape_math
 from skae.inspection.metrics import check_fitted, numeric_part, split_pipeline
@@ -49,7 +50,7 @@ def component_importance(estimator, X):
     array([[0.81, 0.16, 1.  , 0.93],
            [0.15, 0.68, 0.  , 0.  ]])
     """
-    estimator, X, observed = numeric_part(estimator, X)
+    estimator, X, observed = numeric_part(estimator, to_array(X))
     check_fitted(estimator, "transform", "inverse_transform")
     codes, variance = np.asarray(estimator.transform(X)), np.nanvar(observed, axis=0, dtype=np.float64)
 
@@ -62,6 +63,14 @@ def component_importance(estimator, X):
         without[:, k] = mean
         lost[k] = errors(without) - every
     return np.divide(lost, variance, out=np.zeros_like(lost), where=variance > 0)
+
+
+def _linear_components(model):
+    """Return the slopes of the reconstruction; ``components_`` differ where codes are whitened or unmixed."""
+    n = len(model.components_)
+    if not hasattr(model, "inverse_transform"):
+        return model.components_
+    return np.asarray(model.inverse_transform(np.eye(n))) - np.asarray(model.inverse_transform(np.zeros((n, n))))
 
 
 class LoadingsDisplay(Display):
@@ -114,6 +123,8 @@ class LoadingsDisplay(Display):
     def __init__(self, *, loadings, spread, codes, feature_names, kind="heatmap", most_features=20):
         self.loadings, self.spread, self.codes = map(check_array, (loadings, spread, codes))
         self.feature_names, self.kind = list(feature_names), kind
+        if len(self.feature_names) != self.loadings.shape[1]:
+            raise ValueError(f"feature_names has {len(self.feature_names)} names for {self.loadings.shape[1]} columns.")
         check_choice("kind", kind, _KINDS)
         if kind == "biplot" and len(self.loadings) < 2:
             raise ValueError("kind='biplot' needs two components, but there is one. Use 'bar' or 'heatmap'.")
@@ -153,12 +164,12 @@ class LoadingsDisplay(Display):
         """
         before, model = split_pipeline(estimator)
         check_fitted(model, "transform", advice=_ADVICE)
-        X = before.transform(X)
+        X = before.transform(to_array(X))
         if hasattr(model, "local_components"):
             components = model.local_components(X)
         else:
             check_fitted(model, "components_", advice=_ADVICE)
-            components = model.components_[None]
+            components = _linear_components(model)[None]
         codes, observed = np.asarray(model.transform(X)), numeric_part(model, X)[2]
         unit = np.nanstd(observed, axis=0)
         scale = codes.std(axis=0)[:, None] / np.where(unit > 0, unit, 1)

@@ -138,7 +138,11 @@ def split_pipeline(estimator):
 
     In place of a fitted search its best estimator is returned.
     """
-    before, last = FunctionTransformer().set_output(transform="default"), estimator
-    if isinstance(estimator, Pipeline):
-        before, last = estimator[:-1] if len(estimator) > 1 else before, estimator[-1]
-    return before, getattr(last, "best_estimator_", last)
+    before, last = FunctionTransformer().set_output(transform="default"), _best(estimator)
+    if isinstance(last, Pipeline):
+        before, last = last[:-1] if len(last) > 1 else before, last[-1]
+    return before, _best(last)
+
+
+def _best(estimator):
+    return getattr(estimator, "best_estimator_", estimator)

@@ -19,6 +19,7 @@ from skae._vae import VAEGenerator
 from skae.data.checks import FLOATS
 from skae.data.columns import kinds_in_own_units
 from skae.data.dataframes import library_of, unmasked
+from skae.data.statistics import column_moments, observed_columns
 from skae.data.tables import OneHotTable
 from skae.inspection.metrics import numeric_array, observed_values, reconstruction_error, squared_error
 
@@ -203,13 +204,17 @@ class TableSamples(ArraySamples):
 class TableCode(TransformerMixin, BaseEstimator):
     """Encoder of tables as numbers for factor analysis of mixed data: numbers are standardised, categories indicated.
 
-    Indicators are divided by the square roots of their shares. Missing values are filled with means.
+    Indicators are divided by the square roots of their shares. Missing values are filled with means. Unknown categories
+    are taken as missing, or with ``handle_unknown="indicate"`` all indicators are 0.
     """
 
+    def __init__(self, handle_unknown="ignore"):
+        self.handle_unknown = handle_unknown
+
     def fit(self, X, y=None):
-        self.table_ = OneHotTable("auto", "ignore", kinds_in_own_units("squared_error")).fit(unmasked(X))
+        self.table_ = OneHotTable("auto", self.handle_unknown, kinds_in_own_units("squared_error")).fit(unmasked(X))
         Z = self.table_.encode(unmasked(X))
-        self.mean_, deviation = np.nanmean(Z, axis=0), np.nanstd(Z, axis=0)
+        self.mean_, deviation, _ = column_moments(np.where(observed_columns(Z), Z, 0))
         self.is_number_ = np.zeros(len(self.mean_), dtype=bool)
         for column, place in zip(self.table_.columns, self.table_.places, strict=True):
             self.is_number_[place] = column.kind == "number"

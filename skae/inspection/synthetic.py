@@ -12,9 +12,11 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import _safe_indexing, check_random_state
 
+from skae.data.checks import FLOATS, listed
 from skae.data.dataframes import library_of, unmasked
 from skae.data.parameters import check_integer
 from skae.inspection.drawing import COLOURS, Display, axes_or_new, divide, escape_math, pyplot
+from skae.inspection.metrics import numeric_array
 from skae.inspection.samples import TableCode
 from skae.inspection.targets import Values, kind_of
 
@@ -42,12 +44,14 @@ class SyntheticEvaluation:
     correlations : float
         Mean absolute difference of the correlations of pairs of columns.
     precision, recall : float
-        Share of synthetic samples among real ones, and of real samples among synthetic ones: within the distance of a
-        sample to its fifth neighbour (Kynkäänniemi et al. 2019, arXiv:1904.06991).
+        Share of synthetic samples that are at least as near to some real sample as its fifth neighbour among these, and
+        the share of real samples of which the same holds among synthetic ones (Kynkäänniemi et al. 2019,
+        arXiv:1904.06991).
     copies, copies_of_holdout : float or None
-        Share of synthetic samples that equal a sample of ``real``, and one of as many samples of ``holdout``.
+        Share of synthetic samples that equal one of n samples of ``real``, and of ``holdout``. To be comparable, n is
+        the number of samples of the smaller table.
     closer_to_real : float or None
-        Share of synthetic samples that are nearer to ``real`` than to as many samples of ``holdout``: about 0.5 if the
+        Share of synthetic samples that are nearer to n samples of ``real`` than to n of ``holdout``: about 0.5 if the
         model does not repeat its training samples.
     trained_on_synthetic, trained_on_real : float or None
         Score on ``holdout`` of gradient boosting that was trained on synthetic and on real samples.
@@ -103,6 +107,7 @@ def evaluate_synthetic(real, synthetic, holdout=None, *, target=None, random_sta
         repeating ``real`` is no merit. Needed for ``closer_to_real`` and for a target.
     target : column name or int, default=None
         The column that is predicted from the others by gradient boosting, trained on synthetic and on real samples.
+        Samples are left out for this if their target is missing, or a class that ``real`` lacks.
     random_state : int, RandomState instance or None, default=0
         Source of subsets and folds.
 
@@ -114,14 +119,14 @@ def evaluate_synthetic(real, synthetic, holdout=None, *, target=None, random_sta
     Raises
     ------
     ValueError
-        If the columns differ, or ``target`` is given without ``holdout``.
+        If the columns differ, there are fewer than three samples, or ``target`` is given without ``holdout``.
 
     Notes
     -----
-    The classifier is XGBoost's with its defaults if it is installed, else `HistGradientBoostingClassifier`. It is
-    cross-validated on three folds of as many real as synthetic samples. Distances are between standardised numbers and
-    indicators of categories, divided by the square roots of their shares. Missing values are filled with means. For
-    precision and recall, 2,000 samples at most are drawn.
+    The classifier is XGBoost's with its defaults if it is installed, else `HistGradientBoostingClassifier` with
+    smaller leaves for fewer than 190 samples. It is cross-validated on three folds, of as many real as synthetic ones.
+    Distances are between standardised numbers and indicators of categories, divided by the square roots of their
+    shares. Missing values are filled with means. For precision and recall, 2,000 samples at most are drawn.
 
     Examples
     --------
@@ -135,11 +140,10 @@ def evaluate_synthetic(real, synthetic, holdout=None, *, target=None, random_sta
     0.0
     """
     random_state = check_random_state(random_state)
-    parts = {"real": real, "synthetic": synthetic} | ({} if holdout is None else {"holdout": holdout})
-    _check_columns(parts)
+    parts = _checked(real=real, synthetic=synthetic, **({} if holdout is None else {"holdout": holdout}))
     if target is not None and holdout is None:
         raise ValueError(f"target={target!r} needs holdout: real samples on which predictions are scored.")
-    code = TableCode().fit(real)
+    code = TableCode("indicate").fit(parts["real"])
     scaled = {name: code.scaled(X) for name, X in parts.items()}
     known = {name: part for name, part in scaled.items() if name != "synthetic"}
     figures = _resemblance(code, [*known.values()][-1], scaled["synthetic"], random_state)
@@ -149,11 +153,20 @@ def evaluate_synthetic(real, synthetic, holdout=None, *, target=None, random_sta
     return SyntheticEvaluation(**figures)
 
 
-def _check_columns(parts):
-    names = {name: _names(X) for name, X in parts.items()}
-    for name, columns in names.items():
-        if columns != names["real"]:
-            raise ValueError(f"The columns of {name} are not those of real: {columns} and {names['real']}.")
+def _checked(**parts):
+    """Return tables of at least as many samples as folds, with the same columns."""
+    for name, X in parts.items():
+        asked = "Arrays are taken for numbers", "Pass strings and categories as a DataFrame."
+        options = {"dtype": FLOATS, "ensure_all_finite": "allow-nan", "input_name": name}
+        parts[name] = unmasked(X) if library_of(X).name else numeric_array(X, *asked, **options)
+        if (n := len(parts[name])) < _FOLDS:
+            raise ValueError(f"{name} needs at least {_FOLDS} samples, and has {n}.")
+        columns, expected = _names(parts[name]), _names(parts["real"])
+        if columns != expected:
+            raise ValueError(f"Pass {name} with the columns of real, {listed(expected)}, and not {listed(columns)}.")
+        if len({*columns}) < len(columns):
+            raise ValueError(f"The columns of real have the same name twice: {listed(columns)}. Rename them.")
+    return parts
 
 
 def _names(X):
@@ -170,8 +183,8 @@ def _resemblance(code, real, synthetic, random_state):
     """Return the figures that say whether samples pass for real ones; the arguments are scaled."""
     n, seed = min(len(real), len(synthetic)), int(random_state.randint(2**31 - 1))
     real, synthetic = (_drawn(part, n, random_state) for part in (real, synthetic))
-    classifier, folds = _classifier(seed), StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    both, is_real = np.vstack([real, synthetic]), np.repeat([1, 0], n)
+    classifier, folds = _classifier(seed, n), StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    both, is_real = np.vstack(_with_indicators(real, synthetic)), np.repeat([1, 0], n)
     area = cross_val_score(classifier, both, is_real, cv=folds, scoring="roc_auc").mean()
     filled = [np.nan_to_num(part) for part in (real, synthetic)]
     balls = [_drawn(part, _MOST_BALLS, random_state) for part in filled]
@@ -185,26 +198,48 @@ def _resemblance(code, real, synthetic, random_state):
     }
 
 
-def _classifier(seed):
+def _classifier(seed, n):
     if find_spec("xgboost") is None:
-        return HistGradientBoostingClassifier(random_state=seed)
+        return HistGradientBoostingClassifier(random_state=seed, min_samples_leaf=_least_in_leaf(n))
     from xgboost import XGBClassifier
 
     return XGBClassifier(random_state=seed)
+
+
+def _least_in_leaf(n):
+    """Return the least number of samples in a leaf: scikit-learn's, or less, so that few samples are split."""
+    return min(20, 1 + n // 10)
+
+
+def _with_indicators(*parts):
+    """Fill missing values with means, and append an indicator of those of each column that has any in some part.
+
+    Gradient boosting fails for columns without values.
+    """
+    missing = [np.isnan(part) for part in parts]
+    some = np.any([each.any(axis=0) for each in missing], axis=0)
+    return [np.hstack([np.nan_to_num(part), each[:, some]]) for part, each in zip(parts, missing, strict=True)]
 
 
 def _marginals(code, real, synthetic):
     """Return the distance of the distributions of each column, by name."""
     distances = {}
     for column, place in zip(code.table_.columns, code.table_.places, strict=True):
-        parts = real[:, place], synthetic[:, place]
-        if column.kind == "number":
-            values = [part[~np.isnan(part)] for part in parts]
-            distances[column.name] = float(ks_2samp(*values).statistic) if all(map(len, values)) else 1.0
-        else:  # scaled indicators
-            shares = [np.nan_to_num(np.nanmean(part, axis=0)) * code.scale_[place] for part in parts]
-            distances[column.name] = float(np.abs(shares[0] - shares[1]).sum() / 2)
+        values = [_observed(part[:, place]) for part in (real, synthetic)]
+        if not all(map(len, values)):
+            distance = any(map(len, values))
+        elif column.kind == "number":
+            distance = ks_2samp(*(part[:, 0] for part in values)).statistic
+        else:  # scaled indicators, none of which is 1 for unknown categories
+            lost = (values[0].mean(axis=0) - values[1].mean(axis=0)) * code.scale_[place]
+            distance = (np.abs(lost).sum() + abs(lost.sum())) / 2
+        distances[column.name] = float(distance)
     return distances
+
+
+def _observed(part):
+    """Return the samples of an encoded column that are not missing."""
+    return part[~np.isnan(part[:, 0])]
 
 
 def _correlations(places, real, synthetic):
@@ -243,19 +278,42 @@ def _prediction(parts, target):
     """Return the scores on holdout of gradient boosting that is trained on the other parts."""
     names = _names(parts["real"])
     if target not in names:
-        raise ValueError(f"target={target!r} is no column of real. Its columns are {names}.")
+        raise ValueError(f"target={target!r} is no column of real. Its columns are {listed(names)}.")
     j, others = names.index(target), [k for k, name in enumerate(names) if name != target]
-    y = {name: np.asarray(_safe_indexing(X, j, axis=1)) for name, X in parts.items()}
-    X = {name: _safe_indexing(part, others, axis=1) for name, part in parts.items()}
-    code, kind = TableCode().fit(X["real"]), kind_of(y["real"], np.arange(len(y["real"])), _FOLDS)
+    if not others:
+        raise ValueError(f"There is no column beside target={target!r} from which to predict it.")
+    library = library_of(parts["real"])
+    is_category = library.describe(library.columns(parts["real"])[j]).family == "category"
+    y, classes, kind = {}, None, None
+    for name, X in parts.items():
+        usable, y[name] = _targets(X, j, is_category, classes)
+        if not len(usable):
+            what = "value" if classes is None else "class of real. Round numbers, or leave target out"
+            raise ValueError(f"The target {target!r} has in {name} no {what}.")
+        parts = parts | {name: _safe_indexing(_safe_indexing(X, others, axis=1), usable)}
+        kind = kind or kind_of(y[name], np.arange(len(usable)), _FOLDS)
+        classes = None if kind is Values else np.unique(y["real"])
+    code = TableCode("indicate").fit(parts["real"])
+    coded = dict(zip(parts, _with_indicators(*map(code.scaled, parts.values())), strict=True))
     booster = HistGradientBoostingRegressor if kind is Values else HistGradientBoostingClassifier
     scores = {}
     for name in ("synthetic", "real"):
-        is_constant = kind is not Values and len(set(y[name])) == 1
-        model = DummyClassifier() if is_constant else booster(random_state=0)
-        model.fit(code.scaled(X[name]), y[name])
-        scores[f"trained_on_{name}"] = float(get_scorer(kind.scoring)(model, code.scaled(X["holdout"]), y["holdout"]))
+        model = booster(random_state=0, min_samples_leaf=_least_in_leaf(len(y[name])))
+        if classes is not None and len(np.unique(y[name])) == 1:
+            model = DummyClassifier().fit(classes, classes, classes == y[name][0])  # it knows the other classes
+        else:
+            model.fit(coded[name], y[name])
+        scores[f"trained_on_{name}"] = float(get_scorer(kind.scoring)(model, coded["holdout"], y["holdout"]))
     return scores | {"score": kind.label}
+
+
+def _targets(X, j, is_category, classes):
+    """Return the samples whose column j is observed and, unless classes is None, one of these; and its values there."""
+    values = library_of(X).values(library_of(X).columns(X)[j])
+    usable = np.flatnonzero([value is not None for value in values])
+    y = np.array([str(values[i]) if is_category else values[i] for i in usable])
+    is_known = slice(None) if classes is None else np.isin(y, classes)
+    return usable[is_known], y[is_known]
 
 
 class SyntheticDisplay(Display):
@@ -314,11 +372,11 @@ class SyntheticDisplay(Display):
         SyntheticDisplay
         """
         most_columns = check_integer("most_columns", most_columns, 1)
-        _check_columns({"real": real, "synthetic": synthetic})
-        code = TableCode().fit(real)
+        real, synthetic = _checked(real=real, synthetic=synthetic).values()
+        code = TableCode("indicate").fit(real)
         distances = _marginals(code, code.scaled(real), code.scaled(synthetic))
         kept = sorted(distances, key=distances.get, reverse=True)[:most_columns]
-        in_units = [code.table_.encode(unmasked(X)) for X in (real, synthetic)]
+        in_units = [code.table_.encode(X) for X in (real, synthetic)]
         pairs = zip(code.table_.columns, code.table_.places, strict=True)
         columns = {column.name: (column, place) for column, place in pairs}
         shares = {}
@@ -352,8 +410,8 @@ def _shares(column, real, synthetic):
     """Return labels and, for each of the two parts, the share of its samples with each label."""
     if column.kind != "number":
         labels = [str(level) for level in column.categories]
-        return labels, *(np.nan_to_num(np.nanmean(part, axis=0)) for part in (real, synthetic))
-    values = [part[~np.isnan(part)] for part in (real, synthetic)]
+        return labels, *(part.sum(axis=0) / max(1, len(part)) for part in map(_observed, (real, synthetic)))
+    values = [_observed(part)[:, 0] for part in (real, synthetic)]
     edges = np.histogram_bin_edges(np.concatenate(values), bins=_INTERVALS)
     counts = [np.histogram(part, edges)[0] / max(1, len(part)) for part in values]
     return [f"{edge:.3g}" for edge in edges[:-1]], *counts

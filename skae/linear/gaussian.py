@@ -69,7 +69,8 @@ def log_density_given_others(x: Tensor, loadings: Tensor, noise: Tensor) -> Tens
     weight = torch.where(is_missing, 0.0, 1 / noise)
     weighted = weight[:, :, None] * loadings
     identity = torch.eye(loadings.shape[2], dtype=x.dtype, device=x.device)
-    gain = torch.cholesky_solve(weighted.mT, torch.linalg.cholesky(identity + weighted.mT @ loadings))
+    factor = torch.linalg.cholesky_ex(identity + weighted.mT @ loadings)[0]  # no error where one sample has overflowed
+    gain = torch.cholesky_solve(weighted.mT, factor)
     projected = weight * x - (weighted @ (gain @ x[:, :, None])).squeeze(2)
     precision = weight - (weighted * gain.mT).sum(2)
     precision = torch.maximum(precision, torch.finfo(x.dtype).eps * weight)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from skae.linear.gaussian import LinearGaussian
 from skae.linear.missing import mean_imputation
@@ -29,7 +30,8 @@ _CONTEXTS = 30
 
 def derivatives(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     """Return the derivatives of a function of single samples by each column of z: (n, k) -> (n, k, n_out)."""
-    with torch.enable_grad():
+    # The fast kernels of attention have no second derivatives.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         z = z.detach().requires_grad_()
         out = function(z)
         # The gradient of out @ direction is linear in the direction, and its slopes are the derivatives. torch's

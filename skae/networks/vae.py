@@ -218,15 +218,15 @@ class VAE(Model):
         return self.at(self.n_components).posterior(x).mean[:, :n_components]
 
     def moments(self, X: Tensor, n_components: int, context: Tensor) -> Tensor:
-        """Return means and second moments of codes of samples in units of X, in float64: (n, 2 n_components)."""
+        """Return means and variances of the codes of samples in units of X, in float64: (n, 2 n_components)."""
         q = self.at(n_components).posterior(self.inputs(X, context).to(self._dtype))
-        mean = q.mean.double()
-        return torch.cat([mean, q.log_var.double().exp() + mean.square()], dim=1)
+        return torch.cat([q.mean.double(), q.log_var.double().exp()], dim=1)
 
     def given_others(self, X: Tensor, n_components: int, context: Tensor) -> Tensor:
         """Return the log-density of each value given the others of its sample, in units of X: (n, n_features)."""
         model = self.at(n_components)
         found = model.given_others(self.inputs(X, context)) - self.scaler.log_units
+        found = found.nan_to_num(nan=-torch.inf, neginf=-torch.inf)  # the arithmetic overflows far from the data
         found = torch.where(model.likelihood.varies > 0, found, model.constant.by_column(X))
         return found.masked_fill(X.isnan(), torch.nan)
 
@@ -487,7 +487,9 @@ class SizedVAE:
         if len(self.vae.likelihoods) == 1:
             return q
         shrinking, widening = (part[self.index, : self.size] for part in (self.vae.shrinking, self.vae.widening))
-        return Posterior(q.mean[:, : self.size] * shrinking, q.log_var[:, : self.size] + widening)
+        is_prior = ((q.mean == 0) & (q.log_var == 0)).all(1, keepdim=True)  # without any value, it is that of all sizes
+        log_var = q.log_var[:, : self.size] + widening
+        return Posterior(q.mean[:, : self.size] * shrinking, torch.where(is_prior, 0, log_var))
 
     def posterior(self, x: Tensor) -> Posterior:
         r"""Return q(z | x), in eval mode the best landmark's if it is better, and refined by natural gradient steps.

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
@@ -54,6 +55,16 @@ def test_local_components_keep_the_precision_and_take_sparse_samples():
     model = AutoencoderTransformer(2, max_iter=5, random_state=0).fit(DIGITS)
     assert model.local_components(DIGITS.astype(np.float32)).dtype == np.float32
     np.testing.assert_array_equal(model.local_components(csr_matrix(DIGITS)), model.local_components(DIGITS))
+
+
+def test_decoders_with_attention_have_local_components():
+    def with_attention(n_in, n_out):
+        layer = torch.nn.TransformerEncoderLayer(2, 1, 8, batch_first=True)
+        ends = torch.nn.Linear(n_in, 8), torch.nn.Linear(8, n_out)
+        return torch.nn.Sequential(ends[0], torch.nn.Unflatten(1, (4, 2)), layer, torch.nn.Flatten(), ends[1])
+
+    model = AutoencoderTransformer(2, decoder=with_attention, max_iter=2, start="random", random_state=0).fit(IRIS)
+    np.testing.assert_allclose(model.local_components(IRIS), finite_differences(model, IRIS), atol=1e-6)
 
 
 def test_categories_have_no_local_components():
@@ -145,3 +156,15 @@ def test_other_likelihoods_have_no_scores_of_columns(likelihood):
     assert not hasattr(model, "score_features")
     with pytest.raises(AttributeError, match="score_features"):
         model.score_features(IRIS)
+
+
+@pytest.mark.parametrize("model", [AutoencoderTransformer(2, max_iter=0), VAEGenerator(2, max_iter=0)])
+def test_values_too_large_for_the_arithmetic_have_the_lowest_scores(model):
+    model.fit(1e-10 * IRIS)
+    X = 1e-10 * IRIS[:3]
+    X[0, 1], X[1, 1], X[1, 2] = 1e160, 1e300, np.nan
+    scores = model.score_features(X)
+    np.testing.assert_array_equal(np.isnan(scores), np.isnan(X))
+    assert (scores[:2, 1] < -1e300).all()
+    np.testing.assert_allclose(scores[2], model.score_features(X[2:])[0])
+    assert (model.score_samples(X)[:2] < -1e300).all()

@@ -40,6 +40,17 @@ def test_a_sample_without_values_has_the_prior_as_posterior():
     assert (std[1] < 1).all()
 
 
+@pytest.mark.parametrize("max_iter", [0, 5])
+@pytest.mark.parametrize("n_components", [1, 2, 4])
+def test_a_sample_without_values_has_the_prior_as_posterior_in_each_size(max_iter, n_components):
+    model = VAEGenerator(4, ordered=True, max_iter=max_iter, random_state=0).fit(IRIS)
+    model, X = model.truncate(n_components), np.full((1, 4), np.nan)
+    codes, std = model.transform(X, return_std=True)
+    np.testing.assert_array_equal(codes, 0)
+    np.testing.assert_array_equal(std, 1)
+    assert abs(model.score_samples(X)[0]) < 1e-10
+
+
 @pytest.mark.parametrize("max_iter", [0, 20])
 def test_the_density_of_no_values_is_one(max_iter):
     X = np.vstack([IRIS, np.full((1, 4), np.nan)])
@@ -69,3 +80,13 @@ def test_frames_of_codes_come_with_arrays():
     assert isinstance(std, np.ndarray)
     with pytest.raises(ValueError, match="return_std"):
         model.transform(IRIS, return_std="yes")
+
+
+@pytest.mark.parametrize("classes", [None, SPECIES])
+@pytest.mark.parametrize("size", [1e9, 1e100])
+def test_far_samples_have_standard_deviations(classes, size):
+    model = VAEGenerator(2, conditional=classes is not None, max_iter=0).fit(IRIS, classes)
+    std = model.transform(IRIS[:1] * [[1], [size]], return_std=True)[1]
+    if classes is None:
+        np.testing.assert_allclose(std[1], std[0])
+    assert (std[1] > 0.01).all()

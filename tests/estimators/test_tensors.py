@@ -14,7 +14,7 @@ from sklearn.datasets import load_iris
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
+from skae import AutoencoderTransformer, LoadingsDisplay, VAEGenerator, component_importance, reconstruction_error
 
 pytestmark = [
     pytest.mark.usefixtures("narrow_networks"),
@@ -42,7 +42,7 @@ def test_dispatch_in_a_process_that_has_it():
     pytest.importorskip("sklearn.externals.array_api_compat")  # before 1.7 it is a package of its own
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "with_dispatch"]
     done = subprocess.run(command, env=os.environ | {"SCIPY_ARRAY_API": "1"}, capture_output=True, text=True)
-    assert f"{len(MODELS) + 1} passed" in done.stdout, done.stdout[-2000:]
+    assert f"{len(MODELS) + 2} passed" in done.stdout, done.stdout[-2000:]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=str)
@@ -96,3 +96,10 @@ def test_with_dispatch_tensors_come_back(model, dispatch):
 def test_with_dispatch_a_pipeline_stays_in_tensors(dispatch):
     pipe = make_pipeline(StandardScaler(), clone(MODELS[0])).fit(torch.tensor(X))
     assert isinstance(pipe.transform(torch.tensor(X)), torch.Tensor)
+
+
+def test_components_are_described_with_dispatch(dispatch):
+    model, samples = clone(MODELS[0]).fit(X), torch.tensor(X)
+    np.testing.assert_array_equal(component_importance(model, samples), component_importance(model, X))
+    loadings = [LoadingsDisplay.from_estimator(model, given).loadings for given in (samples, X)]
+    np.testing.assert_array_equal(*loadings)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_wine
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FastICA
 from sklearn.manifold import TSNE
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -53,6 +54,21 @@ def test_loadings_of_pca_are_correlations():
     np.testing.assert_array_equal(display.spread, 0)
 
 
+@pytest.mark.parametrize("model", [PCA(3, whiten=True), FastICA(3, whiten="unit-variance", random_state=0)])
+def test_loadings_do_not_depend_on_the_unit_of_codes(model):
+    Z = model.fit_transform(SCALED)
+    display = LoadingsDisplay.from_estimator(model, SCALED)
+    expected = [[np.corrcoef(z, x)[0, 1] for x in SCALED.T] for z in Z.T]
+    np.testing.assert_allclose(display.loadings, expected, atol=1e-10)
+
+
+def test_loadings_of_a_search_are_those_of_its_best_pipeline():
+    search = GridSearchCV(make_pipeline(StandardScaler(), PCA()), {"pca__n_components": [2]}).fit(WINE)
+    display = LoadingsDisplay.from_estimator(search, WINE)
+    of_pipeline = LoadingsDisplay.from_estimator(search.best_estimator_, WINE)
+    np.testing.assert_array_equal(display.loadings, of_pipeline.loadings)
+
+
 def test_loadings_of_the_start_are_those_of_pca():
     of_pca, of_start = (
         LoadingsDisplay.from_estimator(model.fit(SCALED), SCALED).loadings
@@ -85,5 +101,7 @@ def test_what_cannot_be_drawn_is_an_error():
         LoadingsDisplay.from_estimator(pca, SCALED, kind="biplot")
     with pytest.raises(ValueError, match="kind="):
         LoadingsDisplay.from_estimator(pca, SCALED, kind="pie")
+    with pytest.raises(ValueError, match="2 names for 13 columns"):
+        LoadingsDisplay.from_estimator(pca, SCALED, feature_names=["a", "b"])
     with pytest.raises(TypeError, match="components_"):
         LoadingsDisplay.from_estimator(StandardScaler().fit(SCALED), SCALED)

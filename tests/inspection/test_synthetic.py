@@ -111,6 +111,59 @@ def test_a_generator_of_one_class_alone_has_a_score():
     assert 0.3 < figures.trained_on_synthetic < 0.7
 
 
+@pytest.mark.parametrize("kind", ["ROC AUC", "balanced accuracy"])
+def test_a_generator_of_one_skewed_class_alone_is_as_good_as_chance(kind):
+    limits = [182] if kind == "ROC AUC" else [160, 182]
+    real, holdout = (mixed(seed).assign(size=lambda X: np.digitize(X["height"], limits)) for seed in (0, 2))
+    figures = evaluate_synthetic(real, mixed(1).assign(size=0), holdout, target="size")
+    assert figures.score == kind
+    assert figures.trained_on_synthetic == pytest.approx(0.5 if kind == "ROC AUC" else 1 / 3)
+
+
+def test_samples_without_a_target_or_of_unknown_classes_are_left_out():
+    tables = [mixed(seed).convert_dtypes() for seed in range(3)]
+    expected = evaluate_synthetic(*(X[10:] for X in tables), target="sex")
+    for X, sex in zip(tables, (pd.NA, "unknown", "other"), strict=True):
+        X.loc[:9, "sex"] = sex
+    figures = evaluate_synthetic(*tables, target="sex")
+    assert figures.trained_on_real == pytest.approx(expected.trained_on_real, abs=0.02)
+    assert figures.trained_on_synthetic == pytest.approx(expected.trained_on_synthetic, abs=0.02)
+
+
+def test_categories_that_are_numbers_are_classes():
+    real, synthetic, holdout = (mixed(k).assign(age=pd.Categorical(np.arange(400) % 25)) for k in range(3))
+    assert evaluate_synthetic(real, synthetic, holdout, target="age").score == "accuracy"
+
+
+def test_few_samples_are_told_apart():
+    assert evaluate_synthetic(normal(0, 20), normal(1, 20) + 100).c2st < 0.2
+
+
+def test_unknown_categories_are_at_a_distance():
+    synthetic = mixed(1)
+    synthetic["city"] = ["Paris"] * 100 + ["Oslo"] * 300
+    shares = mixed(0)["city"].value_counts(normalize=True)
+    distance = (0.25 + abs(shares["Oslo"] - 0.75) + shares["Rome"] + shares["Bern"]) / 2
+    assert evaluate_synthetic(mixed(0), synthetic).marginals["city"] == pytest.approx(distance)
+    assert SyntheticDisplay.from_samples(mixed(0), synthetic).distances["city"] == pytest.approx(distance)
+
+
+def test_columns_without_values_are_compared():
+    empty = np.full((600, 1), np.nan)
+    real, synthetic, holdout = (np.hstack([normal(seed), empty]) for seed in range(3))
+    figures = evaluate_synthetic(real, synthetic, holdout, target=0)
+    assert figures.marginals[3] == 0
+    assert figures.c2st > 0.85
+    synthetic[:, 3] = normal(1)[:, 0]
+    assert evaluate_synthetic(real, synthetic, holdout, target=0).marginals[3] == 1
+
+
+def test_lists_and_integers_are_arrays():
+    real, synthetic = (np.round(normal(seed, 50)) for seed in range(2))
+    figures = evaluate_synthetic(real.tolist(), synthetic.astype(int))
+    assert figures == evaluate_synthetic(real, synthetic)
+
+
 def test_without_holdout_there_are_fewer_figures():
     figures = evaluate_synthetic(normal(0), normal(1))
     assert figures.closer_to_real is figures.trained_on_real is None
@@ -132,8 +185,19 @@ def test_xgboost_is_the_classifier_where_it_is_installed(monkeypatch):
 
 
 def test_other_columns_and_a_target_without_holdout_are_errors():
-    with pytest.raises(ValueError, match="columns of synthetic"):
+    with pytest.raises(ValueError, match="synthetic with the columns of real"):
         evaluate_synthetic(normal(0), normal(1, d=4))
+    with pytest.raises(ValueError, match="same name twice"):
+        evaluate_synthetic(*[pd.DataFrame(normal(0), columns=list("aba"))] * 2)
+    with pytest.raises(ValueError, match="at least 3 samples, and has 2"):
+        evaluate_synthetic(normal(0), normal(1)[:2])
+    with pytest.raises(ValueError, match="no column beside target=0"):
+        evaluate_synthetic(*[normal(0, d=1)] * 3, target=0)
+    with pytest.raises(ValueError, match="in holdout no value"):
+        evaluate_synthetic(normal(0), normal(1), normal(2) * [1, 1, np.nan], target=2)
+    classes = np.column_stack([normal(0)[:, 0], np.arange(600) % 2])
+    with pytest.raises(ValueError, match="in synthetic no class of real"):
+        evaluate_synthetic(classes, classes + 0.1, classes, target=1)
     with pytest.raises(ValueError, match="needs holdout"):
         evaluate_synthetic(normal(0), normal(1), target=0)
     with pytest.raises(ValueError, match="'age' is no column"):
