@@ -50,7 +50,7 @@ def test_the_citation_is_of_this_version():
 
 
 def test_the_conda_recipe_says_what_pyproject_says():
-    recipe = yaml.safe_load((ROOT / "recipe/recipe.yaml").read_text())
+    recipe = yaml.safe_load((ROOT / ".github/conda/recipe.yaml").read_text())
     python = PROJECT["requires-python"].removeprefix(">=")
     assert recipe["context"] == {"version": skae.__version__, "python_min": python}
     entries = [entry.replace("torch", "pytorch").replace(">=", " >=") for entry in PROJECT["dependencies"]]
