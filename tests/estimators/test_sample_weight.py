@@ -211,7 +211,7 @@ def test_wrong_weights_are_refused(cls):
         model.fit(X, sample_weight=np.where(y == 0, -1, 1))
     with pytest.raises(ValueError, match="positive for 1 samples, but at least 2"):
         model.fit(X, sample_weight=np.eye(len(X))[0])
-    with pytest.raises(ValueError, match="more than the 2 rows"):
+    with pytest.raises(ValueError, match="more than the 2 samples"):
         cls(3).fit(X, sample_weight=np.eye(len(X))[:2].sum(axis=0))
     assert not hasattr(model, "n_features_in_")
 

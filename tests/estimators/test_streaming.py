@@ -219,7 +219,7 @@ def test_bad_rows_of_a_file_are_refused_as_those_of_an_array(curve, in_file, sma
         model.transform(in_file(curve[:, :4]))
     with pytest.raises(ValueError, match="minimum of 2"):
         model.fit(in_file(curve[:1]))
-    with pytest.raises(ValueError, match="more than the 3 rows"):
+    with pytest.raises(ValueError, match="more than the 3 samples"):
         AutoencoderTransformer(4).fit(in_file(curve[:3]))
     with pytest.raises(ValueError, match=r"values in \[0, 1\]"):
         AutoencoderTransformer(loss="log_loss").fit(in_file(curve))

@@ -233,7 +233,7 @@ def test_fits_side_by_side_are_refused_where_processes_share_each(curve, monkeyp
     search = GridSearchCV(model, {"n_components": [1, 2]}, cv=2, n_jobs=2, error_score="raise")
     with (
         parallel_config("threading"),
-        pytest.raises(ValueError, match=r"all 2 processes.*Search with n_jobs=1, or use device='auto'"),
+        pytest.raises(ValueError, match=r"the 2 processes.*Search with n_jobs=1, or use device='auto'"),
     ):
         search.fit(curve)
 
