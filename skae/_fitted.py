@@ -102,9 +102,9 @@ class Fitted:
     def encode_given(self, rows, value):
         """Encode samples that share the context ``value`` (n_context,)."""
         n = self.n_components
-        return self.given(rows, lambda module, x, value: module.to_codes(x, n, value), n)(value)
+        return self.map_given(rows, lambda module, x, value: module.to_codes(x, n, value), n)(value)
 
-    def given(self, rows, function, n_out, dtype=None, width=None):
+    def map_given(self, rows, function, n_out, dtype=None, width=None):
         """Return a function from the value of a context to ``function(module, x, value)`` of all samples; see `map`."""
         width = width or self.net.width
         return lambda value: self.map(rows, partial(function, value=torch.from_numpy(value)), n_out, dtype, width)

@@ -31,15 +31,10 @@ from skae.persistence import state as stored
 _SCORE_DRAWS = 32
 # Draws of codes that impute missing values.
 _IMPUTATION_DRAWS = 100
-# Draws of codes from each of three proposals, for so many samples given some of their values.
+# Samples that are drawn at once given some of their values, and draws of codes from each of three proposals for these.
 _GIVEN_DRAWS = 1000
 # A component is active if its mean KL divergence from the prior exceeds this, in nats.
 _ACTIVE = 0.01
-
-
-def _shares(n, most):
-    """Return numbers of at most ``most`` that add up to n."""
-    return [min(most, n - done) for done in range(0, n, most)]
 
 
 class FittedVAE(Fitted):
@@ -115,9 +110,10 @@ class FittedVAE(Fitted):
     @no_gradients()
     def feature_scores(self, rows):
         """Return the log-density of each value given the others of its sample, averaged over contexts."""
-        n, width = self.n_components, self.built.n_features
-        wide = {"width": max(self.net.width, n * width)}
-        return self._expected(rows, self.given(rows, lambda m, x, value: m.given_others(x, n, value), width, **wide))
+        n, n_columns = self.n_components, self.built.n_features
+        at_once = max(self.net.width, n * n_columns)
+        scores = self.map_given(rows, lambda m, x, value: m.given_others(x, n, value), n_columns, width=at_once)
+        return self._expected(rows, scores)
 
     def _expected(self, rows, of_context):
         """Average a function of the value over the posterior of each sample's context."""
@@ -139,7 +135,7 @@ class FittedVAE(Fitted):
     def encode_with_std(self, rows):
         """Return the means and standard deviations of q, of a conditional model mixed over the classes."""
         n, first = self.n_components, []
-        posterior = self.given(rows, lambda m, x, value: m.moments(x, n, value), 2 * n, np.float64)
+        posterior = self.map_given(rows, lambda m, x, value: m.moments(x, n, value), 2 * n, np.float64)
 
         def moments(value):
             mean, variance = np.split(posterior(value), 2, axis=1)
@@ -182,19 +178,20 @@ class FittedVAE(Fitted):
         """Draw the missing values of an encoded sample (n_features,) given the others: (n_samples, n_features)."""
         generator, module = torch.Generator().manual_seed(seed), self.net.inference_module(torch.float64)
         x = tensor_of(row[None]).to(self.net.device)
-        drawn = [self._drawn_given(module, x, n, generator) for n in _shares(n_samples, _GIVEN_DRAWS)]
-        return module.scaler.inverse(torch.cat(drawn).to(self.net.device)).where(x.isnan(), x).numpy(force=True)
+        drawn = [self._drawn_given(module, x, generator) for _ in range(0, n_samples, _GIVEN_DRAWS)]
+        drawn = torch.cat(drawn)[:n_samples].to(self.net.device)
+        return module.scaler.inverse(drawn).where(x.isnan(), x).numpy(force=True)
 
-    def _drawn_given(self, module, x, n_samples, generator):
-        """Draw scaled samples whose observed values are those of x, by importance resampling of codes."""
+    def _drawn_given(self, module, x, generator):
+        """Draw 1,000 scaled samples whose observed values are those of x, by importance resampling of codes."""
         model, etas, log_weights = module.at(self.n_components), [], []
         for value, log_weight in zip(self.context.values, self.context.log_weights, strict=True):
             sample = self._inputs(module, x, torch.from_numpy(value))
             eta, weights = weighted_draws(model, *sample, self.prior.gain, _GIVEN_DRAWS, generator)
             etas.append(eta.cpu())
             log_weights.append(weights.cpu() + log_weight)
-        chosen = torch.cat(log_weights).softmax(0).multinomial(n_samples, replacement=True, generator=generator)
-        seen = sample[1].cpu().expand(n_samples, -1)
+        chosen = torch.cat(log_weights).softmax(0).multinomial(_GIVEN_DRAWS, replacement=True, generator=generator)
+        seen = sample[1].cpu().expand(_GIVEN_DRAWS, -1)
         return copy.deepcopy(model.likelihood).cpu().draw_missing(torch.cat(etas)[chosen], seen, generator)
 
     @no_gradients()

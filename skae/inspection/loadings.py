@@ -46,7 +46,7 @@ def component_importance(estimator, X):
     >>> from sklearn.decomposition import PCA
     >>> from skae import component_importance
     >>> X = load_iris().data
-    >>> component_importance(PCA(2).fit(X), X).round(2) + 0.0
+    >>> component_importance(PCA(2).fit(X), X).round(2)
     array([[0.81, 0.16, 1.  , 0.93],
            [0.15, 0.68, 0.  , 0.  ]])
     """
