@@ -93,14 +93,14 @@ def measure_errors(table, split, mode):
         yield record
 
 
+def mixture(kind, n):
+    return GaussianMixture(n, covariance_type=kind, random_state=0)
+
+
 def measure_densities(table, split):
     """The VAE at each size beside linear models of that size, and the best mixture and kernel density of any."""
     train, test, y_train, y_test = density_rows(table, split)
-    mixtures = [
-        GaussianMixture(n, covariance_type=kind, random_state=0).fit(train).score(test)
-        for kind, n in MIXTURES
-        if n < len(train)
-    ]
+    mixtures = [mixture(*kind).fit(train).score(test) for kind in MIXTURES if kind[1] < len(train)]
     kernels = [KernelDensity(bandwidth=width).fit(train).score(test) / len(test) for width in BANDWIDTHS]
     for record in measure_vae(table, split):
         size = record["size"]
@@ -117,13 +117,20 @@ def measure_densities(table, split):
 
 
 def measure_vae(table, split):
-    """Of `measure_densities` what the VAE itself gives, and the seconds of its fit."""
+    """Of `measure_densities` what the VAE itself gives, the seconds of its fit, and the mixture it has to exceed.
+
+    That mixture is chosen on a tenth of the training rows, and then fitted to all of them.
+    """
     train, test, y_train, y_test = density_rows(table, split)
+    fitted, held_out = train_test_split(train, test_size=0.1, random_state=split)
+    kinds = [(kind, n) for kind, n in MIXTURES if n < len(fitted)]
+    chosen = max(kinds, key=lambda kind: mixture(*kind).fit(fitted).score(held_out))
+    of_chosen = mixture(*chosen).fit(train).score(test)
     for size in (k for k in SIZES if k < table.X.shape[1] * 2 / 3):
         record = {"table": table.name, "split": split, "size": size, "mode": "density"}
         vae, record["vae_seconds"] = timed_fit(VAEGenerator(size, random_state=split), train)
         record |= {"elbo": vae.score(test), "log_likelihood": vae.log_likelihood(test).mean()}
-        record["vae_error"] = reconstruction_error(vae, test)
+        record |= {"vae_error": reconstruction_error(vae, test), "chosen_mixture": of_chosen}
         if table.y is not None:
             found = accuracies(vae.transform(train), y_train, vae.transform(test), y_test)
             record |= {f"vae_{kind}": value for kind, value in found.items()}
@@ -275,14 +282,19 @@ def summary_of_densities(density):
     )
     below = [f"{c['table']} at {c['size']} ({c['gain']:.2f})" for c in density if c["gain"] < -0.05]
     yield f"Cells more than 0.05 below: {', '.join(below) or 'none'}."
-    for rival in ("mixture", "kernel"):
+    rivals = {
+        "mixture": "best mixture, chosen on the test rows,",
+        "chosen_mixture": "best mixture, chosen without the test rows,",
+        "kernel": "best kernel",
+    }
+    for rival, text in rivals.items():
         best = {}
         for cell in density:
             best.setdefault(cell["table"], []).append(cell["log_likelihood"] - cell[rival])
+        of_cells = [d for v in best.values() for d in v]
         yield (
-            f"VAE: log_likelihood above the best {rival} at its best size on "
-            f"{share(max(v) > 0 for v in best.values())} of {len(best)} "
-            f"tables, in {share(d > 0 for v in best.values() for d in v)} of cells."
+            f"VAE: log_likelihood above the {text} at its best size on {share(max(v) > 0 for v in best.values())} of "
+            f"{len(best)} tables, in {share(d > 0 for d in of_cells)} of cells; worst {min(of_cells):.2f} nats."
         )
 
 
@@ -335,8 +347,8 @@ def markdown(records, lines, made):
         "standardised": ("pca_error", "autoencoder_error", "ratio", "worst", "autoencoder_seconds", "pca_knn",
                          "autoencoder_knn", "pca_logistic", "autoencoder_logistic"),
         "raw": ("pca_error", "autoencoder_error", "ratio", "worst", "autoencoder_seconds"),
-        "density": ("ppca", "factor_analysis", "elbo", "gain", "log_likelihood", "mixture", "kernel", "vae_seconds",
-                    "ratio", "over_autoencoder", "pca_knn", "vae_knn", "pca_logistic", "vae_logistic"),
+        "density": ("ppca", "factor_analysis", "elbo", "gain", "log_likelihood", "mixture", "chosen_mixture", "kernel",
+                    "vae_seconds", "ratio", "over_autoencoder", "pca_knn", "vae_knn", "pca_logistic", "vae_logistic"),
         "fashion": ("pca_error", "autoencoder_error", "ratio", "autoencoder_seconds"),
         "digits": ("pca_error", "autoencoder_error", "ratio", "autoencoder_seconds"),
     }  # fmt: skip

@@ -34,8 +34,9 @@ _AUTO_SHARE, _MAX_AUTO = 0.99, 64
 _MOST_COMPONENTS = 1000
 # Parameters that affect how a network is trained and used, but not what is built.
 _OF_TRAINING = {
-    "batch_size", "callbacks", "checkpoint", "device", "early_stopping", "handle_unknown", "learning_rate_init",
-    "max_iter", "n_iter_no_change", "prior", "random_state", "tol", "validation_fraction", "verbose",
+    "batch_size", "callbacks", "checkpoint", "defensive", "device", "early_stopping", "handle_unknown",
+    "learning_rate_init", "max_iter", "n_iter_no_change", "prior", "random_state", "tol", "validation_fraction",
+    "verbose",
 }  # fmt: skip
 # Copies of a sample in the autograd graph of a refinement.
 _COPIES = 8

@@ -22,13 +22,16 @@ from skae.data.tables import ArrayTable, TableEncoder
 from skae.linear.mixture import MAX_CODES
 from skae.linear.starts import VAE_STARTS
 from skae.networks.refinement import fixed_draws
-from skae.networks.resampling import weighted_draws
+from skae.networks.resampling import draw_missing
+from skae.networks.sample_mixture import add_mixture, bounds, mixture_of, restore_mixture
 from skae.networks.vae import VAE, Posterior, is_conjugate
 from skae.objectives import LIKELIHOODS, PRIORS, MixturePrior, elbo, gaussian_kl
 from skae.persistence import state as stored
 
 # Draws per sample in scores, or two per component if that is more: the estimated bound has an error of up to 0.05 nats.
 _SCORE_DRAWS = 32
+# Values of the parameter ``defensive``.
+_DEFENSIVE = "mixture", "linear"
 # Draws of codes that impute missing values.
 _IMPUTATION_DRAWS = 100
 # Samples that are drawn at once given some of their values, and draws of codes from each of three proposals for these.
@@ -95,8 +98,7 @@ class FittedVAE(Fitted):
             model, noise = module.at(self.n_components), draws.to(inputs)
             output = model(inputs, noise)
             found = bound(model.likelihood, output, targets, noise)
-            if model.defensive is not None:
-                found = model.defensive(found, targets, output.context)
+            found = model.defended(found, targets, output.context)
             # A sample so far from the data that the arithmetic overflows has density zero.
             found = found.nan_to_num(nan=-math.inf, neginf=-math.inf)
             block = x.numpy(force=True)
@@ -104,8 +106,8 @@ class FittedVAE(Fitted):
             return (found - jacobian.to(x.device) + model.constant(x))[:, None]
 
         # Blocks are larger than elsewhere: with many draws a small block holds few samples, and each call has a cost.
-        width = -(-len(draws) * self.built.n_features // 4)
-        return self.map(rows, densities, 1, width=width)[:, 0]
+        times = max(-(-len(draws) // 4), self.model.at(self.n_components).n_simpler)
+        return self.map(rows, densities, 1, width=times * self.built.n_features)[:, 0]
 
     @no_gradients()
     def feature_scores(self, rows):
@@ -183,16 +185,10 @@ class FittedVAE(Fitted):
         return module.scaler.inverse(drawn).where(x.isnan(), x).numpy(force=True)
 
     def _drawn_given(self, module, x, generator):
-        """Draw 1,000 scaled samples whose observed values are those of x, by importance resampling of codes."""
-        model, etas, log_weights = module.at(self.n_components), [], []
-        for value, log_weight in zip(self.context.values, self.context.log_weights, strict=True):
-            sample = self._inputs(module, x, torch.from_numpy(value))
-            eta, weights = weighted_draws(model, *sample, self.prior.gain, _GIVEN_DRAWS, generator)
-            etas.append(eta.cpu())
-            log_weights.append(weights.cpu() + log_weight)
-        chosen = torch.cat(log_weights).softmax(0).multinomial(_GIVEN_DRAWS, replacement=True, generator=generator)
-        seen = sample[1].cpu().expand(_GIVEN_DRAWS, -1)
-        return copy.deepcopy(model.likelihood).cpu().draw_missing(torch.cat(etas)[chosen], seen, generator)
+        """Draw 1,000 scaled samples whose observed values are those of x."""
+        samples = [self._inputs(module, x, torch.from_numpy(value)) for value in self.context.values]
+        model, prior_gain = module.at(self.n_components), self.prior.gain
+        return draw_missing(model, samples, self.context.log_weights, prior_gain, _GIVEN_DRAWS, generator)
 
     @no_gradients()
     def fill_by_network(self, X, generator=None):
@@ -233,6 +229,8 @@ class FittedVAE(Fitted):
         if best is None:  # partial_fit leaves the prior as it is
             self.prior = self.prior if before is None else before.prior
         else:
+            if estimator.defensive == "mixture" and estimator.max_iter and held_out is not None:
+                self._add_mixture(training, held_out.unweighted())
             is_start = (estimator.early_stopping or self.net.outcome_ == "diverged") and best.loss == best.start_loss
             if estimator.max_iter and len(self.net.history) and not is_start:
                 self.prior = self._fit_prior(PRIORS[estimator.prior](), training)
@@ -254,15 +252,15 @@ class FittedVAE(Fitted):
         """Return bounds of at most 1,000 samples with codes cut to each size, q not refined: (n, n_sizes)."""
         drawn = np.random.RandomState(self.built.seed).permutation(len(samples))[:MAX_SIZED]
         inputs, targets = (part.double() for part in samples[torch.from_numpy(drawn).to(self.net.device)])
-        at_once, bounds, vae = evaluation_batch_size(self.net.width), [], self.model
-        objective = self.net.criterion_.eval()
-        for size in vae.sizes_modelled:
-            model = vae.at(size, is_refined=False)
-            with torch.no_grad():
-                batches = zip(inputs.split(at_once), targets.split(at_once), strict=True)
-                noise = model.draws.to(self.net.device)
-                bounds.append(torch.cat([objective.bound(model(x, noise), target) for x, target in batches]))
-        return torch.stack(bounds, dim=1).numpy(force=True)
+        objective, vae, at_once = self.net.criterion_.eval(), self.model, evaluation_batch_size(self.net.width)
+        by_size = [bounds(objective, vae.at(n, is_refined=False), inputs, targets, at_once) for n in vae.sizes_modelled]
+        return torch.stack(by_size, dim=1).numpy(force=True)
+
+    def _add_mixture(self, training, held_out):
+        """Add a Gaussian mixture of at most 5,000 samples to the defensive mixtures."""
+        objective, width = self.net.criterion_.eval(), self.net.width
+        parts = [torch.cat(list(self._drawn_inputs(part, width))).double() for part in (training, held_out)]
+        add_mixture(self.model.eval(), objective, *parts, evaluation_batch_size(width), self.built.seed)
 
     def _drawn_inputs(self, samples, width):
         """Return batches of inputs of at most 5,000 samples; each sample takes the memory of ``width`` values."""
@@ -308,6 +306,7 @@ class FittedVAE(Fitted):
         scaler, attributes = self.model.scaler, super().attributes()
         attributes |= {"prior_": self.prior.density, "kl_per_component_": self.kl}
         attributes["active_components_"] = self.kl > _ACTIVE
+        attributes["mixture_weight_"] = self.model.at(self.n_components).mixture_weight
         if self.noise is not None:
             variance = self.noise * scaler.scale.numpy(force=True) ** 2
             constants = self.model.at(self.n_components).constant.noise.numpy(force=True)
@@ -329,7 +328,10 @@ class FittedVAE(Fitted):
     def to_state(self):
         names = {kind: name for name, kind in PRIORS.items()}
         of_codes = {"codes": self._codes, "contexts": self._contexts}
-        return super().to_state() | of_codes | {"noise": self.noise, "prior": names[type(self.prior)]}
+        mixture = mixture_of(self.model)._asdict()
+        return (
+            super().to_state() | of_codes | {"noise": self.noise, "prior": names[type(self.prior)], "mixture": mixture}
+        )
 
     def restore(self, kept, state):
         super().restore(kept, state)
@@ -342,6 +344,8 @@ class FittedVAE(Fitted):
         elif issubclass(prior, MixturePrior):
             stored.check_mixture(density, n)
         self.prior = prior.restore(density)
+        n_columns = self.built.n_features, self.built.n_context
+        restore_mixture(self.model, stored.check_linear_mixture(kept, "mixture", *n_columns))
         stored.check_array(state, "kl_per_component_", (n,))
         stored.check_array(state, "active_components_", (n,), bool)
         self.kl, self.noise = state["kl_per_component_"], stored.get(kept, "noise")
@@ -435,6 +439,14 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         - "mixture": a Gaussian mixture fitted to codes of training samples after training. It has 1 to 64 components,
           slightly widened: the choice with the highest likelihood of a held-out fifth of these codes. It helps if
           samples form clusters, which a standard normal merges. No effect with ``max_iter=0``.
+
+    defensive : {"mixture", "linear"}, default="mixture"
+        Simpler densities of which the defensive mixture consists besides the network's, see Notes. No effect on codes
+        and reconstructions.
+
+        - "mixture": a Gaussian mixture of the samples, with the weight that held-out samples give it, and the linear
+          models. Only for "gaussian" and up to 100 columns that vary; else as "linear".
+        - "linear": the linear start and probabilistic PCA, with weight 1 / (n + 2) for a validation set of n samples.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128). () is
@@ -561,6 +573,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     active_components_ : ndarray of shape (n_components_,)
         Whether each component is active: its KL is above 0.01 nats.
 
+    mixture_weight_ : float
+        Weight of the Gaussian mixture of the samples in scores and new samples, see ``defensive``. 0 without one.
+
     mean_ : ndarray of shape (n_features_in_,)
         Mean of the training samples; if each column has its own likelihood, mean of the encoded columns.
 
@@ -633,6 +648,15 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     then at most log(n + 2) nats below that of this model. The mixture needs a linear start and ``beta=1``, and the
     weight is zero at ``max_iter=0``. Codes and reconstructions are the network's.
 
+    **Mixture of the samples.** With ``defensive="mixture"`` and the Gaussian likelihood, a Gaussian mixture of the
+    samples is also part of that mixture. It has 1 to 64 components with full covariances, for each class if the model
+    is conditional. Up to 0.1 is added to the variances of scaled columns. The validation set decides by its likelihood.
+    The weight w of the mixture is (1 + s) / (n + 2), where s is the expected number of validation samples from it: it
+    maximises the likelihood of the validation set and of two more samples, one of either part [9]_. Then the mixture is
+    fitted to both training and validation samples, at most 5,000 of each, with draws in place of missing values. The
+    bound of a sample is at most log(1 / (1 - w)) nats below that without the mixture. It is added after training:
+    losses, and the choice of weights and of ``n_components``, are without it.
+
     **Ordered components.** There is a model of each size. Those of 1, 2, 4, ... and n_components components start as
     probabilistic PCA of that size; a size between them starts with the loadings of the next larger one. Each model
     takes the leading components of the shared q and refines them by its own bound. Codes are the first columns of those
@@ -702,6 +726,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     .. [8] Sohn, K., Lee, H. and Yan, X. (2015). Learning structured output representation using deep conditional
        generative models. Advances in Neural Information Processing Systems 28.
 
+    .. [9] Smyth, P. and Wolpert, D. (1999). Linearly combining density estimators via stacking. Machine Learning, 36,
+       59-83.
+
     Examples
     --------
     >>> from sklearn.datasets import load_breast_cancer
@@ -730,6 +757,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         beta=1.0,
         conditional=False,
         prior="normal",
+        defensive="mixture",
         hidden_layer_sizes="auto",
         activation="gelu",
         alpha=0.0,
@@ -757,6 +785,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self.beta = beta
         self.conditional = conditional
         self.prior = prior
+        self.defensive = defensive
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.alpha = alpha
@@ -1086,6 +1115,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         self._check_kinds("likelihood", LIKELIHOODS, OF_LIKELIHOODS.columns)
         check.check_real("beta", self.beta)
         check.check_choice("prior", self.prior, PRIORS)
+        check.check_choice("defensive", self.defensive, _DEFENSIVE)
         check.check_flag("conditional", self.conditional)
 
     def _tables(self):

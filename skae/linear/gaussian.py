@@ -46,6 +46,15 @@ def posterior_given_observed(x: Tensor, loadings: Tensor, noise: Tensor) -> tupl
     return mean.to(dtype), factor.to(dtype)
 
 
+def draw_missing(x: Tensor, loadings: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw the entries of x = loadings @ z + noise that are nan given the others: (n, n_features), as is the result."""
+    mean, factor = posterior_given_observed(x, loadings, noise)
+    normal = torch.randn((*mean.shape, 1), generator=generator, dtype=x.dtype).to(x.device)
+    z = mean + torch.linalg.solve_triangular(factor.mT, normal, upper=True)[:, :, 0]
+    drawn = z @ loadings.T + noise.sqrt() * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    return torch.where(x.isnan(), drawn, x)
+
+
 def log_density_given_others(x: Tensor, loadings: Tensor, noise: Tensor) -> Tensor:
     r"""Compute the log-density of each entry of x = loadings @ z + noise given the others, nan where x is.
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from skae._torch import has_missing
-from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian, posterior_given_observed
+from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian, draw_missing, posterior_given_observed
 
 # Range of variances that have an inverse in float32.
 _FLOAT32 = 1e-37, 1e37
@@ -72,6 +72,12 @@ class Imputer(nn.Module):
             return x
         z, _ = posterior_given_observed(x - self.location, self.loadings, self.noise)
         return torch.where(x.isnan(), self.location + z @ self.loadings.mT, x)
+
+    def draw(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return samples with draws in place of missing values."""
+        if not has_missing(x):
+            return x
+        return self.location + draw_missing(x - self.location, self.loadings, self.noise, generator)
 
     def forward(self, encoder: nn.Module, x: Tensor) -> Tensor:
         if self.masked:

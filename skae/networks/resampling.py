@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -50,3 +51,51 @@ def weighted_draws(
     eta = model.vae.decode(model.vae.with_context(z, inputs.expand(len(z), -1)))
     log_prior = Normal(0.0, 1.0).log_prob(z).sum(1) + prior_gain(z)
     return eta, model.likelihood(eta, targets) + log_prior - log_density
+
+
+def draw_missing(
+    model: SizedVAE,
+    samples: Sequence[tuple[Tensor, Tensor]],
+    log_weights: Sequence[float],
+    prior_gain: Callable[[Tensor], Tensor],
+    n_draws: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw the missing values of one sample given the others, from the network or from its defensive mixture.
+
+    Parameters
+    ----------
+    model : SizedVAE
+    samples : sequence of (inputs, targets)
+        The sample with each context, as for `weighted_draws`.
+    log_weights : sequence of float
+        Log-probability of each context.
+    prior_gain, n_draws, generator
+        As for `weighted_draws`.
+
+    Returns
+    -------
+    Tensor of shape (n_draws, n_features)
+        On the CPU.
+    """
+    seen = samples[0][1].cpu().expand(n_draws, -1)
+    likelihood, defensive = copy.deepcopy(model.likelihood).cpu(), copy.deepcopy(model.defensive)
+    share = 0.0 if defensive is None else float(defensive.cpu().share)
+    etas, of_codes, of_contexts, contexts = [], [], [], []
+    for (inputs, targets), log_weight in zip(samples, log_weights, strict=True):
+        eta, weights = weighted_draws(model, inputs, targets, prior_gain, n_draws, generator)
+        etas.append(eta.cpu())
+        of_codes.append(weights.cpu() + log_weight + math.log1p(-share) - math.log(len(weights)))
+        contexts.append(inputs[:, seen.shape[1] :].cpu() if model.vae.n_context else None)
+        if share:
+            density = defensive.log_prob(seen[:1], contexts[-1])
+            of_contexts.append(density + log_weight + math.log(share))
+    chosen = torch.cat(of_codes + of_contexts).softmax(0).multinomial(n_draws, replacement=True, generator=generator)
+    eta, n_codes = torch.cat(etas), sum(map(len, of_codes))
+    drawn = likelihood.draw_missing(eta[chosen.clamp(max=n_codes - 1)], seen, generator)
+    drawn = torch.where(seen.isnan(), drawn, seen)
+    for k, context in enumerate(contexts):
+        rows = chosen == n_codes + k
+        if rows.any():
+            drawn[rows] = defensive.draw_missing(seen[rows], generator, context)
+    return drawn

@@ -474,6 +474,20 @@ class SizedVAE:
         return below[-1] if below else None
 
     @property
+    def n_simpler(self) -> int:
+        """Number of simpler models in the defensive mixture."""
+        return self.defensive.n_models if self.defensive is not None else 0
+
+    @property
+    def mixture_weight(self) -> float:
+        """Weight of a Gaussian mixture of the samples in the density."""
+        return self.defensive.mixture_weight if self.defensive is not None else 0.0
+
+    def defended(self, bound: Tensor, x: Tensor, context: Tensor | None) -> Tensor:
+        """Return the bound of each sample under the defensive mixture, if there is one."""
+        return bound if self.defensive is None else self.defensive(bound, x, context)
+
+    @property
     def draws(self) -> Tensor:
         """The draws that estimate the bound, (n_draws, 1, size)."""
         return _sign_draws(self.size)

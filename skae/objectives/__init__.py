@@ -1,6 +1,12 @@
 """Objectives of training: losses, likelihoods, priors and the evidence lower bound."""
 
-from skae.objectives.defensive import ColumnMoments, DefensiveMixture, DefensiveStart, LinearBaselines
+from skae.objectives.defensive import (
+    ColumnMoments,
+    DefensiveMixture,
+    DefensiveStart,
+    LinearBaselines,
+    MixtureDensity,
+)
 from skae.objectives.elbo import (
     NegativeELBO,
     ReconstructionObjective,
@@ -19,5 +25,5 @@ __all__ = ["LIKELIHOODS", "LOSSES", "PRIORS", "Likelihood", "Loss", "Prior"]
 __all__ += ["register_likelihood", "register_loss", "register_prior"]
 # Used by networks and estimators.
 __all__ += ["NegativeELBO", "ReconstructionObjective", "ReconstructionOutput", "VAEOutput", "elbo", "gaussian_kl"]
-__all__ += ["ColumnMoments", "DefensiveMixture", "DefensiveStart", "LinearBaselines"]
+__all__ += ["ColumnMoments", "DefensiveMixture", "DefensiveStart", "LinearBaselines", "MixtureDensity"]
 __all__ += ["MixturePrior", "mixed_likelihood", "mixed_loss"]

@@ -1,6 +1,7 @@
 """Defensive mixtures with simpler densities, under which no sample has a much higher density than under the mixture."""
 
-import math
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,7 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from skae._torch import has_missing
-from skae.linear.gaussian import diagonal_posterior, log_density_at, posterior_given_observed
+from skae.linear.gaussian import diagonal_posterior, draw_missing, log_density_at, posterior_given_observed
+from skae.linear.mixture import LinearMixture
+
+# Steps of the EM algorithm for a weight of a mixture.
+_EM_STEPS = 500
 
 
 class ColumnMoments(NamedTuple):
@@ -57,6 +62,126 @@ class DefensiveStart(NamedTuple):
     linear_models: Callable[[int], LinearBaselines]
 
 
+class MixtureDensity(nn.Module):
+    r"""Mixture of linear Gaussian models, whose weights depend on the context.
+
+    .. math:: p(x | c) = \sum_m \pi_m(c)\, N(x; \mu_m, W_m W_m' + \mathrm{diag}\, \psi_m)
+
+    where W' psi^-1 W is diagonal for each model.
+
+    Parameters
+    ----------
+    n_models, n_features, n_components : int
+    persistent : bool, default=True
+        Whether the arrays are part of ``state_dict``.
+
+    Attributes
+    ----------
+    weights : Tensor of shape (n_context, n_models)
+        One row without a context.
+    means : Tensor of shape (n_models, n_features)
+    loadings : Tensor of shape (n_models, n_features, n_components)
+    noise : Tensor of shape (n_models, n_features)
+    """
+
+    weights: Tensor
+    means: Tensor
+    loadings: Tensor
+    noise: Tensor
+
+    def __init__(self, n_models: int, n_features: int, n_components: int, *, persistent: bool = True) -> None:
+        super().__init__()
+        self.value_kinds = {"noise": "noise"} if persistent else {}
+        self.register_buffer("weights", torch.full((1, n_models), 1 / max(1, n_models)), persistent)
+        self.register_buffer("means", torch.zeros(n_models, n_features), persistent)
+        self.register_buffer("loadings", torch.zeros(n_models, n_features, n_components), persistent)
+        self.register_buffer("noise", torch.ones(n_models, n_features), persistent)
+
+    @classmethod
+    def of(cls, mixture: LinearMixture) -> MixtureDensity:
+        """Return a mixture that is no part of ``state_dict``, since its shapes depend on the samples."""
+        module = cls(*mixture.loadings.shape, persistent=False)
+        for name, part in mixture._asdict().items():
+            module.register_buffer(name, torch.tensor(part), persistent=False)
+        return module
+
+    def arrays(self) -> LinearMixture:
+        """Return the arrays of the mixture, for `of`."""
+        return LinearMixture(*(self.get_buffer(name).double().numpy(force=True) for name in LinearMixture._fields))
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    def log_prob(self, x: Tensor, varies: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return log-densities over the observed values of columns that vary: (n, n_features) -> (n,).
+
+        ``varies`` (n_features,) is 1 for columns that count, else 0; ``context`` is (n or 1, n_context).
+        """
+        return self._by_model(x, varies, context).logsumexp(0)
+
+    def _weights(self, context: Tensor | None) -> Tensor:
+        return self.weights if context is None else context.to(self.weights) @ self.weights
+
+    def _by_model(self, x: Tensor, varies: Tensor, context: Tensor | None) -> Tensor:
+        """Return the log-density of samples and each model: (n_models, n)."""
+        counted, x = varies, x - self.means[:, None]
+        if has_missing(x):  # precisions differ between samples, and are not diagonal
+            codes = [posterior_given_observed(*of_model) for of_model in zip(x, self.loadings, self.noise, strict=True)]
+            z = torch.stack([mean for mean, _ in codes])
+            log_precision = 2 * torch.stack([factor.diagonal(dim1=1, dim2=2).log().sum(1) for _, factor in codes])
+            counted, x = counted * ~x.isnan(), torch.where(x.isnan(), 0, x)
+        else:
+            weight, precision = diagonal_posterior(self.loadings, self.noise)
+            z, log_precision = x @ weight, precision.log().sum(1, keepdim=True)
+        densities = log_density_at(x - z @ self.loadings.mT, z, self.noise, log_precision, counted)
+        return densities + self._weights(context).log().T
+
+    def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
+        """Draw a sample for each code, a standard normal draw: (n, n_components) -> (n, n_features)."""
+        uniform = torch.rand((len(z), 1), generator=generator, dtype=z.dtype)
+        model = (uniform > self._weights(context).to(z).cumsum(1)[:, :-1]).sum(1)
+        noise = torch.randn((len(z), self.means.shape[1]), generator=generator, dtype=z.dtype)
+        x = self.means[model] + self.noise[model].sqrt() * noise
+        for m in model.unique().tolist():
+            x[model == m] += z[model == m] @ self.loadings[m].T
+        return x
+
+    def draw_missing(
+        self, x: Tensor, varies: Tensor, generator: torch.Generator, context: Tensor | None = None
+    ) -> Tensor:
+        """Draw the missing values of samples (n, n_features) given the others."""
+        drawn = x.clone()
+        model = self._by_model(x, varies, context).T.softmax(1).multinomial(1, generator=generator)[:, 0]
+        for m in model.unique().tolist():
+            rows, mean = model == m, self.means[m]
+            drawn[rows] = mean + draw_missing(x[rows] - mean, self.loadings[m], self.noise[m], generator)
+        return torch.where(x.isnan(), drawn, x)
+
+
+def held_out_weight(gain: Tensor) -> Tensor:
+    r"""Estimate the weight of one of two densities in their mixture from held-out samples, by EM.
+
+    .. math:: w = \frac{1 + \sum_i r_i}{n + 2}, \quad r_i = \frac{w p(x_i)}{w p(x_i) + (1 - w) q(x_i)}
+
+    This is the rule of succession for the number of samples of p; by itself the mixture would have the greatest
+    likelihood (Smyth and Wolpert 1999, Machine Learning 36, 59-83).
+
+    Parameters
+    ----------
+    gain : Tensor of shape (n,)
+        Log-density under p minus that under q.
+
+    Returns
+    -------
+    Tensor
+        The weight w of p, in float64.
+    """
+    gain, weight = gain.double().nan_to_num(nan=0.0), torch.tensor(0.5, dtype=torch.float64)
+    for _ in range(_EM_STEPS):
+        weight = (1 + (gain + weight.logit()).sigmoid().sum()) / (len(gain) + 2)
+    return weight
+
+
 class DefensiveMixture(nn.Module):
     r"""Mixture of a density with simpler models.
 
@@ -64,7 +189,9 @@ class DefensiveMixture(nn.Module):
 
     Defensive mixture (Hesterberg 1995); a lower bound on log p(x) gives a lower bound on the log-density of the
     mixture. The buffer ``share`` is zero until the caller fills it. Subclasses define ``start_at``,
-    ``begin_columns``, ``log_prob`` and ``draw``, and ``n_components``, the latent dimension of the simpler models.
+    ``begin_columns``, ``log_prob``, ``draw`` and ``draw_missing``, and ``n_components``, the latent dimension of the
+    simpler models. One whose samples are real numbers may take a Gaussian mixture of the samples: it sets
+    ``takes_mixture`` and defines ``add_mixture``.
 
     Shape
     -----
@@ -73,6 +200,10 @@ class DefensiveMixture(nn.Module):
     """
 
     n_components: int
+    takes_mixture = False
+    # Number of simpler models, and the weight of a Gaussian mixture of the samples.
+    n_models = 1
+    mixture_weight = 0.0
     share: Tensor
     value_kinds = {"share": "share"}
 
@@ -96,62 +227,98 @@ class DefensiveMixture(nn.Module):
         """Draw a sample from the simpler models for each code, a standard normal draw."""
         raise NotImplementedError
 
+    def draw_missing(self, x: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
+        """Draw the missing values of samples (n, n_features) given the others, from the simpler models."""
+        raise NotImplementedError
+
     def forward(self, bound: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
         return torch.logaddexp(torch.log1p(-self.share) + bound, self.share.log() + self.log_prob(x, context))
 
 
 class LinearModels(DefensiveMixture):
-    r"""Defensive mixture with linear Gaussian models, each with the same weight.
+    r"""Defensive mixture with linear Gaussian models, each with the same weight, and a Gaussian mixture of the samples.
 
-    .. math:: p_0(x) = \textstyle\frac1M \sum_m p_m(x)
+    .. math:: p_0(x) = (1 - \rho) \textstyle\frac1M \sum_m p_m(x) + \rho\, p_{\text{mixture}}(x)
 
-    with p_m the density of x = W z + noise, z standard normal, noise N(0, diag psi), where W' psi^-1 W is diagonal.
-
-    The context, of ``n_context`` columns, shifts samples by a linear map.
+    Without a Gaussian mixture rho, the buffer ``mixture_share``, is zero. The context, of ``n_context`` columns, shifts
+    samples of the linear models by a linear map, and changes the weights of the Gaussian mixture.
     """
 
-    loadings: Tensor
     shift: Tensor
-    noise: Tensor
     varies: Tensor
-    value_kinds = DefensiveMixture.value_kinds | {"noise": "noise"}
+    mixture_share: Tensor
+    takes_mixture = True
+    value_kinds = DefensiveMixture.value_kinds | {"mixture_share": "share"}
 
     def __init__(self, n_models: int, n_features: int, n_components: int, n_context: int = 0) -> None:
         super().__init__()
         self.n_components = n_components
-        self.register_buffer("loadings", torch.zeros(n_models, n_features, n_components))
+        self.linear = MixtureDensity(n_models, n_features, n_components)
+        self.mixture = MixtureDensity(0, n_features, 0, persistent=False)
         self.register_buffer("shift", torch.zeros(n_context, n_features))
-        self.register_buffer("noise", torch.ones(n_models, n_features))
         self.register_buffer("varies", torch.ones(n_features))
+        self.register_buffer("mixture_share", torch.zeros(()))
 
     @torch.no_grad()
     def start_at(self, start: DefensiveStart) -> None:
         """Set the linear models with ``n_components`` components."""
-        for name, value in start.linear_models(self.n_components)._asdict().items():
-            self.get_buffer(name).copy_(value)
+        loadings, noise, varies, shift = start.linear_models(self.n_components)
+        self.linear.loadings.copy_(loadings)
+        self.linear.noise.copy_(noise)
+        self.varies.copy_(varies)
+        self.shift.copy_(shift)
         self.share.zero_()
+
+    @torch.no_grad()
+    def add_mixture(self, mixture: MixtureDensity, bound: Tensor, x: Tensor, context: Tensor | None = None) -> None:
+        """Add a Gaussian mixture of the samples, with the weight that held-out samples x with this bound give it.
+
+        ``bound`` is that of the mixture of the model with the linear models.
+        """
+        weight = held_out_weight(mixture.log_prob(x, self.varies, context) - bound)
+        share = 1 - (1 - weight) * (1 - self.share)
+        self.mixture = mixture
+        self.share.copy_(share)
+        self.mixture_share.copy_(weight / share)
+
+    @property
+    def n_models(self) -> int:  # type: ignore[override]
+        return len(self.linear) + len(self.mixture)
+
+    @property
+    def mixture_weight(self) -> float:  # type: ignore[override]
+        return float(self.share * self.mixture_share)
 
     def begin_columns(self, began: Tensor) -> None:
         self.varies[began] = 1
 
+    def _shift(self, context: Tensor | None) -> Tensor | float:
+        """Return what the context adds to samples of the linear models."""
+        return 0.0 if context is None else context @ self.shift
+
+    def _densities(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Return the log-densities of the linear models and of the Gaussian mixture, if there is one: (1 or 2, n)."""
+        linear = self.linear.log_prob(x - self._shift(context), self.varies)
+        if not len(self.mixture):
+            return linear[None]
+        shares = torch.stack([1 - self.mixture_share, self.mixture_share])
+        return shares.log()[:, None] + torch.stack([linear, self.mixture.log_prob(x, self.varies, context)])
+
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        x = x if context is None else x - context @ self.shift
-        counted = self.varies
-        if has_missing(x):  # precisions differ between samples, and are not diagonal
-            codes = [posterior_given_observed(x, *model) for model in zip(self.loadings, self.noise, strict=True)]
-            z = torch.stack([mean for mean, _ in codes])
-            log_precision = 2 * torch.stack([factor.diagonal(dim1=1, dim2=2).log().sum(1) for _, factor in codes])
-            counted, x = counted * ~x.isnan(), torch.where(x.isnan(), 0, x)
-        else:
-            weight, precision = diagonal_posterior(self.loadings, self.noise)
-            z, log_precision = x @ weight, precision.log().sum(1, keepdim=True)
-        densities = log_density_at(x - z @ self.loadings.mT, z, self.noise, log_precision, counted)
-        return densities.logsumexp(0) - math.log(len(self.loadings))
+        return self._densities(x, context).logsumexp(0)
 
     def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
-        model = torch.randint(len(self.loadings), (len(z),), generator=generator)
-        noise = torch.randn((len(z), len(self.varies)), generator=generator, dtype=z.dtype)
-        x = self.noise[model].sqrt() * noise
-        for m, loadings in enumerate(self.loadings):
-            x[model == m] += z[model == m] @ loadings.T
-        return x if context is None else x + context @ self.shift
+        x = self.linear.draw(z, generator) + self._shift(context)
+        if len(self.mixture):
+            is_mixture = torch.rand(len(z), generator=generator, dtype=z.dtype) < self.mixture_share
+            normal = torch.randn((len(z), self.mixture.loadings.shape[2]), generator=generator, dtype=z.dtype)
+            x = torch.where(is_mixture[:, None], self.mixture.draw(normal, generator, context), x)
+        return x
+
+    def draw_missing(self, x: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
+        shift = self._shift(context)
+        part = self._densities(x, context).T.softmax(1).multinomial(1, generator=generator)
+        drawn = shift + self.linear.draw_missing(x - shift, self.varies, generator)
+        if len(self.mixture):
+            drawn = torch.where(part == 1, self.mixture.draw_missing(x, self.varies, generator, context), drawn)
+        return torch.where(x.isnan(), drawn, x)

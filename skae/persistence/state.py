@@ -28,6 +28,8 @@ TRUSTED_TYPES = [
 
 VERSION = "_skae_version"
 _LARGEST = np.finfo(np.float64).max
+# Of a mixture of scaled samples: the largest number, and a bound on noise variances, which fits keep above 1e-3.
+_LARGEST_SCALED, _LEAST_NOISE = 1e9, 5e-4
 
 
 class InconsistentVersionWarning(exceptions.InconsistentVersionWarning):
@@ -223,6 +225,20 @@ def check_mixture(mixture, n_components):
         whitened = factors.swapaxes(1, 2) @ mixture.covariances_ @ factors
     if not (np.allclose(whitened, np.eye(n_components), atol=1e-6) and (factors.diagonal(0, 1, 2) > 0).all()):
         raise fault("precisions_cholesky_", "of the density of codes are not those of its covariances_")
+
+
+def check_linear_mixture(state, name, n_features, n_context):
+    """Check the arrays of a `LinearMixture` of samples, which may have no models, and return them by name."""
+    arrays = get(state, name)
+    check_dict(arrays, name, ("weights", "means", "loadings", "noise"))
+    n, n_components = length_of(arrays, "loadings", 0), length_of(arrays, "loadings", 2)
+    check_array(arrays, "weights", (n_context if n and n_context else 1, n), low=0)
+    check_array(arrays, "means", (n, n_features), low=-_LARGEST_SCALED, high=_LARGEST_SCALED)
+    check_array(arrays, "loadings", (n, n_features, n_components), low=-_LARGEST_SCALED, high=_LARGEST_SCALED)
+    check_array(arrays, "noise", (n, n_features), low=_LEAST_NOISE, high=_LARGEST_SCALED)
+    if n and not np.allclose(arrays["weights"].sum(axis=1), 1):
+        raise fault("weights", "of the mixture of samples do not sum to 1")
+    return arrays
 
 
 def _is_number(value, kind):

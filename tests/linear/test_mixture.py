@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture
 
-from skae.linear.mixture import draw_codes, fit_mixture
+from skae.linear.mixture import MixtureChoice, draw_codes, fit_mixture, linear_mixture, select_mixtures
 
 
 def standard_normal(codes):
@@ -60,3 +62,50 @@ def test_draws_are_in_random_order_and_leave_the_mixture_as_it_is(seed):
     components = mixture.predict(one)
     assert (np.diff(components) < 0).any()
     np.testing.assert_allclose(draw_codes(mixture, 20000, np.random.RandomState(0)).std(axis=0), 1, atol=0.05)
+
+
+def test_a_widening_is_added_to_the_variances_of_all_components(seed):
+    codes = groups(seed)
+    plain, wide = (MixtureChoice(4, widening).fit(codes, 0) for widening in (0.0, 0.1))
+    np.testing.assert_array_equal(wide.means_, plain.means_)
+    np.testing.assert_allclose(wide.covariances_, plain.covariances_ + 0.1 * np.eye(2))
+    for k in range(4):
+        np.testing.assert_allclose(wide.precisions_[k], np.linalg.inv(wide.covariances_[k]))
+        expected = multivariate_normal(wide.means_[k], wide.covariances_[k]).logpdf(codes)
+        of_component = GaussianMixture(1)
+        for name in ("means_", "covariances_", "precisions_", "precisions_cholesky_"):
+            setattr(of_component, name, getattr(wide, name)[[k]])
+        of_component.weights_ = np.ones(1)
+        np.testing.assert_allclose(of_component.score_samples(codes), expected)
+
+
+def test_groups_have_their_own_mixtures_of_the_size_that_fits_held_out_samples_best(seed):
+    near, far = groups(seed), 10 + 0.5 * groups(seed + 1)
+    choice, mixtures = select_mixtures([near[:500], far[:500]], [near[500:], far[500:]], 0)
+    assert choice.n_components >= 4
+    for mixture, samples, other in zip(mixtures, (near, far), (far, near), strict=True):
+        assert mixture.score(samples) > mixture.score(other) + 10
+        np.testing.assert_array_equal(mixture.means_, choice.fit(samples[:500], 0).means_)
+    scores = [mixture.score_samples(samples[500:]) for mixture, samples in zip(mixtures, (near, far), strict=True)]
+    assert select_mixtures([near[:500], far[:500]], [near[500:], far[500:]], 0, np.mean(scores) + 1e-9) is None
+    few = select_mixtures([near[:500], far[:3]], [near[500:], far[:0]], 0)[1][1]
+    assert few.n_components == 1
+    assert np.isfinite(select_mixtures([near[:1]], [near[1:]], 0)[1][0].covariances_).all()
+
+
+def test_linear_models_of_mixtures_have_their_covariances(seed):
+    varies = np.array([True, False, True])
+    mixtures = [choice.fit(groups(seed), 0) for choice in (MixtureChoice(3, 0.01), MixtureChoice(2, 0.03))]
+    found = linear_mixture(mixtures, varies)
+    np.testing.assert_array_equal(found.weights[0], [*mixtures[0].weights_, 0, 0])
+    np.testing.assert_array_equal(found.weights[1], [0, 0, 0, *mixtures[1].weights_])
+    np.testing.assert_array_equal(found.means[3:, varies], mixtures[1].means_)
+    assert not found.means[:, 1].any()
+    assert not found.loadings[:, 1].any()
+    assert (found.noise[:, 1] == 1).all()
+    covariances = found.loadings @ found.loadings.swapaxes(1, 2) + found.noise[:, :, None] * np.eye(3)
+    expected = np.concatenate([mixture.covariances_ for mixture in mixtures])
+    np.testing.assert_allclose(covariances[:, varies][:, :, varies], expected)
+    products = found.loadings.swapaxes(1, 2) @ (found.loadings / found.noise[:, :, None])
+    off = products - products.diagonal(0, 1, 2)[:, :, None] * np.eye(2)
+    np.testing.assert_allclose(off, 0, atol=1e-9)

@@ -551,13 +551,13 @@ def test_the_defensive_mixture_starts_at_the_model_and_at_probabilistic_pca(seed
     assert net.at(2).defensive.varies.tolist() == [1] * 5
     model, pca = (model_of(x, scaler, start=s) for s, scaler in (("factor_analysis", net.scaler), ("pca", Ones(5))))
     defensive = net.at(2).defensive
-    for found, expected in zip(defensive.loadings, (model, pca), strict=True):
+    for found, expected in zip(defensive.linear.loadings, (model, pca), strict=True):
         np.testing.assert_allclose(found, expected.loadings, atol=1e-9)
-    for found, expected in zip(defensive.noise, (model, pca), strict=True):
+    for found, expected in zip(defensive.linear.noise, (model, pca), strict=True):
         np.testing.assert_allclose(found, expected.noise)
     assert defensive.share == 0
     untrained, _, _ = started(X, "factor_analysis", trains=False)
-    assert not untrained.at(2).defensive.loadings.any()
+    assert not untrained.at(2).defensive.linear.loadings.any()
 
 
 class Ones:

@@ -1,12 +1,14 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from objective_cases import draws, likelihood, target
 from torch.distributions import MultivariateNormal
 
-from skae.objectives import LIKELIHOODS, ColumnMoments, DefensiveStart, LinearBaselines
-from skae.objectives.defensive import LinearModels
+from skae.linear.mixture import LinearMixture
+from skae.objectives import LIKELIHOODS, ColumnMoments, DefensiveStart, LinearBaselines, MixtureDensity
+from skae.objectives.defensive import LinearModels, held_out_weight
 from skae.objectives.likelihoods.base import IndependentColumns
 from skae.objectives.likelihoods.mixed import Mixed
 
@@ -14,6 +16,10 @@ from skae.objectives.likelihoods.mixed import Mixed
 def start_of_columns(mean, variance, varies, n_samples, sums=(1.0,)):
     columns = ColumnMoments(mean, variance, varies, n_samples)
     return DefensiveStart(lambda: columns, lambda: torch.tensor(sums), None)
+
+
+def arrays_of(built):
+    return LinearBaselines(built.linear.loadings, built.linear.noise, built.varies, built.shift)
 
 
 def linear_models_of(seed, n_models=2, n_context=0):
@@ -25,14 +31,16 @@ def linear_models_of(seed, n_models=2, n_context=0):
     varies, shift = torch.tensor([1.0, 1, 1, 1, 0]).double(), draws(seed + 1, n_context, 5)
     baselines = {2: LinearBaselines(loadings, noise, varies, shift)}
     built.start_at(DefensiveStart(None, None, baselines.get))
-    for part, value in zip((built.loadings, built.noise, built.varies, built.shift), baselines[2], strict=True):
+    for part, value in zip(
+        (built.linear.loadings, built.linear.noise, built.varies, built.shift), baselines[2], strict=True
+    ):
         assert torch.equal(part, value)
     return built
 
 
 def test_linear_models_have_normal_densities_and_a_mixture_of_these(seed):
     built, x = linear_models_of(seed), draws(seed + 2, 6, 5)
-    covariances = built.loadings @ built.loadings.mT + torch.diag_embed(built.noise)
+    covariances = built.linear.loadings @ built.linear.loadings.mT + torch.diag_embed(built.linear.noise)
     normals = [MultivariateNormal(torch.zeros(4).double(), part[:4, :4]) for part in covariances]
     expected = torch.stack([normal.log_prob(x[:, :4]) for normal in normals]).logsumexp(0) - torch.tensor(2).log()
     torch.testing.assert_close(built.log_prob(x), expected)
@@ -45,7 +53,9 @@ def test_linear_models_have_normal_densities_and_a_mixture_of_these(seed):
     expected = torch.stack([normal.log_prob(x[:, :2]) for normal in normals]).logsumexp(0) - torch.tensor(2).log()
     torch.testing.assert_close(built.log_prob(x), expected)
     built.start_at(
-        DefensiveStart(None, None, lambda k: LinearBaselines(built.loadings, built.noise, built.varies, built.shift))
+        DefensiveStart(
+            None, None, lambda k: LinearBaselines(built.linear.loadings, built.linear.noise, built.varies, built.shift)
+        )
     )
     assert built.share == 0
 
@@ -57,9 +67,9 @@ def test_samples_of_linear_models_have_the_moments_of_their_mixture(seed):
     assert torch.equal(rows, built.draw(z, torch.Generator().manual_seed(seed), context))
     assert torch.equal(before, torch.random.get_rng_state())
     torch.testing.assert_close(rows.mean(0), 2 * built.shift[0], atol=0.05, rtol=0)
-    covariance = (built.loadings @ built.loadings.mT + torch.diag_embed(built.noise)).mean(0)
+    covariance = (built.linear.loadings @ built.linear.loadings.mT + torch.diag_embed(built.linear.noise)).mean(0)
     torch.testing.assert_close(rows.T.cov(), covariance, atol=0.1, rtol=0)
-    torch.testing.assert_close(rows.T @ z / len(z), built.loadings.mean(0), atol=0.1, rtol=0)
+    torch.testing.assert_close(rows.T @ z / len(z), built.linear.loadings.mean(0), atol=0.1, rtol=0)
     without = built.draw(z, torch.Generator().manual_seed(seed))
     torch.testing.assert_close(rows, without + context @ built.shift)
     built.share.fill_(0.3)
@@ -77,6 +87,120 @@ def test_before_a_start_the_linear_models_have_no_loadings(seed):
         built.draw(draws(seed, 4, 1), torch.Generator().manual_seed(0), torch.ones(4, 1).double()),
         built.draw(draws(seed, 4, 1), torch.Generator().manual_seed(0)),
     )
+
+
+def mixture_density(seed, *, with_context=False):
+    """A mixture of three normal densities of four columns, the last of which does not vary; means and covariances."""
+    means, loadings = draws(seed, 3, 4), torch.zeros(3, 4, 3, dtype=torch.float64)
+    means[:, 3] = 0
+    loadings[:, :3] = torch.linalg.qr(draws(seed + 1, 3, 3, 3))[0] * torch.tensor([2.0, 0.5, 1.0])
+    weights = [[0.7, 0.3, 0.0], [0.0, 0.1, 0.9]] if with_context else [[0.2, 0.5, 0.3]]
+    noise = np.repeat([[0.2], [0.3], [0.1]], 4, axis=1)
+    arrays = LinearMixture(np.array(weights), means.numpy(), loadings.numpy(), noise)
+    covariances = loadings @ loadings.mT + torch.diag_embed(torch.from_numpy(arrays.noise))
+    return MixtureDensity.of(arrays), means, covariances
+
+
+VARIES = torch.tensor([1.0, 1, 1, 0]).double()
+
+
+@pytest.mark.parametrize("missing", [(), (1,), (0, 2)])
+def test_a_mixture_density_is_that_of_its_normal_models(missing, seed):
+    built, means, covariances = mixture_density(seed)
+    x, seen = draws(seed + 2, 6, 4), [k for k in range(3) if k not in missing]
+    x[:, list(missing)] = torch.nan
+    normals = [MultivariateNormal(m[seen], c[seen][:, seen]) for m, c in zip(means, covariances, strict=True)]
+    densities = torch.stack([normal.log_prob(x[:, seen]) for normal in normals], dim=1)
+    torch.testing.assert_close(built.log_prob(x, VARIES), (densities + built.weights.log()).logsumexp(1))
+    of_classes = mixture_density(seed, with_context=True)[0]
+    context = torch.eye(2, dtype=torch.float64)[[0, 1, 0, 1, 1, 0]]
+    expected = (densities + (context @ of_classes.weights).log()).logsumexp(1)
+    torch.testing.assert_close(of_classes.log_prob(x, VARIES, context), expected)
+    torch.testing.assert_close(of_classes.log_prob(x[:1], VARIES, context[:1]), expected[:1])
+
+
+def test_draws_of_a_mixture_density_have_its_moments(seed):
+    built, means, covariances = mixture_density(seed)
+    found = built.draw(draws(seed, 60000, 3), torch.Generator().manual_seed(seed))
+    weights, second = built.weights[0], covariances + means[:, :, None] * means[:, None]
+    mean = weights @ means
+    torch.testing.assert_close(found.mean(0), mean, atol=0.05, rtol=0)
+    expected = torch.einsum("m,mij->ij", weights, second) - mean[:, None] * mean
+    torch.testing.assert_close(found.T.cov(), expected, atol=0.15, rtol=0)
+    of_classes = mixture_density(seed, with_context=True)[0]
+    context = torch.tensor([[0.0, 1.0]]).double().expand(60000, -1)
+    found = of_classes.draw(draws(seed, 60000, 3), torch.Generator().manual_seed(seed), context)
+    torch.testing.assert_close(found.mean(0), of_classes.weights[1] @ means, atol=0.05, rtol=0)
+    assert built.draw(draws(seed, 0, 3), torch.Generator()).shape == (0, 4)
+
+
+def test_missing_values_are_drawn_from_the_conditional_mixture(seed):
+    """The share of each model and its conditional normal, by the formulas of two columns."""
+    built, means, covariances = mixture_density(seed)
+    x = torch.full((40000, 4), torch.nan).double()
+    x[:, 0], x[:, 2], x[:, 3] = 0.3, -0.4, 0.0
+    found = built.draw_missing(x, VARIES, torch.Generator().manual_seed(seed))
+    assert torch.equal(found[:, [0, 2, 3]], x[:, [0, 2, 3]])
+    seen, value = [0, 2], torch.tensor([0.3, -0.4]).double()
+    shares, mean, square = [], [], []
+    for weight, m, c in zip(built.weights[0], means, covariances, strict=True):
+        shares.append(weight * MultivariateNormal(m[seen], c[seen][:, seen]).log_prob(value).exp())
+        gain = torch.linalg.solve(c[seen][:, seen], c[seen, 1])
+        mean.append(m[1] + gain @ (value - m[seen]))
+        square.append(mean[-1] ** 2 + c[1, 1] - gain @ c[seen, 1])
+    shares = torch.stack(shares) / sum(shares)
+    torch.testing.assert_close(found[:, 1].mean(), shares @ torch.stack(mean), atol=0.04, rtol=0)
+    expected = shares @ torch.stack(square) - (shares @ torch.stack(mean)) ** 2
+    torch.testing.assert_close(found[:, 1].var(), expected, atol=0.1, rtol=0.05)
+
+
+def test_the_weight_of_held_out_samples_is_a_fixed_point_of_em_with_one_more_sample_each(seed):
+    gain = 3 * draws(seed, 50)
+    weight = held_out_weight(gain)
+    assert weight == pytest.approx(float((1 + (gain + weight.logit()).sigmoid().sum()) / 52), abs=1e-9)
+
+    def posterior(w):
+        return torch.logaddexp(math.log(w) + gain, torch.tensor(math.log1p(-w))).sum() + math.log(w) + math.log1p(-w)
+
+    assert posterior(float(weight)) >= max(posterior(float(weight) + change) for change in (-1e-3, 1e-3))
+    assert held_out_weight(torch.full((8,), torch.inf)) == pytest.approx(0.9)
+    assert held_out_weight(torch.full((8,), -torch.inf)) == pytest.approx(0.1)
+    assert held_out_weight(torch.full((8,), torch.nan)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("n_context", [0, 2])
+def test_a_mixture_of_samples_joins_the_linear_models(n_context, seed):
+    built, x, bound = LinearModels(2, 4, 1, n_context).double(), draws(seed, 30, 4), draws(seed + 1, 30)
+    context = torch.eye(2, dtype=torch.float64)[torch.arange(30) % 2] if n_context else None
+    built.shift.copy_(draws(seed + 2, n_context, 4))
+    built.share.fill_(1 / 32)
+    built.varies.copy_(VARIES)
+    before = built(bound, x, context)
+    assert built.n_models == 2
+    assert built.mixture_weight == 0
+    mixture = mixture_density(seed, with_context=n_context > 0)[0]
+    of_mixture = mixture.log_prob(x, VARIES, context)
+    built.add_mixture(mixture, before, x, context)
+    weight = held_out_weight(of_mixture - before)
+    assert built.mixture_weight == pytest.approx(float(weight), rel=1e-6)
+    assert built.n_models == 5
+    expected = torch.logaddexp((1 - weight).log() + before, weight.log() + of_mixture)
+    torch.testing.assert_close(built(bound, x, context), expected, rtol=1e-6, atol=1e-6)
+    generator, n = torch.Generator().manual_seed(seed), 30000
+    context = None if context is None else context[:1].expand(n, -1)
+    found = built.draw(draws(seed, n, 1), generator, context)
+    share = float(built.mixture_share)
+    shift = 0 if context is None else built.shift[0]
+    mean = (1 - share) * shift * torch.ones(4).double() + share * mixture.weights[0] @ mixture.means
+    torch.testing.assert_close(found.mean(0), mean, atol=0.06, rtol=0)
+    nothing = torch.full((n, 4), torch.nan).double()
+    given = built.draw_missing(nothing, generator, context)
+    torch.testing.assert_close(given.mean(0), found.mean(0), atol=0.08, rtol=0)
+    torch.testing.assert_close(given.std(0), found.std(0), atol=0.08, rtol=0.05)
+    x[:, 1] = torch.nan
+    drawn = built.draw_missing(x, generator, None if context is None else context[:30])
+    assert torch.equal(drawn[:, [0, 2, 3]], x[:, [0, 2, 3]])
+    assert not drawn.isnan().any()
 
 
 def alone(built, x):

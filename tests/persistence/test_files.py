@@ -593,8 +593,8 @@ def test_own_modules_may_have_any_names(start):
     ("name", "value", "message"),
     [
         ("defensive.0.share", 2.0, "defensive.0.share is no share"),
-        ("defensive.0.noise", 0.0, "defensive.0.noise has numbers that are not positive"),
-        ("defensive.0.noise", 1e-70, "defensive.0.noise has .* tiny beside the loadings"),
+        ("defensive.0.linear.noise", 0.0, "defensive.0.linear.noise has numbers that are not positive"),
+        ("defensive.0.linear.noise", 1e-70, "defensive.0.linear.noise has .* tiny beside the loadings"),
         ("imputer.noise", 1e-70, "imputer.noise has .* tiny beside the loadings"),
         ("imputer.noise", -1.0, "imputer.noise has numbers that are not positive"),
         ("imputation_share", 2.0, "imputation_share is no share"),
