@@ -33,6 +33,11 @@ def pytest_collection():
         gc.enable()
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of joblib's worker processes come first: one process runs them in a row, and starts its workers once."""
+    items.sort(key=lambda item: item.get_closest_marker("workers") is None)
+
+
 def pytest_make_parametrize_id(val):
     """Parameters are called what they are; functions without their address, since processes must agree on names."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(val)) if isinstance(val, (dict, partial, BaseEstimator)) else None

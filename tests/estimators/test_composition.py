@@ -188,6 +188,7 @@ def test_an_attribute_that_fails_keeps_its_reason():
     assert "partial_fit has none" in str(caught.value.__cause__)
 
 
+@pytest.mark.workers
 def test_one_grid_holds_pca_and_the_autoencoder(digits):
     X, y = digits[:120], np.arange(120) % 2
     pipeline = Pipeline(

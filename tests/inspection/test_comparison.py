@@ -413,6 +413,7 @@ def test_the_defaults_are_four_models():
     assert "of the VAE" in comparison.summary()
 
 
+@pytest.mark.workers
 def test_parallel_folds_give_the_same_numbers(comparison):
     again = compare(*IRIS, n_components=[1, 2], cv=3, estimators=QUICK, n_jobs=2)
     np.testing.assert_allclose(again.results["error"], comparison.results["error"], rtol=1e-3)
