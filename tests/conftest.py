@@ -90,6 +90,7 @@ def narrow_networks():
     """Default widths are small, for modules whose tests hold at any width: they take a third of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skae._fit._AUTO_WIDTHS", (32, 16))
+        patch.setattr("skae._fit._AUTO_IMAGE_WIDTHS", (16, 32))
         yield
 
 
@@ -97,6 +98,7 @@ def narrow_networks():
 def default_networks(monkeypatch):
     """The default widths again, for tests of such a module that hold at these."""
     monkeypatch.setattr("skae._fit._AUTO_WIDTHS", (256, 128))
+    monkeypatch.setattr("skae._fit._AUTO_IMAGE_WIDTHS", (128, 256))
 
 
 TABLES = {

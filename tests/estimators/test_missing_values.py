@@ -190,7 +190,9 @@ def test_a_later_pass_may_be_the_first_with_missing_values(estimator, parameters
 
 
 def test_images_may_have_missing_values(monkeypatch):
-    monkeypatch.setattr("skae._fitted._HIDDEN_SAMPLES", (50, 50))  # whose imputation, by 100 images each, takes a second
+    monkeypatch.setattr(
+        "skae._fitted._HIDDEN_SAMPLES", (50, 50)
+    )  # whose imputation, by 100 images each, takes a second
     images = with_missing(np.random.RandomState(0).normal(size=(20, 128)))
     for estimator in ESTIMATORS:
         model = estimator(2, feature_shape=(2, 8, 8), max_iter=1, random_state=0).fit(images)

@@ -17,6 +17,8 @@ from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare, reco
 from skae.inspection.samples import TableCode, repeats, samples_of
 from skae.inspection.targets import Prediction
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 IRIS = load_iris(return_X_y=True)
 IRIS[0][142, 0] += 0.05  # which repeats another sample
 NARROW = {"hidden_layer_sizes": (32, 16), "max_iter": 5, "random_state": 0}  # in each process

@@ -8,6 +8,8 @@ from sklearn.model_selection import KFold
 
 from skae.inspection.intervals import corrected_interval
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 def scores_of_folds(rng, n_folds):
     """Scores whose errors have Nadeau and Bengio's correlation, 1 / n_folds, which folds get from shared samples."""

@@ -450,7 +450,9 @@ def test_an_error_names_callbacks_that_worker_processes_cannot_have(curve):
     models = [AutoencoderTransformer(2, max_iter=1, callbacks=[EpochTimer(), w], random_state=0) for w in writers]
     for model in models:
         search = GridSearchCV(model, {"n_components": [1, 2]}, cv=2, n_jobs=2)
-        with pytest.raises(ValueError, match=r"(?s)fits failed.*callbacks holds Writer, which cannot be copied.*n_jobs=1"):
+        with pytest.raises(
+            ValueError, match=r"(?s)fits failed.*callbacks holds Writer, which cannot be copied.*n_jobs=1"
+        ):
             search.fit(curve)
     # Its error ends the workers, so there is one for both: what holds the names is what is sent to workers.
     with pytest.raises(ValueError, match="callbacks holds Writer"):
