@@ -35,7 +35,13 @@ def test_local_components_of_the_start_are_those_of_pca():
     [
         (AutoencoderTransformer(2, max_iter=5, random_state=0), DIGITS, None),
         (AutoencoderTransformer(2, loss="poisson", max_iter=5, random_state=0), DIGITS, None),
-        (AutoencoderTransformer(2, feature_shape=(1, 8, 8), max_iter=2, random_state=0), DIGITS, None),
+        (
+            AutoencoderTransformer(
+                2, feature_shape=(1, 8, 8), hidden_layer_sizes=(128, 256), max_iter=2, random_state=0
+            ),
+            DIGITS,
+            None,
+        ),
         (VAEGenerator(2, max_iter=20, random_state=0), IRIS, None),
         (VAEGenerator(2, conditional=True, hidden_layer_sizes=(256, 128), max_iter=5, random_state=0), IRIS, SPECIES),
     ],
