@@ -132,8 +132,8 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
     >>> from sklearn.datasets import load_digits
     >>> from skae import AutoencoderTransformer, LatentSizeCV
     >>> X, _ = load_digits(return_X_y=True)
-    >>> autoencoder = AutoencoderTransformer(max_iter=20, random_state=0)
-    >>> search = LatentSizeCV(autoencoder, (1, 2, 4), cv=3).fit(X[:500])
+    >>> autoencoder = AutoencoderTransformer(max_iter=10, random_state=0)
+    >>> search = LatentSizeCV(autoencoder, (1, 2, 4), cv=3).fit(X[:300])
     >>> search.best_params_
     {'n_components': 4}
     >>> search.transform(X).shape

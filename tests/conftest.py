@@ -33,6 +33,11 @@ def pytest_collection():
         gc.enable()
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of joblib's worker processes come first: one process runs them in a row, and starts its workers once."""
+    items.sort(key=lambda item: item.get_closest_marker("workers") is None)
+
+
 def pytest_make_parametrize_id(val):
     """Parameters are called what they are; functions without their address, since processes must agree on names."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(val)) if isinstance(val, (dict, partial, BaseEstimator)) else None
@@ -85,6 +90,7 @@ def narrow_networks():
     """Default widths are small, for modules whose tests hold at any width: they take a third of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skae._fit._AUTO_WIDTHS", (32, 16))
+        patch.setattr("skae._fit._AUTO_IMAGE_WIDTHS", (16, 32))
         yield
 
 
@@ -92,6 +98,7 @@ def narrow_networks():
 def default_networks(monkeypatch):
     """The default widths again, for tests of such a module that hold at these."""
     monkeypatch.setattr("skae._fit._AUTO_WIDTHS", (256, 128))
+    monkeypatch.setattr("skae._fit._AUTO_IMAGE_WIDTHS", (128, 256))
 
 
 TABLES = {

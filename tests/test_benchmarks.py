@@ -246,6 +246,7 @@ def test_perplexities_are_of_new_documents(monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.mark.usefixtures("default_networks")
 def test_a_convolutional_net_trains_as_long_as_a_dense_one(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import data_kinds

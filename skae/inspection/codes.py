@@ -46,7 +46,7 @@ class LatentSpaceDisplay(Display):
     scatters_ : list of matplotlib.collections.PathCollection
         The points, one collection for each class in each panel.
     histograms_ : list of matplotlib.container.BarContainer
-        The bars, one container for each class in each panel.
+        The bars that are not empty, one container for each class in each panel.
     legend_ : matplotlib.legend.Legend or None
         The names of the classes.
     colorbar_ : matplotlib.colorbar.Colorbar or None
@@ -177,12 +177,12 @@ class LatentSpaceDisplay(Display):
             self.scatters_.append(ax.scatter(self.codes[group, j], self.codes[group, i], **look))
 
     def _draw_histogram(self, ax, i):
-        edges = np.histogram_bin_edges(self.codes[:, i], bins=30)
-        bottom = np.zeros(len(edges) - 1)
+        edges, bottom = np.histogram_bin_edges(self.codes[:, i], bins=30), np.zeros(30)
         for group, label, colour, _, hatch in self._groups():
             counts, _ = np.histogram(self.codes[group, i], edges)
             look = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0, "label": label}
-            self.histograms_.append(ax.bar(edges[:-1], counts, np.diff(edges), bottom, align="edge", **look))
+            j = np.flatnonzero(counts)  # of many classes most bars are empty, and drawing these takes seconds
+            self.histograms_.append(ax.bar(edges[j], counts[j], np.diff(edges)[j], bottom[j], align="edge", **look))
             bottom = bottom + counts
 
     def _add_key(self, ax):

@@ -185,8 +185,8 @@ class LatentSizeDisplay(Display):
     >>> from sklearn.datasets import load_digits
     >>> from skae import AutoencoderTransformer, LatentSizeDisplay
     >>> X, _ = load_digits(return_X_y=True)
-    >>> autoencoder = AutoencoderTransformer(3, ordered=True, max_iter=20, random_state=0).fit(X[::2])
-    >>> display = LatentSizeDisplay.from_estimator(autoencoder, X[1::2], X_train=X[::2])
+    >>> autoencoder = AutoencoderTransformer(3, ordered=True, max_iter=10, random_state=0).fit(X[::4])
+    >>> display = LatentSizeDisplay.from_estimator(autoencoder, X[1::4], X_train=X[::4])
     >>> display.sizes
     array([1, 2, 3])
     """

@@ -19,6 +19,8 @@ from torch import nn
 
 from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, compare, reconstruction_error
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 pl = pytest.importorskip("polars")
 
 
@@ -161,6 +163,7 @@ def test_a_rounding_error_beyond_one_is_no_mistake():
     quick(loss="log_loss").fit(np.clip(np.abs(X), 0, 1) * (1 + 1e-12))
 
 
+@pytest.mark.usefixtures("default_networks")
 def test_wrong_widths_are_named():
     model = quick().fit(X)
     with pytest.raises(ValueError, match=r"X has 3 columns, but the codes .* n_components_=2"):
@@ -228,6 +231,7 @@ def test_the_first_batch_needs_more_rows_than_components():
         quick(3).partial_fit(X[:3])
 
 
+@pytest.mark.usefixtures("default_networks")
 def test_a_failed_refit_leaves_an_estimator_that_is_not_fitted():
     model = quick().fit(X)
     model.set_params(n_components=99)

@@ -10,6 +10,8 @@ from sklearn.decomposition import PCA
 
 from skae import AutoencoderTransformer, VAEGenerator
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 IRIS, SPECIES = load_iris(return_X_y=True)
 DIGITS = load_digits().data[:200]
 
@@ -33,9 +35,15 @@ def test_local_components_of_the_start_are_those_of_pca():
     [
         (AutoencoderTransformer(2, max_iter=5, random_state=0), DIGITS, None),
         (AutoencoderTransformer(2, loss="poisson", max_iter=5, random_state=0), DIGITS, None),
-        (AutoencoderTransformer(2, feature_shape=(1, 8, 8), max_iter=2, random_state=0), DIGITS, None),
+        (
+            AutoencoderTransformer(
+                2, feature_shape=(1, 8, 8), hidden_layer_sizes=(128, 256), max_iter=2, random_state=0
+            ),
+            DIGITS,
+            None,
+        ),
         (VAEGenerator(2, max_iter=20, random_state=0), IRIS, None),
-        (VAEGenerator(2, conditional=True, max_iter=5, random_state=0), IRIS, SPECIES),
+        (VAEGenerator(2, conditional=True, hidden_layer_sizes=(256, 128), max_iter=5, random_state=0), IRIS, SPECIES),
     ],
     ids=["autoencoder", "poisson", "images", "vae", "conditional"],
 )

@@ -8,6 +8,8 @@ from sklearn.datasets import load_digits, load_iris
 
 from skae import VAEGenerator
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 IRIS, SPECIES = load_iris(return_X_y=True)
 FIRST, OTHERS = [0, 2], [1, 3]
 GIVEN = {0: 6.0, 2: 5.1}

@@ -189,7 +189,10 @@ def test_a_later_pass_may_be_the_first_with_missing_values(estimator, parameters
     assert np.isfinite(model.score(with_missing(curve)))
 
 
-def test_images_may_have_missing_values():
+def test_images_may_have_missing_values(monkeypatch):
+    monkeypatch.setattr(
+        "skae._fitted._HIDDEN_SAMPLES", (50, 50)
+    )  # whose imputation, by 100 images each, takes a second
     images = with_missing(np.random.RandomState(0).normal(size=(20, 128)))
     for estimator in ESTIMATORS:
         model = estimator(2, feature_shape=(2, 8, 8), max_iter=1, random_state=0).fit(images)
@@ -439,7 +442,7 @@ def test_a_mixture_of_codes_fills_rows_of_float32(seed):
 def test_a_column_without_values_is_filled_with_0(model, parameters):
     X = with_missing((np.random.RandomState(0).poisson(2, size=(60, 4)) > 1).astype(float))
     X[:, 2] = np.nan
-    model = clone(model).set_params(max_iter=2, early_stopping=False, random_state=0, **parameters).fit(X)
+    model = clone(model).set_params(max_iter=1, early_stopping=False, random_state=0, **parameters).fit(X)
     filled = [model.impute(X), model.inverse_transform(model.transform(X)), model.sample(9, random_state=0)]
     filled += model.impute(X, n_draws=2) if isinstance(model, VAEGenerator) else []
     assert all((np.asarray(rows)[:, 2] == 0).all() for rows in filled)

@@ -11,6 +11,8 @@ from torch import nn
 
 from skae import AutoencoderTransformer, reconstruction_error
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 SIZES = range(1, 13)
 
 
@@ -25,7 +27,7 @@ def split(digits):
 
 @pytest.fixture(scope="module")
 def fitted(split):
-    return ordered().fit(split[0])
+    return ordered(hidden_layer_sizes=(128, 64)).fit(split[0])
 
 
 def pca_error(size, train, test):
@@ -55,7 +57,7 @@ def test_a_size_at_which_pca_leaves_next_to_nothing_is_hardly_worse_than_pca():
     rng = np.random.RandomState(0)
     t = rng.uniform(-2, 2, size=(400, 3))
     X = np.hstack([t, t**2, np.sin(2 * t)]) @ rng.normal(size=(9, 40)) + 1e-3 * rng.normal(size=(400, 40))
-    model = ordered(16, max_iter=200).fit(X[:300])
+    model = ordered(16, hidden_layer_sizes=(128, 64), max_iter=200).fit(X[:300])
     ratios = [
         reconstruction_error(model.truncate(size), X[300:]) / pca_error(size, X[:300], X[300:]) for size in (4, 16)
     ]
@@ -134,6 +136,7 @@ def test_auto_stops_where_the_held_out_error_stops_falling():
     assert "auto" in repr(model)
 
 
+@pytest.mark.usefixtures("default_networks")
 def test_every_method_works_at_the_chosen_size(split):
     model = AutoencoderTransformer(0.6, max_iter=3, random_state=0).fit(split[0])
     assert model.sample(3).shape == (3, 64)

@@ -7,6 +7,8 @@ from sklearn.datasets import load_digits, load_iris
 
 from skae import VAEGenerator
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 IRIS, SPECIES = load_iris(return_X_y=True)
 DIGITS = load_digits().data[:300]
 

@@ -25,13 +25,13 @@ def circle():
 
 @pytest.fixture(scope="module")
 def fitted(circle):
-    return AutoencoderTransformer(1, random_state=0).fit(circle[:400])
+    return AutoencoderTransformer(1, max_iter=60, random_state=0).fit(circle[:400])
 
 
 def test_landmarks_lower_the_error_of_new_samples(fitted, circle):
     module = fitted.net_.module_
     assert len(module.landmarks) == 360  # all training samples, without the validation set
-    without = AutoencoderTransformer(1, random_state=0).fit(circle[:400])
+    without = AutoencoderTransformer(1, max_iter=60, random_state=0).fit(circle[:400])
     without.net_.module_.reset_refinement()
     without.net_._casts.clear()
     assert reconstruction_error(fitted, circle[400:]) < 0.9 * reconstruction_error(without, circle[400:])
@@ -62,7 +62,7 @@ def test_files_and_graphs_hold_landmarks(fitted, circle, tmp_path):
 
 def test_a_resumed_fit_chooses_the_same_landmarks(fitted, circle, tmp_path, monkeypatch):
     """Both in the middle, and after the end of training."""
-    model = AutoencoderTransformer(1, checkpoint=tmp_path, random_state=0)
+    model = AutoencoderTransformer(1, max_iter=60, checkpoint=tmp_path, random_state=0)
     train_epoch = Net._train_epoch
 
     def stops(self, *args):

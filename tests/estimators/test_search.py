@@ -279,7 +279,7 @@ def test_it_stands_in_a_pipeline_with_names(digits):
         model.transform(X.rename(columns={"pixel0": "other"}))
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.parametrize("backend", [pytest.param("loky", marks=pytest.mark.workers), "threading"])
 def test_folds_side_by_side_change_nothing(fitted, digits, backend):
     with parallel_config(backend=backend):
         aside = search(n_jobs=2).fit(digits[:200])

@@ -1,6 +1,7 @@
 """The comparison: what is measured, and the verdicts on it."""
 
 import re
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare, reconstruction_error
 from skae.inspection.samples import TableCode, repeats, samples_of
 from skae.inspection.targets import Prediction
+
+pytestmark = pytest.mark.usefixtures("narrow_networks")
 
 IRIS = load_iris(return_X_y=True)
 IRIS[0][142, 0] += 0.05  # which repeats another sample
@@ -413,6 +416,7 @@ def test_the_defaults_are_four_models():
     assert "of the VAE" in comparison.summary()
 
 
+@pytest.mark.workers
 def test_parallel_folds_give_the_same_numbers(comparison):
     again = compare(*IRIS, n_components=[1, 2], cv=3, estimators=QUICK, n_jobs=2)
     np.testing.assert_allclose(again.results["error"], comparison.results["error"], rtol=1e-3)
@@ -453,19 +457,24 @@ def test_the_default_autoencoder_may_be_in_order():
         compare(rows, n_components=[1], ordered=1)
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("form", [csr_array, csc_matrix, coo_array])
-def test_sparse_samples_have_the_measures_of_dense_ones(form):
+@cache
+def compared(form):
+    """The comparison on irises in this form, with zeros and a constant column."""
     X, y = IRIS
-    X = np.insert(np.where(X > 1, X, 0), 1, 2.0, axis=1)  # with zeros and a constant column
+    X = np.insert(np.where(X > 1, X, 0), 1, 2.0, axis=1)
     estimators = {
         "PCA": PCA(),
         "scaled": make_pipeline(MaxAbsScaler(), TruncatedSVD(random_state=0)),
         "AutoencoderTransformer": AutoencoderTransformer(ordered=True, max_iter=5, random_state=0),
         "VAEGenerator": VAEGenerator(max_iter=2, random_state=0),
     }
-    dense = compare(X, y, n_components=[1, 2], cv=2, estimators=estimators)
-    sparse = compare(form(X), y, n_components=[1, 2], cv=2, estimators=estimators)
+    return compare(form(X), y, n_components=[1, 2], cv=2, estimators=estimators)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("form", [csr_array, csc_matrix, coo_array])
+def test_sparse_samples_have_the_measures_of_dense_ones(form):
+    dense, sparse = compared(np.asarray), compared(form)
     assert sparse.constant == dense.constant == [1]
     for name in ("error", "r2", "target_score"):
         np.testing.assert_allclose(sparse.results[name], dense.results[name], rtol=1e-3, err_msg=name)

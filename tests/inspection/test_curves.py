@@ -22,6 +22,8 @@ from skae import (
     reconstruction_error,
 )
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 SIZES = [2, 4, 8, 16]
 
 
@@ -70,6 +72,7 @@ def test_pcas_line_ends_where_pca_has_no_more_components(ordered, split):
     np.testing.assert_array_equal(display.line_.get_xdata(), [1, 2, 3, 4, 5])
 
 
+@pytest.mark.usefixtures("default_networks")
 def test_tables_are_drawn_as_arrays_are(ordered, split):
     from_arrays = LatentSizeDisplay.from_estimator(ordered, split[1], X_train=split[0])
     train, test = (pd.DataFrame(part, columns=[f"pixel{i}" for i in range(64)]) for part in split)

@@ -18,6 +18,8 @@ from skae import (
     SampleDisplay,
 )
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 FROM_MODEL = {
     "losses": lambda model, X, **ax: LossCurveDisplay.from_estimator(model, **ax),
     "codes": lambda model, X, **ax: LatentSpaceDisplay.from_estimator(model, X, **ax),

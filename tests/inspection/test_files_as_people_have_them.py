@@ -13,6 +13,8 @@ from skae.__main__ import main
 from skae.inspection import named
 from skae.inspection.named import Budget
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 RNG = np.random.RandomState(0)
 T = RNG.uniform(-2, 2, 60)
 TABLE = pd.DataFrame(

@@ -11,6 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, LoadingsDisplay, component_importance
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 WINE = load_wine(as_frame=True).data
 SCALED = StandardScaler().fit_transform(WINE)
 

@@ -15,6 +15,8 @@ from skae import AutoencoderTransformer, VAEGenerator, compare
 from skae.inspection.report import codes_figure, example_figures
 from skae.inspection.verdicts import PredictionQuestion
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 IRIS = load_iris(return_X_y=True)
 QUICK = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(max_iter=5, random_state=0)}
 

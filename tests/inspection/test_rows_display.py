@@ -13,6 +13,8 @@ from skae import (
     SampleDisplay,
 )
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.fixture(params=["autoencoder", "vae", "pipeline"])
 def model(request):

@@ -131,7 +131,7 @@ def test_samples_without_a_target_or_of_unknown_classes_are_left_out():
 
 
 def test_categories_that_are_numbers_are_classes():
-    real, synthetic, holdout = (mixed(k).assign(age=pd.Categorical(np.arange(400) % 25)) for k in range(3))
+    real, synthetic, holdout = (mixed(k, 75).assign(age=pd.Categorical(np.arange(75) % 25)) for k in range(3))
     assert evaluate_synthetic(real, synthetic, holdout, target="age").score == "accuracy"
 
 

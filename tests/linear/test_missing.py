@@ -50,7 +50,7 @@ def test_imputation_has_as_many_components_as_the_net_within_bounds(n_components
 
 def test_em_needs_no_missing_values_has_no_unit_and_stops_at_its_best(seed, monkeypatch):
     rng = np.random.RandomState(seed)
-    X = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 6)) + 0.5 * rng.normal(size=(2000, 6))
+    X = rng.normal(size=(1000, 2)) @ rng.normal(size=(2, 6)) + 0.5 * rng.normal(size=(1000, 6))
     monkeypatch.setattr(missing, "_MAX_ROUNDS", 10**6)  # it stops by itself
     whole = covariance_of(fit_normal(X, 2, np.random.RandomState(0)))
     np.testing.assert_allclose(whole, np.cov(X.T), atol=0.1)

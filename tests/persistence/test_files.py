@@ -172,9 +172,15 @@ def test_a_file_of_a_later_version_warns_with_both(fitted, name, monkeypatch):
     same(model, twin, X)
 
 
+@functools.cache
+def pickled_state(model):
+    """Computed once, though hundreds of altered states are made of it."""
+    return pickle.dumps(model.__getstate__())
+
+
 def changed(model, path, *value):
     """Load a state in which what a path of names leads to is another, or missing."""
-    state = copy.deepcopy(model.__getstate__())
+    state = pickle.loads(pickled_state(model))
     *way, last = path.split("/")
     place = state
     for name in way:

@@ -17,9 +17,19 @@ from skae.networks.export import PiecewiseLinear
 pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("one_hidden_layer"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
+
+
+@pytest.fixture(scope="module")
+def one_hidden_layer():
+    """Each layer is traced as often as codes are refined, and what is tested here are the ends of the graph."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skae._fit._AUTO_WIDTHS", (16,))
+        yield
+
+
 WINE, CLASSES = load_wine(return_X_y=True)
 TEXTS = np.array(["x", "y", "z"])
 

@@ -444,15 +444,26 @@ def test_callbacks_that_cannot_be_copied_are_shared_by_clones(named, curve):
 
 @pytest.mark.filterwarnings("ignore:The copy or file leaves out:UserWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
-@pytest.mark.parametrize("named", [False, True])
-def test_an_error_names_callbacks_that_worker_processes_cannot_have(named, curve):
-    writer = ("writer", Writer()) if named else Writer()
-    model = AutoencoderTransformer(2, max_iter=1, callbacks=[EpochTimer(), writer], random_state=0)
-    search = GridSearchCV(model, {"n_components": [1, 2]}, cv=2, n_jobs=2)
-    with pytest.raises(ValueError, match=r"(?s)fits failed.*callbacks holds Writer, which cannot be copied.*n_jobs=1"):
-        search.fit(curve)
+@pytest.mark.workers
+def test_an_error_names_callbacks_that_worker_processes_cannot_have(curve):
+    writers = Writer(), ("writer", Writer())
+    models = [AutoencoderTransformer(2, max_iter=1, callbacks=[EpochTimer(), w], random_state=0) for w in writers]
+    for model in models:
+        search = GridSearchCV(model, {"n_components": [1, 2]}, cv=2, n_jobs=2)
+        with pytest.raises(
+            ValueError, match=r"(?s)fits failed.*callbacks holds Writer, which cannot be copied.*n_jobs=1"
+        ):
+            search.fit(curve)
+    # Its error ends the workers, so there is one for both: what holds the names is what is sent to workers.
     with pytest.raises(ValueError, match="callbacks holds Writer"):
         LatentSizeCV(model, (1, 2), cv=2, n_jobs=2).fit(curve)
+
+
+@pytest.mark.filterwarnings("ignore:The copy or file leaves out:UserWarning")
+@pytest.mark.parametrize("named", [False, True])
+def test_an_error_names_callbacks_that_copies_cannot_have(named, curve):
+    writer = ("writer", Writer()) if named else Writer()
+    model = AutoencoderTransformer(2, max_iter=1, callbacks=[EpochTimer(), writer], random_state=0)
     with joblib.parallel_config("threading"):
         assert LatentSizeCV(model, (1, 2), cv=2, n_jobs=2).fit(curve).transform(curve).shape[0] == len(curve)
     copied = pickle.loads(pickle.dumps(model))
