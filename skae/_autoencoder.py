@@ -180,8 +180,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         The latter two imply ``ordered=True``.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
-        Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128). () is
-        a linear network inside the range of the training samples. With ``feature_shape`` these layers lie between the
+        Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128). With
+        at least 20,000 samples and 257 to 4,096 columns it is (1000, 500), unless components are ordered. () is a
+        linear network inside the range of the training samples. With ``feature_shape`` these layers lie between the
         convolutions and the code; "auto" is then (128, 256), and () leaves the convolutions alone. Ignored for a half
         that is passed as ``encoder`` or ``decoder``.
 
@@ -251,18 +252,19 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     batch_size : "auto" or int, default="auto"
         Number of samples in a training step. "auto" is about a sixth of all samples, from 32 to 256; a
-        twelfth, up to 128, for images, ordered components and a random start. Above 20,000 samples the largest
-        is 256 sqrt(n_samples / 20,000), or 128 times that root. It is rounded to a power of two.
+        twelfth, up to 128, for images, ordered components, a random start and layers of more than 512 units.
+        Above 20,000 samples the largest is 256 sqrt(n_samples / 20,000), or 128 times that root. It is rounded to a
+        power of two.
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
-        "auto" is 8e-3 in `fit`, 6e-3 with ordered components, 5e-3 for images; 3e-3 with a random start and in
-        `partial_fit`.
+        "auto" is 8e-3 in `fit`, 6e-3 with ordered components, 5e-3 for images, 4e-3 with a layer of more than 512
+        units; 3e-3 with a random start and in `partial_fit`.
 
     max_iter : "auto" or int, default="auto"
         Maximum number of epochs. "auto" is 100 for up to 20,000 samples; for more it is 100 / sqrt(n_samples / 20,000),
-        and batches grow by the same factor. With ordered components it is two fifths of that. 0 leaves the network
-        at its start.
+        and batches grow by the same factor. With a layer of more than 512 units it is 120 in place of 100, with
+        ordered components two fifths of the number. 0 leaves the network at its start.
 
     early_stopping : bool, default=True
         Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a

@@ -184,7 +184,8 @@ class BaseNetTransformer(
                 "This estimator shares the network of the one it was truncated from, and cannot train it. Call fit "
                 "to train a network of its own."
             )
-        if changed := [name for name, value in network_parameters(self).items() if built.parameters[name] != value]:
+        parameters = network_parameters(self, built.parameters["hidden_layer_sizes"])
+        if changed := [name for name, value in parameters.items() if built.parameters[name] != value]:
             raise ValueError(
                 f"{', '.join(changed)} changed since the network was built, and partial_fit continues with it. "
                 "Restore the old value, or call fit."

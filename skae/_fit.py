@@ -26,8 +26,6 @@ from skae.training.net import Net
 
 # validation_fraction="auto": this share of the samples, and at most this many; more would hardly improve the choice.
 _AUTO_FRACTION, _MAX_VALIDATION = 0.1, 1000
-# hidden_layer_sizes="auto": encoder widths for tables, and for images, whose convolution yields few features.
-_AUTO_WIDTHS, _AUTO_IMAGE_WIDTHS = (256, 128), (128, 256)
 # n_components="auto": the network starts with as many components as PCA needs for this share, at most this many.
 _AUTO_SHARE, _MAX_AUTO = 0.99, 64
 # Most components, if columns are fewer.
@@ -85,16 +83,14 @@ def check_size(n_components, n_columns):
         )
 
 
-def network_parameters(estimator):
-    """Return the parameters that decide what network is built and what it minimises."""
+def network_parameters(estimator, auto_widths="auto"):
+    """Return the parameters that decide what network is built and what it minimises, with these widths for "auto"."""
     names = [name for name in stored.own_parameter_names(type(estimator)) if name not in _OF_TRAINING]
     parameters = {name: getattr(estimator, name) for name in names} | {"ordered": is_ordered(estimator)}
     parameters = {name: dict(v) if isinstance(v, Mapping) else v for name, v in parameters.items()}
     parameters["feature_shape"] = check.check_feature_shape(estimator.feature_shape)
     widths = check.check_widths("hidden_layer_sizes", estimator.hidden_layer_sizes)
-    if widths == "auto":
-        widths = _AUTO_WIDTHS if estimator.feature_shape is None else _AUTO_IMAGE_WIDTHS
-    return parameters | {"hidden_layer_sizes": widths}
+    return parameters | {"hidden_layer_sizes": auto_widths if widths == "auto" else widths}
 
 
 def chooses_size(estimator):
@@ -194,6 +190,8 @@ class Fit:
         estimator, rows = self.estimator, self.rows
         least = self._check_shape()
         parameters = network_parameters(estimator)
+        widths = estimator._model_class.auto_widths(parameters, len(rows), rows.n_features)
+        parameters = network_parameters(estimator, widths)
         has_missing = rows.has_missing or (self.validation is not None and self.validation.has_missing)
         built = NetworkSpec(parameters, rows.n_features, self.context.width, 0, has_missing, self.seed)
         scaler = estimator._model_class.scaler_of(rows.n_features, self.table.links, built.is_raw)

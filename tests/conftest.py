@@ -89,16 +89,16 @@ def seed(request):
 def narrow_networks():
     """Default widths are small, for modules whose tests hold at any width: they take a third of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skae._fit._AUTO_WIDTHS", (32, 16))
-        patch.setattr("skae._fit._AUTO_IMAGE_WIDTHS", (16, 32))
+        patch.setattr("skae.networks.model._WIDTHS", (32, 16))
+        patch.setattr("skae.networks.model._IMAGE_WIDTHS", (16, 32))
         yield
 
 
 @pytest.fixture
 def default_networks(monkeypatch):
     """The default widths again, for tests of such a module that hold at these."""
-    monkeypatch.setattr("skae._fit._AUTO_WIDTHS", (256, 128))
-    monkeypatch.setattr("skae._fit._AUTO_IMAGE_WIDTHS", (128, 256))
+    monkeypatch.setattr("skae.networks.model._WIDTHS", (256, 128))
+    monkeypatch.setattr("skae.networks.model._IMAGE_WIDTHS", (128, 256))
 
 
 TABLES = {

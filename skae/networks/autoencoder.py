@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from skae.linear.pca import PCAStart, leading, sum_of_squares
 from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
 from skae.networks.layers import Gated
-from skae.networks.model import Model, Pace
+from skae.networks.model import MANY_SAMPLES, Model, Pace
 from skae.networks.preprocessing import Scaler
 from skae.networks.refinement import WORTHWHILE, descend, inverse_of
 from skae.objectives import LOSSES, Loss, ReconstructionObjective, ReconstructionOutput, mixed_loss
@@ -23,6 +23,10 @@ from skae.objectives import LOSSES, Loss, ReconstructionObjective, Reconstructio
 _AS_GOOD = 0.003
 # Adam's average of squared gradients looks less far back than by default, since training takes few steps.
 _SQUARES_DECAY = 0.95
+# Automatic widths on large tables, and most columns of these, which bound the memory of the first layer.
+_LARGE_WIDTHS, _MOST_COLUMNS = (1000, 500, 250), 4096
+# Networks with a layer of more units than this are trained at a lower rate.
+_WIDE = 512
 # Errors are relative to the variance that PCA leaves unexplained, or to this share of the total if that is larger.
 _LEAST_LEFT = 1e-7
 # The smallest unit of training, relative to the scale of the data: smaller ones come near to rounding errors.
@@ -96,6 +100,14 @@ class Autoencoder(Model):
         return Scaler(n_features, links, per_column=not isinstance(links, str), is_raw=is_raw)
 
     @classmethod
+    def auto_widths(cls, parameters: Mapping[str, Any], n_samples: int, n_features: int) -> tuple[int, ...]:
+        """Return the automatic widths, larger for many samples and columns, unless components are ordered."""
+        widths = super().auto_widths(parameters, n_samples, n_features)
+        is_plain = parameters["feature_shape"] is None and not parameters["ordered"]
+        is_large = n_samples >= MANY_SAMPLES and widths[0] < n_features <= _MOST_COLUMNS
+        return _LARGE_WIDTHS if is_plain and is_large else widths
+
+    @classmethod
     def pace(cls, spec: NetworkSpec) -> Pace:
         """Return the schedule of training: with several levels fewer epochs, since these take longer."""
         if spec.is_random:
@@ -104,6 +116,8 @@ class Autoencoder(Model):
             return Pace(rate=6e-3, epochs=0.4)
         if spec.parameters["feature_shape"]:
             return Pace(rate=5e-3, squares_decay=_SQUARES_DECAY)
+        if max(spec.parameters["hidden_layer_sizes"], default=0) > _WIDE:
+            return Pace(passes=140)
         return Pace(6, 256, rate=8e-3, squares_decay=_SQUARES_DECAY)
 
     takes_any_width = False

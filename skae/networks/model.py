@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +19,9 @@ from skae.networks.landmarks import Landmarks
 from skae.networks.preprocessing import CodeScaler, NewColumns, Scaler
 
 # From this number of samples on, passes over the samples become fewer, and batches larger.
-_MANY_SAMPLES = 20_000
+MANY_SAMPLES = 20_000
+# Automatic widths of the encoder's hidden layers.
+_WIDTHS, _IMAGE_WIDTHS = (256, 128), (128, 256)
 # Most landmarks: of a fitted network, and in the validations of training.
 _LANDMARKS, _IN_VALIDATION = 512, 128
 # A mean is scaled to less than this; far from it if the scaler's location is another column's, or changed.
@@ -84,7 +86,7 @@ class Pace(NamedTuple):
 
 def _times_as_many(n_samples: int) -> float:
     """Return the square root of n_samples over the number of samples that `Pace` is for, at least 1."""
-    return max(1.0, n_samples / _MANY_SAMPLES) ** 0.5
+    return max(1.0, n_samples / MANY_SAMPLES) ** 0.5
 
 
 class Model(nn.Module):
@@ -175,6 +177,11 @@ class Model(nn.Module):
     def least_weights(cls, spec: Any) -> int:
         """Return a lower bound on the number of weights of the network that is built from a `NetworkSpec`."""
         return spec.least_weights()
+
+    @classmethod
+    def auto_widths(cls, parameters: Mapping[str, Any], n_samples: int, n_features: int) -> tuple[int, ...]:
+        """Return the widths where ``hidden_layer_sizes`` is "auto": of images, convolutions yield few features."""
+        return _WIDTHS if parameters["feature_shape"] is None else _IMAGE_WIDTHS
 
     @classmethod
     def pace(cls, spec: Any) -> Pace:

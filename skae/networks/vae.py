@@ -501,7 +501,7 @@ class SizedVAE:
         if len(self.vae.likelihoods) == 1:
             return q
         shrinking, widening = (part[self.index, : self.size] for part in (self.vae.shrinking, self.vae.widening))
-        is_prior = ((q.mean == 0) & (q.log_var == 0)).all(1, keepdim=True)  # without any value, it is that of all sizes
+        is_prior = (q.mean.abs() + q.log_var.abs()).sum(1, keepdim=True) == 0  # without any value, that of all sizes
         log_var = q.log_var[:, : self.size] + widening
         return Posterior(q.mean[:, : self.size] * shrinking, torch.where(is_prior, 0, log_var))
 

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from skae.networks.autoencoder import Autoencoder
 from skae.networks.model import Pace
+from skae.networks.vae import VAE
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,21 @@ def test_many_samples_get_the_same_number_of_steps():
     between = steps(range(20_000, 320_000, 3_000))  # batch sizes are rounded, by a factor of at most sqrt(2)
     assert max(between) < 1.5 * min(exact)
     assert max(exact) < 1.5 * min(between)
+
+
+@pytest.mark.parametrize(
+    ("model", "n_samples", "n_features", "changes", "widths"),
+    [
+        (Autoencoder, 20_000, 257, {}, (1000, 500)),
+        (Autoencoder, 60_000, 4096, {}, (1000, 500)),
+        (Autoencoder, 19_999, 784, {}, (256, 128)),
+        (Autoencoder, 60_000, 256, {}, (256, 128)),
+        (Autoencoder, 60_000, 4097, {}, (256, 128)),
+        (Autoencoder, 60_000, 784, {"ordered": True}, (256, 128)),
+        (Autoencoder, 60_000, 784, {"feature_shape": (1, 28, 28)}, (128, 256)),
+        (VAE, 60_000, 784, {}, (256, 128)),
+    ],
+)
+def test_automatic_widths_are_large_for_many_samples_and_columns(model, n_samples, n_features, changes, widths):
+    parameters = {"feature_shape": None, "ordered": False} | changes
+    assert model.auto_widths(parameters, n_samples, n_features) == widths

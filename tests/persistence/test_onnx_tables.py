@@ -26,7 +26,7 @@ pytestmark = [
 def one_hidden_layer():
     """Each layer is traced as often as codes are refined, and what is tested here are the ends of the graph."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skae._fit._AUTO_WIDTHS", (16,))
+        patch.setattr("skae.networks.model._WIDTHS", (16,))
         yield
 
 
