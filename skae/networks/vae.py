@@ -39,6 +39,10 @@ from skae.objectives import (
 # A faster refinement is as good if its validation loss is larger by at most this, in nats.
 _AS_GOOD = 0.01
 
+# Largest noise variance of a start in units of scaled columns, which float32 holds: probabilistic PCA in units of X has
+# the same noise for all columns, however small.
+_LARGEST_NOISE = 1e30
+
 _sign_draws = cache(sign_draws)
 
 
@@ -296,7 +300,7 @@ class VAE(Model):
         variance = torch.where(spread > 0, spread.square(), 1.0)
         parts: Any = zip(self.likelihoods, self.constant, strict=True)
         for k, (likelihood, constant) in enumerate(parts):
-            noise = variance if starts is None else torch.from_numpy(starts[k].noise)
+            noise = variance if starts is None else torch.from_numpy(starts[k].noise).clamp(max=_LARGEST_NOISE)
             likelihood.varies.copy_(spread > 0)
             likelihood.start_at(noise, variance, scale)
             of_constants = None

@@ -227,6 +227,14 @@ def test_the_curve_is_in_nats_and_in_units_of_x(curve):
         assert model.linear_loss_ == pytest.approx(-linear.mean(), abs=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_noise_of_a_start_that_is_huge_beside_a_column_does_not_overflow():
+    X = np.random.RandomState(0).normal(size=(3, 3)) * [1, 1, 1e-21]
+    model = quick(1, max_iter=2).fit(X)
+    assert np.isfinite(model.loss_curve_).all()
+    assert np.isfinite(model.score_samples(X)).all()
+
+
 def test_the_loss_of_the_linear_start_on_training_rows_is_exact(curve):
     model = quick(3, max_iter=1, early_stopping=False).fit(curve)
     linear = quick(3, max_iter=0).fit(curve)
