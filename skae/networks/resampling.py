@@ -95,7 +95,6 @@ def draw_missing(
     drawn = likelihood.draw_missing(eta[chosen.clamp(max=n_codes - 1)], seen, generator)
     drawn = torch.where(seen.isnan(), drawn, seen)
     for k, context in enumerate(contexts):
-        rows = chosen == n_codes + k
-        if rows.any():
-            drawn[rows] = defensive.draw_missing(seen[rows], generator, context)
+        if len(rows := (chosen == n_codes + k).nonzero()[:, 0]):
+            drawn[rows] = defensive.draw_missing(seen[:1], len(rows), generator, context)
     return drawn
