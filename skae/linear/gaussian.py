@@ -1,4 +1,4 @@
-"""The linear Gaussian model: its posterior, its density, and the conditional means of missing values."""
+"""The linear Gaussian model: its posterior, its density, and conditional means and draws of missing values."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def fit_mixture(codes: np.ndarray, seed: int, baseline: Callable | None = None) 
     Returns
     -------
     GaussianMixture or None
-        None if the baseline has a higher likelihood.
+        None if the baseline has a higher likelihood, or if a code is beyond 1e5.
     """
     if len(codes) < _HELD_OUT:  # too few for a held-out fifth
         codes = np.repeat(codes, _HELD_OUT, axis=0)
@@ -185,7 +185,7 @@ def fit_mixtures(
     Returns
     -------
     tuple of two LinearMixture, or None
-        Of the training samples, and of all. None if a value is beyond 1e5.
+        Of the training samples, and of all. None where `select_mixtures` has none.
     """
     rest, everything = _groups(held_out, varies), training[:, : len(varies)][:, varies]
     samples = [group if len(group) else everything for group in _groups(training, varies)]  # a class may be rare
@@ -197,7 +197,7 @@ def fit_mixtures(
 
 
 def _groups(samples: np.ndarray, varies: np.ndarray) -> list[np.ndarray]:
-    """Return the varying columns of the samples of each context, or of all without a context."""
+    """Return the varying columns of samples, one group for each context, or a single group without a context."""
     samples, context = np.split(samples, [len(varies)], axis=1)
     groups = [samples[of_context == 1] for of_context in context.T] or [samples]
     return [group[:, varies] for group in groups]

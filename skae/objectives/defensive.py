@@ -1,4 +1,4 @@
-"""Defensive mixtures with simpler densities, under which no sample has a much higher density than under the mixture."""
+"""Defensive mixtures of a density with simpler ones: no sample has a much lower density than under these."""
 
 from __future__ import annotations
 
@@ -168,8 +168,8 @@ def held_out_weight(gain: Tensor) -> Tensor:
 
     .. math:: w = \frac{1 + \sum_i r_i}{n + 2}, \quad r_i = \frac{w p(x_i)}{w p(x_i) + (1 - w) q(x_i)}
 
-    This is the rule of succession for the number of samples of p; by itself the mixture would have the greatest
-    likelihood (Smyth and Wolpert 1999, Machine Learning 36, 59-83).
+    It maximises the likelihood of these samples and of two more, one that only p and one that only q explains, as in
+    the rule of succession. Without these it is stacking (Smyth and Wolpert 1999, Machine Learning 36, 59-83).
 
     Parameters
     ----------
@@ -196,12 +196,13 @@ class DefensiveMixture(nn.Module):
     mixture. The buffer ``share`` is zero until the caller fills it. Subclasses define ``start_at``,
     ``begin_columns``, ``log_prob``, ``draw`` and ``draw_missing``, and ``n_components``, the latent dimension of the
     simpler models. One whose samples are real numbers may take a Gaussian mixture of the samples: it sets
-    ``takes_mixture`` and defines ``add_mixture``.
+    ``takes_mixture``, defines ``add_mixture``, and has the attributes ``varies`` and ``mixture`` of `LinearModels`.
 
     Shape
     -----
     bound: (n,), x: (n, n_features), context: (n, n_context) -> (n,);
-    draw: z (n, n_components), context -> (n, n_features).
+    draw: z (n, n_components), context -> (n, n_features);
+    draw_missing: x (1, n_features), context (1, n_context) -> (n, n_features).
     """
 
     n_components: int

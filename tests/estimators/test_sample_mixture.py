@@ -203,6 +203,12 @@ def test_the_weight_does_not_depend_on_the_size_of_blocks(groups, fitted, monkey
     assert 7 in rows
 
 
+def test_given_values_without_density_are_refused(fitted):
+    assert np.isfinite(fitted.sample(5, given={0: 1e30}, random_state=0)).all()
+    with pytest.raises(ValueError, match="so far from the training samples that their density is 0"):
+        fitted.sample(5, given={0: 1e300})
+
+
 def test_the_parameter_is_one_of_two():
     with pytest.raises(ValueError, match="defensive='none'"):
         quick(defensive="none").fit(load_digits().data[:50])
