@@ -257,7 +257,7 @@ class FittedVAE(Fitted):
         return torch.stack(by_size, dim=1).numpy(force=True)
 
     def _add_mixture(self, training, held_out):
-        """Add a Gaussian mixture of at most 5,000 samples to the defensive mixtures."""
+        """Add a Gaussian mixture of these samples, of at most 5,000 from each part, to the defensive mixtures."""
         objective, width = self.net.criterion_.eval(), self.net.width
         parts = [torch.cat(list(self._drawn_inputs(part, width))).double() for part in (training, held_out)]
         add_mixture(self.model.eval(), objective, *parts, evaluation_batch_size(width), self.built.seed)
@@ -441,8 +441,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
           samples form clusters, which a standard normal merges. No effect with ``max_iter=0``.
 
     defensive : {"mixture", "linear"}, default="mixture"
-        Simpler densities of which the defensive mixture consists besides the network's, see Notes. No effect on codes
-        and reconstructions.
+        Simpler densities that are mixed with the network's in scores and new samples, see Notes. No effect on codes and
+        reconstructions, except that a conditional model without y weights the codes of each class by these scores.
 
         - "mixture": a Gaussian mixture of the samples, with the weight that held-out samples give it, and the linear
           models. Only for "gaussian" and up to 100 columns that vary; else as "linear".
@@ -650,12 +650,14 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     **Mixture of the samples.** With ``defensive="mixture"`` and the Gaussian likelihood, a Gaussian mixture of the
     samples is also part of that mixture. It has 1 to 64 components with full covariances, for each class if the model
-    is conditional. Up to 0.1 is added to the variances of scaled columns. The validation set decides by its likelihood.
-    The weight w of the mixture is (1 + s) / (n + 2), where s is the expected number of validation samples from it: it
-    maximises the likelihood of the validation set and of two more samples, one of either part [9]_. Then the mixture is
-    fitted to both training and validation samples, at most 5,000 of each, with draws in place of missing values. The
-    bound of a sample is at most log(1 / (1 - w)) nats below that without the mixture. It is added after training:
-    losses, and the choice of weights and of ``n_components``, are without it.
+    is conditional. To the variances of scaled columns 0.001 is added in the fit, and up to 0.1 after it. The number of
+    components and what is added are those with the highest likelihood of the validation set. The weight w of the
+    mixture is (1 + s) / (n + 2), where s is the expected number of validation samples from it: it maximises the
+    likelihood of the validation set and of two more samples, one from either part [9]_. Then the mixture is fitted to
+    both training and validation samples, at most 5,000 of each, with draws in place of missing values. The bound of a
+    sample is at most log(1 / (1 - w)) nats below that without the mixture. It is added after training: losses, and the
+    choice of weights and of ``n_components``, are without it. There is none if a validation sample is further than
+    100,000 standard deviations from the mean of a column.
 
     **Ordered components.** There is a model of each size. Those of 1, 2, 4, ... and n_components components start as
     probabilistic PCA of that size; a size between them starts with the loadings of the next larger one. Each model
@@ -1051,7 +1053,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         -----
         With ``given``, 3,000 codes are drawn for each 1,000 samples from a mixture of q, the prior and a normal
         distribution between them (Hesterberg 1995). Samples get codes in proportion to p(x, z) over the density of that
-        mixture, where x are the given values. The defensive mixture of scores is left out.
+        mixture, where x are the given values. The simpler densities of the defensive mixture take part, in proportion
+        to the density of the given values under each: a sample may come from one of them.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""The linear Gaussian model: its posterior, its density, and the conditional means of missing values."""
+"""The linear Gaussian model: its posterior, its density, and conditional means and draws of missing values."""
 
 from __future__ import annotations
 
@@ -46,13 +46,16 @@ def posterior_given_observed(x: Tensor, loadings: Tensor, noise: Tensor) -> tupl
     return mean.to(dtype), factor.to(dtype)
 
 
-def draw_missing(x: Tensor, loadings: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw the entries of x = loadings @ z + noise that are nan given the others: (n, n_features), as is the result."""
+def draw_missing(x: Tensor, n: int, loadings: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw the entries of x = loadings @ z + noise that are nan given the others: (n, n_features).
+
+    ``x`` (n or 1, n_features) are n samples, or one whose missing values are drawn n times.
+    """
     mean, factor = posterior_given_observed(x, loadings, noise)
-    normal = torch.randn((*mean.shape, 1), generator=generator, dtype=x.dtype).to(x.device)
+    normal = torch.randn((n, sum(loadings.shape), 1), generator=generator, dtype=x.dtype).to(x.device)
+    normal, of_noise = normal.split([loadings.shape[1], len(loadings)], dim=1)
     z = mean + torch.linalg.solve_triangular(factor.mT, normal, upper=True)[:, :, 0]
-    drawn = z @ loadings.T + noise.sqrt() * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
-    return torch.where(x.isnan(), drawn, x)
+    return torch.where(x.isnan(), z @ loadings.T + noise.sqrt() * of_noise[:, :, 0], x)
 
 
 def log_density_given_others(x: Tensor, loadings: Tensor, noise: Tensor) -> Tensor:

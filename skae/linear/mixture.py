@@ -17,8 +17,10 @@ _N_COMPONENTS = (1, 2, 4, 8, 16, 32, 64)
 _WIDENINGS = (0.0, 3e-3, 1e-2, 3e-2, 1e-1)
 # Added to variances in the fit.
 _LEAST_WIDENING = 1e-3
-# Most samples that a mixture is fitted to.
+# Most samples that a mixture is fitted to, and most that it is selected on.
 MAX_CODES = 5000
+# Beyond this value of a sample the least widening of its component is lost in rounding.
+_FARTHEST = 1e5
 # One in this many codes is held out.
 _HELD_OUT = 5
 
@@ -58,19 +60,18 @@ def select_mixtures(
     Returns
     -------
     tuple of MixtureChoice and list of GaussianMixture, or None
-        The choice, and its mixtures fitted to ``samples``. None if no mixtures exceed ``least``.
+        The choice, and its mixtures fitted to ``samples``. None if no mixtures exceed ``least``, or if a value of a
+        sample is beyond 1e5: the widening would then be lost in rounding.
     """
+    if not all((np.abs(group) < _FARTHEST).all() for group in (*samples, *held_out)):
+        return None
     best, chosen, last, most = least, None, -np.inf, max(1, *(len(group) // 2 for group in samples))
     for n in (n for n in _N_COMPONENTS if n <= most):
-        try:
-            fitted = [MixtureChoice(n, 0.0).fit(group, seed) for group in samples]
-            scores = []
-            for widening in _WIDENINGS:
-                widened = [_widened(mixture, widening) for mixture in fitted]
-                pairs = [(m, group) for m, group in zip(widened, held_out, strict=True) if len(group)]
-                scores.append((np.concatenate([m.score_samples(group) for m, group in pairs]).mean(), widened))
-        except ValueError:  # samples so far apart that the widening is lost in rounding
-            break
+        fitted, scores = [MixtureChoice(n, 0.0).fit(group, seed) for group in samples], []
+        for widening in _WIDENINGS:
+            widened = [_widened(mixture, widening) for mixture in fitted]
+            pairs = [(m, group) for m, group in zip(widened, held_out, strict=True) if len(group)]
+            scores.append((np.concatenate([m.score_samples(group) for m, group in pairs]).mean(), widened))
         score, k = max((score, k) for k, (score, _) in enumerate(scores))
         if score > best:
             best, chosen = score, (MixtureChoice(n, _WIDENINGS[k]), scores[k][1])
@@ -104,16 +105,14 @@ def fit_mixture(codes: np.ndarray, seed: int, baseline: Callable | None = None) 
     Returns
     -------
     GaussianMixture or None
-        None if the baseline has a higher likelihood.
+        None if the baseline has a higher likelihood, or if a code is beyond 1e5.
     """
     if len(codes) < _HELD_OUT:  # too few for a held-out fifth
         codes = np.repeat(codes, _HELD_OUT, axis=0)
     order = np.random.RandomState(seed).permutation(len(codes))
     held_out, rest = np.split(codes[order], [len(codes) // _HELD_OUT])
     chosen = select_mixtures([rest], [held_out], seed, -np.inf if baseline is None else baseline(held_out))
-    if chosen is None:
-        return None if baseline else MixtureChoice(1, _WIDENINGS[-1]).fit(codes, seed)
-    return chosen[0].fit(codes, seed)
+    return None if chosen is None else chosen[0].fit(codes, seed)
 
 
 def draw_codes(mixture: GaussianMixture, n_samples: int, random_state: RandomState) -> np.ndarray:
@@ -186,7 +185,7 @@ def fit_mixtures(
     Returns
     -------
     tuple of two LinearMixture, or None
-        Of the training samples, and of all. None if no mixture can be fitted.
+        Of the training samples, and of all. None where `select_mixtures` has none.
     """
     rest, everything = _groups(held_out, varies), training[:, : len(varies)][:, varies]
     samples = [group if len(group) else everything for group in _groups(training, varies)]  # a class may be rare
@@ -198,7 +197,7 @@ def fit_mixtures(
 
 
 def _groups(samples: np.ndarray, varies: np.ndarray) -> list[np.ndarray]:
-    """Return the varying columns of the samples of each context, or of all without a context."""
+    """Return the varying columns of samples, one group for each context, or a single group without a context."""
     samples, context = np.split(samples, [len(varies)], axis=1)
     groups = [samples[of_context == 1] for of_context in context.T] or [samples]
     return [group[:, varies] for group in groups]

@@ -77,7 +77,7 @@ class Imputer(nn.Module):
         """Return samples with draws in place of missing values."""
         if not has_missing(x):
             return x
-        return self.location + draw_missing(x - self.location, self.loadings, self.noise, generator)
+        return self.location + draw_missing(x - self.location, len(x), self.loadings, self.noise, generator)
 
     def forward(self, encoder: nn.Module, x: Tensor) -> Tensor:
         if self.masked:

@@ -90,12 +90,14 @@ def draw_missing(
         if share:
             density = defensive.log_prob(seen[:1], contexts[-1])
             of_contexts.append(density + log_weight + math.log(share))
-    chosen = torch.cat(of_codes + of_contexts).softmax(0).multinomial(n_draws, replacement=True, generator=generator)
+    all_weights = torch.cat(of_codes + of_contexts).nan_to_num(nan=-math.inf, neginf=-math.inf)
+    if all_weights.max() == -math.inf:
+        raise ValueError("The given values are so far from the training samples that their density is 0. Give others.")
+    chosen = all_weights.softmax(0).multinomial(n_draws, replacement=True, generator=generator)
     eta, n_codes = torch.cat(etas), sum(map(len, of_codes))
     drawn = likelihood.draw_missing(eta[chosen.clamp(max=n_codes - 1)], seen, generator)
     drawn = torch.where(seen.isnan(), drawn, seen)
     for k, context in enumerate(contexts):
-        rows = chosen == n_codes + k
-        if rows.any():
-            drawn[rows] = defensive.draw_missing(seen[rows], generator, context)
+        if len(rows := (chosen == n_codes + k).nonzero()[:, 0]):
+            drawn[rows] = defensive.draw_missing(seen[:1], len(rows), generator, context)
     return drawn

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skae._torch import evaluation_batch_size
 from skae.linear.mixture import LinearMixture, fit_mixtures
 from skae.networks.vae import VAE, SizedVAE
 from skae.objectives import MixtureDensity, NegativeELBO
@@ -55,11 +56,16 @@ def add_mixture(vae: VAE, objective: NegativeELBO, training: Tensor, held_out: T
     if mixtures is None:
         return
     of_training, of_all = (MixtureDensity.of(mixture).to(training.device) for mixture in mixtures)
-    x, context = held_out.tensor_split([len(varies)], dim=1)
+
+    def density(block: Tensor) -> Tensor:
+        x, context = block.tensor_split([len(varies)], dim=1)
+        return of_training.log_prob(x, defensive[0].varies, context if vae.n_context else None)
+
+    blocks = held_out.split(evaluation_batch_size(len(of_training) * len(varies)))
+    densities = torch.cat([density(block) for block in blocks])
     for level, part in zip(vae.levels, defensive, strict=True):
-        bound = bounds(objective, vae.at(level), held_out, x, at_once)
-        part.add_mixture(of_training, bound, x, context if vae.n_context else None)
-        part.mixture = of_all
+        bound = bounds(objective, vae.at(level), held_out, held_out[:, : len(varies)], at_once)
+        part.add_mixture(of_all, densities - bound)
 
 
 def mixture_of(vae: VAE) -> LinearMixture:

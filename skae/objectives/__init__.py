@@ -1,12 +1,6 @@
 """Objectives of training: losses, likelihoods, priors and the evidence lower bound."""
 
-from skae.objectives.defensive import (
-    ColumnMoments,
-    DefensiveMixture,
-    DefensiveStart,
-    LinearBaselines,
-    MixtureDensity,
-)
+from skae.objectives.defensive import ColumnMoments, DefensiveMixture, DefensiveStart, LinearBaselines, MixtureDensity
 from skae.objectives.elbo import (
     NegativeELBO,
     ReconstructionObjective,

@@ -1,4 +1,4 @@
-"""Defensive mixtures with simpler densities, under which no sample has a much higher density than under the mixture."""
+"""Defensive mixtures of a density with simpler ones: no sample has a much lower density than under these."""
 
 from __future__ import annotations
 
@@ -117,29 +117,33 @@ class MixtureDensity(nn.Module):
 
         ``varies`` (n_features,) is 1 for columns that count, else 0; ``context`` is (n or 1, n_context).
         """
-        return self._by_model(x, varies, context).logsumexp(0)
+        return self._by_model(x, varies, context)[0].logsumexp(0)
 
     def _weights(self, context: Tensor | None) -> Tensor:
         return self.weights if context is None else context.to(self.weights) @ self.weights
 
-    def _by_model(self, x: Tensor, varies: Tensor, context: Tensor | None) -> Tensor:
-        """Return the log-density of samples and each model: (n_models, n)."""
-        counted, x = varies, x - self.means[:, None]
-        if has_missing(x):  # precisions differ between samples, and are not diagonal
-            codes = [posterior_given_observed(*of_model) for of_model in zip(x, self.loadings, self.noise, strict=True)]
-            z = torch.stack([mean for mean, _ in codes])
-            log_precision = 2 * torch.stack([factor.diagonal(dim1=1, dim2=2).log().sum(1) for _, factor in codes])
+    def _by_model(self, x: Tensor, varies: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return weighted log-densities under the n models that these contexts use, and the numbers of these models."""
+        weights = self._weights(context)
+        models = (weights > 0).any(0).nonzero()[:, 0]
+        loadings, noise = self.loadings[models], self.noise[models]
+        counted, x = varies, x - self.means[models, None]
+        if has_missing(x):  # precisions differ between samples, are not diagonal, and take much memory
+            z, log_precision = x.new_empty(*x.shape[:2], loadings.shape[2]), x.new_empty(x.shape[:2])
+            for m, of_model in enumerate(zip(x, loadings, noise, strict=True)):
+                z[m], factor = posterior_given_observed(*of_model)
+                log_precision[m] = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
             counted, x = counted * ~x.isnan(), torch.where(x.isnan(), 0, x)
         else:
-            weight, precision = diagonal_posterior(self.loadings, self.noise)
+            weight, precision = diagonal_posterior(loadings, noise)
             z, log_precision = x @ weight, precision.log().sum(1, keepdim=True)
-        densities = log_density_at(x - z @ self.loadings.mT, z, self.noise, log_precision, counted)
-        return densities + self._weights(context).log().T
+        densities = log_density_at(x - z @ loadings.mT, z, noise, log_precision, counted)
+        return densities + weights[:, models].log().T, models
 
     def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
         """Draw a sample for each code, a standard normal draw: (n, n_components) -> (n, n_features)."""
         uniform = torch.rand((len(z), 1), generator=generator, dtype=z.dtype)
-        model = (uniform > self._weights(context).to(z).cumsum(1)[:, :-1]).sum(1)
+        model = (uniform >= self._weights(context).to(z).cumsum(1)[:, :-1]).sum(1)
         noise = torch.randn((len(z), self.means.shape[1]), generator=generator, dtype=z.dtype)
         x = self.means[model] + self.noise[model].sqrt() * noise
         for m in model.unique().tolist():
@@ -147,15 +151,16 @@ class MixtureDensity(nn.Module):
         return x
 
     def draw_missing(
-        self, x: Tensor, varies: Tensor, generator: torch.Generator, context: Tensor | None = None
+        self, x: Tensor, n: int, varies: Tensor, generator: torch.Generator, context: Tensor | None = None
     ) -> Tensor:
-        """Draw the missing values of samples (n, n_features) given the others."""
-        drawn = x.clone()
-        model = self._by_model(x, varies, context).T.softmax(1).multinomial(1, generator=generator)[:, 0]
-        for m in model.unique().tolist():
-            rows, mean = model == m, self.means[m]
-            drawn[rows] = mean + draw_missing(x[rows] - mean, self.loadings[m], self.noise[m], generator)
-        return torch.where(x.isnan(), drawn, x)
+        """Draw the missing values of one sample given the others, n times: (1, n_features) -> (n, n_features)."""
+        (densities, models), drawn = self._by_model(x, varies, context), x.repeat(n, 1)
+        chosen = models[densities[:, 0].softmax(0).multinomial(n, replacement=True, generator=generator)]
+        for m in chosen.unique().tolist():
+            rows, mean = chosen == m, self.means[m]
+            values = mean + draw_missing(x - mean, int(rows.sum()), self.loadings[m], self.noise[m], generator)
+            drawn[rows] = values.where(x.isnan(), x)
+        return drawn
 
 
 def held_out_weight(gain: Tensor) -> Tensor:
@@ -163,8 +168,8 @@ def held_out_weight(gain: Tensor) -> Tensor:
 
     .. math:: w = \frac{1 + \sum_i r_i}{n + 2}, \quad r_i = \frac{w p(x_i)}{w p(x_i) + (1 - w) q(x_i)}
 
-    This is the rule of succession for the number of samples of p; by itself the mixture would have the greatest
-    likelihood (Smyth and Wolpert 1999, Machine Learning 36, 59-83).
+    It maximises the likelihood of these samples and of two more, one that only p and one that only q explains, as in
+    the rule of succession. Without these it is stacking (Smyth and Wolpert 1999, Machine Learning 36, 59-83).
 
     Parameters
     ----------
@@ -191,12 +196,13 @@ class DefensiveMixture(nn.Module):
     mixture. The buffer ``share`` is zero until the caller fills it. Subclasses define ``start_at``,
     ``begin_columns``, ``log_prob``, ``draw`` and ``draw_missing``, and ``n_components``, the latent dimension of the
     simpler models. One whose samples are real numbers may take a Gaussian mixture of the samples: it sets
-    ``takes_mixture`` and defines ``add_mixture``.
+    ``takes_mixture``, defines ``add_mixture``, and has the attributes ``varies`` and ``mixture`` of `LinearModels`.
 
     Shape
     -----
     bound: (n,), x: (n, n_features), context: (n, n_context) -> (n,);
-    draw: z (n, n_components), context -> (n, n_features).
+    draw: z (n, n_components), context -> (n, n_features);
+    draw_missing: x (1, n_features), context (1, n_context) -> (n, n_features).
     """
 
     n_components: int
@@ -227,8 +233,8 @@ class DefensiveMixture(nn.Module):
         """Draw a sample from the simpler models for each code, a standard normal draw."""
         raise NotImplementedError
 
-    def draw_missing(self, x: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
-        """Draw the missing values of samples (n, n_features) given the others, from the simpler models."""
+    def draw_missing(self, x: Tensor, n: int, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
+        """Draw the missing values of one sample given the others, n times: (1, n_features) -> (n, n_features)."""
         raise NotImplementedError
 
     def forward(self, bound: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -270,12 +276,12 @@ class LinearModels(DefensiveMixture):
         self.share.zero_()
 
     @torch.no_grad()
-    def add_mixture(self, mixture: MixtureDensity, bound: Tensor, x: Tensor, context: Tensor | None = None) -> None:
-        """Add a Gaussian mixture of the samples, with the weight that held-out samples x with this bound give it.
+    def add_mixture(self, mixture: MixtureDensity, gain: Tensor) -> None:
+        """Add a Gaussian mixture of the samples, with the weight that held-out samples give it.
 
-        ``bound`` is that of the mixture of the model with the linear models.
+        ``gain`` (n,) is their log-density under it minus that under the mixture of the network with the linear models.
         """
-        weight = held_out_weight(mixture.log_prob(x, self.varies, context) - bound)
+        weight = held_out_weight(gain)
         share = 1 - (1 - weight) * (1 - self.share)
         self.mixture = mixture
         self.share.copy_(share)
@@ -315,10 +321,10 @@ class LinearModels(DefensiveMixture):
             x = torch.where(is_mixture[:, None], self.mixture.draw(normal, generator, context), x)
         return x
 
-    def draw_missing(self, x: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
-        shift = self._shift(context)
-        part = self._densities(x, context).T.softmax(1).multinomial(1, generator=generator)
-        drawn = shift + self.linear.draw_missing(x - shift, self.varies, generator)
+    def draw_missing(self, x: Tensor, n: int, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
+        shift, shares = self._shift(context), self._densities(x, context)[:, 0].softmax(0)
+        drawn = shift + self.linear.draw_missing(x - shift, n, self.varies, generator)
         if len(self.mixture):
-            drawn = torch.where(part == 1, self.mixture.draw_missing(x, self.varies, generator, context), drawn)
-        return torch.where(x.isnan(), drawn, x)
+            is_linear = shares.multinomial(n, replacement=True, generator=generator)[:, None] == 0
+            drawn = drawn.where(is_linear, self.mixture.draw_missing(x, n, self.varies, generator, context))
+        return drawn.where(x.isnan(), x)

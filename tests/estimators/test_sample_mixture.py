@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits, load_wine
 from sklearn.mixture import GaussianMixture
 
 from skae import VAEGenerator
+from skae.objectives import MixtureDensity
 
 pytestmark = pytest.mark.filterwarnings("ignore:No epoch had a lower")
 
@@ -182,6 +183,30 @@ def test_files_with_other_arrays_are_refused(name, change, fitted):
     state["_fitted"] = state["_fitted"] | {"mixture": mixture | {name: change(mixture[name])}}
     with pytest.raises(ValueError, match=name):
         VAEGenerator.__new__(VAEGenerator).__setstate__(state)
+
+
+@pytest.mark.parametrize(("n", "n_far"), [(1, 1), (20, 1), (20, 20)])
+def test_without_a_mixture_if_validation_samples_are_far_from_the_training_samples(n, n_far, groups):
+    X, X_val = groups[0], groups[0][:n].copy()
+    X_val[:n_far] *= 1e12
+    model = quick(max_iter=2).fit(X[n:300], X_val=X_val)
+    assert model.mixture_weight_ == 0
+    assert np.isfinite(model.score_samples(X)).all()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).score_samples(X), model.score_samples(X))
+
+
+def test_the_weight_does_not_depend_on_the_size_of_blocks(groups, fitted, monkeypatch):
+    rows, log_prob = [], MixtureDensity.log_prob
+    monkeypatch.setattr("skae.networks.sample_mixture.evaluation_batch_size", lambda width: 7)
+    monkeypatch.setattr(MixtureDensity, "log_prob", lambda self, x, *of: rows.append(len(x)) or log_prob(self, x, *of))
+    assert quick().fit(groups[0][:500]).mixture_weight_ == pytest.approx(fitted.mixture_weight_)
+    assert 7 in rows
+
+
+def test_given_values_without_density_are_refused(fitted):
+    assert np.isfinite(fitted.sample(5, given={0: 1e30}, random_state=0)).all()
+    with pytest.raises(ValueError, match="so far from the training samples that their density is 0"):
+        fitted.sample(5, given={0: 1e300})
 
 
 def test_the_parameter_is_one_of_two():

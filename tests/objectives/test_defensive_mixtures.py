@@ -1,4 +1,5 @@
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from objective_cases import draws, likelihood, target
 from torch.distributions import MultivariateNormal
 
+from skae.linear.gaussian import posterior_given_observed
 from skae.linear.mixture import LinearMixture
 from skae.objectives import LIKELIHOODS, ColumnMoments, DefensiveStart, LinearBaselines, MixtureDensity
 from skae.objectives.defensive import LinearModels, held_out_weight
@@ -116,7 +118,23 @@ def test_a_mixture_density_is_that_of_its_normal_models(missing, seed):
     context = torch.eye(2, dtype=torch.float64)[[0, 1, 0, 1, 1, 0]]
     expected = (densities + (context @ of_classes.weights).log()).logsumexp(1)
     torch.testing.assert_close(of_classes.log_prob(x, VARIES, context), expected)
+    of_classes.loadings[2] = torch.nan  # the first class does not use this model
     torch.testing.assert_close(of_classes.log_prob(x[:1], VARIES, context[:1]), expected[:1])
+
+
+def test_samples_with_missing_values_take_the_memory_of_one_model(seed, monkeypatch):
+    built, _, _ = mixture_density(seed)
+    factors, alive = [], []
+
+    def spy(*of_model):
+        alive.append(sum(factor() is not None for factor in factors))
+        mean, factor = posterior_given_observed(*of_model)
+        factors.append(weakref.ref(factor))
+        return mean, factor
+
+    monkeypatch.setattr("skae.objectives.defensive.posterior_given_observed", spy)
+    built.log_prob(torch.full((6, 4), torch.nan).double(), VARIES)
+    assert alive == [0, 1, 1]
 
 
 def test_draws_of_a_mixture_density_have_its_moments(seed):
@@ -137,10 +155,9 @@ def test_draws_of_a_mixture_density_have_its_moments(seed):
 def test_missing_values_are_drawn_from_the_conditional_mixture(seed):
     """The share of each model and its conditional normal, by the formulas of two columns."""
     built, means, covariances = mixture_density(seed)
-    x = torch.full((40000, 4), torch.nan).double()
-    x[:, 0], x[:, 2], x[:, 3] = 0.3, -0.4, 0.0
-    found = built.draw_missing(x, VARIES, torch.Generator().manual_seed(seed))
-    assert torch.equal(found[:, [0, 2, 3]], x[:, [0, 2, 3]])
+    x = torch.tensor([[0.3, torch.nan, -0.4, 0.0]]).double()
+    found = built.draw_missing(x, 40000, VARIES, torch.Generator().manual_seed(seed))
+    assert torch.equal(found[:, [0, 2, 3]], x[:, [0, 2, 3]].expand(40000, -1))
     seen, value = [0, 2], torch.tensor([0.3, -0.4]).double()
     shares, mean, square = [], [], []
     for weight, m, c in zip(built.weights[0], means, covariances, strict=True):
@@ -180,7 +197,7 @@ def test_a_mixture_of_samples_joins_the_linear_models(n_context, seed):
     assert built.mixture_weight == 0
     mixture = mixture_density(seed, with_context=n_context > 0)[0]
     of_mixture = mixture.log_prob(x, VARIES, context)
-    built.add_mixture(mixture, before, x, context)
+    built.add_mixture(mixture, of_mixture - before)
     weight = held_out_weight(of_mixture - before)
     assert built.mixture_weight == pytest.approx(float(weight), rel=1e-6)
     assert built.n_models == 5
@@ -193,13 +210,13 @@ def test_a_mixture_of_samples_joins_the_linear_models(n_context, seed):
     shift = 0 if context is None else built.shift[0]
     mean = (1 - share) * shift * torch.ones(4).double() + share * mixture.weights[0] @ mixture.means
     torch.testing.assert_close(found.mean(0), mean, atol=0.06, rtol=0)
-    nothing = torch.full((n, 4), torch.nan).double()
-    given = built.draw_missing(nothing, generator, context)
+    context = None if context is None else context[:1]
+    given = built.draw_missing(torch.full((1, 4), torch.nan).double(), n, generator, context)
     torch.testing.assert_close(given.mean(0), found.mean(0), atol=0.08, rtol=0)
     torch.testing.assert_close(given.std(0), found.std(0), atol=0.08, rtol=0.05)
-    x[:, 1] = torch.nan
-    drawn = built.draw_missing(x, generator, None if context is None else context[:30])
-    assert torch.equal(drawn[:, [0, 2, 3]], x[:, [0, 2, 3]])
+    x[0, 1] = torch.nan
+    drawn = built.draw_missing(x[:1], 30, generator, context)
+    assert torch.equal(drawn[:, [0, 2, 3]], x[:1, [0, 2, 3]].expand(30, -1))
     assert not drawn.isnan().any()
 
 

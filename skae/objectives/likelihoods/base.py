@@ -220,5 +220,5 @@ class IndependentColumns(DefensiveMixture):
     def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
         return self.likelihood.draw(self.eta.to(z).expand(len(z), -1), generator)
 
-    def draw_missing(self, x: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
-        return torch.where(x.isnan(), self.likelihood.draw_missing(self.eta.expand(len(x), -1), x, generator), x)
+    def draw_missing(self, x: Tensor, n: int, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
+        return self.likelihood.draw_missing(self.eta.expand(n, -1), x.expand(n, -1), generator).where(x.isnan(), x)
