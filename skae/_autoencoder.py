@@ -181,7 +181,7 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128). With
-        at least 20,000 samples and 257 to 4,096 columns it is (1000, 500), unless components are ordered. () is a
+        at least 20,000 samples and 257 to 4,096 columns it is (1000, 500, 250), unless components are ordered. () is a
         linear network inside the range of the training samples. With ``feature_shape`` these layers lie between the
         convolutions and the code; "auto" is then (128, 256), and () leaves the convolutions alone. Ignored for a half
         that is passed as ``encoder`` or ``decoder``.
@@ -258,12 +258,12 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
-        "auto" is 8e-3 in `fit`, 6e-3 with ordered components, 5e-3 for images, 4e-3 with a layer of more than 512
-        units; 3e-3 with a random start and in `partial_fit`.
+        "auto" is 8e-3 in `fit`, 6e-3 with ordered components, 5e-3 for images; 3e-3 with a random start, with a layer
+        of more than 512 units and in `partial_fit`.
 
     max_iter : "auto" or int, default="auto"
         Maximum number of epochs. "auto" is 100 for up to 20,000 samples; for more it is 100 / sqrt(n_samples / 20,000),
-        and batches grow by the same factor. With a layer of more than 512 units it is 120 in place of 100, with
+        and batches grow by the same factor. With a layer of more than 512 units it is 140 in place of 100, with
         ordered components two fifths of the number. 0 leaves the network at its start.
 
     early_stopping : bool, default=True

@@ -39,8 +39,8 @@ def test_many_samples_get_the_same_number_of_steps():
 @pytest.mark.parametrize(
     ("model", "n_samples", "n_features", "changes", "widths"),
     [
-        (Autoencoder, 20_000, 257, {}, (1000, 500)),
-        (Autoencoder, 60_000, 4096, {}, (1000, 500)),
+        (Autoencoder, 20_000, 257, {}, (1000, 500, 250)),
+        (Autoencoder, 60_000, 4096, {}, (1000, 500, 250)),
         (Autoencoder, 19_999, 784, {}, (256, 128)),
         (Autoencoder, 60_000, 256, {}, (256, 128)),
         (Autoencoder, 60_000, 4097, {}, (256, 128)),
