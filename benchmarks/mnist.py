@@ -58,10 +58,7 @@ def main():
     train = train[:1000] if arguments.quick else train
     autoencoder = AutoencoderTransformer(N_COMPONENTS, random_state=0, **quick)
     models = {"PCA": PCA(N_COMPONENTS, svd_solver="covariance_eigh"), "AutoencoderTransformer, defaults": autoencoder}
-    made = stamp([0], 1)
-    text = [f"# MNIST, {made['date']}\n", __doc__.split("\n\n")[1].replace("\n", " ") + "\n"]
-    text.append("Written by `make mnist`. " + "; ".join(f"{name} {value}" for name, value in made.items()) + ".\n")
-    text += [
+    text = [
         "| model | error | processor seconds of the fit | of 10,000 codes and reconstructions |",
         "|---|---|---|---|",
     ]
@@ -70,9 +67,14 @@ def main():
         error, fit, use = measure(model, train, test)
         text.append(f"| {name} | {error:.2f} | {fit:.1f} | {use:.1f} |")
         print(text[-1], flush=True)
+    if arguments.quick:
+        return
+    made = stamp([0], 1)
+    what = __doc__.split("\n\n")[1].replace("\n", " ")
+    how = "Written by `make mnist`. " + "; ".join(f"{name} {value}" for name, value in made.items())
+    top = [f"# MNIST, {made['date']}\n", f"{what}\n", f"{how}.\n"]
     text.append(f"\nThe fit ran {autoencoder.n_iter_} epochs.")
-    if not arguments.quick:
-        (RESULTS / "mnist.md").write_text("\n".join(text) + "\n")
+    (RESULTS / "mnist.md").write_text("\n".join([*top, *text]) + "\n")
 
 
 if __name__ == "__main__":

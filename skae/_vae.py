@@ -252,13 +252,13 @@ class FittedVAE(Fitted):
         """Return bounds of at most 1,000 samples with codes cut to each size, q not refined: (n, n_sizes)."""
         drawn = np.random.RandomState(self.built.seed).permutation(len(samples))[:MAX_SIZED]
         inputs, targets = (part.double() for part in samples[torch.from_numpy(drawn).to(self.net.device)])
-        objective, vae, at_once = self.net.criterion_.eval(), self.model, evaluation_batch_size(self.net.width)
+        objective, vae, at_once = self.model.objective().eval(), self.model, evaluation_batch_size(self.net.width)
         by_size = [bounds(objective, vae.at(n, is_refined=False), inputs, targets, at_once) for n in vae.sizes_modelled]
         return torch.stack(by_size, dim=1).numpy(force=True)
 
     def _add_mixture(self, training, held_out):
         """Add a Gaussian mixture of these samples, of at most 5,000 from each part, to the defensive mixtures."""
-        objective, width = self.net.criterion_.eval(), self.net.width
+        objective, width = self.model.objective().eval(), self.net.width
         parts = [torch.cat(list(self._drawn_inputs(part, width))).double() for part in (training, held_out)]
         add_mixture(self.model.eval(), objective, *parts, evaluation_batch_size(width), self.built.seed)
 

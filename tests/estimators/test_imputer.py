@@ -90,7 +90,10 @@ EMPTY = np.column_stack([X, np.full(len(X), np.nan)])
 )
 def test_a_column_without_values_is_filled_with_zeros(model):
     rows = np.round(EMPTY) if model.get_params().get("likelihood") == "poisson" else EMPTY
-    model = clone(model).set_params(random_state=0).fit(rows)
+    model = clone(model).set_params(random_state=0)
+    if isinstance(model, VAEGenerator):
+        model.set_params(defensive="linear")  # a mixture of so few samples depends on the draws of missing values
+    model.fit(rows)
     assert model.mean_[4] == 0
     assert (model.impute(rows)[:, 4] == 0).all()
     assert np.isfinite(model.score(rows))

@@ -195,8 +195,10 @@ def test_rows_in_groups_are_shuffled_well_enough(in_file, monkeypatch):
 def test_gaps_of_a_file_are_found(estimator, curve, in_file, small_blocks):
     X = np.where(np.random.RandomState(1).uniform(size=curve.shape) < 0.2, np.nan, curve)
     X[np.isnan(X).all(axis=1), 0] = 0
-    model = estimator(2, max_iter=3, random_state=0).fit(in_file(X))
-    same = estimator(2, max_iter=3, random_state=0).fit(X)
+    # A mixture of so few samples depends on the validation set, and on the draws of missing values.
+    linear = {"defensive": "linear"} if estimator is VAEGenerator else {}
+    model = estimator(2, max_iter=3, random_state=0, **linear).fit(in_file(X))
+    same = estimator(2, max_iter=3, random_state=0, **linear).fit(X)
     assert model._fitted.built.has_missing
     np.testing.assert_allclose(model.mean_, np.nanmean(X, axis=0))
     assert abs(model.score(X) - same.score(X)) < 0.5

@@ -58,6 +58,8 @@ def test_callbacks_get_the_epochs_of_a_fit(model, curve):
     assert recorder.scores[-1] == pytest.approx(model.score(curve), rel=0.05)
     without = clone(model).set_callbacks().fit(curve, sample_weight=np.full(len(curve), 2.0))
     np.testing.assert_array_equal(model.transform(curve), without.transform(curve))
+    assert model.validation_loss_curve_ == without.validation_loss_curve_
+    assert model.score(curve) == without.score(curve)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).transform(curve), model.transform(curve))
 
 

@@ -201,7 +201,7 @@ def test_by_default_a_tenth_is_held_out_and_1000_rows_at_most(n, held_out):
 @pytest.mark.filterwarnings("ignore:No epoch had")
 def test_the_number_of_epochs_depends_on_the_estimator_and_on_many_samples(model, n_epochs, shrunk, monkeypatch):
     X = np.random.RandomState(0).normal(size=(80, 4))
-    monkeypatch.setattr("skae.networks.model._MANY_SAMPLES", 80 // shrunk**2)
+    monkeypatch.setattr("skae.networks.model.MANY_SAMPLES", 80 // shrunk**2)
     model.set_params(n_iter_no_change=1000, hidden_layer_sizes=(), batch_size=80, random_state=0)
     expected = math.ceil(n_epochs / shrunk) if model.max_iter == "auto" else n_epochs
     assert model.fit(X).n_iter_ == expected
