@@ -282,15 +282,15 @@ def summary_of_densities(density):
     )
     below = [f"{c['table']} at {c['size']} ({c['gain']:.2f})" for c in density if c["gain"] < -0.05]
     yield f"Cells more than 0.05 below: {', '.join(below) or 'none'}."
-    rivals = {
+    baselines = {
         "mixture": "best mixture, chosen on the test rows,",
         "chosen_mixture": "best mixture, chosen without the test rows,",
         "kernel": "best kernel",
     }
-    for rival, text in rivals.items():
+    for baseline, text in baselines.items():
         best = {}
         for cell in density:
-            best.setdefault(cell["table"], []).append(cell["log_likelihood"] - cell[rival])
+            best.setdefault(cell["table"], []).append(cell["log_likelihood"] - cell[baseline])
         of_cells = [d for v in best.values() for d in v]
         yield (
             f"VAE: log_likelihood above the {text} at its best size on {share(max(v) > 0 for v in best.values())} of "

@@ -328,10 +328,8 @@ class FittedVAE(Fitted):
     def to_state(self):
         names = {kind: name for name, kind in PRIORS.items()}
         of_codes = {"codes": self._codes, "contexts": self._contexts}
-        mixture = mixture_of(self.model)._asdict()
-        return (
-            super().to_state() | of_codes | {"noise": self.noise, "prior": names[type(self.prior)], "mixture": mixture}
-        )
+        of_density = {"prior": names[type(self.prior)], "mixture": mixture_of(self.model)._asdict()}
+        return super().to_state() | of_codes | of_density | {"noise": self.noise}
 
     def restore(self, kept, state):
         super().restore(kept, state)

@@ -207,15 +207,22 @@ class DefensiveMixture(nn.Module):
 
     n_components: int
     takes_mixture = False
-    # Number of simpler models, and the weight of a Gaussian mixture of the samples.
-    n_models = 1
-    mixture_weight = 0.0
     share: Tensor
     value_kinds = {"share": "share"}
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("share", torch.zeros(()))
+
+    @property
+    def n_models(self) -> int:
+        """Number of simpler models."""
+        return 1
+
+    @property
+    def mixture_weight(self) -> float:
+        """Weight of a Gaussian mixture of the samples in the density."""
+        return 0.0
 
     def start_at(self, start: DefensiveStart) -> None:
         """Fit the simpler models, and reset the share to zero."""
@@ -247,7 +254,7 @@ class LinearModels(DefensiveMixture):
     .. math:: p_0(x) = (1 - \rho) \textstyle\frac1M \sum_m p_m(x) + \rho\, p_{\text{mixture}}(x)
 
     Without a Gaussian mixture rho, the buffer ``mixture_share``, is zero. The context, of ``n_context`` columns, shifts
-    samples of the linear models by a linear map, and changes the weights of the Gaussian mixture.
+    samples of the linear models by a linear map, and selects the models of the Gaussian mixture.
     """
 
     shift: Tensor
@@ -268,11 +275,9 @@ class LinearModels(DefensiveMixture):
     @torch.no_grad()
     def start_at(self, start: DefensiveStart) -> None:
         """Set the linear models with ``n_components`` components."""
-        loadings, noise, varies, shift = start.linear_models(self.n_components)
-        self.linear.loadings.copy_(loadings)
-        self.linear.noise.copy_(noise)
-        self.varies.copy_(varies)
-        self.shift.copy_(shift)
+        parts = self.linear.loadings, self.linear.noise, self.varies, self.shift
+        for part, value in zip(parts, start.linear_models(self.n_components), strict=True):
+            part.copy_(value)
         self.share.zero_()
 
     @torch.no_grad()
@@ -288,11 +293,11 @@ class LinearModels(DefensiveMixture):
         self.mixture_share.copy_(weight / share)
 
     @property
-    def n_models(self) -> int:  # type: ignore[override]
+    def n_models(self) -> int:
         return len(self.linear) + len(self.mixture)
 
     @property
-    def mixture_weight(self) -> float:  # type: ignore[override]
+    def mixture_weight(self) -> float:
         return float(self.share * self.mixture_share)
 
     def begin_columns(self, began: Tensor) -> None:

@@ -33,9 +33,7 @@ def linear_models_of(seed, n_models=2, n_context=0):
     varies, shift = torch.tensor([1.0, 1, 1, 1, 0]).double(), draws(seed + 1, n_context, 5)
     baselines = {2: LinearBaselines(loadings, noise, varies, shift)}
     built.start_at(DefensiveStart(None, None, baselines.get))
-    for part, value in zip(
-        (built.linear.loadings, built.linear.noise, built.varies, built.shift), baselines[2], strict=True
-    ):
+    for part, value in zip(arrays_of(built), baselines[2], strict=True):
         assert torch.equal(part, value)
     return built
 
@@ -54,11 +52,7 @@ def test_linear_models_have_normal_densities_and_a_mixture_of_these(seed):
     normals = [MultivariateNormal(torch.zeros(2).double(), part[:2, :2]) for part in covariances]
     expected = torch.stack([normal.log_prob(x[:, :2]) for normal in normals]).logsumexp(0) - torch.tensor(2).log()
     torch.testing.assert_close(built.log_prob(x), expected)
-    built.start_at(
-        DefensiveStart(
-            None, None, lambda k: LinearBaselines(built.linear.loadings, built.linear.noise, built.varies, built.shift)
-        )
-    )
+    built.start_at(DefensiveStart(None, None, lambda k: arrays_of(built)))
     assert built.share == 0
 
 
