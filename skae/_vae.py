@@ -23,7 +23,7 @@ from skae.linear.mixture import MAX_CODES
 from skae.linear.starts import VAE_STARTS
 from skae.networks.refinement import fixed_draws
 from skae.networks.resampling import draw_missing
-from skae.networks.sample_mixture import add_mixture, bounds, mixture_of, restore_mixture
+from skae.networks.sample_mixture import add_mixture, bounds, mixture_of, most_samples, restore_mixture
 from skae.networks.vae import VAE, Posterior, is_conjugate
 from skae.objectives import LIKELIHOODS, PRIORS, MixturePrior, elbo, gaussian_kl
 from skae.persistence import state as stored
@@ -257,16 +257,23 @@ class FittedVAE(Fitted):
         return torch.stack(by_size, dim=1).numpy(force=True)
 
     def _add_mixture(self, training, held_out):
-        """Add a Gaussian mixture of these samples, of at most 5,000 from each part, to the defensive mixtures."""
-        objective, width = self.model.objective().eval(), self.net.width
-        parts = [torch.cat(list(self._drawn_inputs(part, width))).double() for part in (training, held_out)]
-        add_mixture(self.model.eval(), objective, *parts, evaluation_batch_size(width), self.built.seed)
+        """Add a mixture of these samples, of at most 20,000 from each part, to the defensive mixtures."""
+        objective, most = self.model.objective().eval(), most_samples(self.built.n_features)
+        parts = []
+        for samples in (training, held_out):
+            inputs, targets = (part.double() for part in samples[self._drawn(samples, most)])
+            parts.append((inputs, targets[:, : self.built.n_features]))
+        add_mixture(self.model.eval(), objective, *parts, evaluation_batch_size(self.net.width), self.built.seed)
+
+    def _drawn(self, samples, most):
+        """Return the numbers of at most ``most`` samples, in random order."""
+        generator = torch.Generator().manual_seed(self.built.seed)
+        return torch.randperm(len(samples), generator=generator)[:most].to(self.net.device)
 
     def _drawn_inputs(self, samples, width):
         """Return batches of inputs of at most 5,000 samples; each sample takes the memory of ``width`` values."""
-        generator = torch.Generator().manual_seed(self.built.seed)
-        drawn = torch.randperm(len(samples), generator=generator)[:MAX_CODES]
-        return (samples[part][0] for part in drawn.to(self.net.device).split(evaluation_batch_size(width)))
+        drawn = self._drawn(samples, MAX_CODES)
+        return (samples[part][0] for part in drawn.split(evaluation_batch_size(width)))
 
     def _guesses(self, batches):
         """Yield the encoder's means and log-variances of each batch, (2, n, all components), and the batch."""
@@ -342,8 +349,8 @@ class FittedVAE(Fitted):
         elif issubclass(prior, MixturePrior):
             stored.check_mixture(density, n)
         self.prior = prior.restore(density)
-        n_columns = self.built.n_features, self.built.n_context
-        restore_mixture(self.model, stored.check_linear_mixture(kept, "mixture", *n_columns))
+        sizes = self.built.n_features, self.built.n_context, mixture_of(self.model).etas.shape[1]
+        restore_mixture(self.model, stored.check_linear_mixture(kept, "mixture", *sizes))
         stored.check_array(state, "kl_per_component_", (n,))
         stored.check_array(state, "active_components_", (n,), bool)
         self.kl, self.noise = state["kl_per_component_"], stored.get(kept, "noise")

@@ -9,14 +9,15 @@ from reprlib import repr as shortened
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtr
+from scipy.stats import nbinom
 
 from skae.data import quantiles
 from skae.data.checks import SUPPORTS, listed
 from skae.data.dataframes import ColumnType, first_text, is_category, is_number
 
-# "auto" does not treat integers as counts if their variance is this many standard errors below their mean, a Poisson's
-# variance, or if their standard deviation is less than this share of their mean.
-_ERRORS, _LEAST_DEVIATION = 3, 0.1
+# Dispersions of negative binomials to which "auto" compares integers: those that the likelihood can have.
+_DISPERSIONS = np.exp(np.linspace(-7, 5, 49))
 # A column with more categories than this, and than half of its samples, is an identifier.
 _MOST_OF_IDENTIFIERS = 100
 _SMALLEST = np.finfo(np.float64).smallest_subnormal
@@ -562,16 +563,27 @@ def _check_range(name, low, high):
 
 
 def _role_of_integers(x):
-    """Return "counts" for integers, unless their variance or relative deviation is too small: "boolean" or "float".
+    """Return "counts" for integers that a negative binomial describes at least as well as rounded normal scores.
 
-    Years, grades and frequent 0 and 1 vary less than counts; times vary little relative to their mean.
+    The log-likelihoods are compared, minus the cost of further parameters (Schwarz 1978, Annals of Statistics 6,
+    461-464). Other integers are "boolean" if they are 0 and 1, else "float": years, grades, amounts. So are numbers
+    too large for halves.
     """
     x = x[~np.isnan(x)]
-    mean, deviation = x.mean(), x.std()
-    enough = (1 - _ERRORS * np.sqrt(2 / len(x))) * mean
-    if (x >= 0).all() and deviation**2 >= enough and deviation >= _LEAST_DEVIATION * mean:
+    values, n = np.unique(x, return_counts=True)
+    if values[0] < 0 or np.spacing(values[-1]) > 0.25:  # halves are added
+        return "float"
+    if len(values) == 1:
+        return "counts" if values[0] == 0 else "float"
+    knots, (scores, steps) = quantiles.fit_quantiles(x)
+    below = np.interp(values - 0.5, steps, scores, left=-np.inf)
+    above = np.interp(values + 0.5, steps, scores, right=np.inf)
+    rounded = n @ np.log((ndtr(above) - ndtr(below)).clip(_SMALLEST))
+    sizes = 1 / _DISPERSIONS[:, None]
+    counts = max(nbinom.logpmf(values, sizes, sizes / (sizes + x.mean())) @ n)
+    if counts >= rounded - np.log(len(x)) * (knots.shape[1] - 1) / 2:
         return "counts"
-    return "boolean" if np.array_equal(np.unique(x), [0, 1]) else "float"
+    return "boolean" if np.array_equal(values, [0, 1]) else "float"
 
 
 def _observed(values):

@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random import RandomState
@@ -12,11 +12,11 @@ from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-# Candidates for the number of components and for what is added to their variances after the fit.
-_N_COMPONENTS = (1, 2, 4, 8, 16, 32, 64)
-_WIDENINGS = (0.0, 3e-3, 1e-2, 3e-2, 1e-1)
+# Most components of a mixture of codes, and candidates for what is added to their variances after the fit.
+_MOST_COMPONENTS = 64
+WIDENINGS = (0.0, 3e-3, 1e-2, 3e-2, 1e-1)
 # Added to variances in the fit.
-_LEAST_WIDENING = 1e-3
+LEAST_WIDENING = 1e-3
 # Most samples that a mixture is fitted to, and most that it is selected on.
 MAX_CODES = 5000
 # Beyond this value of a sample the least widening of its component is lost in rounding.
@@ -31,54 +31,80 @@ class MixtureChoice(NamedTuple):
     n_components: int
     widening: float
 
-    def fit(self, samples: np.ndarray, seed: int) -> GaussianMixture:
+    def fit(self, samples: np.ndarray, seed: int, max_iter: int = 100) -> GaussianMixture:
         """Fit a mixture, with fewer components if there are less than two samples for each."""
         n = min(self.n_components, max(1, len(samples) // 2))
         samples = samples if len(samples) > 1 else np.repeat(samples, 2, axis=0)
         with warnings.catch_warnings(), config_context(array_api_dispatch=False):  # it would refuse k-means
             warnings.simplefilter("ignore", ConvergenceWarning)  # fits are compared, and need not converge
-            fitted = GaussianMixture(n, reg_covar=_LEAST_WIDENING, random_state=seed).fit(samples)
+            fitted = GaussianMixture(n, reg_covar=LEAST_WIDENING, max_iter=max_iter, random_state=seed).fit(samples)
         return _widened(fitted, self.widening)
 
 
-def select_mixtures(
-    samples: Sequence[np.ndarray], held_out: Sequence[np.ndarray], seed: int, least: float = -np.inf
-) -> tuple[MixtureChoice, list[GaussianMixture]] | None:
-    """Select mixtures with full covariances, one for each group of samples, by their likelihood on held-out ones.
-
-    The number of components is doubled for as long as the likelihood increases, each time with the best widening.
-    Samples should be standardised. The widening keeps components with few samples from overfitting.
+def select_size(candidates: Callable[[int], list[tuple[float, Any]]], most: int, least: float = -np.inf) -> Any:
+    """Double the number of components for as long as the best score increases, and return the best candidate.
 
     Parameters
     ----------
-    samples, held_out : sequence of ndarray of shape (n_samples, n_features)
-        Of each group; a group may have no held-out samples.
-    seed : int
+    candidates : callable
+        (number of components) -> pairs of a score and a candidate.
+    most : int
+        Most components.
     least : float, default=-inf
-        Mean log-density of a held-out sample that the mixtures have to exceed.
+        Score that a candidate has to exceed.
 
     Returns
     -------
-    tuple of MixtureChoice and list of GaussianMixture, or None
-        The choice, and its mixtures fitted to ``samples``. None if no mixtures exceed ``least``, or if a value of a
-        sample is beyond 1e5: the widening would then be lost in rounding.
+    candidate or None
+        None if no candidate exceeds ``least``.
     """
-    if not all((np.abs(group) < _FARTHEST).all() for group in (*samples, *held_out)):
-        return None
-    best, chosen, last, most = least, None, -np.inf, max(1, *(len(group) // 2 for group in samples))
-    for n in (n for n in _N_COMPONENTS if n <= most):
-        fitted, scores = [MixtureChoice(n, 0.0).fit(group, seed) for group in samples], []
-        for widening in _WIDENINGS:
-            widened = [_widened(mixture, widening) for mixture in fitted]
-            pairs = [(m, group) for m, group in zip(widened, held_out, strict=True) if len(group)]
-            scores.append((np.concatenate([m.score_samples(group) for m, group in pairs]).mean(), widened))
-        score, k = max((score, k) for k, (score, _) in enumerate(scores))
+    best, chosen, last, n = least, None, -np.inf, 1
+    while n <= most:
+        found = candidates(n)
+        score, k = max((score, k) for k, (score, _) in enumerate(found))
         if score > best:
-            best, chosen = score, (MixtureChoice(n, _WIDENINGS[k]), scores[k][1])
+            best, chosen = score, found[k][1]
         if score <= last:
             break
-        last = score
+        last, n = score, 2 * n
     return chosen
+
+
+def select_mixture(
+    samples: np.ndarray, held_out: np.ndarray, seed: int, least: float = -np.inf
+) -> MixtureChoice | None:
+    """Select a mixture with full covariances by its likelihood on held-out samples.
+
+    The widening keeps components with few samples from overfitting.
+
+    Parameters
+    ----------
+    samples, held_out : ndarray of shape (n_samples, n_features)
+        Standardised.
+    seed : int
+    least : float, default=-inf
+        Mean log-density of a held-out sample that the mixture has to exceed.
+
+    Returns
+    -------
+    MixtureChoice or None
+        None if no mixture exceeds ``least``, or if a value of a sample is beyond 1e5: the widening would then be lost
+        in rounding.
+    """
+    if not all(map(can_be_widened, (samples, held_out))):
+        return None
+
+    def candidates(n: int) -> list[tuple[float, MixtureChoice]]:
+        fitted = MixtureChoice(n, 0.0).fit(samples, seed)
+        scores = [_widened(fitted, widening).score_samples(held_out).mean() for widening in WIDENINGS]
+        return [(score, MixtureChoice(n, w)) for score, w in zip(scores, WIDENINGS, strict=True)]
+
+    return select_size(candidates, min(_MOST_COMPONENTS, max(1, len(samples) // 2)), least)
+
+
+def can_be_widened(samples: np.ndarray) -> bool:
+    """Return whether no value is so large that a widening is lost in rounding."""
+    return bool((np.abs(samples) < _FARTHEST).all())
 
 
 def _widened(mixture: GaussianMixture, widening: float) -> GaussianMixture:
@@ -111,8 +137,8 @@ def fit_mixture(codes: np.ndarray, seed: int, baseline: Callable | None = None) 
         codes = np.repeat(codes, _HELD_OUT, axis=0)
     order = np.random.RandomState(seed).permutation(len(codes))
     held_out, rest = np.split(codes[order], [len(codes) // _HELD_OUT])
-    chosen = select_mixtures([rest], [held_out], seed, -np.inf if baseline is None else baseline(held_out))
-    return None if chosen is None else chosen[0].fit(codes, seed)
+    choice = select_mixture(rest, held_out, seed, -np.inf if baseline is None else baseline(held_out))
+    return None if choice is None else choice.fit(codes, seed)
 
 
 def draw_codes(mixture: GaussianMixture, n_samples: int, random_state: RandomState) -> np.ndarray:
@@ -134,12 +160,15 @@ class LinearMixture(NamedTuple):
     loadings : ndarray of shape (n_models, n_features, n_components)
     noise : ndarray of shape (n_models, n_features)
         Variances.
+    etas : ndarray of shape (n_models, n_outputs)
+        Parameters of the likelihoods of columns that are not normal, see `skae.objectives.mixtures`.
     """
 
-    weights: np.ndarray
-    means: np.ndarray
-    loadings: np.ndarray
-    noise: np.ndarray
+    weights: Any
+    means: Any
+    loadings: Any
+    noise: Any
+    etas: Any
 
 
 def linear_mixture(mixtures: Sequence[GaussianMixture], varies: np.ndarray) -> LinearMixture:
@@ -166,38 +195,11 @@ def linear_mixture(mixtures: Sequence[GaussianMixture], varies: np.ndarray) -> L
     means[:, varies] = np.concatenate([mixture.means_ for mixture in mixtures])
     loadings[:, varies] = directions * np.sqrt(variances - variances[:, :1])[:, None]
     noise[:, varies] = variances[:, :1]
-    return LinearMixture(block_diag(*(mixture.weights_[None] for mixture in mixtures)), means, loadings, noise)
+    weights = block_diag(*(mixture.weights_[None] for mixture in mixtures))
+    return LinearMixture(weights, means, loadings, noise, np.zeros((n, 0)))
 
 
-def fit_mixtures(
-    training: np.ndarray, held_out: np.ndarray, varies: np.ndarray, seed: int
-) -> tuple[LinearMixture, LinearMixture] | None:
-    """Fit mixtures of samples, one for each context, of the size that fits held-out samples best.
-
-    Parameters
-    ----------
-    training, held_out : ndarray of shape (n, n_features + n_contexts)
-        Complete samples and their one-hot encoded context.
-    varies : ndarray of bool of shape (n_features,)
-        Columns that vary; others are left out.
-    seed : int
-
-    Returns
-    -------
-    tuple of two LinearMixture, or None
-        Of the training samples, and of all. None where `select_mixtures` has none.
-    """
-    rest, everything = _groups(held_out, varies), training[:, : len(varies)][:, varies]
-    samples = [group if len(group) else everything for group in _groups(training, varies)]  # a class may be rare
-    if (selected := select_mixtures(samples, rest, seed)) is None:
-        return None
-    choice, fitted = selected
-    joined = [choice.fit(np.vstack(parts), seed) for parts in zip(samples, rest, strict=True)]
-    return linear_mixture(fitted, varies), linear_mixture(joined, varies)
-
-
-def _groups(samples: np.ndarray, varies: np.ndarray) -> list[np.ndarray]:
-    """Return the varying columns of samples, one group for each context, or a single group without a context."""
-    samples, context = np.split(samples, [len(varies)], axis=1)
-    groups = [samples[of_context == 1] for of_context in context.T] or [samples]
-    return [group[:, varies] for group in groups]
+def probabilities(mixtures: Sequence[GaussianMixture], samples: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the probability of each component of all mixtures given each sample of their groups: (n_models, n)."""
+    pairs = zip(mixtures, samples, strict=True)
+    return block_diag(*(mixture.predict_proba(group).T for mixture, group in pairs))

@@ -1,19 +1,73 @@
-"""A Gaussian mixture of the samples as part of a VAE's density."""
+"""A mixture of the samples as part of a VAE's density."""
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from skae._torch import evaluation_batch_size
-from skae.linear.mixture import LinearMixture, fit_mixtures
+from skae.linear.mixture import (
+    WIDENINGS,
+    LinearMixture,
+    MixtureChoice,
+    can_be_widened,
+    linear_mixture,
+    probabilities,
+    select_size,
+)
 from skae.networks.vae import VAE, SizedVAE
 from skae.objectives import MixtureDensity, NegativeELBO
 
 # Most columns of a mixture: the number of its values grows with their square.
 _MOST_COLUMNS = 100
+# Most samples and components of a mixture. Beyond 5,000 and 64 their product with the columns squared is limited.
+_MOST_SAMPLES, _LEAST_SAMPLES, _MOST_COMPONENTS, _LEAST_COMPONENTS, _MOST_PRODUCTS = 20000, 5000, 128, 64, 4e8
+
+
+class Complete(NamedTuple):
+    """Samples whose missing values of normal columns are drawn.
+
+    Attributes
+    ----------
+    scaled : Tensor of shape (n, n_varying)
+        The varying columns on a scale on which their variances are about 1.
+    x : Tensor of shape (n, n_features)
+        As the likelihood takes them; nan where a value of another column is missing.
+    context : Tensor of shape (n, n_context)
+    """
+
+    scaled: Tensor
+    x: Tensor
+    context: Tensor
+
+    def groups(self) -> list[Tensor]:
+        """Return the indices of the samples of each context; of all for one without samples, and without contexts."""
+        of_context = [(column == 1).nonzero()[:, 0] for column in self.context.T]
+        everything = torch.arange(len(self.x), device=self.x.device)
+        return [index if len(index) else everything for index in of_context or [everything]]
+
+
+def _complete(vae: VAE, part: tuple[Tensor, Tensor], defensive: Any, generator: torch.Generator) -> Complete:
+    """Draw the missing values of inputs (n, n_features + n_context) and of targets (n, n_features)."""
+    inputs, targets = part
+    x, context = vae.imputer.draw(inputs, generator).tensor_split([targets.shape[1]], dim=1)
+    normal = defensive.mixture.normal == 1
+    targets = torch.where(targets.isnan() & normal, x if vae.scaler.is_identity else vae.scaler.inverse(x), targets)
+    return Complete(torch.where(normal, targets, x)[:, defensive.varies.bool()], targets, context)
+
+
+def most_samples(n_columns: int) -> int:
+    """Return the most samples that a mixture of this many columns is fitted to."""
+    n = int(_MOST_PRODUCTS / (_LEAST_COMPONENTS * n_columns**2))
+    return max(_LEAST_SAMPLES, min(n, _MOST_SAMPLES))
+
+
+def _most_components(n_samples: int, n_columns: int) -> int:
+    n = int(_MOST_PRODUCTS / (n_samples * n_columns**2))
+    return max(_LEAST_COMPONENTS, min(n, _MOST_COMPONENTS))
 
 
 @torch.no_grad()
@@ -28,12 +82,19 @@ def bounds(objective: NegativeELBO, model: SizedVAE, inputs: Tensor, targets: Te
 
 
 @torch.no_grad()
-def add_mixture(vae: VAE, objective: NegativeELBO, training: Tensor, held_out: Tensor, at_once: int, seed: int) -> None:
-    """Add a Gaussian mixture of the samples to the defensive mixtures that take one.
+def add_mixture(
+    vae: VAE,
+    objective: NegativeELBO,
+    training: tuple[Tensor, Tensor],
+    held_out: tuple[Tensor, Tensor],
+    at_once: int,
+    seed: int,
+) -> None:
+    """Add a mixture of the samples to the defensive mixtures that take one.
 
-    A conditional model has a mixture for each class. They are selected by their likelihood on the held-out samples,
-    which also choose the weight at each size of codes. Then they are fitted to all samples. Missing values are drawn
-    for the fit.
+    A conditional model has a mixture for each class. The size of the mixtures and their widening are selected by the
+    likelihood of the held-out samples, which also choose the weight at each size of codes. Then they are fitted to all
+    samples.
 
     Parameters
     ----------
@@ -41,47 +102,72 @@ def add_mixture(vae: VAE, objective: NegativeELBO, training: Tensor, held_out: T
         In eval mode, in float64.
     objective : NegativeELBO
         In eval mode.
-    training, held_out : Tensor of shape (n, n_features + n_context)
-        Scaled samples and their context, nan where missing.
+    training, held_out : tuple of Tensor of shape (n, n_features + n_context) and Tensor of shape (n, n_features)
+        The network's input with the context, and the likelihood's targets, nan where missing.
     at_once : int
         Samples of a block.
     seed : int
     """
     defensive, generator = _takers(vae), torch.Generator().manual_seed(seed)
-    varies = defensive[0].varies.bool() if defensive else torch.zeros(0)
-    if not 0 < varies.sum() <= _MOST_COLUMNS:
+    if not defensive or not 0 < defensive[0].varies.sum() <= _MOST_COLUMNS:
         return
-    samples = [vae.imputer.draw(x, generator).numpy(force=True) for x in (training, held_out)]
-    mixtures = fit_mixtures(samples[0], samples[1], varies.numpy(force=True), seed)
-    if mixtures is None:
+    first = defensive[0]
+    rest, validation = (_complete(vae, part, first, generator) for part in (training, held_out))
+    if not all(can_be_widened(part.scaled.numpy(force=True)) for part in (rest, validation)):
         return
-    of_training, of_all = (MixtureDensity.of(mixture).to(training.device) for mixture in mixtures)
 
-    def density(block: Tensor) -> Tensor:
-        x, context = block.tensor_split([len(varies)], dim=1)
-        return of_training.log_prob(x, defensive[0].varies, context if vae.n_context else None)
+    def candidates(n: int) -> list[tuple[float, tuple[int, float, MixtureDensity]]]:
+        fitted = _fitted(first, rest, n, seed)
+        found = [(n, widening, fitted.widened(widening)) for widening in WIDENINGS]
+        scores = [_log_densities(one[2], first, validation.x, validation.context).mean().item() for one in found]
+        return list(zip(scores, found, strict=True))
 
-    blocks = held_out.split(evaluation_batch_size(len(of_training) * len(varies)))
-    densities = torch.cat([density(block) for block in blocks])
+    most = min(max(1, *map(len, rest.groups())) // 2, _most_components(*rest.scaled.shape))
+    if (chosen := select_size(candidates, max(1, most))) is None:
+        return
+    n, widening, of_training = chosen
+    both = Complete(*(torch.cat(parts) for parts in zip(rest, validation, strict=True)))
+    of_all = _fitted(first, both, n, seed).widened(widening)
+    inputs, targets = held_out
+    densities = _log_densities(of_training, first, targets, validation.context)
     for level, part in zip(vae.levels, defensive, strict=True):
-        bound = bounds(objective, vae.at(level), held_out, held_out[:, : len(varies)], at_once)
+        bound = bounds(objective, vae.at(level), inputs, targets, at_once)
         part.add_mixture(of_all, densities - bound)
 
 
+def _fitted(defensive: Any, samples: Complete, n_components: int, seed: int) -> MixtureDensity:
+    """Return a mixture for each context with this number of components, not widened."""
+    groups, varies = samples.groups(), defensive.varies.double()
+    scaled = [samples.scaled[index].numpy(force=True) for index in groups]
+    density = copy.deepcopy(defensive.mixture).double()
+    mixtures = [MixtureChoice(n_components, 0.0).fit(group, seed, density.n_start_steps) for group in scaled]
+    density.set_arrays(linear_mixture(mixtures, varies.bool().numpy(force=True)))
+    one_hot = torch.eye(len(groups)).to(samples.x)
+    context = torch.cat([one_hot[[k] * len(index)] for k, index in enumerate(groups)])
+    density.refine(lambda: probabilities(mixtures, scaled), samples.x[torch.cat(groups)], varies, context)
+    return density
+
+
+def _log_densities(density: MixtureDensity, defensive: Any, x: Tensor, context: Tensor) -> Tensor:
+    """Return the log-density of each sample, block by block: (n,)."""
+    varies, size = defensive.varies.double(), evaluation_batch_size(len(density) * x.shape[1])
+    blocks = zip(x.split(size), context.split(size), strict=True)
+    return torch.cat([density.log_prob(part, varies, c if c.shape[1] else None) for part, c in blocks])
+
+
 def mixture_of(vae: VAE) -> LinearMixture:
-    """Return the Gaussian mixture of the samples, without models if there is none."""
+    """Return the mixture of the samples, without models if there is none."""
     defensive = _takers(vae)
     mixture = defensive[0].mixture if defensive else MixtureDensity(0, len(vae.scaler.mean), 0, persistent=False)
     return mixture.arrays()
 
 
 def restore_mixture(vae: VAE, arrays: dict[str, Any]) -> None:
-    """Set the arrays of the Gaussian mixture of the samples, which all sizes of codes share."""
-    density = MixtureDensity.of(LinearMixture(**arrays)).to(vae.scaler.mean.device)
+    """Set the arrays of the mixture of the samples, which all sizes of codes share."""
     for part in _takers(vae):
-        part.mixture = density
+        part.mixture.set_arrays(LinearMixture(**arrays))
 
 
 def _takers(vae: VAE) -> list[Any]:
-    """Return the defensive mixtures that take a Gaussian mixture of the samples."""
+    """Return the defensive mixtures that take a mixture of the samples."""
     return [part for part in vae.defensive if part.takes_mixture]

@@ -1,6 +1,6 @@
 """Objectives of training: losses, likelihoods, priors and the evidence lower bound."""
 
-from skae.objectives.defensive import ColumnMoments, DefensiveMixture, DefensiveStart, LinearBaselines, MixtureDensity
+from skae.objectives.defensive import ColumnMoments, DefensiveMixture, DefensiveStart, LinearBaselines
 from skae.objectives.elbo import (
     NegativeELBO,
     ReconstructionObjective,
@@ -12,6 +12,7 @@ from skae.objectives.elbo import (
 from skae.objectives.likelihoods.base import Likelihood
 from skae.objectives.likelihoods.registry import LIKELIHOODS, mixed_likelihood, register_likelihood
 from skae.objectives.losses import LOSSES, Loss, mixed_loss, register_loss
+from skae.objectives.mixtures import MixtureDensity
 from skae.objectives.priors import PRIORS, MixturePrior, Prior, register_prior
 
 # The registries, their base classes, and functions that add to them.

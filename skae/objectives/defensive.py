@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from skae._torch import has_missing
-from skae.linear.gaussian import diagonal_posterior, draw_missing, log_density_at, posterior_given_observed
-from skae.linear.mixture import LinearMixture
+from skae.objectives.mixtures import MixtureDensity
 
 # Steps of the EM algorithm for a weight of a mixture.
 _EM_STEPS = 500
@@ -62,107 +60,6 @@ class DefensiveStart(NamedTuple):
     linear_models: Callable[[int], LinearBaselines]
 
 
-class MixtureDensity(nn.Module):
-    r"""Mixture of linear Gaussian models, whose weights depend on the context.
-
-    .. math:: p(x | c) = \sum_m \pi_m(c)\, N(x; \mu_m, W_m W_m' + \mathrm{diag}\, \psi_m)
-
-    where W' psi^-1 W is diagonal for each model.
-
-    Parameters
-    ----------
-    n_models, n_features, n_components : int
-    persistent : bool, default=True
-        Whether the arrays are part of ``state_dict``.
-
-    Attributes
-    ----------
-    weights : Tensor of shape (n_context, n_models)
-        One row without a context.
-    means : Tensor of shape (n_models, n_features)
-    loadings : Tensor of shape (n_models, n_features, n_components)
-    noise : Tensor of shape (n_models, n_features)
-    """
-
-    weights: Tensor
-    means: Tensor
-    loadings: Tensor
-    noise: Tensor
-
-    def __init__(self, n_models: int, n_features: int, n_components: int, *, persistent: bool = True) -> None:
-        super().__init__()
-        self.value_kinds = {"noise": "noise"} if persistent else {}
-        self.register_buffer("weights", torch.full((1, n_models), 1 / max(1, n_models)), persistent)
-        self.register_buffer("means", torch.zeros(n_models, n_features), persistent)
-        self.register_buffer("loadings", torch.zeros(n_models, n_features, n_components), persistent)
-        self.register_buffer("noise", torch.ones(n_models, n_features), persistent)
-
-    @classmethod
-    def of(cls, mixture: LinearMixture) -> MixtureDensity:
-        """Return a mixture that is no part of ``state_dict``, since its shapes depend on the samples."""
-        module = cls(*mixture.loadings.shape, persistent=False)
-        for name, part in mixture._asdict().items():
-            module.register_buffer(name, torch.tensor(part), persistent=False)
-        return module
-
-    def arrays(self) -> LinearMixture:
-        """Return the arrays of the mixture, for `of`."""
-        return LinearMixture(*(self.get_buffer(name).double().numpy(force=True) for name in LinearMixture._fields))
-
-    def __len__(self) -> int:
-        return len(self.means)
-
-    def log_prob(self, x: Tensor, varies: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return log-densities over the observed values of columns that vary: (n, n_features) -> (n,).
-
-        ``varies`` (n_features,) is 1 for columns that count, else 0; ``context`` is (n or 1, n_context).
-        """
-        return self._by_model(x, varies, context)[0].logsumexp(0)
-
-    def _weights(self, context: Tensor | None) -> Tensor:
-        return self.weights if context is None else context.to(self.weights) @ self.weights
-
-    def _by_model(self, x: Tensor, varies: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return weighted log-densities under the n models that these contexts use, and the numbers of these models."""
-        weights = self._weights(context)
-        models = (weights > 0).any(0).nonzero()[:, 0]
-        loadings, noise = self.loadings[models], self.noise[models]
-        counted, x = varies, x - self.means[models, None]
-        if has_missing(x):  # precisions differ between samples, are not diagonal, and take much memory
-            z, log_precision = x.new_empty(*x.shape[:2], loadings.shape[2]), x.new_empty(x.shape[:2])
-            for m, of_model in enumerate(zip(x, loadings, noise, strict=True)):
-                z[m], factor = posterior_given_observed(*of_model)
-                log_precision[m] = 2 * factor.diagonal(dim1=1, dim2=2).log().sum(1)
-            counted, x = counted * ~x.isnan(), torch.where(x.isnan(), 0, x)
-        else:
-            weight, precision = diagonal_posterior(loadings, noise)
-            z, log_precision = x @ weight, precision.log().sum(1, keepdim=True)
-        densities = log_density_at(x - z @ loadings.mT, z, noise, log_precision, counted)
-        return densities + weights[:, models].log().T, models
-
-    def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
-        """Draw a sample for each code, a standard normal draw: (n, n_components) -> (n, n_features)."""
-        uniform = torch.rand((len(z), 1), generator=generator, dtype=z.dtype)
-        model = (uniform >= self._weights(context).to(z).cumsum(1)[:, :-1]).sum(1)
-        noise = torch.randn((len(z), self.means.shape[1]), generator=generator, dtype=z.dtype)
-        x = self.means[model] + self.noise[model].sqrt() * noise
-        for m in model.unique().tolist():
-            x[model == m] += z[model == m] @ self.loadings[m].T
-        return x
-
-    def draw_missing(
-        self, x: Tensor, n: int, varies: Tensor, generator: torch.Generator, context: Tensor | None = None
-    ) -> Tensor:
-        """Draw the missing values of one sample given the others, n times: (1, n_features) -> (n, n_features)."""
-        (densities, models), drawn = self._by_model(x, varies, context), x.repeat(n, 1)
-        chosen = models[densities[:, 0].softmax(0).multinomial(n, replacement=True, generator=generator)]
-        for m in chosen.unique().tolist():
-            rows, mean = chosen == m, self.means[m]
-            values = mean + draw_missing(x - mean, int(rows.sum()), self.loadings[m], self.noise[m], generator)
-            drawn[rows] = values.where(x.isnan(), x)
-        return drawn
-
-
 def held_out_weight(gain: Tensor) -> Tensor:
     r"""Estimate the weight of one of two densities in their mixture from held-out samples, by EM.
 
@@ -188,15 +85,25 @@ def held_out_weight(gain: Tensor) -> Tensor:
 
 
 class DefensiveMixture(nn.Module):
-    r"""Mixture of a density with simpler models.
+    r"""Mixture of a density with simpler models, and with a mixture of the samples if the likelihood takes one.
 
-    .. math:: \log \big((1 - \varepsilon)\, p(x) + \varepsilon\, p_0(x)\big)
+    .. math::
+
+        \log \big((1 - \varepsilon)\, p(x) + \varepsilon\, p_0(x)\big), \quad
+        p_0(x) = (1 - \rho)\, p_{\text{simple}}(x) + \rho\, p_{\text{mixture}}(x)
 
     Defensive mixture (Hesterberg 1995); a lower bound on log p(x) gives a lower bound on the log-density of the
-    mixture. The buffer ``share`` is zero until the caller fills it. Subclasses define ``start_at``,
-    ``begin_columns``, ``log_prob``, ``draw`` and ``draw_missing``, and ``n_components``, the latent dimension of the
-    simpler models. One whose samples are real numbers may take a Gaussian mixture of the samples: it sets
-    ``takes_mixture``, defines ``add_mixture``, and has the attributes ``varies`` and ``mixture`` of `LinearModels`.
+    mixture. Epsilon, the buffer ``share``, is zero until the caller fills it, and rho, ``mixture_share``, is zero
+    without a mixture of the samples. Subclasses define ``start_at``, ``begin_simple``, ``log_prob_simple``,
+    ``draw_simple`` and ``draw_missing_simple``, the buffer or property ``varies``, and ``n_simple``, the number of
+    simple models.
+
+    Parameters
+    ----------
+    mixture : MixtureDensity
+        Without models.
+    takes_mixture : bool, default=True
+        Whether `add_mixture` may be called.
 
     Shape
     -----
@@ -206,85 +113,43 @@ class DefensiveMixture(nn.Module):
     """
 
     n_components: int
-    takes_mixture = False
+    n_simple = 1
     share: Tensor
-    value_kinds = {"share": "share"}
+    mixture_share: Tensor
+    varies: Any
+    value_kinds = {"share": "share", "mixture_share": "share"}
 
-    def __init__(self) -> None:
+    def __init__(self, mixture: MixtureDensity, takes_mixture: bool = True) -> None:
         super().__init__()
+        self.mixture, self.takes_mixture = mixture, takes_mixture
         self.register_buffer("share", torch.zeros(()))
-
-    @property
-    def n_models(self) -> int:
-        """Number of simpler models."""
-        return 1
-
-    @property
-    def mixture_weight(self) -> float:
-        """Weight of a Gaussian mixture of the samples in the density."""
-        return 0.0
+        self.register_buffer("mixture_share", torch.zeros(()))
 
     def start_at(self, start: DefensiveStart) -> None:
-        """Fit the simpler models, and reset the share to zero."""
+        """Fit the simple models, and reset the share to zero."""
         raise NotImplementedError
 
-    def begin_columns(self, began: Tensor) -> None:
+    def begin_simple(self, began: Tensor) -> None:
         """Add columns that were constant so far, a mask (n_features,), with the variance of scaled columns."""
         raise NotImplementedError
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the log-density under the simpler models: (n,)."""
+    def log_prob_simple(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """Return the log-density under the simple models: (n,)."""
         raise NotImplementedError
 
-    def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
-        """Draw a sample from the simpler models for each code, a standard normal draw."""
+    def draw_simple(self, z: Tensor, generator: torch.Generator, context: Tensor | None) -> Tensor:
+        """Draw a sample from the simple models for each code, a standard normal draw."""
         raise NotImplementedError
 
-    def draw_missing(self, x: Tensor, n: int, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
+    def draw_missing_simple(self, x: Tensor, n: int, generator: torch.Generator, context: Tensor | None) -> Tensor:
         """Draw the missing values of one sample given the others, n times: (1, n_features) -> (n, n_features)."""
         raise NotImplementedError
 
-    def forward(self, bound: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return torch.logaddexp(torch.log1p(-self.share) + bound, self.share.log() + self.log_prob(x, context))
-
-
-class LinearModels(DefensiveMixture):
-    r"""Defensive mixture with linear Gaussian models, each with the same weight, and a Gaussian mixture of the samples.
-
-    .. math:: p_0(x) = (1 - \rho) \textstyle\frac1M \sum_m p_m(x) + \rho\, p_{\text{mixture}}(x)
-
-    Without a Gaussian mixture rho, the buffer ``mixture_share``, is zero. The context, of ``n_context`` columns, shifts
-    samples of the linear models by a linear map, and selects the models of the Gaussian mixture.
-    """
-
-    shift: Tensor
-    varies: Tensor
-    mixture_share: Tensor
-    takes_mixture = True
-    value_kinds = DefensiveMixture.value_kinds | {"mixture_share": "share"}
-
-    def __init__(self, n_models: int, n_features: int, n_components: int, n_context: int = 0) -> None:
-        super().__init__()
-        self.n_components = n_components
-        self.linear = MixtureDensity(n_models, n_features, n_components)
-        self.mixture = MixtureDensity(0, n_features, 0, persistent=False)
-        self.register_buffer("shift", torch.zeros(n_context, n_features))
-        self.register_buffer("varies", torch.ones(n_features))
-        self.register_buffer("mixture_share", torch.zeros(()))
-
-    @torch.no_grad()
-    def start_at(self, start: DefensiveStart) -> None:
-        """Set the linear models with ``n_components`` components."""
-        parts = self.linear.loadings, self.linear.noise, self.varies, self.shift
-        for part, value in zip(parts, start.linear_models(self.n_components), strict=True):
-            part.copy_(value)
-        self.share.zero_()
-
     @torch.no_grad()
     def add_mixture(self, mixture: MixtureDensity, gain: Tensor) -> None:
-        """Add a Gaussian mixture of the samples, with the weight that held-out samples give it.
+        """Add a mixture of the samples, with the weight that held-out samples give it.
 
-        ``gain`` (n,) is their log-density under it minus that under the mixture of the network with the linear models.
+        ``gain`` (n,) is their log-density under it minus that under the network with the simple models.
         """
         weight = held_out_weight(gain)
         share = 1 - (1 - weight) * (1 - self.share)
@@ -294,32 +159,34 @@ class LinearModels(DefensiveMixture):
 
     @property
     def n_models(self) -> int:
-        return len(self.linear) + len(self.mixture)
+        """Number of simpler models."""
+        return self.n_simple + len(self.mixture)
 
     @property
     def mixture_weight(self) -> float:
+        """Weight of the mixture of the samples in the density."""
         return float(self.share * self.mixture_share)
 
     def begin_columns(self, began: Tensor) -> None:
-        self.varies[began] = 1
-
-    def _shift(self, context: Tensor | None) -> Tensor | float:
-        """Return what the context adds to samples of the linear models."""
-        return 0.0 if context is None else context @ self.shift
+        """Add columns that were constant so far, a mask (n_features,)."""
+        self.begin_simple(began)
+        self.mixture.begin_columns(began)
 
     def _densities(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """Return the log-densities of the linear models and of the Gaussian mixture, if there is one: (1 or 2, n)."""
-        linear = self.linear.log_prob(x - self._shift(context), self.varies)
+        """Return the log-densities of the simple models and of the mixture of the samples, if any: (1 or 2, n)."""
+        simple = self.log_prob_simple(x, context)
         if not len(self.mixture):
-            return linear[None]
+            return simple[None]
         shares = torch.stack([1 - self.mixture_share, self.mixture_share])
-        return shares.log()[:, None] + torch.stack([linear, self.mixture.log_prob(x, self.varies, context)])
+        return shares.log()[:, None] + torch.stack([simple, self.mixture.log_prob(x, self.varies, context)])
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return the log-density under all simpler models: (n,)."""
         return self._densities(x, context).logsumexp(0)
 
     def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
-        x = self.linear.draw(z, generator) + self._shift(context)
+        """Draw a sample for each code, a standard normal draw."""
+        x = self.draw_simple(z, generator, context)
         if len(self.mixture):
             is_mixture = torch.rand(len(z), generator=generator, dtype=z.dtype) < self.mixture_share
             normal = torch.randn((len(z), self.mixture.loadings.shape[2]), generator=generator, dtype=z.dtype)
@@ -327,9 +194,56 @@ class LinearModels(DefensiveMixture):
         return x
 
     def draw_missing(self, x: Tensor, n: int, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
-        shift, shares = self._shift(context), self._densities(x, context)[:, 0].softmax(0)
-        drawn = shift + self.linear.draw_missing(x - shift, n, self.varies, generator)
+        """Draw the missing values of one sample given the others, n times: (1, n_features) -> (n, n_features)."""
+        shares = self._densities(x, context)[:, 0].softmax(0)
+        drawn = self.draw_missing_simple(x, n, generator, context)
         if len(self.mixture):
-            is_linear = shares.multinomial(n, replacement=True, generator=generator)[:, None] == 0
-            drawn = drawn.where(is_linear, self.mixture.draw_missing(x, n, self.varies, generator, context))
+            is_simple = shares.multinomial(n, replacement=True, generator=generator)[:, None] == 0
+            drawn = drawn.where(is_simple, self.mixture.draw_missing(x, n, self.varies, generator, context))
         return drawn.where(x.isnan(), x)
+
+    def forward(self, bound: Tensor, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return torch.logaddexp(torch.log1p(-self.share) + bound, self.share.log() + self.log_prob(x, context))
+
+
+class LinearModels(DefensiveMixture):
+    r"""Defensive mixture with linear Gaussian models, each with the same weight.
+
+    .. math:: p_{\text{simple}}(x) = \textstyle\frac1M \sum_m p_m(x)
+
+    The context, of ``n_context`` columns, shifts samples of the linear models by a linear map.
+    """
+
+    shift: Tensor
+
+    def __init__(self, n_models: int, n_features: int, n_components: int, n_context: int = 0) -> None:
+        super().__init__(MixtureDensity(0, n_features, 0, persistent=False))
+        self.n_components, self.n_simple = n_components, n_models
+        self.linear = MixtureDensity(n_models, n_features, n_components)
+        self.register_buffer("shift", torch.zeros(n_context, n_features))
+        self.register_buffer("varies", torch.ones(n_features))
+
+    @torch.no_grad()
+    def start_at(self, start: DefensiveStart) -> None:
+        """Set the linear models with ``n_components`` components."""
+        parts = self.linear.loadings, self.linear.noise, self.varies, self.shift
+        for part, value in zip(parts, start.linear_models(self.n_components), strict=True):
+            part.copy_(value)
+        self.share.zero_()
+
+    def begin_simple(self, began: Tensor) -> None:
+        self.varies[began] = 1
+
+    def _shift(self, context: Tensor | None) -> Tensor | float:
+        """Return what the context adds to samples of the linear models."""
+        return 0.0 if context is None else context @ self.shift
+
+    def log_prob_simple(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.linear.log_prob(x - self._shift(context), self.varies)
+
+    def draw_simple(self, z: Tensor, generator: torch.Generator, context: Tensor | None) -> Tensor:
+        return self.linear.draw(z, generator) + self._shift(context)
+
+    def draw_missing_simple(self, x: Tensor, n: int, generator: torch.Generator, context: Tensor | None) -> Tensor:
+        shift = self._shift(context)
+        return shift + self.linear.draw_missing(x - shift, n, self.varies, generator)

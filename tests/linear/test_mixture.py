@@ -3,7 +3,15 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
-from skae.linear.mixture import MixtureChoice, draw_codes, fit_mixture, linear_mixture, select_mixtures
+from skae.linear.mixture import (
+    MixtureChoice,
+    draw_codes,
+    fit_mixture,
+    linear_mixture,
+    probabilities,
+    select_mixture,
+    select_size,
+)
 
 
 def standard_normal(codes):
@@ -79,18 +87,43 @@ def test_a_widening_is_added_to_the_variances_of_all_components(seed):
         np.testing.assert_allclose(of_component.score_samples(codes), expected)
 
 
-def test_groups_have_their_own_mixtures_of_the_size_that_fits_held_out_samples_best(seed):
-    near, far = groups(seed), 10 + 0.5 * groups(seed + 1)
-    choice, mixtures = select_mixtures([near[:500], far[:500]], [near[500:], far[500:]], 0)
+def test_the_mixture_that_fits_held_out_samples_best_is_selected(seed):
+    samples, held_out = np.split(groups(seed), [500])
+    choice = select_mixture(samples, held_out, 0)
     assert choice.n_components >= 4
-    for mixture, samples, other in zip(mixtures, (near, far), (far, near), strict=True):
-        assert mixture.score(samples) > mixture.score(other) + 10
-        np.testing.assert_array_equal(mixture.means_, choice.fit(samples[:500], 0).means_)
-    scores = [mixture.score_samples(samples[500:]) for mixture, samples in zip(mixtures, (near, far), strict=True)]
-    assert select_mixtures([near[:500], far[:500]], [near[500:], far[500:]], 0, np.mean(scores) + 1e-9) is None
-    few = select_mixtures([near[:500], far[:3]], [near[500:], far[:0]], 0)[1][1]
-    assert few.n_components == 1
-    assert np.isfinite(select_mixtures([near[:1]], [near[1:]], 0)[1][0].covariances_).all()
+    found = choice.fit(samples, 0).score(held_out)
+    others = [MixtureChoice(n, choice.widening).fit(samples, 0).score(held_out) for n in (1, 2)]
+    assert found > max(others)
+    assert select_mixture(samples, held_out, 0, found + 1e-9) is None
+    assert select_mixture(samples, held_out, 0, found - 1e-9) == choice
+    assert select_mixture(samples, 1e6 * held_out, 0) is None
+    assert select_mixture(samples[:1], samples[1:], 0).n_components == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "most", "expected"),
+    [([1, 2, 3, 2, 9], 16, 4), ([1, 2, 3, 2, 9], 2, 2), ([1, 1, 9], 16, 1), ([1, 2, 2, 9], 4, 2), ([-np.inf], 1, None)],
+)
+def test_sizes_are_doubled_while_the_best_score_increases(scores, most, expected):
+    sizes = []
+
+    def candidates(n):
+        sizes.append(n)
+        return [(scores[n.bit_length() - 1] - 1, "worse"), (scores[n.bit_length() - 1], n)]
+
+    assert select_size(candidates, most) == expected
+    assert sizes == [2**k for k in range(len(sizes))]
+    assert sizes[-1] <= most
+
+
+def test_probabilities_of_components_are_those_of_the_samples_group(seed):
+    samples = [groups(seed)[:30], groups(seed)[30:70]]
+    mixtures = [MixtureChoice(n, 0.0).fit(group, 0) for n, group in zip((2, 3), samples, strict=True)]
+    found = probabilities(mixtures, samples)
+    assert found.shape == (5, 70)
+    np.testing.assert_allclose(found.sum(axis=0), 1)
+    assert not found[:2, 30:].any()
+    np.testing.assert_array_equal(found[2:, 30:], mixtures[1].predict_proba(samples[1]).T)
 
 
 def test_linear_models_of_mixtures_have_their_covariances(seed):

@@ -92,9 +92,9 @@ def mixture_density(seed, *, with_context=False):
     loadings[:, :3] = torch.linalg.qr(draws(seed + 1, 3, 3, 3))[0] * torch.tensor([2.0, 0.5, 1.0])
     weights = [[0.7, 0.3, 0.0], [0.0, 0.1, 0.9]] if with_context else [[0.2, 0.5, 0.3]]
     noise = np.repeat([[0.2], [0.3], [0.1]], 4, axis=1)
-    arrays = LinearMixture(np.array(weights), means.numpy(), loadings.numpy(), noise)
+    arrays = LinearMixture(np.array(weights), means.numpy(), loadings.numpy(), noise, np.zeros((3, 0)))
     covariances = loadings @ loadings.mT + torch.diag_embed(torch.from_numpy(arrays.noise))
-    return MixtureDensity.of(arrays), means, covariances
+    return MixtureDensity(0, 4, 0, persistent=False).set_arrays(arrays), means, covariances
 
 
 VARIES = torch.tensor([1.0, 1, 1, 0]).double()
@@ -126,7 +126,7 @@ def test_samples_with_missing_values_take_the_memory_of_one_model(seed, monkeypa
         factors.append(weakref.ref(factor))
         return mean, factor
 
-    monkeypatch.setattr("skae.objectives.defensive.posterior_given_observed", spy)
+    monkeypatch.setattr("skae.objectives.mixtures.posterior_given_observed", spy)
     built.log_prob(torch.full((6, 4), torch.nan).double(), VARIES)
     assert alive == [0, 1, 1]
 

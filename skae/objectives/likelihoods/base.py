@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from skae._torch import has_missing
 from skae.objectives.defensive import DefensiveMixture, DefensiveStart
+from skae.objectives.mixtures import MixtureDensity
 
 # Rate, penalty and offset of the density of constant columns.
 Terms = tuple[Tensor, Tensor, Tensor]
 _LINKS: dict[str, Callable[[Tensor], Tensor]] = {"logit": torch.logit, "log": torch.log, "share": torch.log}
 
 
-def smoothed_mean(mean: Tensor, n_samples: float) -> Tensor:
+def smoothed_mean(mean: Tensor, n_samples: float | Tensor) -> Tensor:
     """Return the mean with one more sample of values 1/2, so that no mean count is 0 and no share is 0 or 1."""
     return (n_samples * mean + 0.5) / (n_samples + 1)
 
@@ -91,6 +92,10 @@ class Likelihood(nn.Module):
         """Return the log-density of each entry: (..., n_features)."""
         raise NotImplementedError
 
+    def log_probs(self, etas: Tensor, x: Tensor) -> Tensor:
+        """Return the log-density of each sample x (n, n_features) for each eta (m, n_outputs): (m, n)."""
+        return self(etas[:, None], x)
+
     def mean(self, eta: Tensor) -> Tensor:
         """Return the mean: (..., n_features)."""
         raise NotImplementedError
@@ -154,9 +159,13 @@ class Likelihood(nn.Module):
         """
         variance = torch.where(variance > 0, variance, 1)
         self.start_at(variance, variance, torch.ones_like(variance))
+        return self.eta_of_mean(mean, n_samples)
+
+    def eta_of_mean(self, mean: Tensor, n_samples: float | Tensor) -> Tensor:
+        """Return eta for columns with these means over ``n_samples`` samples: (..., n_features) -> (..., n_outputs)."""
         if self.link != "identity":
             mean = _LINKS[self.link](smoothed_mean(mean, n_samples))
-        return nn.functional.pad(mean, (0, self.n_outputs - len(mean)))
+        return nn.functional.pad(mean, (0, self.n_outputs - mean.shape[-1]))
 
     def of_constants(self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None) -> Terms:
         """Return the density of columns that are constant in training: rate, penalty and offset of `ConstantColumns`.
@@ -192,13 +201,20 @@ class IndependentColumns(DefensiveMixture):
     ----------
     likelihood : Likelihood
         A likelihood that is not shared, and is not trained.
+    mixture : MixtureDensity, default=None
+        Mixture of the samples, without models yet, if the likelihood takes one.
     """
 
     n_components = 0
     eta: Tensor
 
-    def __init__(self, likelihood: Likelihood) -> None:
-        super().__init__()
+    @property
+    def varies(self) -> Tensor:
+        return self.likelihood.varies
+
+    def __init__(self, likelihood: Likelihood, mixture: MixtureDensity | None = None) -> None:
+        none = MixtureDensity(0, len(likelihood.varies), 0, persistent=False)
+        super().__init__(none if mixture is None else mixture, mixture is not None)
         self.likelihood = likelihood.requires_grad_(False)
         self.register_buffer("eta", torch.zeros(likelihood.n_outputs))
 
@@ -211,14 +227,14 @@ class IndependentColumns(DefensiveMixture):
         self.eta.copy_(self.likelihood.independent(mean.to(self.eta), variance.to(self.eta), n_samples))
         self.share.zero_()
 
-    def begin_columns(self, began: Tensor) -> None:
+    def begin_simple(self, began: Tensor) -> None:
         self.likelihood.varies[began] = 1
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def log_prob_simple(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.likelihood(self.eta, x)
 
-    def draw(self, z: Tensor, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
+    def draw_simple(self, z: Tensor, generator: torch.Generator, context: Tensor | None) -> Tensor:
         return self.likelihood.draw(self.eta.to(z).expand(len(z), -1), generator)
 
-    def draw_missing(self, x: Tensor, n: int, generator: torch.Generator, context: Tensor | None = None) -> Tensor:
-        return self.likelihood.draw_missing(self.eta.expand(n, -1), x.expand(n, -1), generator).where(x.isnan(), x)
+    def draw_missing_simple(self, x: Tensor, n: int, generator: torch.Generator, context: Tensor | None) -> Tensor:
+        return self.likelihood.draw_missing(self.eta.expand(n, -1), x.expand(n, -1), generator)
