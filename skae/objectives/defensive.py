@@ -12,7 +12,7 @@ from skae._torch import has_missing
 from skae.linear.gaussian import diagonal_posterior, draw_missing, log_density_at, posterior_given_observed
 from skae.linear.mixture import LinearMixture
 
-# Steps of the EM algorithm for a weight of a mixture.
+# Most steps of the EM algorithm for a weight of a mixture.
 _EM_STEPS = 500
 
 
@@ -183,7 +183,9 @@ def held_out_weight(gain: Tensor) -> Tensor:
     """
     gain, weight = gain.double().nan_to_num(nan=0.0), torch.tensor(0.5, dtype=torch.float64)
     for _ in range(_EM_STEPS):
-        weight = (1 + (gain + weight.logit()).sigmoid().sum()) / (len(gain) + 2)
+        last, weight = weight, (1 + (gain + weight.logit()).sigmoid().sum()) / (len(gain) + 2)
+        if weight == last:  # and so are all that would follow
+            break
     return weight
 
 
