@@ -87,8 +87,9 @@ def seed(request):
 
 @pytest.fixture(scope="module")
 def narrow_networks():
-    """Default widths are small, for modules whose tests hold at any width: they take a third of the time."""
+    """Small default widths and mixtures, for modules whose tests hold at any size: they take a third of the time."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skae.linear.mixture._N_COMPONENTS", (1, 2))
         patch.setattr("skae.networks.model._WIDTHS", (32, 16))
         patch.setattr("skae.networks.model._IMAGE_WIDTHS", (16, 32))
         yield
@@ -96,7 +97,8 @@ def narrow_networks():
 
 @pytest.fixture
 def default_networks(monkeypatch):
-    """The default widths again, for tests of such a module that hold at these."""
+    """The default sizes again, for tests of such a module that hold at these."""
+    monkeypatch.setattr("skae.linear.mixture._N_COMPONENTS", (1, 2, 4, 8, 16, 32, 64))
     monkeypatch.setattr("skae.networks.model._WIDTHS", (256, 128))
     monkeypatch.setattr("skae.networks.model._IMAGE_WIDTHS", (128, 256))
 

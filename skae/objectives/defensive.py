@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from skae.objectives.mixtures import MixtureDensity
 
-# Steps of the EM algorithm for a weight of a mixture.
+# Most steps of the EM algorithm for a weight of a mixture.
 _EM_STEPS = 500
 
 
@@ -80,7 +80,9 @@ def held_out_weight(gain: Tensor) -> Tensor:
     """
     gain, weight = gain.double().nan_to_num(nan=0.0), torch.tensor(0.5, dtype=torch.float64)
     for _ in range(_EM_STEPS):
-        weight = (1 + (gain + weight.logit()).sigmoid().sum()) / (len(gain) + 2)
+        last, weight = weight, (1 + (gain + weight.logit()).sigmoid().sum()) / (len(gain) + 2)
+        if weight == last:  # and so are all that would follow
+            break
     return weight
 
 

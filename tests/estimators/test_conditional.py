@@ -94,7 +94,7 @@ def test_a_class_tells_the_net_more_than_its_mean():
     y = rng.integers(2, size=700)
     t = rng.normal(size=700)
     X = np.c_[t, np.where(y == 1, t, -t)] + 0.1 * rng.normal(size=(700, 2))  # lines that cross
-    fitted = VAEGenerator(1, conditional=True, max_iter=80, learning_rate_init=5e-3, random_state=0).fit(X, y)
+    fitted = VAEGenerator(1, conditional=True, max_iter=40, learning_rate_init=1e-2, random_state=0).fit(X, y)
     linear = VAEGenerator(1, conditional=True, max_iter=0).fit(X, y)
     assert fitted.score(X, y) > linear.score(X, y) + 1
     falling, rising = (fitted.sample(500, y=label, random_state=0) for label in (0, 1))

@@ -135,7 +135,7 @@ def extended(request):
 
 @pytest.fixture(params=[False, True], ids=["unordered", "ordered"])
 def estimator(request, extended):
-    return extended.set_params(ordered=request.param, max_iter=20 if request.param else 5)
+    return extended.set_params(ordered=request.param, max_iter=15 if request.param else 5)
 
 
 def assert_same_methods(models, expected, X):

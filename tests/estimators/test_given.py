@@ -55,7 +55,7 @@ def test_samples_of_a_trained_model_are_those_of_all_that_agree():
 @pytest.mark.parametrize("library", [pd, pl])
 def test_columns_of_any_kind_are_given_by_name(library):
     table = persons() if library is pd else pl.from_pandas(persons())
-    model = VAEGenerator(2, likelihood="auto", max_iter=60, random_state=0).fit(table)
+    model = VAEGenerator(2, likelihood="auto", max_iter=25, random_state=0).fit(table)
     young = model.sample(500, given={"city": "Oslo"}, random_state=0)
     assert isinstance(young, library.DataFrame)
     assert set(young["city"]) == {"Oslo"}

@@ -48,7 +48,12 @@ def documents():
     ("make", "encoder"),
     [
         pytest.param(lambda: packaged(load_wine), OneHotEncoder(handle_unknown="ignore"), id="wine"),
-        pytest.param(lambda: packaged(load_breast_cancer), OneHotEncoder(handle_unknown="ignore"), id="breast cancer"),
+        pytest.param(
+            lambda: packaged(load_breast_cancer),
+            OneHotEncoder(handle_unknown="ignore"),
+            id="breast cancer",
+            marks=pytest.mark.slow,
+        ),
         *(
             pytest.param(
                 lambda table=table: public(*table),

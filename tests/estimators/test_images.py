@@ -115,8 +115,8 @@ def test_a_fit_is_repeatable_pickles_and_is_a_function_of_the_row(estimator, par
 
 
 def test_images_are_learnt():
-    X = some_images((1, 12, 12), 400)
-    model = AutoencoderTransformer(3, feature_shape=(1, 12, 12), max_iter=30, random_state=0).fit(X)
+    X = some_images((1, 12, 12), 200)
+    model = AutoencoderTransformer(3, feature_shape=(1, 12, 12), max_iter=20, random_state=0).fit(X)
     assert model.best_loss_ < 0.5 * model.linear_loss_
 
 

@@ -50,7 +50,7 @@ def quick(**parameters):
 @pytest.fixture(scope="module", params=["pandas", "polars"])
 def fitted(request):
     X = table(request.param)
-    return X, quick(max_iter=40).fit(X)
+    return X, quick(max_iter=20).fit(X)
 
 
 def same_schema(made, X):

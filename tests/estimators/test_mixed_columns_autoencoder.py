@@ -138,7 +138,7 @@ def test_arrays_have_columns_by_index():
 @pytest.mark.parametrize("loss", ["auto", "squared_error"])
 def test_tables_come_back(library, loss):
     X = table(library=library)
-    model = quick(5, loss=loss, max_iter=40).fit(X)
+    model = quick(5, loss=loss, max_iter=20).fit(X)
     decoded, drawn = model.inverse_transform(model.transform(X)), model.sample(7, random_state=0)
     for made in (decoded, drawn, model.impute(X)):
         if library == "polars":
@@ -163,7 +163,7 @@ def test_missing_values_are_imputed(loss):
     incomplete = X.copy()
     incomplete.loc[::5, "city"] = None
     incomplete.loc[2::5, "income"] = np.nan
-    model = quick(3, loss=loss, max_iter=30).fit(incomplete)
+    model = quick(3, loss=loss, max_iter=15).fit(incomplete)
     filled = model.impute(incomplete)
     assert not filled.isna().to_numpy().any()
     assert (filled["city"] == X["city"])[::5].mean() > 0.6
@@ -202,7 +202,7 @@ def test_score_is_the_r2_of_errors_in_the_scale_of_each_column():
 
 def test_training_lowers_the_loss_that_it_reports():
     X = table(600)
-    model = quick(loss="auto", max_iter=60).fit(X)
+    model = quick(loss="auto", max_iter=25).fit(X)
     assert model.best_loss_ < 0.9 * model.linear_loss_
     assert model.score(X) > quick(loss="auto", max_iter=0).fit(X).score(X)
 

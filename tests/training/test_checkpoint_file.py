@@ -502,11 +502,10 @@ def test_two_fits_at_once_in_one_folder_are_refused_until_the_first_has_ended(tm
 
 
 def test_another_process_holds_the_folder_until_it_is_killed(tmp_path):
-    code = (
-        "import sys, time\nfrom skae.training.checkpoint import Checkpoint\n"
-        f"checkpoint = Checkpoint(sys.argv[1], {IDENTITY}, 7)\nprint('ready', flush=True)\ntime.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+    """The other locks the file that a fit locks; as a fit it would import skae, for seconds."""
+    code = "import sys, time, filelock\nlock = filelock.FileLock(sys.argv[1])\nlock.acquire()\n"
+    code += "print('ready', flush=True)\ntime.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path / LOCK], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         with pytest.raises(OSError, match="another fit, which still runs"):
             opened(tmp_path)

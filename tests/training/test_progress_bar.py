@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -48,10 +49,22 @@ def stderr_of(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
 
 
-def test_a_bar_needs_a_title_and_a_notebook_without_widgets_gets_one_and_no_warning():
+@pytest.fixture
+def notebook(monkeypatch):
+    """This process as a notebook that has not imported tqdm; a new process would import skae, for seconds."""
+    for name in ["ipykernel.zmqshell", "IPython", "ipywidgets", *(name for name in sys.modules if "tqdm" in name)]:
+        monkeypatch.setitem(sys.modules, name, None)  # is restored after the test
+        del sys.modules[name]
+    with warnings.catch_warnings():
+        yield
+    for name in [name for name in sys.modules if "tqdm" in name]:
+        del sys.modules[name]
+
+
+def test_a_bar_needs_a_title_and_a_notebook_without_widgets_gets_one_and_no_warning(notebook, capsys):
     untitled = "show(None)\nassert 'tqdm.auto' not in sys.modules"
-    shown = stderr_of(NOTEBOOK + BAR + untitled + NEXT + "show()" + NEXT + FIT + "model.fit(X)")
-    none, bar, fit = shown.split("next\n")
+    exec(NOTEBOOK + BAR + untitled + NEXT + "show()" + NEXT + FIT + "model.fit(X)", {})
+    none, bar, fit = capsys.readouterr().err.split("next\n")
     assert none == ""
     assert "Toy: 100%" in bar
     assert "4/4" in bar
