@@ -22,6 +22,7 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     estimator_ : object
         The fitted clone.
     n_features_in_ : int
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns. Only if all are strings.
 
@@ -58,11 +59,13 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         y : array-like of shape (n_samples,), default=None
             Passed to the estimator, which uses it if it is conditional on classes.
         **fit_params : dict
-            Passed to the estimator's `fit`, such as ``sample_weight``; with metadata routing, if it requests them.
+            Passed to the estimator's `fit`, such as ``sample_weight``. With metadata routing, only those that it
+            requests.
 
         Returns
         -------
         self : object
+            The fitted imputer.
 
         Raises
         ------
@@ -70,7 +73,7 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If the estimator has no method `impute`, or X is sparse.
         """
         if issparse(X):
-            raise TypeError("In sparse X no value is missing, so there is nothing to impute. Pass a dense array.")
+            raise TypeError("Sparse X has no missing values to impute. Pass a dense array, with nan for them.")
         if not hasattr(self.estimator, "impute"):
             raise TypeError(
                 f"estimator={self.estimator!r} has no method impute. Use an AutoencoderTransformer or a VAEGenerator."
@@ -86,6 +89,7 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         MetadataRouter
+            With the estimator's requests.
         """
         router = MetadataRouter(owner=type(self).__name__)
         return router.add(estimator=self.estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
