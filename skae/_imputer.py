@@ -71,6 +71,17 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ------
         TypeError
             If the estimator has no method `impute`, or X is sparse.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, ModelImputer
+        >>> X = load_iris().data
+        >>> X[0, 2] = np.nan  # it was 1.4
+        >>> imputer = ModelImputer(AutoencoderTransformer(2, max_iter=0, random_state=0)).fit(X)
+        >>> imputer.n_features_in_
+        4
         """
         if issparse(X):
             raise TypeError("Sparse X has no missing values to impute. Pass a dense array, with nan for them.")
@@ -106,6 +117,17 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_features), or DataFrame
             The samples, observed values unchanged; a DataFrame if `fit` got one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, ModelImputer
+        >>> X = load_iris().data
+        >>> X[0, 2] = np.nan  # it was 1.4
+        >>> imputer = ModelImputer(AutoencoderTransformer(2, max_iter=0, random_state=0)).fit(X)
+        >>> print(f"{imputer.transform(X)[0, 2]:.1f}")
+        1.5
         """
         check_is_fitted(self)
         return self.estimator_.impute(X)

@@ -195,6 +195,15 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
             If the estimator is neither an `AutoencoderTransformer` nor a `VAEGenerator`.
         ValueError
             If all numbers of components exceed the training samples of a fold, or a score is nan.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.best_params_
+        {'n_components': 2}
         """
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)  # so that after an error the search is not fitted
@@ -235,6 +244,15 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         -------
         ndarray of shape (n_samples, n_components_)
             Codes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.transform(X).shape
+        (150, 2)
         """
 
     @_of_best
@@ -252,6 +270,15 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
             Samples in units of X.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.inverse_transform(search.transform(X)).shape
+        (150, 4)
         """
 
     @_of_best
@@ -270,6 +297,15 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         -------
         float
             R^2 of the reconstruction for an autoencoder; mean ELBO, in nats a sample, for a VAE.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> print(f"{search.score(X):.3f}")
+        0.978
         """
 
     @_of_best
@@ -286,6 +322,15 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         -------
         ndarray of shape (n_samples,)
             Negative mean squared error for an autoencoder; ELBO in nats for a VAE.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.score_samples(X).shape
+        (150,)
         """
 
     @_of_best
@@ -302,6 +347,15 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         -------
         ndarray of shape (n_samples,)
             In nats, in units of X.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import VAEGenerator, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(VAEGenerator(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.log_likelihood(X).shape
+        (150,)
         """
 
     @_of_best
@@ -319,6 +373,15 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
             In units of X.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.sample(3, random_state=0).shape
+        (3, 4)
         """
 
     @_of_best
@@ -336,6 +399,17 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         -------
         ndarray of shape (n_samples, n_features), or DataFrame, or a list of these
             The samples, observed values unchanged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> X[0, 2] = np.nan
+        >>> bool(np.isnan(search.impute(X)).any())
+        False
         """
 
     @_of_best

@@ -123,6 +123,16 @@ class LatentSpaceDisplay(Display):
         Returns
         -------
         LatentSpaceDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA
+        >>> from skae import LatentSpaceDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> display = LatentSpaceDisplay.from_predictions(PCA(2).fit_transform(X), y)
+        >>> len(display.scatters_)
+        3
         """
         return cls(codes=codes, y=y).plot(ax)
 

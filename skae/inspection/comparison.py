@@ -441,6 +441,16 @@ class Comparison:
         -------
         str
             Several lines.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> comparison.summary().startswith("components  estimator")
+        True
         """
         text, width = _aligned(self.table())
         header, _, body = text.partition("\n")
@@ -453,6 +463,19 @@ class Comparison:
         -------
         list of list of str
             The header, and a row for each number of components and estimator.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> header, *rows = comparison.table()
+        >>> header[:3]
+        ['components', 'estimator', 'held-out error']
+        >>> [row[1] for row in rows]
+        ['PCA', 'factor analysis']
         """
         columns = {
             "held-out error": ("error", _spread, ".4g"),
@@ -477,6 +500,17 @@ class Comparison:
         -------
         list of str
             With 95 % confidence intervals of the differences from the reference.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> verdict, *_ = comparison.verdicts()
+        >>> verdict.startswith("At 2 components")
+        True
         """
         return [
             f"At {components(size)} {verdict}"
@@ -492,6 +526,16 @@ class Comparison:
         -------
         str
             A sentence a line, with notes on what was left out.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> comparison.answer().startswith("For densities: no difference")
+        True
         """
         sentences = [sentence for question in QUESTIONS for sentence in question(self).answer()]
         if self.skipped:
@@ -520,6 +564,17 @@ class Comparison:
         -------
         matplotlib.figure.Figure
             The figure of the axes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> figure = comparison.plot()
+        >>> len(figure.axes)
+        2
         """
         return plot_curves(self, axes)
 
@@ -552,6 +607,15 @@ class Comparison:
             If the file cannot be written.
         ValueError
             If ``feature_shape`` does not fit the samples.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> comparison.to_html("report.html")  # doctest: +SKIP
         """
         write_report(self, path, feature_shape, notes, command, load)
 
@@ -593,6 +657,16 @@ class Comparison:
         -------
         ndarray of shape (n_folds,)
             The measure in each fold.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> comparison.folds("error", "PCA", 2).shape
+        (3,)
         """
         keys = zip(self.results["estimator"], self.results["n_components"], self.results[column], strict=True)
         return np.array([value for estimator, n, value in keys if (estimator, n) == (name, size)])

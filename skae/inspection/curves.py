@@ -265,6 +265,15 @@ class LatentSizeDisplay(Display):
         Returns
         -------
         LatentSizeDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV, LatentSizeDisplay
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2, 3), cv=3).fit(load_iris().data)
+        >>> display = LatentSizeDisplay.from_cv(search)
+        >>> display.chosen
+        3
         """
         results = search.cv_results_
         if "mean_test_error" in results:

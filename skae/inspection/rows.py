@@ -152,6 +152,17 @@ class ReconstructionDisplay(_GridDisplay):
         Returns
         -------
         ReconstructionDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA
+        >>> from skae import ReconstructionDisplay
+        >>> X = load_iris().data
+        >>> pca = PCA(2).fit(X)
+        >>> display = ReconstructionDisplay.from_predictions(X, pca.inverse_transform(pca.transform(X)), n_rows=3)
+        >>> display.errors.shape
+        (3,)
         """
         check_integer("n_rows", n_rows, 1)
         check_consistent_length(X, X_reconstructed, X_pca)
@@ -299,6 +310,15 @@ class SampleDisplay(_GridDisplay):
         Returns
         -------
         SampleDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from skae import SampleDisplay
+        >>> X, y = load_digits(return_X_y=True)
+        >>> display = SampleDisplay.from_predictions(X[:10], y[:10], image_shape=(8, 8))
+        >>> display.axes_.shape
+        (2, 8)
         """
         return cls(samples=samples, y=y, image_shape=image_shape).plot(ax)
 
