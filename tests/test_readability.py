@@ -126,6 +126,14 @@ def test_a_note_is_a_question_with_a_decision_in_under_300_words(note):
     assert "**Decision.**" in text
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "benchmarks/results").glob("*.md")), ids=lambda path: path.stem)
+def test_results_begin_with_what_was_measured(page):
+    title, _, question, *_ = page.read_text().splitlines()
+    assert title.startswith("# ")
+    assert re.match(r"[A-Z].{60,}\.$", question)
+    assert not question.startswith("Written by")
+
+
 def words(text):
     """The words of a docstring, or of another text in the code, without identifiers and addresses."""
     return " ".join(re.sub(r"`+[^`]+`+", "code", text).split())
