@@ -171,11 +171,11 @@ class AutoencoderTransformer(BaseNetTransformer):
 
         - int: at least 1, and at most the number of samples. It may exceed the number of columns (an over-complete
           code), but then not 1,000.
-        - float in (0, 1): the fewest components that explain this share of the variance of the validation set. The
-          network has as many components as PCA needs to leave half of the share ``1 - n_components`` unexplained on
-          the training samples. If all of them explain too little, all are kept, with a `ConvergenceWarning`.
+        - float in (0, 1): the fewest components that explain this share of the variance of the validation set. `fit`
+          tries up to as many components as PCA needs for the share (1 + n_components) / 2 of the training samples. If
+          these explain too little, all are kept, with a `ConvergenceWarning`.
         - "auto": the fewest components that explain at most 0.01 less of the variance of the validation set than the
-          best number does. The network has as many components as PCA needs for 99 % of the variance, at most 64.
+          best number does. `fit` tries up to as many components as PCA needs for 99 % of the variance, at most 64.
 
         A float and "auto" imply ``ordered=True``.
 

@@ -376,8 +376,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         - int: at least 1, and at most the number of samples. It may exceed the number of columns, but then not 1,000.
         - "auto": the fewest components whose bound is within one standard error of the best (of paired differences, on
-          the validation set or, without one, on training samples). The network has as many components as PCA needs for
-          99 % of the variance of the standardised columns: at most 64, and fewer than columns. It implies
+          the validation set or, without one, on training samples). `fit` tries up to as many components as PCA needs
+          for 99 % of the variance of the standardised columns: at most 64, and fewer than columns. It implies
           ``ordered=True``.
 
     likelihood : str or mapping of columns to str, default="gaussian"
