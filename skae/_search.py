@@ -30,7 +30,7 @@ def _where_best_has(method):
 
     def is_available(search):
         if not search.refit:
-            raise AttributeError("With refit=False there is no best_estimator_, whose method this would call.")
+            raise AttributeError("refit=False leaves no best_estimator_, whose method this would call. Set refit=True.")
         return hasattr(vars(search).get("best_estimator_", search.estimator), method.__name__)
 
     return available_if(is_available)(method)
@@ -481,7 +481,7 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         splitter, index = check_cv(self.cv, y, classifier=is_conditional), np.arange(_num_samples(X))
         folds = [(index[train], index[test]) for train, test in splitter.split(X, y, groups)]
         if not folds:
-            raise ValueError(f"cv={self.cv!r} makes no fold.")
+            raise ValueError(f"cv={self.cv!r} makes no fold. Pass a splitter with at least one.")
         return folds
 
     def _allowed_sizes(self, sizes, folds, weights):

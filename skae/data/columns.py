@@ -559,8 +559,8 @@ def _check_range(name, low, high):
     """Check that a column can be scaled by its range."""
     if not quantiles.can_be_divided(low, high):
         raise ValueError(
-            f"Column {name!r} of X goes from {low:g} to {high:g}, a range that floating point cannot divide. Rescale "
-            "it by a constant."
+            f"Column {name!r} of X goes from {low:g} to {high:g}, a range that overflows or underflows. Rescale it "
+            "by a constant."
         )
 
 

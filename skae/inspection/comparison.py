@@ -260,7 +260,7 @@ def _check_estimators(estimators, ordered):
             if type(estimator) is AutoencoderTransformer:
                 estimator.set_params(ordered=is_ordered)
     if not isinstance(estimators, dict) or not estimators or not all(isinstance(name, str) for name in estimators):
-        raise TypeError(f"estimators={estimators!r} must be a dict of names (str) to transformers, with one at least.")
+        raise TypeError(f"estimators={estimators!r} must be names, or a dict of transformers by name, at least one.")
     return estimators
 
 

@@ -129,7 +129,8 @@ class LoadingsDisplay(Display):
         self.loadings, self.spread, self.codes = map(check_array, (loadings, spread, codes))
         self.feature_names, self.kind = list(feature_names), kind
         if len(self.feature_names) != self.loadings.shape[1]:
-            raise ValueError(f"feature_names has {len(self.feature_names)} names for {self.loadings.shape[1]} columns.")
+            n = self.loadings.shape[1]
+            raise ValueError(f"feature_names has {len(self.feature_names)} names for {n} columns. Pass one for each.")
         check_choice("kind", kind, _KINDS)
         if kind == "biplot" and len(self.loadings) < 2:
             raise ValueError("kind='biplot' needs two components, but there is one. Use 'bar' or 'heatmap'.")

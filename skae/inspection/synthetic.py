@@ -144,7 +144,7 @@ def evaluate_synthetic(real, synthetic, holdout=None, *, target=None, random_sta
     random_state = check_random_state(random_state)
     parts = _checked(real=real, synthetic=synthetic, **({} if holdout is None else {"holdout": holdout}))
     if target is not None and holdout is None:
-        raise ValueError(f"target={target!r} needs holdout: real samples on which predictions are scored.")
+        raise ValueError(f"target={target!r} needs holdout: pass real samples on which predictions are scored.")
     code = TableCode("indicate").fit(parts["real"])
     scaled = {name: code.scaled(X) for name, X in parts.items()}
     known = {name: part for name, part in scaled.items() if name != "synthetic"}
@@ -283,7 +283,7 @@ def _prediction(parts, target):
         raise ValueError(f"target={target!r} is no column of real. Its columns are {listed(names)}.")
     j, others = names.index(target), [k for k, name in enumerate(names) if name != target]
     if not others:
-        raise ValueError(f"There is no column beside target={target!r} from which to predict it.")
+        raise ValueError(f"target={target!r} is the only column, so nothing can predict it. Leave target out.")
     library = library_of(parts["real"])
     is_category = library.describe(library.columns(parts["real"])[j]).family == "category"
     y, classes, kind = {}, None, None
@@ -291,7 +291,7 @@ def _prediction(parts, target):
         usable, y[name] = _targets(X, j, is_category, classes)
         if not len(usable):
             what = "value" if classes is None else "class of real. Round numbers, or leave target out"
-            raise ValueError(f"The target {target!r} has in {name} no {what}.")
+            raise ValueError(f"Column {target!r} of {name}, the target, has no {what}.")
         parts = parts | {name: _safe_indexing(_safe_indexing(X, others, axis=1), usable)}
         kind = kind or kind_of(y[name], np.arange(len(usable)), _FOLDS)
         classes = None if kind is Values else np.unique(y["real"])

@@ -180,7 +180,7 @@ def build_own(
                 f"{name}({n_in}, {n_out}) cannot take samples of {n_in} columns, in float32 and in float64: {error}"
             ) from error
     if not isinstance(out, Tensor):
-        raise TypeError(f"{name}({n_in}, {n_out}) must give a tensor, got {type(out).__name__}.")
+        raise TypeError(f"{name}({n_in}, {n_out}) must build a module that returns a tensor, got {type(out).__name__}.")
     if out.ndim != 2 or len(out) != 2 or (out.shape[1] != n_out and not any_width):
         fits = out.shape[:1] == (2,) and out.numel() == 2 * n_out
         layer = "" if fits else f" and a layer of {n_out} outputs, such as torch.nn.LazyLinear({n_out})"

@@ -179,7 +179,7 @@ def raising(n_in, n_out):
             ValueError,
             r"\(2, 5\) for 2 samples, not \(2, 2\)\. End it",
         ),
-        (lambda n_in, n_out: torch.nn.LSTM(n_in, n_out), TypeError, "must give a tensor, got tuple"),
+        (lambda n_in, n_out: torch.nn.LSTM(n_in, n_out), TypeError, "returns a tensor, got tuple"),
         (lambda n_in, n_out: Function(torch.sum), ValueError, r"shape \(\) for 2 samples, not \(2, 2\)"),
         (lambda n_in, n_out: Function(twice), ValueError, "gives output of shape .4, 2. for 2 samples"),
         (raising, ValueError, "cannot take samples of 3 columns, in float32 and in float64"),
