@@ -140,13 +140,13 @@ def lines(records):
     frame = pd.DataFrame(records)
     means = frame.groupby(["table", "model"], sort=False)[["accuracy", "told_apart", "distance", "seconds"]].mean()
     yield (
-        "| table | model | accuracy on real rows | area under the curve of telling apart | "
-        "distance to training rows, test rows' = 1 | seconds |"
+        "| table | model | accuracy on real samples | ROC AUC of distinguishing real ones | "
+        "distance to training samples, test samples' = 1 | seconds |"
     )
     yield "|---|---|---|---|---|---|"
     for (table, name), row in means.iterrows():
         numbers = f"{row.accuracy:.3f} | {row.told_apart:.3f} | {row.distance:.2f} | {row.seconds:.1f}"
-        yield f"| {table} | {name} | {numbers} |"
+        yield f"| {table} | {name.replace('rows', 'samples')} | {numbers} |"
     if "TVAE" not in set(frame.model):
         return
     yield ""
@@ -156,8 +156,19 @@ def lines(records):
         by_likeness = (ours.told_apart - 0.5).abs() < (theirs.told_apart - 0.5).abs()
         yield (
             f"{name} is better than TVAE on {by_accuracy.sum()} of {len(ours)} tables by accuracy, on "
-            f"{by_likeness.sum()} by telling apart, on {(by_accuracy & by_likeness).sum()} by both."
+            f"{by_likeness.sum()} by ROC AUC, on {(by_accuracy & by_likeness).sum()} by both."
         )
+
+
+def markdown(records, made):
+    yield f"# New samples, {made['date']}\n"
+    yield (
+        "Accuracy on real samples of forests that are trained on new samples, and how well forests distinguish "
+        "the two, against a Gaussian mixture and TVAE. The last lines say on how many tables each model is better than "
+        "TVAE.\n"
+    )
+    yield "Written by `make generation`. " + "; ".join(f"{name} {value}" for name, value in made.items()) + ".\n"
+    yield from lines(records)
 
 
 def main():
@@ -181,8 +192,7 @@ def main():
             (RESULTS / f"{stem}.json").write_text(json.dumps({"made with": made, "records": records}, indent=1) + "\n")
     except KeyboardInterrupt:
         print("Stopped early: what follows is of the splits and tables measured so far.")
-    head = f"# New rows, {made['date']}\n\n" + "; ".join(f"{name} {value}" for name, value in made.items()) + ".\n"
-    (RESULTS / f"{stem}.md").write_text("\n".join([head, *lines(records)]) + "\n")
+    (RESULTS / f"{stem}.md").write_text("\n".join(markdown(records, made)) + "\n")
     print("\n".join(lines(records)))
 
 

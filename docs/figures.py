@@ -33,7 +33,7 @@ def errors(results, ax):
         ratios = np.exp(np.sort(list(ratios.values())))
         ax.plot(np.arange(1, len(ratios) + 1) / len(ratios), ratios, ".", color=colour, label=f"{mode} columns")
     ax.axhline(1, color=GREY, linewidth=1)
-    ax.set(yscale="log", xlabel="share of cells (a table at a size)", ylabel="held-out error over PCA's")
+    ax.set(yscale="log", xlabel="share of cells (table and n_components)", ylabel="held-out error over PCA's")
     ax.set_title("AutoencoderTransformer: below the line it beats PCA")
     ax.legend()
 
@@ -50,7 +50,7 @@ def densities(results, ax):
         ax.plot(np.arange(1, len(gains) + 1) / len(gains), gains, ".", color=colour, label=name)
     ax.axhline(0, color=GREY, linewidth=1)
     ax.set_yscale("symlog", linthresh=1)
-    ax.set(xlabel="share of cells (a table at a size)", ylabel="nats a sample above the alternative")
+    ax.set(xlabel="share of cells (table and n_components)", ylabel="nats a sample above the alternative")
     ax.set_title("VAEGenerator: held-out log-likelihood, above the line it is better")
     ax.legend()
 

@@ -20,15 +20,15 @@ from skae.inspection.named import DEFAULTS, NAMED, Budget, named_estimators
 
 _EXAMPLES = """examples:
   python -m skae compare
-      the digits that scikit-learn ships, at 2, 4, 8 and 16 components; the report goes to report.html
+      the digits of scikit-learn, with 2, 4, 8 and 16 components; writes report.html
   python -m skae compare data.csv --n-components 2 4 8 --target label
-      your own table, with a column to predict from the codes
+      a table of your own, with a column to predict from the codes
   python -m skae compare data.csv --ordered --n-components 1 2 4 8 16
-      one fit of an autoencoder with ordered components in each fold, instead of one for each size
+      in each fold a single fit of an autoencoder with ordered components, not one for each number of components
   python -m skae compare data.xlsx --raw --report none
       columns in their own units, and no report
   python -m skae compare data.csv --estimators pca autoencoder umap --budget 300 --resume done
-      other methods, in about five minutes; each fit is kept, and taken from there the next time
+      other estimators, in about five minutes; each fit is stored in the folder "done", and used again the next time
   zcat data.csv.gz | python -m skae compare - --sep ";" --decimal ,
       a table from another program
 
@@ -97,55 +97,52 @@ def _check_writable(parser, report):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m skae", description="Autoencoders that start at PCA.")
+    parser = argparse.ArgumentParser(prog="python -m skae", description="Autoencoders that start as PCA.")
     parser.add_argument("--version", action="version", version=f"skae {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser(
         "compare",
-        help="should an autoencoder replace PCA on my data, and with how many components?",
-        description="Cross-validate PCA, factor analysis, AutoencoderTransformer and VAEGenerator. The table goes to "
-        "stdout, progress to stderr, figures to a report.",
+        help="compare PCA with autoencoders on a table: which to use, and with how many components",
+        description="Cross-validate PCA, factor analysis, AutoencoderTransformer and VAEGenerator on a table. Results "
+        "go to stdout, progress to stderr, figures to an HTML report.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_options(command)
-    _add_table_options(command.add_argument_group("the table, where what is detected is wrong"))
+    _add_table_options(command.add_argument_group("reading the table, if something is detected wrongly"))
     return parser
 
 
 def _add_options(command):
-    data = (
-        "a table: text with any separator, Parquet, Feather or Excel, also compressed; - is stdin; without it, "
-        "scikit-learn's digits"
-    )
+    data = "the table: text, Parquet, Feather or Excel, also compressed; - reads stdin (default: scikit-learn's digits)"
     sizes = {"type": int, "nargs": "+", "default": [2, 4, 8, 16]}
     add = command.add_argument
     add("data", nargs="?", help=data)
-    add("--n-components", "--components", **sizes, metavar="N", help="sizes to compare")
-    add("--target", metavar="COLUMN", help="column to predict from the codes; it is not reduced itself")
-    add("--cv", type=int, default=5, help="number of folds (default 5)")
-    add("--n-jobs", "--jobs", type=int, default=-1, help="parallel fits, which share the cores (default: all cores)")
-    add("--report", default="report.html", metavar="FILE", help="the report (default report.html); none for none")
-    add("--ordered", action="store_true", help="fit one autoencoder with ordered components for all sizes")
-    add("--estimators", nargs="+", default=list(DEFAULTS), metavar="NAME", help=f"{', '.join(NAMED)}, or module.Class")
-    add(
-        "--budget", default="default", metavar="B", help="fast, default, thorough, or seconds: about a minute, ten, any"
-    )
-    add("--resume", metavar="FOLDER", help="store each fit here when it is done, and go on from what is stored")
-    add("--raw", action="store_true", help="keep the units of the columns (default: standardise them)")
+    add("--n-components", "--components", **sizes, metavar="N", help="numbers of components (default: 2 4 8 16)")
+    add("--target", metavar="COLUMN", help="column to predict from the codes; the codes do not contain it")
+    add("--cv", type=int, default=5, help="number of folds (default: 5)")
+    add("--n-jobs", "--jobs", type=int, default=-1, help="number of fits in parallel (default: one for each core)")
+    add("--report", default="report.html", metavar="FILE", help="HTML report (default: report.html); none for none")
+    add("--ordered", action="store_true", help="fit one autoencoder with ordered components for all numbers")
+    names = f"{', '.join(NAMED)} or module.Class (default: the first four)"
+    add("--estimators", nargs="+", default=list(DEFAULTS), metavar="NAME", help=names)
+    budgets = "fast (about a minute), default (about ten), thorough (no limit), or a number of seconds"
+    add("--budget", default="default", metavar="B", help=budgets)
+    add("--resume", metavar="FOLDER", help="store each fit here when it is done, and use those that are stored")
+    add("--raw", action="store_true", help="keep the units of numbers (default: standardise them)")
 
 
 def _add_table_options(group):
     add = group.add_argument
-    add("--sep", help='separator of a text, as "," or tab')
-    add("--decimal", help="decimal sign of a text")
-    add("--encoding", help="encoding of a text, as cp1252")
-    add("--header", action=argparse.BooleanOptionalAction, help="whether the first line has the names of the columns")
+    add("--sep", help='separator of columns, such as "," or tab')
+    add("--decimal", help="decimal sign, such as ,")
+    add("--encoding", help="encoding, such as cp1252")
+    add("--header", action=argparse.BooleanOptionalAction, help="whether the first line has names of columns")
     add("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
-    add("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to use that would be left out")
-    add("--id", metavar="COLUMN", help="column that identifies the rows")
-    add("--dates", action="store_true", help="use dates, as day numbers")
-    add("--numeric-only", action="store_true", help="leave out columns of other kinds, and rows with missing values")
+    add("--keep", nargs="+", default=[], metavar="COLUMN", help="columns to use although they would be left out")
+    add("--id", metavar="COLUMN", help="column that identifies samples, which is left out")
+    add("--dates", action="store_true", help="use dates, as numbers of days")
+    add("--numeric-only", action="store_true", help="use columns of numbers only, and samples without missing values")
 
 
 class _Data(NamedTuple):

@@ -159,32 +159,35 @@ class FittedAutoencoder(Fitted):
 class AutoencoderTransformer(BaseNetTransformer):
     r"""Nonlinear PCA: an autoencoder that starts as PCA and is trained with early stopping.
 
-    The code of a sample is ``z = A x + f(x)``, its reconstruction ``x^ = B z + g(z)``. A and B are PCA's; f and g are
-    trained and start at zero. Before the first epoch the autoencoder is PCA. `fit` keeps the weights with the lowest
-    validation loss, those of the start included. `transform` refines the encoder's code, so that the decoded code is
-    closer to the sample.
+    The code of a sample is ``z = A x + f(x)``, its reconstruction ``x^ = B z + g(z)``. A and B are PCA's and stay as
+    they are. f and g are trained and start at zero, so that the autoencoder is PCA before the first epoch. `fit` keeps
+    the weights with the lowest validation loss, those of the start included. `transform` refines the encoder's code, so
+    that the decoded code is closer to the sample.
 
     Parameters
     ----------
     n_components : int, float or "auto", default=2
         Latent dimension.
 
-        - int: from 1 to the number of samples, and to 1,000 or the number of columns. More components than columns make
-          an over-complete code.
-        - float in (0, 1): the fewest components that explain this share of the variance of the validation set. The
-          largest number it tries is the number of principal components that halve the unexplained share of the
-          training samples. If these do not suffice, all are kept, with a `ConvergenceWarning`.
-        - "auto": the fewest components after which all further ones together explain less than 0.01 more. The largest
-          number it tries is the number of principal components for 99 % of the variance, at most 64.
+        - int: at least 1, and at most the number of samples. It may exceed the number of columns (an over-complete
+          code), but then not 1,000.
+        - float in (0, 1): the fewest components that explain this share of the variance of the validation set. `fit`
+          tries up to as many components as PCA needs for the share (1 + n_components) / 2 of the training samples. If
+          these explain too little, all are kept, with a `ConvergenceWarning`.
+        - "auto": the fewest components that explain at most 0.01 less of the variance of the validation set than the
+          best number does. `fit` tries up to as many components as PCA needs for 99 % of the variance, at most 64.
 
-        The latter two imply ``ordered=True``.
+        A float and "auto" imply ``ordered=True``.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
-        Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128). With
-        at least 20,000 samples and 257 to 4,096 columns it is (1000, 500, 250), unless components are ordered. () is a
-        linear network inside the range of the training samples. With ``feature_shape`` these layers lie between the
-        convolutions and the code; "auto" is then (128, 256), and () leaves the convolutions alone. Ignored for a half
-        that is passed as ``encoder`` or ``decoder``.
+        Number of units of each hidden layer of the encoder; the decoder has them in reverse. At most 200 layers.
+
+        - "auto": (256, 128). With at least 20,000 samples and 257 to 4,096 columns it is (1000, 500, 250), unless
+          components are ordered. With ``feature_shape`` it is (128, 256).
+        - (): no hidden layer. The network is then linear within the range of the training samples.
+
+        With ``feature_shape`` these layers lie between the convolutions and the code. Ignored for a half that is passed
+        as ``encoder`` or ``decoder``.
 
     activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
         Activation after each hidden layer.
@@ -193,19 +196,20 @@ class AutoencoderTransformer(BaseNetTransformer):
         Reconstruction loss. It also fixes the range of the reconstructions.
 
         - "squared_error", "absolute_error": for real numbers.
-        - "huber": squared up to the root mean square of the centred X (up to 1, if own modules get X unscaled), then
-          absolute.
+        - "huber": squared for errors up to the root mean square of the centred X, absolute for larger ones. The
+          threshold is 1 if own modules get X unscaled.
         - "log_loss": Bernoulli cross-entropy for X in [0, 1]. Reconstructions are in (0, 1). The network encodes X
           after a logit.
         - "poisson": half the Poisson deviance, for X >= 0. Reconstructions are positive. The network encodes X after a
           logarithm.
         - "cross_entropy": for categories.
-        - "auto": a loss for each column of a DataFrame of pandas or polars. Numbers get "squared_error" after
-          standardisation. Bools get "log_loss", and so do integers 0 and 1, unless 1 is rare. Integers of at least 0
-          whose variance is about their mean or more get "poisson", categories and strings "cross_entropy".
+        - "auto": a loss for each column of a DataFrame of pandas or polars, by its dtype. Bools get "log_loss",
+          categories and strings "cross_entropy". Integers of at least 0 whose variance is about their mean or more get
+          "poisson", other integers 0 and 1 "log_loss". All other numbers get "squared_error" after standardisation.
         - mapping: the losses of some columns, by name or, for an array, by index. The other columns use "auto".
 
-        With one of the first three, columns of text are one-hot encoded, and numbers keep their units. See Notes.
+        With "squared_error", "absolute_error" and "huber", columns of text are one-hot encoded, and numbers keep their
+        units. See Notes.
 
     start : {"pca", "random"}, default="pca"
         Weights before training.
@@ -222,8 +226,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         whose last columns are zero.
 
     noise : float, default=0.0
-        Standard deviation of the Gaussian noise that is added to each column of the network's input (X after the loss's
-        link) in training and validation, in standard deviations of the column. The target has no noise.
+        Standard deviation of Gaussian noise that is added to the network's input in training and validation, in
+        standard deviations of each column. With "log_loss" and "poisson" it is added after the logit or logarithm. The
+        target has no noise.
 
     sparsity : float, default=0.0
         Weight of a scale-free L1 penalty on codes: the mean absolute value of each component over its root mean square,
@@ -251,20 +256,22 @@ class AutoencoderTransformer(BaseNetTransformer):
         DataFrames with text or categories.
 
     batch_size : "auto" or int, default="auto"
-        Number of samples in a training step. "auto" is about a sixth of all samples, from 32 to 256; a
-        twelfth, up to 128, for images, ordered components, a random start and layers of more than 512 units.
-        Above 20,000 samples the largest is 256 sqrt(n_samples / 20,000), or 128 times that root. It is rounded to a
-        power of two.
+        Number of samples in a training step. "auto" is a power of two.
+
+        - It is about a sixth of all samples, from 32 to 256.
+        - It is about a twelfth, from 32 to 128, for images, ordered components, a random start and layers of more than
+          512 units.
+        - Above 20,000 samples the upper limit of 256 or 128 grows by the factor sqrt(n_samples / 20,000).
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
-        "auto" is 8e-3 in `fit`, 6e-3 with ordered components, 5e-3 for images; 3e-3 with a random start, with a layer
-        of more than 512 units and in `partial_fit`.
+        "auto" is 3e-3 in `partial_fit`. In `fit` it is the first of these that applies: 3e-3 with a random start, 6e-3
+        with ordered components, 5e-3 for images, 3e-3 with a layer of more than 512 units, else 8e-3.
 
     max_iter : "auto" or int, default="auto"
-        Maximum number of epochs. "auto" is 100 for up to 20,000 samples; for more it is 100 / sqrt(n_samples / 20,000),
-        and batches grow by the same factor. With a layer of more than 512 units it is 140 in place of 100, with
-        ordered components two fifths of the number. 0 leaves the network at its start.
+        Maximum number of epochs; with ordered components two fifths of it are run. "auto" is 100, and 140 where a layer
+        of more than 512 units sets the learning rate. Above 20,000 samples it is this number divided by
+        sqrt(n_samples / 20,000). 0 leaves the network at its start.
 
     early_stopping : bool, default=True
         Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a
@@ -336,8 +343,8 @@ class AutoencoderTransformer(BaseNetTransformer):
     loss_curve_ : list of float
         Training loss of each epoch: the mean over entries, in units of X squared for "squared_error" and "huber", in
         units of X for "absolute_error", in nats for "log_loss" and "poisson". Columns that are constant in the training
-        samples count as zero. With ordered components it is the mean over sizes of the loss divided by PCA's on the
-        training samples, which has no unit (for "log_loss" and "poisson" the mean over sizes of the loss).
+        samples count as zero. With ordered components the loss of each size is divided by PCA's loss on the training
+        samples, except for "log_loss" and "poisson", and averaged over sizes.
 
     validation_loss_curve_ : list of float or None
         Validation loss of each epoch; None without early stopping and after `partial_fit`.
@@ -382,9 +389,10 @@ class AutoencoderTransformer(BaseNetTransformer):
     landmarks. During training the validation loss uses four steps and up to 128 landmarks. So ``best_loss_`` differs
     from ``validation_loss_curve_``, and may be less than all of it.
 
-    **Ordered components.** The same steps lower the sum over sizes of the reconstruction errors, relative to PCA's. In
-    training, a quarter of the samples have codes cut to a size between those of two decoders (nested dropout [4]_). A
-    size that is no better than a smaller one on the validation set decodes only the components of the smaller one.
+    **Ordered components.** The gradient steps of the refinement then lower the sum over sizes of the reconstruction
+    errors, each relative to PCA's. In training, a quarter of the samples have codes cut to a size between those of two
+    decoders (nested dropout [4]_). A size that is no better than a smaller one on the validation set decodes only the
+    components of the smaller one.
 
     **A loss for each column.** With ``loss`` "auto", "cross_entropy" or a mapping, the start is factor analysis of
     mixed data [5]_: PCA of standardised columns and of indicators of the categories, each indicator divided by the root
@@ -511,8 +519,8 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples,)
-            In units of X squared, whatever the loss; without a unit if each column has its own, see Notes. For float32
-            samples at least the lowest number of float32, and 0 for samples with all values missing.
+            In units of X squared, whatever the loss; without a unit if each column has its own loss, see Notes. 0 for
+            samples with all values missing. Scores that overflow are the lowest finite number of the dtype of X.
 
         Examples
         --------
@@ -531,7 +539,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         return like_input(np.maximum(-errors, np.finfo(rows.dtype).min).astype(rows.dtype), X)
 
     def score_features(self, X):
-        """Return the negative squared error of each value: the columns that make a sample unusual have low scores.
+        """Return the negative squared error of each value, to see which columns make a sample unusual.
 
         Parameters
         ----------
@@ -540,9 +548,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_)
-            In units of X squared; without a unit if each column has its own. nan where a value is missing. The score
-            of a category is the sum over its indicators. If all columns are numbers, the mean of a sample's scores is
-            its `score_samples`.
+            In units of X squared; without a unit if each column has its own loss. nan where a value is missing. The
+            score of a category is the sum over its indicators. If all columns are numbers, the mean of a sample's
+            scores is its `score_samples`.
 
         Examples
         --------
@@ -563,8 +571,8 @@ class AutoencoderTransformer(BaseNetTransformer):
     def score(self, X, y=None, sample_weight=None):
         """Return the R^2 of the reconstruction over all entries, against the training mean.
 
-        1 is perfect, 0 no better than the mean of the training samples. For PCA, on its training samples, this is the
-        sum of ``explained_variance_ratio_``.
+        1 is perfect; 0 is as good as the mean of the training samples. On the training samples of a PCA, this R^2 is
+        the sum of PCA's ``explained_variance_ratio_``.
 
         Parameters
         ----------
@@ -577,7 +585,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         Returns
         -------
         float
-            nan if no value of X is observed.
+            At most 1; nan if no value of X is observed.
 
         Examples
         --------
@@ -617,10 +625,10 @@ class AutoencoderTransformer(BaseNetTransformer):
 
         Notes
         -----
-        The Gaussian model is the one in front of the encoder. It has a weight if training improved on the start, or
-        training samples had missing values, and the loss is not "log_loss" or "poisson". The weight is one number (with
-        ordered components, one for each of 1, 2, 4, ... components): the one with the least squared error on entries of
-        training samples that `fit` hides, or of the validation set if that is larger.
+        The Gaussian model is the one in front of the encoder. It is used if training improved on the start or training
+        samples had missing values, except with "log_loss" and "poisson". All entries share its weight in the average.
+        With ordered components there is a weight for each of 1, 2, 4, ... components. `fit` hides entries of training
+        samples and of the validation set, finds the weight of least squared error on each, and takes the larger one.
 
         Examples
         --------
@@ -641,10 +649,10 @@ class AutoencoderTransformer(BaseNetTransformer):
     def sample(self, n_samples=1, *, random_state=None):
         """Draw new samples: decode draws from a Gaussian mixture fitted to codes of training samples.
 
-        The first call fits the mixture to codes of at most 5,000 training samples (fewer above 3,000 columns; after
-        `partial_fit`, of the last batch). It has 1 to 64 components, and a tenth, a hundredth or a thousandth of the
-        codes' variance is added to each covariance. The choice is the one with the highest likelihood of a held-out
-        fifth of the codes (Ghosh et al. 2020, arXiv:1903.12436). New samples lie on the decoder's surface, without
+        The first call fits the mixture (Ghosh et al. 2020, arXiv:1903.12436) to codes of at most 5,000 training
+        samples. These are fewer above 3,355 columns, and of the last batch after `partial_fit`. The mixture has 1 to 64
+        components with full covariances; 0.001 to 0.1 of the codes' variance is added to their variances. Both are
+        chosen by the likelihood of a held-out fifth of the codes. New samples lie on the decoder's surface, without
         residual noise.
 
         Parameters

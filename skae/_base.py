@@ -44,19 +44,22 @@ class BaseNetTransformer(
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Training samples: at least two, and at least as many as components. Missing values are nan. A column
-            without observed values is kept and filled with 0. DataFrames of mixed columns are described at the loss or
-            likelihood. A sparse matrix is made dense one batch at a time, for the linear start as a whole if it has at
-            most 2^25 values, zeros included; models that encode columns one by one do not take it. A `numpy.memmap` of
-            more than 2^25 values is read in blocks, never as a whole; the linear start is fitted to a random subset of
-            its samples.
+            without observed values is kept and filled with 0.
+
+            - DataFrame: columns of text, categories or several kinds need a loss or likelihood that takes them; see the
+              parameter.
+            - sparse matrix: made dense one batch at a time. For the linear start it is made dense as a whole if it has
+              at most 2^25 values, zeros included. Models with a loss or likelihood for each column do not take it.
+            - `numpy.memmap` of more than 2^25 values: read in blocks, never as a whole. The linear start is fitted to a
+              random subset of its samples.
         y : array-like of shape (n_samples,), default=None
             Class labels, if the model is conditional; otherwise ignored.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, at least 0; None for equal ones. Samples of weight 0 are left out, and so are those
             whose weight is below 1e-6 of the mean weight. The linear start has weighted moments: at ``max_iter=0`` a
-            weight of 2 is a sample twice (in distribution if values are missing, which the start replaces by draws).
-            Training minimises the weighted mean of the losses; with minibatches and a random validation set it is
-            similar for weights and repeated samples, not equal.
+            weight of 2 is a sample twice. (With missing values this holds in distribution, since the start replaces
+            them by draws.) Training minimises the weighted mean of the losses. There weights and repeated samples give
+            similar results, not the same, since batches and validation set are random.
         X_val : array-like of shape (n_validation, n_features), default=None
             Validation set, in place of a random ``validation_fraction`` of X. Needs ``early_stopping=True``.
 
@@ -70,6 +73,8 @@ class BaseNetTransformer(
         ValueError
             If a parameter, X or a weight is invalid, if ``checkpoint`` holds another fit, or if processes
             that train together (``device="accelerate"``) get different data or parameters.
+        TypeError
+            If a parameter has the wrong type, or an own module cannot be built.
         OSError
             If ``checkpoint`` cannot be written when training begins, or another fit uses it now.
         RuntimeError
@@ -106,7 +111,7 @@ class BaseNetTransformer(
             fit.train(checkpoint)
 
     def _takes_batches(self):
-        """Whether samples may come in batches: no validation set is needed to choose the number of components."""
+        """Return True if samples may come in batches, or raise AttributeError: n_components needs a validation set."""
         if isinstance(self.n_components, Integral) or not isinstance(self.n_components, str | Real):
             return True
         raise AttributeError(
@@ -119,11 +124,7 @@ class BaseNetTransformer(
     def partial_fit(self, X, y=None, *, classes=None, sample_weight=None):
         """Make one pass over these samples, at a constant learning rate and without validation.
 
-        The first call fits the scaler and the linear start. After `fit`, training continues from the fitted weights. A
-        column of numbers that was constant so far is learned from the first batch in which it varies. Its mean and
-        scale are those of this batch and one sample at the constant, and its reconstruction starts at a ridge
-        regression on the codes; both are weighted as the samples. A column that had no values so far is learned in the
-        same way from the first batch that has some, without a further sample.
+        The first call fits the scaler and the linear start. After `fit`, training continues from the fitted weights.
 
         Parameters
         ----------
@@ -140,6 +141,20 @@ class BaseNetTransformer(
         -------
         self : object
             The estimator after this pass.
+
+        Raises
+        ------
+        AttributeError
+            If `fit` chooses ``n_components``, for which a validation set is needed.
+        ValueError
+            If the first batch has too few samples, or a parameter of the network has changed since.
+
+        Notes
+        -----
+        A column of numbers that was constant so far is learned from the first batch in which it varies. Its mean and
+        scale are those of this batch and one sample at the constant. Its reconstruction starts at a ridge regression on
+        the codes. Both use the weights of the samples. A column that had no values so far is learned in the same way
+        from the first batch that has some, without the sample at the constant.
 
         Examples
         --------
@@ -403,8 +418,9 @@ class BaseNetTransformer(
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
-            Samples in units of X; in float32 for float32 codes, else in float64. A DataFrame if `fit` encoded one by
-            column, with the index of a DataFrame of codes.
+            Samples in units of X; in float32 for float32 codes, else in float64. A DataFrame if `fit` got one whose
+            columns were encoded one by one (text, or a loss for each column). It has the index of X if that is a
+            DataFrame, too.
 
         Examples
         --------
@@ -419,10 +435,10 @@ class BaseNetTransformer(
         return like_input(self._table.decode_codes(self._fitted.decode(check_codes(self, X)), X), X)
 
     def local_components(self, X):
-        """Return the components at each sample: the derivatives of its reconstruction by its code.
+        """Return the components at each sample: the derivatives of its reconstruction with respect to its code.
 
-        They say by how much each column changes where one component of the code changes, as ``components_`` of PCA do.
-        For PCA they are the same at all samples; at ``max_iter=0`` these are, too.
+        They are the change of each column per unit of one component, as ``components_`` of PCA are. For PCA, and at
+        ``max_iter=0``, they are the same at all samples.
 
         Parameters
         ----------
@@ -431,13 +447,13 @@ class BaseNetTransformer(
         Returns
         -------
         ndarray of shape (n_samples, n_components_, n_features_in_)
-            In units of X for a unit of the code. The Jacobian of `inverse_transform` at ``transform(X)``; of a
-            conditional model, averaged over the classes.
+            In units of X per unit of the code. The Jacobian of `inverse_transform` at ``transform(X)``; for a
+            conditional model, its mean over the classes.
 
         Raises
         ------
         ValueError
-            If columns are encoded one by one: the value of a category has no derivative.
+            If each column has its own loss or likelihood, or X had text: categories have no derivative.
 
         Examples
         --------

@@ -22,6 +22,7 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     estimator_ : object
         The fitted clone.
     n_features_in_ : int
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns. Only if all are strings.
 
@@ -58,19 +59,32 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         y : array-like of shape (n_samples,), default=None
             Passed to the estimator, which uses it if it is conditional on classes.
         **fit_params : dict
-            Passed to the estimator's `fit`, such as ``sample_weight``; with metadata routing, if it requests them.
+            Passed to the estimator's `fit`, such as ``sample_weight``. With metadata routing, only those that it
+            requests.
 
         Returns
         -------
         self : object
+            The fitted imputer.
 
         Raises
         ------
         TypeError
             If the estimator has no method `impute`, or X is sparse.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, ModelImputer
+        >>> X = load_iris().data
+        >>> X[0, 2] = np.nan  # it was 1.4
+        >>> imputer = ModelImputer(AutoencoderTransformer(2, max_iter=0, random_state=0)).fit(X)
+        >>> imputer.n_features_in_
+        4
         """
         if issparse(X):
-            raise TypeError("In sparse X no value is missing, so there is nothing to impute. Pass a dense array.")
+            raise TypeError("Sparse X has no missing values to impute. Pass a dense array, with nan for them.")
         if not hasattr(self.estimator, "impute"):
             raise TypeError(
                 f"estimator={self.estimator!r} has no method impute. Use an AutoencoderTransformer or a VAEGenerator."
@@ -86,6 +100,7 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         MetadataRouter
+            With the estimator's requests.
         """
         router = MetadataRouter(owner=type(self).__name__)
         return router.add(estimator=self.estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
@@ -102,6 +117,17 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_features), or DataFrame
             The samples, observed values unchanged; a DataFrame if `fit` got one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, ModelImputer
+        >>> X = load_iris().data
+        >>> X[0, 2] = np.nan  # it was 1.4
+        >>> imputer = ModelImputer(AutoencoderTransformer(2, max_iter=0, random_state=0)).fit(X)
+        >>> print(f"{imputer.transform(X)[0, 2]:.1f}")
+        1.5
         """
         check_is_fitted(self)
         return self.estimator_.impute(X)

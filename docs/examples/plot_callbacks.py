@@ -2,9 +2,9 @@
 Callbacks: watch and change a fit
 =================================
 
-``callbacks`` takes skorch's callbacks and your own. Here is one of each. The first writes the learning rate into the
-history of the net. The second, skorch's `LRScheduler`, replaces the one-cycle schedule, to see what that schedule is
-worth.
+``callbacks`` takes callbacks of skorch and your own. This example has one of each. Its own callback records the
+learning rate in the history of the net. skorch's `LRScheduler` replaces the one-cycle schedule, to see how much that
+schedule gains.
 """
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ X_train, X_test = train_test_split(load_digits().data, random_state=0)
 
 
 class Watch(Callback):
-    """Keeps the learning rate of each epoch's last batch."""
+    """Record the learning rate of the last batch of each epoch."""
 
     def on_batch_end(self, net, **kwargs):
         self.rate_ = net.optimizer_.param_groups[0]["lr"]
@@ -33,11 +33,12 @@ def constant(epoch):
 
 
 # %%
-# The estimator clones callbacks, as scikit-learn clones estimators. What they recorded is read from the fitted net.
+# The estimator clones callbacks, as a meta-estimator clones estimators. So read what they recorded from the fitted
+# net.
 
 epochs = 60
 schedules = {
-    "one cycle, skae's own": [],
+    "one cycle, the default": [],
     "constant": [LRScheduler(LambdaLR, lr_lambda=constant)],
     "cosine": [LRScheduler(CosineAnnealingLR, T_max=epochs)],
 }
@@ -49,14 +50,14 @@ for label, callbacks in schedules.items():
     print(f"{label:22} held-out error {errors[label]:.3f}, {seconds:.1f} s in {model.n_iter_} epochs")
 
 # %%
-# The loss is of the validation set, for the running average of the weights, so that the noise of a constant rate does
-# not count. On this table the three end within a tenth of each other.
+# The validation loss is that of the running average of the weights, which removes the noise of a constant learning
+# rate. On this table the errors of all three schedules are within a tenth of each other.
 
 figure, axes = plt.subplots(2, 1, figsize=(7, 5.4), layout="constrained", sharex=True, height_ratios=[2, 1])
 for (label, model), style in zip(models.items(), ["-", ":", "--"], strict=True):
     axes[0].plot(model.validation_loss_curve_, style, label=f"{label}: {errors[label]:.2f}")
     axes[1].plot(model.net_.history[:, "rate"], style)
-axes[0].set(ylabel="loss of the validation set", yscale="log", title="digits, 8 components")
+axes[0].set(ylabel="validation loss", yscale="log", title="digits, 8 components")
 axes[0].legend(frameon=False, title="error of test samples")
 axes[1].set(xlabel="epoch", ylabel="learning rate")
 plt.show()

@@ -2,15 +2,15 @@
 The textbook's deep generative model, made to generate
 ======================================================
 
-After the autoencoder comes the deep generative model, with the same encoder and decoder. As it is often printed, its
-program draws 100 random codes and fits the decoder with them as input and as target. That cannot run, since codes
-have 32 columns and images 784. If it did, it would teach the network to copy noise: no image takes part.
+Textbooks often follow the autoencoder by a deep generative model with the same encoder and decoder. A program that is
+often printed draws 100 random codes, and fits the decoder with them as input and as target. It cannot run, since codes
+have 32 columns and images 784. If it ran, it would train the network to copy noise, since it uses no image.
 
-A decoder generates if its objective makes the data probable. The encoder gives each image a distribution over codes,
-q(z | x), in place of a code. Codes drawn from it must explain the image, log p(x | z). The distribution must stay
-near the standard normal from which new codes are drawn, KL(q || N(0, I)). The difference of the two is the ELBO, a
-lower bound of log p(x). `VAEGenerator` maximises its mean, and `score` returns it. Layers and widths stay as they
-were.
+A decoder generates images if the training objective makes images probable. The encoder gives each image a distribution
+over codes, q(z | x). Codes drawn from it should explain the image: log p(x | z) should be high. And the distribution
+should be close to the standard normal from which new codes are drawn: KL(q || N(0, I)) should be low. The difference of
+the two is the ELBO, a lower bound of log p(x). `VAEGenerator` maximises its mean, and `score` returns it. Here it has
+the layers of the textbook.
 """
 
 import gzip
@@ -27,7 +27,7 @@ from skae import SampleDisplay, VAEGenerator
 
 
 def load_bits():
-    """Images as flat rows of zeros and ones, for training and testing, with their height and their name."""
+    """Return training and test images as flat rows of zeros and ones, their height and their name."""
     folder = Path("/usr/share/datasets/fashion-mnist")
     if folder.is_dir():
         with gzip.open(folder / "train-images-idx3-ubyte.gz") as file:
@@ -38,16 +38,16 @@ def load_bits():
             X = fetch_openml("Fashion-MNIST", version=1, as_frame=False).data[:12000] / 255
             height, name = 28, "Fashion-MNIST"
         except OSError as error:
-            print(f"Fashion-MNIST is not to be had here ({error}), so these are scikit-learn's digits.")
+            print(f"Fashion-MNIST could not be loaded ({error}), so these are scikit-learn's digits.")
             X, height, name = load_digits().data / 16, 8, "digits"
     bits = (X > 0.5).astype(np.float32)
     return *train_test_split(bits, test_size=1 / 6, random_state=0), height, name
 
 
 # %%
-# The textbook's layers: 784 to 32 by relu, where skae adds layers for mean and variance of 32 components, and 32 to
-# 784, where the Bernoulli likelihood adds the sigmoid. They are compared with skae's defaults, which start from a
-# linear model.
+# The textbook's layers. The encoder maps 784 pixels to 32 relu units; skae adds linear layers for the mean and
+# variance of the code. The decoder maps 32 components to 784 pixels, by a linear layer that skae adds; the Bernoulli
+# likelihood applies the sigmoid. They are compared with skae's defaults, which start from a linear model.
 
 
 def encoder(n_in, n_out):
@@ -75,8 +75,8 @@ for label, model in models.items():
     )
 
 # %%
-# The ELBO of the validation set, and new images: means of the likelihood for random codes. Where a curve falls the
-# network overfits; the weights kept are those of its best epoch.
+# The ELBO of the validation set, and new images: decoded random codes, without noise. Where a curve falls, the
+# network overfits. `fit` keeps the weights of the best epoch.
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained", width_ratios=[1.1, 1, 1])
 for (label, model), style in zip(models.items(), ["-", "--"], strict=True):

@@ -2,9 +2,9 @@
 Denoising
 =========
 
-With ``noise`` the network gets samples with noise and is trained to return the samples without. It then reconstructs
-a noisy sample as the clean samples near it look. PCA denoises, too, by leaving out what its components do not
-explain, and is the baseline.
+With ``noise``, noise is added to the input of the network in training, but not to the target. The autoencoder learns to
+map noisy samples to clean ones. The baseline is PCA, which also removes noise: that outside of the principal
+components.
 """
 
 import matplotlib.pyplot as plt
@@ -19,13 +19,13 @@ X_train, X_test = train_test_split(load_digits().data, random_state=0)
 noisy = X_test + np.random.RandomState(0).normal(scale=4, size=X_test.shape)  # grey levels go from 0 to 16
 
 # %%
-# ``noise`` is in standard deviations of each column, which are between 0 and 6.5 grey levels here. More components
-# would let more of the noise pass.
+# ``noise`` is in standard deviations of each column, which are between 0 and 6.5 grey levels here. More than 12
+# components would reconstruct more of the noise, too.
 
 models = {
-    "PCA, 12 numbers": PCA(12),
-    "autoencoder, 12 numbers": AutoencoderTransformer(12, max_iter=60, random_state=0),
-    "the same, noise=0.7": AutoencoderTransformer(12, noise=0.7, max_iter=60, random_state=0),
+    "PCA": PCA(12),
+    "autoencoder": AutoencoderTransformer(12, max_iter=60, random_state=0),
+    "autoencoder, noise=0.7": AutoencoderTransformer(12, noise=0.7, max_iter=60, random_state=0),
 }
 images = {"clean": X_test, "noisy": noisy}
 for label, model in models.items():
@@ -35,8 +35,8 @@ for label, error in errors.items():
     print(f"{label:26} error {error:5.2f}")
 
 # %%
-# An autoencoder that was trained without noise refines its code until the decoded image is closest to the noisy one,
-# noise included. One that was trained with noise keeps the code of the encoder.
+# Without ``noise``, `transform` refines the encoder's code until the decoded image is closest to the noisy one, noise
+# included. With ``noise`` the code is the encoder's, without refinement.
 
 figure, axes = plt.subplots(len(images), 12, figsize=(10, 4.6), layout="constrained")
 for line, (label, rows) in zip(axes, images.items(), strict=True):

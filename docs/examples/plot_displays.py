@@ -2,10 +2,10 @@
 Figures of a fit: losses, codes, reconstructions, traversals
 ============================================================
 
-Four displays of one autoencoder, in the style of scikit-learn's: losses of training, codes, reconstructions, and what
-each component changes. Each is one call, draws into the axes that it gets, and stores its artists as attributes.
-(`SampleDisplay` draws new samples, `LatentSizeDisplay` the error at each number of components; they have examples of
-their own.)
+Four displays of one autoencoder, in the style of scikit-learn's: losses of training, codes, reconstructions, and the
+effect of each component. One call of `from_estimator` draws a display into the axes that it gets. Its artists are
+attributes. Two more displays have examples of their own: `SampleDisplay` draws new samples, and `LatentSizeDisplay` the
+error at each number of components.
 """
 
 import matplotlib.pyplot as plt
@@ -24,14 +24,14 @@ X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 
 # %%
-# With ``ordered=True`` the first two of the eight components are the best two for a plot.
+# With ``ordered=True`` the first two of the eight components are the best two, which the scatter plot shows.
 
 autoencoder = AutoencoderTransformer(8, ordered=True, feature_shape=(1, 8, 8), random_state=0).fit(X_train)
 
 # %%
-# The loss of an ordered fit is relative to PCA's, so that the start has 1. Reconstructions are of held-out digits,
-# with their mean squared errors; PCA has as many components. A traversal moves along one component, with the others
-# at their median. The titles are codes.
+# The loss of an ordered fit is relative to PCA's, so the start has a loss of 1. Reconstructions are those of held-out
+# digits, by the autoencoder and by PCA with as many components. Their titles are mean squared errors. Each line of
+# the last display varies one component, with the others at their median. Its titles are the values of the component.
 
 figure, axes = plt.subplots(2, 2, figsize=(14, 8.5), layout="constrained", width_ratios=[1, 1.4])
 losses = LossCurveDisplay.from_estimator(autoencoder, ax=axes[0, 0])

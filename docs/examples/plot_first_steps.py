@@ -2,8 +2,8 @@
 First steps: two components
 ===========================
 
-An `AutoencoderTransformer` is fitted, transforms and reconstructs as `PCA` does. Here both reduce digits, images of 8
-by 8 pixels, to two components. The example compares how well each reconstructs images that it has not seen.
+`AutoencoderTransformer` has the methods of `PCA`: `fit`, `transform`, `inverse_transform`. Here both reduce digits,
+images of 8 by 8 pixels, to two components. The example compares how well they reconstruct held-out images.
 """
 
 import matplotlib.pyplot as plt
@@ -20,14 +20,15 @@ pca = PCA(2).fit(X_train)
 autoencoder = AutoencoderTransformer(2, random_state=0).fit(X_train)
 
 # %%
-# The error is the mean squared difference of a pixel, in squared grey levels from 0 to 16.
+# The error is the mean squared error of a pixel. Grey levels go from 0 to 16.
 
 errors = {model: reconstruction_error(model, X_test) for model in (pca, autoencoder)}
 for model, error in errors.items():
     print(f"{type(model).__name__:22} held-out error {error:5.2f}")
 
 # %%
-# The model itself records what training gained. Both losses are of the validation set, which `fit` holds out.
+# The fitted autoencoder records what training gained over PCA. Both losses are those of the validation set, which
+# `fit` splits off.
 
 print(f"PCA's loss {autoencoder.linear_loss_:.2f}, the autoencoder's {autoencoder.best_loss_:.2f}")
 

@@ -2,9 +2,9 @@
 One grid over PCA and autoencoder
 =================================
 
-Both estimators have ``n_components``, so one grid search can choose the estimator and the number of components.
-Without a predictor behind them, use ``scoring=reconstruction_scorer``. (Their own `score` differ: PCA's is a
-log-density, the autoencoder's an R^2.)
+Both estimators have ``n_components``, so one grid search can choose the estimator and the number of components. If no
+predictor follows in the Pipeline, use ``scoring=reconstruction_scorer``. The methods `score` of the two cannot be
+compared: PCA's is a log-density, the autoencoder's an R^2.
 """
 
 import matplotlib.pyplot as plt
@@ -21,8 +21,9 @@ X, _ = load_breast_cancer(return_X_y=True)
 X = StandardScaler().fit_transform(X)  # before the search: an error in units of X needs the same X everywhere
 
 # %%
-# Ten cells of three folds. Where training gains nothing on the validation set, a fit keeps PCA and warns. The largest
-# size nearly always reconstructs best. The table shows how much each further component gains, for each estimator.
+# Two estimators, five numbers of components and three folds make thirty fits. If training gains nothing on the
+# validation set, a fit keeps PCA and warns. The largest number of components nearly always reconstructs best. The
+# table shows how much further components gain.
 
 grid = {
     "reduce": [PCA(), AutoencoderTransformer(max_iter=100, random_state=0)],
@@ -41,7 +42,7 @@ best = search.best_params_
 print(f"\nbest: {type(best['reduce']).__name__} with {best['reduce__n_components']} components")
 
 # %%
-# The standardised columns have variance 1, so an error of 1 is that of no component at all.
+# The standardised columns have variance 1, so the error without any component is 1.
 
 figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
 table[["PCA", "AutoencoderTransformer"]].plot(ax=axis, style=["o--", "s-"], logx=True, logy=True)

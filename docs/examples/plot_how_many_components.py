@@ -2,8 +2,9 @@
 How many components?
 ====================
 
-One fit of PCA serves all sizes, since its components are ordered. So does one fit of an autoencoder with
-``ordered=True``: `truncate` returns the autoencoder of a size. The figure shows the error on held-out digits.
+The components of PCA are ordered, so one fit has the result for every number of components. With ``ordered=True`` the
+same is true of an autoencoder: `truncate` returns one with fewer components. The figure shows the error on held-out
+digits.
 """
 
 import matplotlib.pyplot as plt
@@ -19,7 +20,7 @@ autoencoder = AutoencoderTransformer(32, ordered=True, random_state=0).fit(X_tra
 display = LatentSizeDisplay.from_estimator(autoencoder, X_test, X_train=X_train)
 display.ax_.set_title("digits: one ordered fit, every number of components")
 
-# What each component adds to the share of the variance that is explained, on the validation set.
+# The share of the variance that the first components explain, on the validation set.
 explained = autoencoder.explained_variance_ratio_.cumsum()
 for size in (1, 2, 4, 8, 16, 32):
     print(f"{size:2} components explain {explained[size - 1]:.3f}")

@@ -2,10 +2,13 @@
 Images: reconstructions, new images, interpolation, outliers
 ============================================================
 
-``feature_shape`` says that samples are images. They stay flat rows, as in scikit-learn, and the network that starts
-at PCA becomes convolutional. The example uses one fit for four things: reconstructions from 16 components, compared
-with PCA's; new images; interpolation along the straight line between two codes; and the test images least like the
-training images, by ``score_samples``.
+``feature_shape`` is the shape of samples that are flattened images. The network, which starts as PCA, is then
+convolutional. One fit has four uses here:
+
+- reconstructions from 16 components, compared with PCA's
+- new images
+- interpolation along the straight line between two codes
+- outliers: the test images with the lowest ``score_samples``
 """
 
 import gzip
@@ -21,7 +24,7 @@ from skae import AutoencoderTransformer, reconstruction_error
 
 
 def load_images():
-    """Flat rows in [0, 1] for training and testing, with the height of an image and the name of the set."""
+    """Return training and test images as flat rows in [0, 1], their height and their name."""
     file = Path("/usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz")  # package dataset-fashion-mnist
     if file.exists():
         with gzip.open(file) as opened:
@@ -33,7 +36,7 @@ def load_images():
 
 
 # %%
-# One fit, and PCA with as many components.
+# An autoencoder, and PCA with as many components.
 
 X_train, X_test, height, name = load_images()
 pca = PCA(16).fit(X_train)
@@ -42,12 +45,12 @@ for model in (pca, autoencoder):
     print(f"{name}, {type(model).__name__:22} held-out error {reconstruction_error(model, X_test):.4f}")
 
 # %%
-# Interpolation: the code of one test image, the code of another, and six equal steps between. The images that 16
-# components describe worst have the lowest scores.
+# Interpolation: the codes of two test images, and six codes at equal steps between them. The outliers are the test
+# images with the largest reconstruction errors.
 
 Z = autoencoder.transform(X_test[:8])
 steps = np.linspace(0, 1, 8)[:, None]
-walks = np.vstack([autoencoder.inverse_transform((1 - steps) * Z[i] + steps * Z[i + 1]) for i in (0, 2, 4)])
+between = np.vstack([autoencoder.inverse_transform((1 - steps) * Z[i] + steps * Z[i + 1]) for i in (0, 2, 4)])
 odd = X_test[np.argsort(autoencoder.score_samples(X_test))[:24]]
 
 panels = {
@@ -55,7 +58,7 @@ panels = {
         X_test[:8], autoencoder.inverse_transform(Z), pca.inverse_transform(pca.transform(X_test[:8])),
     ]),
     "new images": autoencoder.sample(24, random_state=0),
-    "walks between two codes": walks,
+    "interpolation between two codes": between,
     "least like the training images": odd,
 }  # fmt: skip
 figure, axes = plt.subplots(2, 2, figsize=(11, 5), layout="constrained")

@@ -3,11 +3,11 @@ The textbook autoencoder, rebuilt
 =================================
 
 The first autoencoder of most textbooks is written in Keras: 784 pixels, 32 relu units, 784 sigmoid units. It is
-trained by adam on the squared error for 50 epochs in batches of 256, with a validation set. Here it is rebuilt layer
+trained by Adam on the squared error for 50 epochs in batches of 256, with a validation set. Here it is rebuilt layer
 by layer and compared with skae's defaults and PCA, all with 32 components.
 
-Images are Fashion-MNIST where it is found (Debian's package dataset-fashion-mnist, else OpenML), else the 8 x 8
-digits of scikit-learn.
+The images are those of Fashion-MNIST, from Debian's package dataset-fashion-mnist or from OpenML. Without either they
+are the 8 x 8 digits of scikit-learn.
 """
 
 import gzip
@@ -25,7 +25,7 @@ from skae import AutoencoderTransformer, reconstruction_error
 
 
 def load_images():
-    """Images in [0, 1] as flat float32 rows, for training and testing, with their height and their name."""
+    """Return training and test images as flat rows in [0, 1], their height and their name."""
     folder = Path("/usr/share/datasets/fashion-mnist")
     if folder.is_dir():
         parts = []
@@ -37,14 +37,14 @@ def load_images():
         X = fetch_openml("Fashion-MNIST", version=1, as_frame=False).data.astype(np.float32) / 255
         return X[:60000], X[60000:], 28, "Fashion-MNIST"
     except OSError as error:
-        print(f"Fashion-MNIST is not to be had here ({error}), so these are scikit-learn's digits.")
+        print(f"Fashion-MNIST could not be loaded ({error}), so these are scikit-learn's digits.")
         X = load_digits().data.astype(np.float32) / 16
         return *train_test_split(X, random_state=0), 8, "digits"
 
 
 # %%
-# The layers. Keras draws initial weights uniformly (Glorot), with zero biases; torch draws them differently, so the
-# callables set them.
+# The layers. Keras draws initial weights from a uniform distribution (Glorot) and sets biases to zero. torch has
+# another initialisation, so these functions repeat that of Keras.
 
 
 def glorot(layer):
@@ -62,9 +62,9 @@ def decoder(n_in, n_out):
 
 
 # %%
-# Three models of 32 components. Both networks have the same validation set. Keras only reports its loss; skae also
-# keeps the epoch with the lowest one. (skae's adam has a one-cycle schedule, Keras' a constant rate.) To keep this
-# page quick both train on 10,000 images at most. The error is that of held-out images.
+# Three models of 32 components. Both autoencoders have the same validation set. Keras only reports its loss; skae
+# keeps the weights of the epoch with the lowest one. skae's Adam has a one-cycle schedule, Keras' a constant learning
+# rate. To keep this example short, both are trained on 10,000 images at most. The error is that of held-out images.
 
 X, X_test, height, name = load_images()
 X_train, X_val = train_test_split(X[:12000], test_size=1 / 6, random_state=0)
@@ -105,5 +105,5 @@ for line, (label, images) in zip(axes, rows.items(), strict=True):
         axis.imshow(image.reshape(height, -1), cmap="gray", vmin=0, vmax=1)
         axis.set(xticks=[], yticks=[])
     line[0].set_ylabel(label, rotation=0, ha="right", va="center")
-figure.suptitle("32 numbers an image: held-out images and their reconstructions, with the mean squared error")
+figure.suptitle("held-out images and their reconstructions from 32 components, with mean squared errors")
 plt.show()

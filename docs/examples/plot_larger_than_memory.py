@@ -2,9 +2,9 @@
 Larger than memory
 ==================
 
-A year of a machine's sensors may be larger than memory. Here 200,000 samples of 60 columns stand for it, in Parquet
-and in a NumPy file, with the hours in order. An autoencoder learns from the Parquet file a batch at a time, by
-`partial_fit`. The NumPy file goes to `fit`, which would stream a larger one.
+A year of sensor data may be larger than memory. Here 200,000 samples of 60 columns stand for it, ordered by time, in a
+Parquet file and in a NumPy file. `partial_fit` trains on the Parquet file a batch at a time. `fit` takes the NumPy
+file, and would stream it if it were larger.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ directions = rng.standard_normal((2, 3, N_COLUMNS)).astype(np.float32)
 
 
 def measure(hours):
-    """What the sensors say at these hours, which are from 0 to 1: load and temperature drift, and noise."""
+    """Return the sensor data at these times, from 0 to 1: load and temperature, which drift, and noise."""
     load = np.sin(700 * hours) + hours
     temperature = np.cos(3 * hours) + 0.3 * rng.standard_normal(len(hours))
     curves = np.stack([[load, load**2, np.tanh(2 * load)], [temperature, temperature**2, load * temperature]])
@@ -44,14 +44,14 @@ mapped.flush()
 test = measure(rng.random(5000))
 
 # %%
-# Batches of a Parquet file, or the partitions of a Dask DataFrame, go to `partial_fit` one after another. The first
-# batch decides mean, scale and start, so it should be like the others: here it is a tenth of the samples, from all
-# over the file. Samples are shuffled within a batch alone, and the last ones weigh most. So shuffle a file in some
-# order when you write it. This one is not shuffled.
+# Pass batches of a Parquet file, or partitions of a Dask DataFrame, to `partial_fit` one after another. The first
+# batch determines mean, scale and start, so it should represent the file: here it is every tenth sample. Samples are
+# shuffled only within a batch, and the last batches have the largest effect. So shuffle samples when you write the
+# file. The samples of this file are ordered, to show the effect.
 
 
 def batches():
-    """Batches of 20,000 samples, as arrays."""
+    """Yield batches of 20,000 samples, as arrays."""
     for batch in pq.ParquetFile(in_parquet).iter_batches(PIECE):
         yield np.stack([column.to_numpy() for column in batch.columns], axis=1)
 
@@ -66,17 +66,17 @@ for _ in range(3):
         errors.append(reconstruction_error(by_pieces, test))
 
 # %%
-# A memmap goes to `fit` as any array does. One of more than 2^25 values is streamed, in blocks from all over the file
-# that are shuffled together; this one has 12 million, so it is loaded. Validation set and one-cycle schedule are
-# those of any fit.
+# Pass a memmap to `fit` as any array. If it has more than 2^25 values, it is streamed: blocks from all over the file
+# are read and shuffled together. This one has 12 million values, so it is loaded. Validation set and learning rate
+# schedule are those of any fit.
 
 
 year = np.load(in_numpy, mmap_mode="r")
 whole = AutoencoderTransformer(3, max_iter=3, random_state=0).fit(year)
 
 # %%
-# With as many passes, both ways lead to errors on new hours that are far below PCA's. `fit`, which shuffles all
-# samples, is a little ahead.
+# After three passes, the held-out errors of both are far below PCA's. That of `fit`, which shuffles all samples, is a
+# little lower.
 
 pca_error, error = reconstruction_error(linear, test), reconstruction_error(whole, test)
 print(f"PCA {pca_error:.4f}, fit {error:.4f}, partial_fit {errors[-1]:.4f}")

@@ -3,7 +3,7 @@ What a component is made of
 ===========================
 
 A component of PCA has one loading for each column. A component of an autoencoder is curved: its loadings differ between
-samples. Bars show their mean, lines their standard deviation over the samples. Those of PCA have no lines.
+samples. Bars show the mean of a loading, lines its standard deviation over the samples, which is 0 for PCA.
 """
 
 import matplotlib.pyplot as plt
@@ -24,14 +24,14 @@ for name, model in models.items():
 plt.show()
 
 # %%
-# How much of each column's variance is lost without a component? Its code is set to the mean.
+# `component_importance` is the share of each column's variance that is lost without a component.
 
 for name, model in models.items():
     first, second = component_importance(model, X_test).round(2)
     print(f"{name}: colour intensity {first[9]} and {second[9]}, flavanoids {first[6]} and {second[6]}")
 
 # %%
-# One sample has loadings of its own.
+# `local_components` are the loadings at each sample.
 
 local = models["AutoencoderTransformer"].local_components(X_test)
 for i in range(3):

@@ -2,9 +2,9 @@
 New samples
 ===========
 
-`sample` draws new samples: from the VAE, whose density is what it was trained for, and from the autoencoder, by a
-Gaussian mixture fitted to its codes. A forest is trained to tell them from real samples. If it is right half of the
-time, it cannot.
+`sample` draws new samples from both estimators. A VAE is trained as a density to draw from. An autoencoder decodes
+draws from a Gaussian mixture that is fitted to its codes. A random forest is then trained to distinguish new samples
+from real ones. An accuracy of 50 % means that it cannot.
 """
 
 import matplotlib.pyplot as plt
@@ -33,7 +33,7 @@ for label, model in models.items():
     drawn[label] = np.clip(np.round(rows), 0, 16)  # grey levels are whole numbers from 0 to 16
 
 # %%
-# The forest gets as many new samples as held-out real ones, in cross-validation.
+# The forest is cross-validated on as many new samples as held-out real ones.
 
 accuracy = {}
 for label in models:
@@ -43,7 +43,7 @@ for label in models:
     print(f"{label:30} distinguished from real ones in {accuracy[label]:.0%} of cases")
 
 # %%
-# The first 16 of each. New samples of the VAE include the noise of the likelihood; those of the autoencoder have
+# The first 16 samples of each. New samples of the VAE have the noise of the likelihood; those of the autoencoder have
 # none.
 
 figure, axes = plt.subplots(len(drawn), 1, figsize=(8, 11), layout="constrained")

@@ -2,10 +2,10 @@
 Topics of a book: sparse counts of words
 ========================================
 
-Text becomes a table by counting: a row for each document, a column for each word, nearly all of it zeros. The sum of
-a row only says how long the document is. The multinomial likelihood models the rest, the shares of words.
-`VAEGenerator` takes the sparse matrix of `CountVectorizer`. It is compared with scikit-learn's topic models: latent
-Dirichlet allocation and non-negative matrix factorisation.
+Texts become a table of word counts: a row for each document, a column for each word, nearly all of it zeros. The sum of
+a row is the length of the document. The multinomial likelihood models the shares of words, conditional on the length.
+`VAEGenerator` takes the sparse matrix of `CountVectorizer`. The baselines are scikit-learn's topic models: latent
+Dirichlet allocation (LDA) and non-negative matrix factorisation (NMF).
 """
 
 import re
@@ -28,14 +28,14 @@ N_COMPONENTS = 10
 
 
 def load_documents():
-    """Documents as strings and what they are: posts to newsgroups, else chapters of the Bible, else made-up ones."""
+    """Return documents and their name: posts to newsgroups, else chapters of the Bible, else synthetic ones."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of each try to reach them
             posts = fetch_20newsgroups(subset="train", remove=("headers", "footers", "quotes")).data
         return [post for post in posts if len(post) > 500][:4000], "posts to 20 newsgroups"
     except OSError as error:
-        print(f"The 20 newsgroups are not to be had here ({error}).")
+        print(f"The 20 newsgroups could not be loaded ({error}).")
     if command := shutil.which("bible"):  # Debian's package bible-kjv-text
         answer = subprocess.run(
             [command, "-f", "-l", "100000"], input="gen1:1-rev22:21\nq\n", capture_output=True, text=True, check=True
@@ -45,12 +45,12 @@ def load_documents():
             if verse := re.match(r"\s*(\w+?)(\d+):\d+\s+(.*)", line):
                 chapters.setdefault(verse.groups()[:2], []).append(verse[3])
         return [" ".join(verses) for verses in chapters.values()], "chapters of the King James Bible"
-    print("Neither is Debian's package bible-kjv-text, so these are made-up documents of six topics.")
+    print("Debian's package bible-kjv-text is not installed, so these are synthetic documents of six topics.")
     rng = np.random.RandomState(0)
     words = np.array([f"{syllable}{i}" for syllable in ("ka", "mo", "ti", "ru") for i in range(150)])
     topics = rng.dirichlet(np.full(len(words), 0.05), size=6)
     shares = rng.dirichlet(np.full(6, 0.2), size=1200) @ topics
-    return [" ".join(rng.choice(words, 150, p=share)) for share in shares], "made-up documents"
+    return [" ".join(rng.choice(words, 150, p=share)) for share in shares], "synthetic documents"
 
 
 # %%
@@ -67,10 +67,11 @@ print(
 )
 
 # %%
-# Perplexity is the usual measure of such models: the number of words among which the next one is as good as drawn.
-# Each figure is a bound: scikit-learn's own for its allocation, and exp of minus the ELBO of a word for the VAE,
-# without the coefficient of the multinomial, which counts the orders of words. NMF is no density and has none. The
-# perplexity of its reconstruction, scaled to shares, flatters it, since it has seen the document.
+# Perplexity is the usual measure of such models: exp of minus the mean log-probability of a word. A model that
+# chooses between n equally probable words has perplexity n. The figures are upper bounds: scikit-learn's own for LDA,
+# and one by the ELBO for the VAE. The multinomial coefficient, which counts the orders of words, is left out. NMF is
+# no density. The figure for NMF is the perplexity of its reconstruction, scaled to shares. It is too low in
+# comparison, since the reconstruction depends on the document.
 
 n_words = X_test.sum()
 coefficient = (gammaln(np.asarray(X_test.sum(axis=1)) + 1)).sum() - gammaln(X_test.data + 1).sum()
@@ -93,19 +94,19 @@ nmf = NMF(N_COMPONENTS, init="nndsvda", max_iter=400, random_state=0).fit(X_trai
 seconds["NMF"] = time.perf_counter() - began
 counts = nmf.transform(X_test) @ nmf.components_ + 1e-3
 shares = counts / counts.sum(axis=1, keepdims=True)
-perplexity["NMF (has seen them)"] = np.exp(-X_test.multiply(np.log(shares)).sum() / n_words)
+perplexity["NMF (reconstructed)"] = np.exp(-X_test.multiply(np.log(shares)).sum() / n_words)
 share = (np.asarray(X_train.sum(axis=0)).ravel() + 0.5) / (X_train.sum() + 0.5 * len(words))
-perplexity["one share a word"] = np.exp(-(X_test @ np.log(share)).sum() / n_words)
+perplexity["independent of document"] = np.exp(-(X_test @ np.log(share)).sum() / n_words)
 
-print("\nPerplexity of new documents")
+print("\nPerplexity of held-out documents")
 for label, value in perplexity.items():
     took = seconds.get(label.split(" (")[0])
-    print(f"{label:<22}{value:8.0f}" + (f"{took:10.1f} s" if took else ""))
+    print(f"{label:<24}{value:8.0f}" + (f"{took:10.1f} s" if took else ""))
 
 # %%
-# The components of the linear model are log-shares: what a step along a component multiplies the share of each word
-# by. Frequent words that a component changes much are its topic, at both of its ends. Topics of LDA and NMF have one
-# end.
+# Topics. In the linear model, `max_iter=0`, a step along a component multiplies the share of each word by a factor,
+# whose logarithm is in `components_`. The words of a topic are frequent words with a large or a small factor, so each
+# component has two topics, one for either direction. Components of LDA and NMF have one.
 
 
 def top(weights, n=5):
@@ -113,10 +114,10 @@ def top(weights, n=5):
 
 
 topics = lda.components_ / lda.components_.sum(axis=1, keepdims=True)
-print("\nVAE: words of either end of a component")
+print("\nlinear VAE: words of either direction of a component")
 for component in linear.components_[:5]:
     print(f"  {top(component * np.sqrt(share)):<50} | {top(-component * np.sqrt(share))}")
-print("LDA: words of a topic, for how much commoner they are in it")
+print("LDA: words that are more common in a topic than elsewhere")
 for topic in topics[:5]:
     print("  " + top(np.sqrt(share) * np.log(topic / share)))
 print("NMF")
@@ -124,17 +125,17 @@ for topic in nmf.components_[:5]:
     print("  " + top(topic))
 
 # %%
-# New documents are bags of words: draw a code, decode its shares, and draw as many words as some training document
-# has.
+# New documents are bags of words. The VAE draws a code, decodes it to shares, and draws as many words as a random
+# training document has.
 
-print("\nThe commonest words of three new documents")
+print("\nThe most common words of three new documents")
 for bag in vae.sample(3, random_state=0):
     print("  " + ", ".join(f"{words[i]} {bag[i]:.0f}" for i in np.argsort(-bag)[:12]))
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), width_ratios=[1, 1.2])
 bars = list(perplexity)[::-1]
 axes[0].barh(bars, [perplexity[label] for label in bars], color=["C1" if b.startswith("VAE") else "0.6" for b in bars])
-axes[0].set(xlabel="perplexity of new documents", title=f"{N_COMPONENTS} components")
+axes[0].set(xlabel="perplexity of held-out documents", title=f"{N_COMPONENTS} components")
 codes = linear.transform(X_test)
 axes[1].scatter(*codes[:, :2].T, s=8, color="0.7")
 for end in (-1, 1):
@@ -144,6 +145,8 @@ for end in (-1, 1):
         place[axis] = end * 1.15 * np.abs(codes[:, :2]).max()
         axes[1].annotate(label, place, ha="center", va="center", fontsize=8, color="C0")
 limit = 1.45 * np.abs(codes[:, :2]).max()
-axes[1].set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel="code 1", ylabel="code 2", title="new documents")
+axes[1].set(
+    xlim=(-limit, limit), ylim=(-limit, limit), xlabel="component 1", ylabel="component 2", title="held-out documents"
+)
 figure.tight_layout()
 plt.show()

@@ -61,7 +61,7 @@ class Support(NamedTuple):
     def check_sparse(self, X, parameter, value, is_training=True):
         """Check a CSR matrix: entries that are not stored are zero, and no value may be missing."""
         if np.isnan(X.data).any():
-            raise ValueError("Sparse X contains NaN, but in sparse rows no value can be missing. Pass a dense array.")
+            raise ValueError("Sparse X contains NaN, but missing values need a dense array. Pass X.toarray().")
         outside = np.flatnonzero(self.outside(X.data))
         if len(outside):
             row = np.searchsorted(X.indptr, outside[0], side="right") - 1
@@ -111,7 +111,7 @@ def check_classes(y, n_samples):
         kinds = " and ".join(sorted({type(value).__name__ for value in y.tolist()}))
         raise ValueError(
             "Unknown label type: conditional=True needs classes in y that are all strings, or all numbers, and none of "
-            f"which is missing, but y holds {kinds}. Drop rows without a class, and make strings of the others."
+            f"which is missing, but y holds {kinds}. Drop samples without a class, and convert the others to strings."
         )
     if kind not in ("binary", "multiclass"):
         raise ValueError(
@@ -172,7 +172,7 @@ def check_labels(y, classes, n_samples):
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)
     if labels.ndim and labels.shape != (n_samples,):
-        raise ValueError(f"y has shape {labels.shape}, but must be one class or have one for each of {n_samples} rows.")
+        raise ValueError(f"y has shape {labels.shape}, but must be one class or one for each of {n_samples} samples.")
     if labels.dtype.kind == classes.dtype.kind == "M":
         labels = labels.astype(classes.dtype)  # the same unit
     labels, known = np.atleast_1d(labels).tolist(), classes.tolist()

@@ -64,10 +64,13 @@ class GraphColumn(NamedTuple):
 class Column:
     """A column of a table: its type and its encoding.
 
-    A subclass defines ``fit(name, kind, column_type, column, library)``, which learns from a column of training
-    samples; ``encode(column, library, handle_unknown)``, which returns numbers (n, width), nan where a value is
-    missing; ``decode(block)``, which returns a list of values; ``extremes()``, values that need the whole range of the
-    dtype; and ``graph_column(name)``, the column of an exported graph.
+    A subclass defines:
+
+    - ``fit(name, kind, column_type, column, library)``, which learns from a column of training samples.
+    - ``encode(column, library, handle_unknown)``, which returns numbers (n, width), nan where a value is missing.
+    - ``decode(block)``, which returns a list of values.
+    - ``extremes()``, which returns values that need the whole range of the dtype.
+    - ``graph_column(name)``, which returns the column of an exported graph.
 
     Attributes
     ----------
@@ -469,10 +472,10 @@ class Kinds(NamedTuple):
             family = _role_of_integers(numbers(column)) if values else "float"
         n_categories = len(set(values)) if family == "category" else 0
         if n_categories > max(_MOST_OF_IDENTIFIERS, len(values) / 2):
-            insist = f", or insist by {self.parameter}={{{name!r}: {self.auto[family]!r}}}"
+            insist = f", or set {self.parameter}={{{name!r}: {self.auto[family]!r}}} to use it as it is"
             raise ValueError(
-                f"Column {name!r} of X has {n_categories} categories in {len(values)} rows, such as {values[0]!r}: it "
-                "is an identifier, or text, from which nothing can be learnt. Drop it, merge categories"
+                f"Column {name!r} of X has {n_categories} categories in {len(values)} samples, such as {values[0]!r}: "
+                "it looks like an identifier or free text. Drop it, merge categories"
                 f"{insist if self.value is None else ''}."
             )
         return self.auto[family]
@@ -557,8 +560,8 @@ def _check_range(name, low, high):
     """Check that a column can be scaled by its range."""
     if not quantiles.can_be_divided(low, high):
         raise ValueError(
-            f"Column {name!r} of X goes from {low:g} to {high:g}, a range that floating point cannot divide. Rescale "
-            "it by a constant."
+            f"Column {name!r} of X goes from {low:g} to {high:g}, a range that overflows or underflows. Rescale it "
+            "by a constant."
         )
 
 

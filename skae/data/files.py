@@ -26,7 +26,7 @@ _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ":
 _DECIMALS = {".": "points", ",": "commas"}
 # Encodings that tables of older programs have; rarer ones must be named.
 _LEGACY = [*(f"cp125{i}" for i in range(8)), "cp932", "gb18030", "big5", "cp949"]
-# What people write for a missing value, beside what pandas knows.
+# What people write for a missing value, in addition to what pandas knows.
 _MISSING = ["?", "-", "--", ".", "..", "...", "\u2026", "*", "n.a.", "n.d.", "k.A.", "\\N", "#DIV/0!", "#VALUE!"]
 # This share of the values of a column must be numbers or dates; the others are then missing. If all others are the same
 # word, half of the values must be numbers.

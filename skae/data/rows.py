@@ -312,7 +312,7 @@ class SparseRows(RowSource):
         return np.append(samples[1, 0], samples[0, 1:]), samples[2]
 
     def check_imputable(self):
-        raise TypeError("In sparse rows no value is missing: there is nothing to impute. Pass a dense array.")
+        raise TypeError("Sparse X has no missing values to impute. Pass a dense array, with nan for them.")
 
     def fingerprint_parts(self):
         return self.source.data, self.source.indices, self.source.indptr

@@ -90,8 +90,8 @@ def resampled(weights, n):
 def column_moments(rows, function=None):
     """Compute mean, standard deviation and constancy of each column.
 
-    Samples are shifted by the first one before they are summed, so that a large offset costs no precision, and scaled
-    by the largest entry after the shift, so that squares do not overflow or underflow.
+    Samples are shifted by the first one before they are summed, so that a large offset costs no precision. After the
+    shift they are scaled by the largest entry, so that squares do not overflow or underflow.
 
     Parameters
     ----------

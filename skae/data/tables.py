@@ -230,8 +230,8 @@ class ArrayTable:
 class TableEncoder:
     """Encoder of tables with columns of different kinds as one matrix.
 
-    Floats are mapped to normal scores by a monotone map for likelihoods, and standardised for losses; bools are mapped
-    to 0 and 1, counts are not changed, and categories are one-hot encoded. A missing value is nan in all columns that
+    Floats are mapped to normal scores by a monotone map for likelihoods, and standardised for losses. Bools are mapped
+    to 0 and 1, categories are one-hot encoded, and counts stay. A missing value is nan in all columns that
     encode it. Columns are grouped by kind, in the order of `Kinds`.
 
     Parameters

@@ -19,8 +19,8 @@ _HATCHES = ["", "////", "xxxx", "....", "oooo", "++++", "****"]
 class LatentSpaceDisplay(Display):
     """Codes of samples, coloured by class or by value.
 
-    Made by `from_estimator`, or by `from_predictions` from codes. One component is a histogram, two are a scatter plot,
-    more a pair plot of the first four at most, with histograms on its diagonal.
+    Create it with `from_estimator`, or with `from_predictions` from codes. One component is drawn as a histogram, two
+    as a scatter plot. Of more, the first four at most are drawn as a pair plot with histograms on its diagonal.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class LatentSpaceDisplay(Display):
         Codes.
     y : array-like of shape (n_samples,), default=None
         Classes or values to colour by. Numbers that are not whole, or have more than 20 distinct values, are values and
-        get a colour bar; everything else is a class, 70 at most, with a colour and a marker each. None draws all
+        get a colour bar. All else is taken for classes, 70 at most, each with a colour and a marker. None draws all
         samples alike.
 
     Attributes
@@ -36,11 +36,11 @@ class LatentSpaceDisplay(Display):
     codes, y : ndarray or None
         The parameters as arrays.
     classes : ndarray of shape (n_classes,) or None
-        The classes, sorted; None where there are none.
+        The classes, sorted; None without classes.
     ax_ : matplotlib.axes.Axes
         The axes that `plot` last drew in or divided.
     axes_ : ndarray of shape (n_shown, n_shown) or (1, 1)
-        The panels of a pair plot, those above the diagonal invisible; else ``ax_``.
+        The panels of a pair plot, of which those above the diagonal are invisible; else ``ax_`` alone.
     figure_ : matplotlib.figure.Figure
         The figure of ``ax_``.
     scatters_ : list of matplotlib.collections.PathCollection
@@ -102,7 +102,7 @@ class LatentSpaceDisplay(Display):
         TypeError
             If the estimator has no ``transform``.
         ValueError
-            If y has another length than X, or too many classes.
+            If y has another length than X, or more than 70 classes.
         """
         check_fitted(estimator, "transform")
         return cls(codes=estimator.transform(X), y=y).plot(ax)
@@ -123,6 +123,16 @@ class LatentSpaceDisplay(Display):
         Returns
         -------
         LatentSpaceDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA
+        >>> from skae import LatentSpaceDisplay
+        >>> X, y = load_iris(return_X_y=True)
+        >>> display = LatentSpaceDisplay.from_predictions(PCA(2).fit_transform(X), y)
+        >>> len(display.scatters_)
+        3
         """
         return cls(codes=codes, y=y).plot(ax)
 

@@ -49,55 +49,67 @@ def compare(
     ----------
     X : array-like or sparse matrix of shape (n_samples, n_features)
         Samples, in the units that errors should have. Scale columns of different units beforehand. Missing values are
-        nan; estimators that do not take them get means. Of a DataFrame with columns that are not numeric, errors are in
-        squared standard deviations, and for categories the share that is wrong; `AutoencoderTransformer` and
-        `VAEGenerator` get ``loss="auto"`` and ``likelihood="auto"``, and other estimators standardised numbers and
-        indicators of categories.
-        Columns that are constant in a training fold are left out and named in the summary, as are estimators that do
-        not take sparse X. Of a sparse X only the test samples of a fold are made dense, and PCA has no log-likelihood.
+        nan; estimators that do not take them get means. Columns that are constant in a training fold are left out and
+        named in the summary.
+
+        - DataFrame with columns that are not numeric: errors of numbers are in squared standard deviations, those of
+          categories the share that is wrong. `AutoencoderTransformer` gets ``loss="auto"``, `VAEGenerator`
+          ``likelihood="auto"``. Other estimators get standardised numbers and indicators of categories.
+        - sparse matrix: only the test samples of a fold are made dense. PCA has no log-likelihood. Estimators that do
+          not take sparse X are left out and named in the summary.
     y : array-like of shape (n_samples,), default=None
         Classes or values to predict from the codes, by logistic or linear regression.
     n_components : sequence of int, default=(2, 4, 8, 16)
-        Sizes to compare. Sizes that are not less than the number of columns, or exceed the samples of a training fold,
-        are left out and named in the summary.
+        Numbers of components to compare. Those that are not less than the number of columns, or exceed the samples of a
+        training fold, are left out and named in the summary.
     cv : int, default=5
-        Number of folds: shuffled with seed 0, stratified where y has classes. Samples with equal values are in the same
-        fold, so that no test sample has been trained on.
+        Number of folds: shuffled with seed 0, and stratified if y has classes. Samples with equal values are in the
+        same fold, so that no test sample has been trained on.
     estimators : dict of str to transformer, or sequence of str, default=None
-        Estimators to compare; each has a parameter ``n_components``, possibly in a step of a Pipeline. Verdicts compare
-        with the one named "PCA", else with the first. Names are those of the command: "pca", "factor-analysis",
-        "autoencoder", "vae", "kernel-pca", "nmf", "umap", "random-projection", "ica", "none", or the path of a class.
-        None is the first four, with their defaults and seed 0. An autoencoder with ordered components is fitted once a
-        fold, at the largest size, and truncated to the others, which share its fit time equally.
+        Estimators to compare. Verdicts compare with the one named "PCA", else with the first.
+
+        - dict: each estimator by its name. It has a parameter ``n_components``, which may be that of a step of a
+          Pipeline.
+        - sequence: "pca", "factor-analysis", "autoencoder", "vae", "kernel-pca", "nmf", "umap", "random-projection",
+          "ica", "none", or the path of a class, as in the command.
+        - None: the first four of these, with their defaults and seed 0.
+
+        An autoencoder with ordered components is fitted once in each fold, with the largest number of components, and
+        truncated to the others. These share its fit time equally.
     ordered : bool, default=False
         Whether the autoencoder has ordered components, if ``estimators`` are names or the default.
     budget : "fast", "default", "thorough" or float, default=None
-        How long the comparison may take. Samples are drawn at random where there are more. A fit that takes longer than
-        its share of the time is ended, and the summary counts such fits. If the time is over nevertheless, the folds
-        that are done are returned once there are two of a size, and ``stopped`` is True.
+        Time that the comparison may take. A fit that takes longer than its share is ended early, and the summary counts
+        such fits. If the time is over nevertheless, the folds that are done are returned as soon as two have the same
+        number of components, and ``stopped`` is True.
 
-        - "fast": about a minute, with at most 1,000 samples and 20 epochs.
-        - "default": about ten minutes, with at most 4,000 samples.
-        - A number of seconds: as "default", in that time.
+        - "fast": about a minute, with at most 1,000 samples, drawn at random, and 20 epochs.
+        - "default": about ten minutes, with at most 4,000 samples, drawn at random.
+        - float: so many seconds; otherwise as "default".
         - "thorough", None: no limit.
     resume : str or path-like, default=None
         Folder in which each fit is stored when it is done, and from which it is taken if it is there. It holds pickles,
         so pass only folders that you trust.
     n_jobs : int, default=None
-        Fits to run in parallel, as in `sklearn.model_selection.GridSearchCV`.
+        Number of fits to run in parallel, as in `sklearn.model_selection.GridSearchCV`.
     verbose : int, default=0
-        If not 0, show a bar with the time left on stderr, and the results of a size when it is done.
+        If not 0, show a progress bar with the time left on stderr, and the results for each number of components as
+        soon as its fits are done.
 
     Returns
     -------
     Comparison
-        Ctrl-C ends the comparison: the folds that are done are returned, if there are two of a size, and ``stopped`` is
-        True.
+        The results. Ctrl-C ends the comparison early: the folds that are done are returned if two have the same number
+        of components, and ``stopped`` is True.
 
     Raises
     ------
+    KeyboardInterrupt
+        If Ctrl-C comes before two folds are done.
+    TypeError
+        If ``estimators`` is neither a dict of transformers nor a sequence of names.
     ValueError
-        If no size or no estimator is left, or X has fewer samples than folds.
+        If no number of components or no estimator is left, a name is unknown, or X has fewer samples than folds.
 
     Examples
     --------
@@ -248,7 +260,7 @@ def _check_estimators(estimators, ordered):
             if type(estimator) is AutoencoderTransformer:
                 estimator.set_params(ordered=is_ordered)
     if not isinstance(estimators, dict) or not estimators or not all(isinstance(name, str) for name in estimators):
-        raise TypeError(f"estimators={estimators!r} must be a dict of names (str) to transformers, with one at least.")
+        raise TypeError(f"estimators={estimators!r} must be names, or a dict of transformers by name, at least one.")
     return estimators
 
 
@@ -359,25 +371,36 @@ class Comparison:
     Parameters
     ----------
     results : dict of str to list
-        One entry for each fit and size: "estimator", "n_components", "fold", "error" (held-out mean squared error, in
-        units of X squared), "r2" (relative to the mean of the training samples), "log_likelihood" (held-out, in nats
-        per sample; a lower bound for a VAE; inf where the noise variance is at its floor), "target_score" (only with
-        y), "fit_seconds", "transform_seconds"; nan where a model has no such measure. It can be passed to the
-        constructor of a DataFrame.
+        Columns of a table, which the constructor of a DataFrame takes. Each has an entry for each estimator, number of
+        components and fold; nan where an estimator has no such measure.
+
+        - "estimator", "n_components", "fold": what the entry is of.
+        - "error": mean squared error of held-out samples, in units of X squared.
+        - "r2": R^2 of held-out samples, relative to the mean of the training samples.
+        - "log_likelihood": mean log-density of held-out samples, in nats. It is a lower bound for a VAE, and inf where
+          the noise variance is at its lower bound.
+        - "target_score": score of the prediction of y from codes. Only with y.
+        - "fit_seconds", "transform_seconds": times.
     skipped : sequence of int, default=()
-        Sizes left out.
-    prediction : Prediction, default=Prediction()
-        How the target was predicted: name of "target_score", name of the model, and scores over folds of baselines.
+        Numbers of components left out.
+    prediction : Prediction, default=None
+        How the target was predicted: the name of "target_score", the name of the model, and scores of baselines over
+        folds. None if there is no target.
     examples : dict or None, default=None
-        Examples of the first fold, for the report: ten "rows" of X, the "target" of all held-out samples, and under
-        "models" the codes, reconstructions and generated samples of each model and size; the "names" of columns, or
-        None; the "worst" held-out samples of each model and size; and the "estimators".
+        Examples of the first fold, for the report.
+
+        - "rows": ten samples of X.
+        - "target": the target of all held-out samples.
+        - "models": codes, reconstructions and new samples for each estimator and number of components.
+        - "worst": the held-out samples with the largest errors, for each estimator and number of components.
+        - "names": names of the columns, or None.
+        - "estimators": the estimators, unfitted, by name.
     constant : sequence of int, default=()
         Indices of the columns left out.
     refusals : dict of str to str, default=None
         Estimators left out because they do not take sparse X, each with its error.
     notes : sequence of str, default=()
-        Sentences about the samples, which the answer ends in.
+        Sentences about the samples, which end the answer.
     stopped : bool, default=False
         Whether Ctrl-C or the budget ended the comparison, so that fits are missing.
     unit : str, default="in units of X squared"
@@ -412,23 +435,47 @@ class Comparison:
         self.unit = unit
 
     def summary(self):
-        """Return the table, a verdict for each model and size, and the answer as text.
+        """Return the table, the verdicts and the answer as text.
 
         Returns
         -------
         str
+            Several lines.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> comparison.summary().startswith("components  estimator")
+        True
         """
         text, width = _aligned(self.table())
         header, _, body = text.partition("\n")
         return "\n".join([header, "-" * width, body, "", *self.verdicts(), "", self.answer()])
 
     def table(self):
-        """Return the results as text: means over folds with their standard deviations; seconds are medians.
+        """Return the results as rows of text: means over folds with their standard deviations, and median seconds.
 
         Returns
         -------
         list of list of str
-            The header first.
+            The header, and a row for each number of components and estimator.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> header, *rows = comparison.table()
+        >>> header[:3]
+        ['components', 'estimator', 'held-out error']
+        >>> [row[1] for row in rows]
+        ['PCA', 'factor analysis']
         """
         columns = {
             "held-out error": ("error", _spread, ".4g"),
@@ -447,11 +494,23 @@ class Comparison:
         return [["components", "estimator", *columns], *rows]
 
     def verdicts(self):
-        """Return sentences on each size: on the target, errors and densities, with 95 % confidence intervals.
+        """Return sentences on predictions, errors and densities at each number of components.
 
         Returns
         -------
         list of str
+            With 95 % confidence intervals of the differences from the reference.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> verdict, *_ = comparison.verdicts()
+        >>> verdict.startswith("At 2 components")
+        True
         """
         return [
             f"At {components(size)} {verdict}"
@@ -461,11 +520,22 @@ class Comparison:
         ]
 
     def answer(self):
-        """Return which model to use: for prediction, if there is a target, for reconstruction and for densities.
+        """Return which estimator to use for prediction (if there is a target), reconstruction and densities.
 
         Returns
         -------
         str
+            A sentence a line, with notes on what was left out.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> comparison.answer().startswith("For densities: no difference")
+        True
         """
         sentences = [sentence for question in QUESTIONS for sentence in question(self).answer()]
         if self.skipped:
@@ -483,7 +553,7 @@ class Comparison:
         return "\n".join([*sentences, *self.notes])
 
     def plot(self, axes=None):
-        """Draw held-out error, and log-likelihood where a model has one, against the number of components.
+        """Draw held-out error and log-likelihood against the number of components.
 
         Parameters
         ----------
@@ -493,6 +563,18 @@ class Comparison:
         Returns
         -------
         matplotlib.figure.Figure
+            The figure of the axes.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> figure = comparison.plot()
+        >>> len(figure.axes)
+        2
         """
         return plot_curves(self, axes)
 
@@ -504,17 +586,18 @@ class Comparison:
         path : str or path-like
             The file, which is replaced if it exists.
         feature_shape : tuple of two int, default=None
-            Height and width, if samples are flattened images. Columns left out are blank in them.
+            Height and width, if samples are flattened images. Columns that were left out are blank.
         notes : sequence of str, default=()
             Sentences about the data.
         command : str, default=None
             The command that makes the report again.
         load : sequence of str, default=()
-            Lines of Python that make X, for the program that uses the best model; imports first.
+            Lines of Python that make X, imports first, for the program in the report that uses the best model.
 
         Returns
         -------
         None
+            The report is in the file.
 
         Raises
         ------
@@ -524,6 +607,15 @@ class Comparison:
             If the file cannot be written.
         ValueError
             If ``feature_shape`` does not fit the samples.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> comparison.to_html("report.html")  # doctest: +SKIP
         """
         write_report(self, path, feature_shape, notes, command, load)
 
@@ -540,28 +632,41 @@ class Comparison:
 
     @property
     def names(self):
-        """Names of the models, in the order of their fits."""
+        """Names of the estimators, in the order of their fits."""
         return list(dict.fromkeys(self.results["estimator"]))
 
     @property
     def reference(self):
-        """Name of the model that verdicts compare with: "PCA" if there is one, else the first that reconstructs."""
+        """Name of the estimator that verdicts compare with: "PCA", or else the first that reconstructs."""
         with_error = [name for name in self.names if np.isfinite(self.folds("error", name, self.sizes[0])).all()]
         return "PCA" if "PCA" in self.names else (with_error or self.names)[0]
 
     def folds(self, column, name, size):
-        """Return a measure of one model at one size, over the folds.
+        """Return a measure of one estimator at one number of components, over the folds.
 
         Parameters
         ----------
         column : str
             A key of ``results``.
         name : str
+            Name of the estimator.
         size : int
+            Number of components.
 
         Returns
         -------
         ndarray of shape (n_folds,)
+            The measure in each fold.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA, FactorAnalysis
+        >>> from skae import compare
+        >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
+        >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
+        >>> comparison.folds("error", "PCA", 2).shape
+        (3,)
         """
         keys = zip(self.results["estimator"], self.results["n_components"], self.results[column], strict=True)
         return np.array([value for estimator, n, value in keys if (estimator, n) == (name, size)])

@@ -17,7 +17,7 @@ _LEVEL = {"color": "0.3", "linewidth": 1, "linestyle": ":"}
 class LossCurveDisplay(Display):
     """Training and validation loss of each epoch, and the loss at the start.
 
-    Made by `from_estimator`.
+    Create it with `from_estimator`.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class LossCurveDisplay(Display):
     validation_losses : array-like of shape (n_epochs,), default=None
         Validation loss of each epoch; None if there was no validation set.
     start_loss : float, default=None
-        Loss before the first epoch, on the validation set if there is one; None draws none.
+        Loss before the first epoch, of the validation set if there is one; None draws none.
     ylabel : str, default="loss"
         Label of the vertical axis.
 
@@ -39,8 +39,8 @@ class LossCurveDisplay(Display):
     ylabel : str
         The parameter.
     best_epoch : int or None
-        The epoch, from 1, with the lowest validation loss, whose weights were kept; 0 is the start. None without a
-        validation set.
+        The epoch with the lowest validation loss, whose weights were kept: 1 is the first epoch, 0 the start. None
+        without a validation set.
     ax_ : matplotlib.axes.Axes
         The axes that `plot` last drew in.
     figure_ : matplotlib.figure.Figure
@@ -81,7 +81,7 @@ class LossCurveDisplay(Display):
         Parameters
         ----------
         estimator : AutoencoderTransformer, VAEGenerator, LatentSizeCV or Pipeline
-            Fitted; the last step of a Pipeline, the best estimator of a search.
+            Fitted. Of a Pipeline the last step is drawn, of a search the best estimator.
         ax : matplotlib.axes.Axes, default=None
             Axes to draw in; None makes a new figure.
 
@@ -92,7 +92,7 @@ class LossCurveDisplay(Display):
         Raises
         ------
         TypeError
-            If the estimator has no losses.
+            If the estimator has no ``validation_loss_curve_``.
         """
         _, model = split_pipeline(estimator)
         check_fitted(model, "validation_loss_curve_")
@@ -130,27 +130,27 @@ class LossCurveDisplay(Display):
 class LatentSizeDisplay(Display):
     """Held-out reconstruction error, or a VAE's loss, against the number of components.
 
-    Made by `from_estimator` from one fit with ordered components, or by `from_cv` from a search over sizes.
+    Create it with `from_estimator` from one fit with ordered components, or with `from_cv` from a `LatentSizeCV`.
 
     Parameters
     ----------
     sizes : array-like of shape (n_sizes,)
         Numbers of components, ascending.
     errors : array-like of shape (n_sizes,)
-        The mean squared error at each size, in units of X squared; of a search over the sizes of a VAE the loss, the
-        negative score.
+        Mean squared error at each number of components, in units of X squared; for the search of a VAE the loss, which
+        is the negative score.
     pca_sizes : array-like of shape (n_pca_sizes,), default=None
-        PCA's numbers of components, ascending; None are ``sizes``.
+        PCA's numbers of components, ascending; None for ``sizes``.
     pca_errors : array-like of shape (n_pca_sizes,), default=None
-        PCA's error at each of its sizes; None draws no PCA.
+        PCA's error at each of its numbers of components; None draws no PCA.
     errors_std : array-like of shape (n_sizes,), default=None
-        Standard errors of ``errors``, drawn as a band of one standard error on either side; None draws none.
+        Standard errors of ``errors``, drawn as a band on either side; None draws none.
     chosen : int, default=None
-        The size to mark; None marks none.
+        The number of components to mark; None marks none.
     estimator_name : str, default="autoencoder"
         Label of ``errors``.
     ylabel : str, default=None
-        Label of the vertical axis; None is that of reconstruction errors, which are drawn from 0.
+        Label of the vertical axis; None for that of reconstruction errors, whose axis begins at 0.
 
     Attributes
     ----------
@@ -173,12 +173,12 @@ class LatentSizeDisplay(Display):
     band_ : matplotlib.collections.PolyCollection or None
         One standard error on either side of ``line_``.
     chosen_line_ : matplotlib.lines.Line2D or None
-        Marks the chosen size.
+        Marks the chosen number of components.
 
     See Also
     --------
-    AutoencoderTransformer : With ``ordered=True`` one fit has a result at every size.
-    LatentSizeCV : Chooses the size by cross-validation.
+    AutoencoderTransformer : With ``ordered=True`` one fit has a code of every number of components.
+    LatentSizeCV : Chooses the number of components by cross-validation.
 
     Examples
     --------
@@ -214,17 +214,17 @@ class LatentSizeDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator, X, *, X_train=None, ax=None):
-        """Draw the error at every size of an autoencoder with ordered components.
+        """Draw the error at every number of components of an ordered fit.
 
         Parameters
         ----------
-        estimator : AutoencoderTransformer
-            Fitted with ``ordered=True``, a share or "auto".
+        estimator : AutoencoderTransformer or VAEGenerator
+            Fitted with ``ordered=True``, or with an ``n_components`` that implies it.
         X : array-like of shape (n_samples, n_features)
             Samples held out from the fit.
         X_train : array-like of shape (n_train_samples, n_features), default=None
-            The training samples, for PCA's error on X at the same sizes, as far as PCA has that many components; None
-            draws no PCA.
+            The training samples, to which PCA is fitted for comparison, with up to as many components as it can have.
+            None draws no PCA.
         ax : matplotlib.axes.Axes, default=None
             Axes to draw in; None makes a new figure.
 
@@ -250,10 +250,10 @@ class LatentSizeDisplay(Display):
 
     @classmethod
     def from_cv(cls, search, *, ax=None):
-        """Draw the mean error over folds at each size of a search, and mark the chosen size.
+        """Draw the mean error over folds for each number of components of a search, and mark the chosen one.
 
-        The band is one standard error on either side, as used by ``one_standard_error``. For a VAE the error is the
-        loss: the negative score.
+        The band is one standard error on either side, as used by ``one_standard_error``. For a VAE the negative score
+        is drawn in place of the error.
 
         Parameters
         ----------
@@ -265,6 +265,15 @@ class LatentSizeDisplay(Display):
         Returns
         -------
         LatentSizeDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, LatentSizeCV, LatentSizeDisplay
+        >>> search = LatentSizeCV(AutoencoderTransformer(max_iter=0), (1, 2, 3), cv=3).fit(load_iris().data)
+        >>> display = LatentSizeDisplay.from_cv(search)
+        >>> display.chosen
+        3
         """
         results = search.cv_results_
         if "mean_test_error" in results:

@@ -35,6 +35,15 @@ class Display:
         ------
         ImportError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skae import SampleDisplay
+        >>> figure, ax = plt.subplots()
+        >>> display = SampleDisplay(samples=[[1, 2, 3], [3, 2, 1]]).plot(ax)
+        >>> display.ax_ is ax
+        True
         """
         self.ax_ = self._draw(ax)
         self.figure_ = self.ax_.figure

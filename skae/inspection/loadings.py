@@ -16,29 +16,29 @@ _ADVICE = "Use PCA, an AutoencoderTransformer, or a VAEGenerator of numbers."
 
 
 def component_importance(estimator, X):
-    """Share of each column's variance that the reconstruction loses without each component.
+    """Return the share of each column's variance that the reconstruction loses without each component.
 
-    A component is left out by setting its code to the mean. On the training samples of a PCA, the importances weighted
-    by the variances of the columns add up to ``explained_variance_ratio_``.
+    A component is left out by setting its codes to their mean. On the training samples of a PCA, the mean importance of
+    a component, weighted by the variances of the columns, is its ``explained_variance_ratio_``.
 
     Parameters
     ----------
     estimator : object
         Fitted, with ``transform`` and ``inverse_transform``: for example a PCA, an autoencoder, or a Pipeline of such.
     X : array-like or sparse matrix of shape (n_samples, n_features)
-        Samples, at best other ones than those of training.
+        Samples, preferably held out from the fit.
 
     Returns
     -------
     ndarray of shape (n_components, n_features)
-        Increase of the mean squared error over the variance of the column in X; 0 for constant columns. It is negative
-        where the reconstruction is better without the component, and above 1 where it is worse than the mean. If
-        components depend on each other, the importances of a column add up to more than the variance explained.
+        Increase of the mean squared error, divided by the variance of the column in X; 0 for constant columns. It is
+        negative if the column is reconstructed better without the component. If components depend on each other, the
+        importances of a column may add up to more than 1.
 
     Raises
     ------
     TypeError
-        If the estimator lacks one of the two methods.
+        If the estimator has no ``transform`` or no ``inverse_transform``.
 
     Examples
     --------
@@ -74,25 +74,30 @@ def _linear_components(model):
 
 
 class LoadingsDisplay(Display):
-    """Loadings: by how much each column changes with each component.
+    """Loadings: the change of each column with each component.
 
-    Made by `from_estimator`. A loading is the mean over samples of the local component (see
-    `AutoencoderTransformer.local_components`), in standard deviations of the column for one standard deviation of the
-    code. For PCA it is the correlation of column and code.
+    Create it with `from_estimator`. A loading is the mean over samples of the local component (see
+    `AutoencoderTransformer.local_components`), in standard deviations of the column per standard deviation of the code.
+    For PCA it is the correlation of column and code.
 
     Parameters
     ----------
     loadings : array-like of shape (n_components, n_features)
+        Loadings.
     spread : array-like of shape (n_components, n_features)
-        Standard deviations over the samples of the local components; 0 where a component is linear.
+        Standard deviations over the samples of the local components, in the same units; 0 for linear components.
     codes : array-like of shape (n_samples, n_components)
         Codes, for the biplot.
     feature_names : sequence of str
+        Names of the columns.
     kind : {"heatmap", "bar", "biplot"}, default="heatmap"
-        A map of all loadings; bars for each component, whose lines are the spread; or the first two components of the
-        samples with an arrow for each column.
+        What to draw.
+
+        - "heatmap": an image of all loadings.
+        - "bar": bars of each component, with lines of the length of the spread.
+        - "biplot": the codes of the first two components, with an arrow for each column.
     most_features : int, default=20
-        Only so many columns are drawn, those with the largest loadings.
+        Number of columns that are drawn at most: those with the largest loadings.
 
     Attributes
     ----------
@@ -101,7 +106,7 @@ class LoadingsDisplay(Display):
     feature_names : list of str
         The parameter.
     drawn_features : ndarray of int
-        The columns that are drawn, in their order.
+        Indices of the columns that are drawn, ascending.
     ax_ : matplotlib.axes.Axes
         The axes that `plot` last drew in or divided.
     figure_ : matplotlib.figure.Figure
@@ -124,7 +129,8 @@ class LoadingsDisplay(Display):
         self.loadings, self.spread, self.codes = map(check_array, (loadings, spread, codes))
         self.feature_names, self.kind = list(feature_names), kind
         if len(self.feature_names) != self.loadings.shape[1]:
-            raise ValueError(f"feature_names has {len(self.feature_names)} names for {self.loadings.shape[1]} columns.")
+            n = self.loadings.shape[1]
+            raise ValueError(f"feature_names has {len(self.feature_names)} names for {n} columns. Pass one for each.")
         check_choice("kind", kind, _KINDS)
         if kind == "biplot" and len(self.loadings) < 2:
             raise ValueError("kind='biplot' needs two components, but there is one. Use 'bar' or 'heatmap'.")
@@ -141,15 +147,15 @@ class LoadingsDisplay(Display):
         ----------
         estimator : object
             Fitted, with ``local_components`` or ``components_``: an autoencoder, a VAE, a PCA, or a Pipeline that ends
-            in one. Columns are then those that the last step gets.
+            in one. The columns of a Pipeline are those that its last step gets.
         X : array-like of shape (n_samples, n_features)
             Samples over which local components are averaged.
         kind : {"heatmap", "bar", "biplot"}, default="heatmap"
-            What to draw.
+            What to draw, see the class.
         feature_names : sequence of str, default=None
             Names of the columns; None for those of the estimator.
         most_features : int, default=20
-            Only so many columns are drawn, those with the largest loadings.
+            Number of columns that are drawn at most: those with the largest loadings.
         ax : matplotlib.axes.Axes, default=None
             Axes to draw in, divided for bars; None makes a new figure.
 
@@ -160,7 +166,9 @@ class LoadingsDisplay(Display):
         Raises
         ------
         TypeError
-            If the estimator has no components.
+            If the estimator has neither ``local_components`` nor ``components_``.
+        ValueError
+            If ``kind`` is "biplot" and there is one component, or a parameter is invalid.
         """
         before, model = split_pipeline(estimator)
         check_fitted(model, "transform", advice=_ADVICE)

@@ -13,27 +13,29 @@ _ADVICE = "Use an AutoencoderTransformer, a VAEGenerator, or a Pipeline that end
 
 
 def reconstruction_error(estimator, X, sample_weight=None):
-    """Mean squared error of ``inverse_transform(transform(X))``, over the observed entries of X.
+    """Return the mean squared error of ``inverse_transform(transform(X))`` over the observed entries of X.
 
     Parameters
     ----------
     estimator : object
         Fitted, with ``transform`` and ``inverse_transform``: for example a PCA, an autoencoder, or a Pipeline of such.
     X : array-like or sparse matrix of shape (n_samples, n_features)
-        Samples, nan where missing. If X is text or has columns of text, which the first steps of a Pipeline encode, the
-        error is that of the encoded samples, such as the indicators of a OneHotEncoder.
+        Samples, nan where a value is missing. If X has text that the first steps of a Pipeline encode, the error is
+        that of the encoded samples, such as the indicators of a OneHotEncoder.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the samples, at least 0; None for equal ones.
 
     Returns
     -------
     float
-        Mean over the entries that are not missing, in units of X, or of encoded samples, squared.
+        Mean over the entries that are not missing, in units of X (or of the encoded samples) squared.
 
     Raises
     ------
     TypeError
-        If the estimator lacks one of the two methods.
+        If the estimator has no ``transform`` or no ``inverse_transform``.
+    ValueError
+        If X has text that nothing encodes.
 
     Examples
     --------
@@ -78,13 +80,14 @@ def squared_error(X, X_hat, sample_weight=None):
 
 
 def reconstruction_scorer(estimator, X, y=None, sample_weight=None):
-    """Negative reconstruction error, for ``scoring=``: higher is better.
+    """Return the negative reconstruction error; pass this function as ``scoring``.
 
     Parameters
     ----------
     estimator : object
         Fitted, with ``transform`` and ``inverse_transform``.
     X : array-like or sparse matrix of shape (n_samples, n_features)
+        Samples, nan where a value is missing.
     y : None
         Ignored.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -93,7 +96,7 @@ def reconstruction_scorer(estimator, X, y=None, sample_weight=None):
     Returns
     -------
     float
-        In units of X squared.
+        In units of X squared, at most 0: the higher, the better.
 
     Examples
     --------

@@ -87,7 +87,7 @@ def _named(name):
         return attribute, getattr(import_module(module), attribute)()
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"{name!r} is no estimator. Known are {', '.join(NAMED)}, and classes with their module, as "
+            f"{name!r} is no estimator. Known are {', '.join(NAMED)}, and classes with their module, such as "
             "sklearn.decomposition.TruncatedSVD."
         ) from error
 
@@ -96,7 +96,7 @@ def with_size(name, estimator, size):
     """Clone an estimator and set its n_components; of a Pipeline, those of the last step that has the parameter."""
     found = [key for key in estimator.get_params() if key == "n_components" or key.endswith("__n_components")]
     if not found:
-        raise ValueError(f"estimators[{name!r}]={estimator!r} has no parameter n_components to compare sizes by.")
+        raise ValueError(f"estimators[{name!r}]={estimator!r} has no parameter n_components. Pass one that has.")
     parameter = min(found, key=lambda key: (key.count("__"), -found.index(key)))
     return clone(estimator).set_params(**{parameter: size})
 

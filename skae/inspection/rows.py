@@ -29,8 +29,8 @@ class _GridDisplay(Display):
 class ReconstructionDisplay(_GridDisplay):
     """Samples above their reconstructions, with reconstruction errors, optionally with PCA's for comparison.
 
-    Made by `from_estimator`, or by `from_predictions` from samples and their reconstructions. Samples are drawn as
-    images, as bars (30 columns at most) or as lines, on one scale, which is that of the originals.
+    Create it with `from_estimator`, or with `from_predictions` from samples and their reconstructions. Samples are
+    drawn as images, as bars (30 columns at most) or as lines, all on the scale of the originals.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class ReconstructionDisplay(_GridDisplay):
     ax_ : matplotlib.axes.Axes
         The axes that `plot` last divided.
     axes_ : ndarray of shape (2 or 3, n_rows)
-        The panels: a line of originals, one of reconstructions, and one of PCA's.
+        The panels: a line of originals, one of reconstructions and, with ``X_pca``, one of PCA's.
     figure_ : matplotlib.figure.Figure
         The figure of ``ax_``.
     artists_ : ndarray of shape (2 or 3, n_rows)
@@ -98,8 +98,8 @@ class ReconstructionDisplay(_GridDisplay):
         n_rows : int, default=8
             Number of samples to draw.
         X_train : array-like of shape (n_train_samples, n_features), default=None
-            The training samples, to which a PCA with the same n_components is fitted for comparison; in a Pipeline it
-            replaces the last step. None draws no PCA.
+            The training samples, to which a PCA with the same number of components is fitted for comparison. In a
+            Pipeline it replaces the last step. None draws no PCA.
         image_shape : tuple of int, default=None
             As in the constructor; None is the estimator's ``feature_shape``, if it has one.
         ax : matplotlib.axes.Axes, default=None
@@ -112,7 +112,7 @@ class ReconstructionDisplay(_GridDisplay):
         Raises
         ------
         TypeError
-            If the estimator lacks one of the two methods.
+            If the estimator has no ``transform`` or no ``inverse_transform``.
         ValueError
             If ``n_rows`` or ``image_shape`` does not fit, or X has columns that are not numeric.
         """
@@ -152,6 +152,17 @@ class ReconstructionDisplay(_GridDisplay):
         Returns
         -------
         ReconstructionDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.decomposition import PCA
+        >>> from skae import ReconstructionDisplay
+        >>> X = load_iris().data
+        >>> pca = PCA(2).fit(X)
+        >>> display = ReconstructionDisplay.from_predictions(X, pca.inverse_transform(pca.transform(X)), n_rows=3)
+        >>> display.errors.shape
+        (3,)
         """
         check_integer("n_rows", n_rows, 1)
         check_consistent_length(X, X_reconstructed, X_pca)
@@ -189,14 +200,14 @@ class ReconstructionDisplay(_GridDisplay):
 class SampleDisplay(_GridDisplay):
     """Generated samples as images, bars or lines.
 
-    Made by `from_estimator`, or by `from_predictions` from samples that are already generated.
+    Create it with `from_estimator`, or with `from_predictions` from samples that are already generated.
 
     Parameters
     ----------
     samples : array-like of shape (n_samples, n_features)
         Generated samples.
     y : array-like of shape (n_samples,), default=None
-        The class of each sample, its title; None draws no titles.
+        The class of each sample, drawn as its title; None draws no titles.
     image_shape : tuple of int, default=None
         (height, width), or (channels, height, width) with 1 or 3 channels, of samples that are flattened images; None
         draws bars (30 columns at most) or lines.
@@ -249,11 +260,12 @@ class SampleDisplay(_GridDisplay):
         n_samples : int, default=16
             Number of samples.
         y : label or array-like of shape (n_samples,), default=None
-            The class of all samples, or of each, for a `VAEGenerator` that is conditional on it.
+            The class of all samples, or of each, for a conditional `VAEGenerator`.
         noise : bool, default=True
-            False draws the means of a `VAEGenerator`'s decoder; other estimators take no such argument.
+            Passed to `sample` if False: a `VAEGenerator` then returns its decoder's means. Other estimators do not take
+            it.
         random_state : int, RandomState instance or None, default=None
-            Pass an int for reproducible samples.
+            An int gives the same samples at each call, None different ones.
         image_shape : tuple of int, default=None
             As in the constructor; None is the estimator's ``feature_shape``, if it has one.
         ax : matplotlib.axes.Axes, default=None
@@ -266,7 +278,7 @@ class SampleDisplay(_GridDisplay):
         Raises
         ------
         TypeError
-            If the estimator has no ``sample``, or one that does not take such an argument.
+            If the estimator has no ``sample``, or its ``sample`` does not take ``y`` or ``noise``.
         ValueError
             If ``image_shape`` does not fit, or generated samples have columns that are not numeric.
         """
@@ -289,7 +301,7 @@ class SampleDisplay(_GridDisplay):
         samples : array-like of shape (n_samples, n_features)
             Generated samples, all of which are drawn.
         y : array-like of shape (n_samples,), default=None
-            The class of each sample, its title.
+            The class of each sample, drawn as its title; None draws no titles.
         image_shape : tuple of int, default=None
             As in the constructor.
         ax : matplotlib.axes.Axes, default=None
@@ -298,6 +310,15 @@ class SampleDisplay(_GridDisplay):
         Returns
         -------
         SampleDisplay
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from skae import SampleDisplay
+        >>> X, y = load_digits(return_X_y=True)
+        >>> display = SampleDisplay.from_predictions(X[:10], y[:10], image_shape=(8, 8))
+        >>> display.axes_.shape
+        (2, 8)
         """
         return cls(samples=samples, y=y, image_shape=image_shape).plot(ax)
 
@@ -313,8 +334,8 @@ class SampleDisplay(_GridDisplay):
 class LatentTraversalDisplay(_GridDisplay):
     """Samples decoded along single latent components, the other components at their median.
 
-    Made by `from_estimator`. Each line varies one component over equally spaced quantiles of its codes, from 5 % to
-    95 %; the titles are codes.
+    Create it with `from_estimator`. In each line of panels one component goes through equally spaced quantiles of its
+    codes, from 5 % to 95 %. The titles are its values.
 
     Parameters
     ----------
@@ -386,9 +407,9 @@ class LatentTraversalDisplay(_GridDisplay):
         Raises
         ------
         TypeError
-            If the estimator lacks one of the two methods.
+            If the estimator has no ``transform`` or no ``inverse_transform``.
         ValueError
-            If there is no such component, or ``n_steps`` or ``image_shape`` does not fit, or decoded samples have
+            If there is no such component, ``n_steps`` is below 2, ``image_shape`` does not fit, or decoded samples have
             columns that are not numeric.
         """
         check_fitted(estimator, "transform", "inverse_transform")

@@ -1,4 +1,4 @@
-"""Evaluation of synthetic samples: do they pass for real ones, and do they repeat these?"""
+"""Evaluation of synthetic samples: how close they are to real ones, and whether they repeat training samples."""
 
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -29,34 +29,35 @@ _PANELS, _PANEL_SIZE, _INTERVALS, _MOST_NAMED = 4, (2.4, 1.9), 20, 4
 
 @dataclass(frozen=True)
 class SyntheticEvaluation:
-    """How synthetic samples compare to real ones; made by `evaluate_synthetic`, and printed as a table.
+    """Comparison of synthetic with real samples: the result of `evaluate_synthetic`, printed as a table.
 
     Parameters
     ----------
     c2st : float
-        Classifier two-sample test: 2 - 2 AUC of a classifier that tells synthetic from real samples, at most 1. At 1 it
-        cannot, at 0 it always can.
+        Classifier two-sample test: 2 - 2 AUC of a classifier that distinguishes synthetic from real samples, at most 1.
+        1 if it cannot, 0 if it always can.
     classifier : str
         Name of that classifier.
     marginals : dict of column to float
-        Distance of the distributions of each column, from 0 to 1: Kolmogorov and Smirnov's for numbers, total variation
-        for categories.
+        Distance between the real and the synthetic distribution of each column, from 0 (equal) to 1:
+        Kolmogorov-Smirnov for numbers, total variation for categories.
     correlations : float
-        Mean absolute difference of the correlations of pairs of columns.
+        Mean absolute difference between the real and the synthetic correlations of pairs of columns; 0 is best.
     precision, recall : float
-        Share of synthetic samples that are at least as near to some real sample as its fifth neighbour among these, and
-        the share of real samples of which the same holds among synthetic ones (Kynkäänniemi et al. 2019,
-        arXiv:1904.06991).
+        From 0 to 1, 1 is best (Kynkäänniemi et al. 2019, arXiv:1904.06991). Precision is the share of synthetic samples
+        that lie in the ball of some real sample, whose radius is the distance to its fifth nearest real neighbour.
+        Recall is the same with real and synthetic samples exchanged.
     copies, copies_of_holdout : float or None
         Share of synthetic samples that equal one of n samples of ``real``, and of ``holdout``. To be comparable, n is
-        the number of samples of the smaller table.
+        the number of samples of the smaller of the two. Without ``holdout`` the latter is None.
     closer_to_real : float or None
         Share of synthetic samples that are nearer to n samples of ``real`` than to n of ``holdout``: about 0.5 if the
-        model does not repeat its training samples.
+        model does not repeat its training samples. None without ``holdout``.
     trained_on_synthetic, trained_on_real : float or None
-        Score on ``holdout`` of gradient boosting that was trained on synthetic and on real samples.
+        Score on ``holdout`` of gradient boosting that was trained on synthetic and on real samples. None without a
+        target.
     score : str or None
-        Name of that score: "ROC AUC", "accuracy", "balanced accuracy" or "target R^2".
+        Name of that score: "ROC AUC", "accuracy", "balanced accuracy" or "target R^2". None without a target.
     """
 
     c2st: float
@@ -94,39 +95,40 @@ class SyntheticEvaluation:
 
 
 def evaluate_synthetic(real, synthetic, holdout=None, *, target=None, random_state=0):
-    """Compare synthetic samples with real ones: do they pass for real, and do they repeat them?
+    """Measure how close synthetic samples are to real ones, and whether they repeat training samples.
 
     Parameters
     ----------
     real : array-like or DataFrame of shape (n_samples, n_features)
         The samples that the generator was fitted to.
     synthetic : array-like or DataFrame of shape (n_synthetic, n_features)
-        Its samples, with the same columns.
+        Samples of the generator, with the same columns.
     holdout : array-like or DataFrame of shape (n_holdout, n_features), default=None
-        Real samples that the generator was not fitted to. Synthetic samples are then compared with these, so that
-        repeating ``real`` is no merit. Needed for ``closer_to_real`` and for a target.
+        Real samples that the generator was not fitted to. Synthetic samples are then compared with these, so that a
+        generator that repeats ``real`` does not look perfect. Needed for ``closer_to_real`` and for a target.
     target : column name or int, default=None
-        The column that is predicted from the others by gradient boosting, trained on synthetic and on real samples.
-        Samples are left out for this if their target is missing, or a class that ``real`` lacks.
+        The column that is predicted from the others by gradient boosting, trained on synthetic and on real samples. For
+        this, samples are left out if their target is missing, or a class that ``real`` does not have.
     random_state : int, RandomState instance or None, default=0
-        Source of subsets and folds.
+        Source of random subsets and folds.
 
     Returns
     -------
     SyntheticEvaluation
-        Figures by name; ``print`` shows them as a table.
+        The measures as attributes; ``print`` shows them as a table.
 
     Raises
     ------
     ValueError
-        If the columns differ, there are fewer than three samples, or ``target`` is given without ``holdout``.
+        If the columns differ, a table has fewer than three samples, or ``target`` is set without ``holdout``.
 
     Notes
     -----
-    The classifier is XGBoost's with its defaults if it is installed, else `HistGradientBoostingClassifier` with
-    smaller leaves for fewer than 190 samples. It is cross-validated on three folds, of as many real as synthetic ones.
-    Distances are between standardised numbers and indicators of categories, divided by the square roots of their
-    shares. Missing values are filled with means. For precision and recall, 2,000 samples at most are drawn.
+    The classifier is XGBoost's with its defaults if the package is installed, else `HistGradientBoostingClassifier`,
+    with smaller leaves for fewer than 190 samples. It is cross-validated in three folds, on as many real as synthetic
+    samples. Distances are Euclidean, between standardised numbers and indicators of categories, which are divided by
+    the square roots of their shares. Missing values are replaced by means. Precision and recall are computed on at most
+    2,000 samples of either kind.
 
     Examples
     --------
@@ -142,7 +144,7 @@ def evaluate_synthetic(real, synthetic, holdout=None, *, target=None, random_sta
     random_state = check_random_state(random_state)
     parts = _checked(real=real, synthetic=synthetic, **({} if holdout is None else {"holdout": holdout}))
     if target is not None and holdout is None:
-        raise ValueError(f"target={target!r} needs holdout: real samples on which predictions are scored.")
+        raise ValueError(f"target={target!r} needs holdout: pass real samples on which predictions are scored.")
     code = TableCode("indicate").fit(parts["real"])
     scaled = {name: code.scaled(X) for name, X in parts.items()}
     known = {name: part for name, part in scaled.items() if name != "synthetic"}
@@ -281,7 +283,7 @@ def _prediction(parts, target):
         raise ValueError(f"target={target!r} is no column of real. Its columns are {listed(names)}.")
     j, others = names.index(target), [k for k, name in enumerate(names) if name != target]
     if not others:
-        raise ValueError(f"There is no column beside target={target!r} from which to predict it.")
+        raise ValueError(f"target={target!r} is the only column, so nothing can predict it. Leave target out.")
     library = library_of(parts["real"])
     is_category = library.describe(library.columns(parts["real"])[j]).family == "category"
     y, classes, kind = {}, None, None
@@ -289,7 +291,7 @@ def _prediction(parts, target):
         usable, y[name] = _targets(X, j, is_category, classes)
         if not len(usable):
             what = "value" if classes is None else "class of real. Round numbers, or leave target out"
-            raise ValueError(f"The target {target!r} has in {name} no {what}.")
+            raise ValueError(f"Column {target!r} of {name}, the target, has no {what}.")
         parts = parts | {name: _safe_indexing(_safe_indexing(X, others, axis=1), usable)}
         kind = kind or kind_of(y[name], np.arange(len(usable)), _FOLDS)
         classes = None if kind is Values else np.unique(y["real"])
@@ -317,17 +319,17 @@ def _targets(X, j, is_category, classes):
 
 
 class SyntheticDisplay(Display):
-    """Distributions of columns in real and in synthetic samples, those that differ most.
+    """Distributions of the columns that differ most between real and synthetic samples.
 
-    Made by `from_samples`.
+    Create it with `from_samples`.
 
     Parameters
     ----------
     shares : dict of column to tuple
-        For each column its labels and the shares of real and of synthetic samples in each: intervals of numbers, or
-        categories.
+        For each column (labels, shares of real samples, shares of synthetic samples). Labels are categories, or the
+        lower ends of intervals of numbers.
     distances : dict of column to float
-        Distance of the two distributions, as `SyntheticEvaluation.marginals`.
+        Distance between the two distributions, as `SyntheticEvaluation.marginals`.
 
     Attributes
     ----------
@@ -365,11 +367,16 @@ class SyntheticDisplay(Display):
         most_columns : int, default=8
             Number of columns that are drawn at most.
         ax : matplotlib.axes.Axes, default=None
-            Axes to draw in, which are divided; None makes a new figure.
+            Axes to divide; None makes a new figure.
 
         Returns
         -------
         SyntheticDisplay
+
+        Raises
+        ------
+        ValueError
+            If the columns differ, or a table has fewer than three samples.
         """
         most_columns = check_integer("most_columns", most_columns, 1)
         real, synthetic = _checked(real=real, synthetic=synthetic).values()

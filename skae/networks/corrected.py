@@ -14,10 +14,10 @@ class CorrectedLinear(nn.Module):
     r"""A_0 x + b_0 + s * (W u + c + f(u)), u = clip(x) / r: a linear start and a trained correction.
 
     :math:`A_0` and :math:`b_0` are fixed; W and c, the linear ``path``, and f, the nonlinear ``correction``, are
-    trained, starting at zero if there is a linear start. ``r`` is the unit of inputs, ``s`` that of outputs; the start
-    sets both, so that an optimiser's step, which is the same for all weights, has the same size relative to the
-    residuals of the start. The inputs of the correction are clipped to the range of the training samples, beyond which
-    the map is linear.
+    trained, starting at zero if there is a linear start. ``r`` is the unit of inputs, ``s`` that of outputs. The start
+    sets both so that a step of the optimiser, which is equal for all weights, is equal relative to the residuals of the
+    start. The inputs of the correction are clipped to the range of the training samples, beyond which the map is
+    linear.
 
     With random initialisation :math:`A_0 = 0`, all units are 1 and there are no bounds.
 

@@ -177,16 +177,16 @@ def build_own(
             module, out, works_in_place = _tried(module.float(), n_in, seed)  # torch's default dtype may be another
         except Exception as error:  # a user's code may raise anything
             raise ValueError(
-                f"{name}({n_in}, {n_out}) cannot take rows of {n_in} columns, in float32 and in float64: {error}"
+                f"{name}({n_in}, {n_out}) cannot take samples of {n_in} columns, in float32 and in float64: {error}"
             ) from error
     if not isinstance(out, Tensor):
-        raise TypeError(f"{name}({n_in}, {n_out}) must give a tensor, got {type(out).__name__}.")
+        raise TypeError(f"{name}({n_in}, {n_out}) must build a module that returns a tensor, got {type(out).__name__}.")
     if out.ndim != 2 or len(out) != 2 or (out.shape[1] != n_out and not any_width):
         fits = out.shape[:1] == (2,) and out.numel() == 2 * n_out
         layer = "" if fits else f" and a layer of {n_out} outputs, such as torch.nn.LazyLinear({n_out})"
         raise ValueError(
-            f"{name}({n_in}, {n_out}) gives output of shape {tuple(out.shape)} for 2 rows, not (2, {n_out}). End it in "
-            f"torch.nn.Flatten(){layer}."
+            f"{name}({n_in}, {n_out}) gives output of shape {tuple(out.shape)} for 2 samples, not (2, {n_out}). End it "
+            f"in torch.nn.Flatten(){layer}."
         )
     if works_in_place:  # the samples are also the target
         module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(),))

@@ -92,7 +92,7 @@ def draw_missing(
             of_contexts.append(density + log_weight + math.log(share))
     all_weights = torch.cat(of_codes + of_contexts).nan_to_num(nan=-math.inf, neginf=-math.inf)
     if all_weights.max() == -math.inf:
-        raise ValueError("The given values are so far from the training samples that their density is 0. Give others.")
+        raise ValueError("The given values are so far from the training samples that their density is 0. Pass others.")
     chosen = all_weights.softmax(0).multinomial(n_draws, replacement=True, generator=generator)
     eta, n_codes = torch.cat(etas), sum(map(len, of_codes))
     drawn = likelihood.draw_missing(eta[chosen.clamp(max=n_codes - 1)], seen, generator)

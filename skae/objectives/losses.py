@@ -27,19 +27,20 @@ class Loss(NamedTuple):
     Attributes
     ----------
     entry : callable (eta, x, reduction="none" or "mean") -> Tensor
-        The loss of each entry, or the mean over entries, which takes half the time.
-    inverse_link : callable Tensor -> Tensor
+        Maps the decoder's output and the scaled samples, both (..., n_features), to the loss of each entry or, with
+        ``reduction="mean"``, to its mean over entries.
+    inverse_link : callable Tensor -> Tensor, default=torch.nn.Identity()
         Maps the decoder's output to the reconstruction.
-    link : "identity", "logit", "log" or "indicator"
-        The inverse of ``inverse_link``, by name.
-    degree : int
+    link : "identity", "logit", "log" or "indicator", default="identity"
+        Name of the inverse of ``inverse_link``.
+    degree : int, default=0
         The loss of ``c x`` and ``c eta`` is ``c ** degree`` times that of ``x`` and ``eta``; 0 if the loss does not
         scale.
     support : "real", "unit_interval", "non_negative", "counts" or "categories", default="real"
         Values that the loss is defined on. A loss of categories gets the one-hot encoded columns of one variable.
     projects : bool, default=False
-        Whether the best code of a linear decoder is the orthogonal projection of the sample; codes can then be refined
-        by least-squares steps.
+        Whether the best code of a linear decoder is the orthogonal projection of the sample. Codes are then refined by
+        least-squares steps.
     """
 
     entry: Callable[..., Tensor]
@@ -71,6 +72,13 @@ LOSSES = {
 
 def register_loss(name: str, loss: Loss) -> None:
     """Make a loss available to estimators as ``loss=name``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the loss. A loss that has the name already is replaced.
+    loss : Loss
+        The loss.
 
     Examples
     --------

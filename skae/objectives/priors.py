@@ -20,14 +20,14 @@ def _finite(z: Tensor) -> Tensor:
 
 
 class Prior:
-    """Density of codes.
+    """Density of codes, used in scores and new samples after training.
 
     Subclasses define ``log_prob`` and ``sample``, and ``fit`` if they learn from codes.
 
     Parameters
     ----------
     density : object, default=None
-        Result of `fit`: the whole state of the prior, and the attribute ``prior_`` of an estimator.
+        The fitted state of the prior, which is stored in files. It is the attribute ``prior_`` of an estimator.
 
     Attributes
     ----------
@@ -42,9 +42,9 @@ class Prior:
 
     @classmethod
     def restore(cls, density: Any) -> Prior:
-        """Return the prior with a ``density`` from an earlier `fit`; None if it was not fitted.
+        """Return the prior with the ``density`` of an earlier `fit`, which is None if it was not fitted.
 
-        The density may come from a file: a subclass may check it here, and raise ValueError.
+        The density may come from a file. A subclass may check it here, and raise ValueError.
         """
         return StandardNormal() if cls.is_learned and density is None else cls(density)
 
@@ -54,8 +54,9 @@ class Prior:
         Parameters
         ----------
         codes : Tensor of shape (n, n_components)
-            Draws from the posteriors of training samples.
+            A draw from the posterior of each of at most 5,000 training samples, in float64.
         seed : int
+            Seed of random numbers.
 
         Returns
         -------
@@ -78,6 +79,7 @@ class Prior:
         Parameters
         ----------
         n_samples, n_components : int
+            Shape of the codes.
         generator : torch.Generator
             Source of draws in torch.
         random_state : numpy.random.RandomState
@@ -85,7 +87,8 @@ class Prior:
 
         Returns
         -------
-        Tensor of shape (n_samples, n_components), float64
+        Tensor of shape (n_samples, n_components)
+            In float64.
         """
         raise NotImplementedError
 
@@ -132,5 +135,27 @@ PRIORS: dict[str, type[Prior]] = {"normal": StandardNormal, "mixture": MixturePr
 
 
 def register_prior(name: str, prior: type[Prior]) -> None:
-    """Make a prior available to estimators as ``prior=name``."""
+    """Make a prior available to estimators as ``prior=name``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the prior. A prior that has the name already is replaced.
+    prior : type of Prior
+        The class, whose objects are fitted after training.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.objectives import PRIORS, Prior, register_prior
+    >>> class Uniform(Prior):
+    ...     def log_prob(self, z):
+    ...         return torch.where((z.double().abs() < 3).all(-1), -z.shape[-1] * torch.tensor(6.0).log(), -torch.inf)
+    ...
+    ...     def sample(self, n_samples, n_components, generator, random_state):
+    ...         return 6 * torch.rand((n_samples, n_components), generator=generator, dtype=torch.float64) - 3
+    >>> register_prior("uniform", Uniform)
+    >>> PRIORS.pop("uniform")().log_prob(torch.zeros(1, 2))
+    tensor([-3.5835])
+    """
     PRIORS[name] = prior

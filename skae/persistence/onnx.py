@@ -9,12 +9,12 @@ _PARTS = ("encoder", "decoder", "autoencoder")
 
 
 def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
-    """Write a fitted network as an ONNX file, scaling included, for runtimes without Python or torch.
+    """Write a fitted network with its scaling as an ONNX file, for runtimes without Python or torch.
 
     Parameters
     ----------
     estimator : AutoencoderTransformer, VAEGenerator, LatentSizeCV or Pipeline
-        Fitted. A Pipeline, whose steps must take numbers, needs the package skl2onnx.
+        Fitted. A Pipeline needs the package skl2onnx, and steps that take numbers.
     path : str or path-like
         The file, which is overwritten.
     part : {"encoder", "decoder", "autoencoder"}, default="encoder"
@@ -28,10 +28,10 @@ def to_onnx(estimator, path, part="encoder", *, dtype="float32"):
     ImportError
         If the package onnx is not installed, or, for a Pipeline, skl2onnx.
     TypeError
-        If the estimator is none of these.
+        If the estimator is of another kind, or a Pipeline is exported as another part than "encoder".
     ValueError
-        If ``part`` or ``dtype`` is unknown, if categories are intervals or have several types, or if an own module
-        cannot be exported.
+        If ``part`` or ``dtype`` is unknown, categories are intervals or have several types, or an own module cannot be
+        exported.
 
     Notes
     -----

@@ -32,8 +32,8 @@ _RETURNS, _SMALLER = 3, 1 / 10
 class BestWeights:
     """The best weights so far, and the number of epochs since they improved.
 
-    The best have the lowest loss among those whose reconstruction error is at most that of the start plus a hundredth
-    of the variance, if the net's criterion has such an error.
+    The best weights have the lowest loss. If the net's criterion has a reconstruction error, weights do not count whose
+    error exceeds that of the start by more than a hundredth of the variance.
 
     Parameters
     ----------

@@ -47,7 +47,8 @@ def test_what_is_outside_is_refused_with_a_way_out(support, parameter, value, ro
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [(-1, "column 4 of X has -1"), (1.5, r"column 4 of X has 1\.5"), (np.nan, "can be missing")]
+    ("value", "message"),
+    [(-1, "column 4 of X has -1"), (1.5, r"column 4 of X has 1\.5"), (np.nan, "need a dense array")],
 )
 def test_bad_sparse_entries_are_named_by_their_column(value, message):
     rows = np.eye(6)
@@ -99,7 +100,7 @@ def test_labels_are_found_among_the_classes():
         check_labels("c", classes, 3)
     with pytest.raises(ValueError, match="y has '1', which is not a class of"):
         check_labels("1", np.array([1, 2]), 3)
-    with pytest.raises(ValueError, match=r"y has shape \(2,\), but must be one class or have one for each of 3"):
+    with pytest.raises(ValueError, match=r"y has shape \(2,\), but must be one class or one for each of 3"):
         check_labels(["a", "b"], classes, 3)
 
 

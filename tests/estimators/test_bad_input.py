@@ -68,9 +68,9 @@ def quick(*args, **parameters):
         ({"device": "gpu"}, "device='gpu'"),
         ({"device": 1.5}, "device=1.5"),
         ({"device": "meta"}, "device='meta'"),
-        ({"encoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"shape \(2, 3\) for 2 rows, not \(2, 2\)"),
-        ({"decoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"shape \(2, 6\) for 2 rows, not \(2, 5\)"),
-        ({"encoder": lambda n_in, n_out: nn.Linear(n_in + 1, n_out)}, "cannot take rows of 5 columns"),
+        ({"encoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"shape \(2, 3\) for 2 samples, not \(2, 2\)"),
+        ({"decoder": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, r"shape \(2, 6\) for 2 samples, not \(2, 5\)"),
+        ({"encoder": lambda n_in, n_out: nn.Linear(n_in + 1, n_out)}, "cannot take samples of 5 columns"),
         ({"encoder": lambda n_in, n_out: Float32(n_in, n_out)}, "in float32 and in float64"),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_bad_parameter_is_named_with_its_rule(parameters, message):
         ("linear", "must be a callable"),
         (lambda n_in, n_out: "net", "must return a torch.nn.Module, got str"),
         (lambda n_in: nn.Linear(n_in, 2), r"must be a callable \(n_in, n_out\)"),
-        (lambda n_in, n_out: nn.LSTM(n_in, n_out), "must give a tensor, got tuple"),
+        (lambda n_in, n_out: nn.LSTM(n_in, n_out), "returns a tensor, got tuple"),
     ],
 )
 def test_own_modules_of_a_wrong_type_are_refused(encoder, message):

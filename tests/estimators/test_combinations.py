@@ -332,7 +332,7 @@ class Refused:
 REFUSED = [
     Refused(
         ("impute",),
-        "In sparse rows no value is missing: there is nothing to impute.",
+        "Sparse X has no missing values to impute.",
         "Sparse samples have no missing values, so there is no `impute`.",
         sources=("sparse matrix", "sparse counts"),
     ),

@@ -207,7 +207,7 @@ def test_without_conditional_y_changes_nothing(wine):
         ("d", "'d', which is not a class of the training samples: 'a', 'b', 'c'"),
         (["a", "d"], "'d', which is not a class"),
         (0, "0, which is not a class"),
-        (["a", "b", "c"], r"shape \(3,\), but must be one class or have one for each of 2 rows"),
+        (["a", "b", "c"], r"shape \(3,\), but must be one class or one for each of 2 samples"),
         (float("nan"), "nan, which is not a class"),
         (["a", None], "None, which is not a class"),
         ({"a"}, "{'a'}, which is not a class"),

@@ -704,7 +704,7 @@ def test_noise_alone_leaves_the_linear_start(seed):
             r"likelihood='poisson' needs counts.* column 0 of X has .*'gaussian'",
         ),
         ({"likelihood": "bernoulli"}, r"likelihood='bernoulli' needs values in \[0, 1\].*likelihood='gaussian'"),
-        ({"encoder": lambda n_in, n_out: nn.Linear(n_in + 1, n_out)}, "cannot take rows of 5 columns"),
+        ({"encoder": lambda n_in, n_out: nn.Linear(n_in + 1, n_out)}, "cannot take samples of 5 columns"),
     ],
 )
 def test_a_bad_parameter_is_named(curve, parameters, message):

@@ -314,9 +314,9 @@ def test_what_does_not_fit_is_named(parameters, message):
 
 def test_identifiers_dates_and_infinities_are_refused():
     X = table(200)
-    with pytest.raises(ValueError, match="'id' of X has 200 categories in 200 rows") as error:
+    with pytest.raises(ValueError, match="'id' of X has 200 categories in 200 samples") as error:
         quick().fit(X.assign(id=[f"row {i}" for i in range(200)]))
-    assert "insist" not in str(error.value)
+    assert "or set" not in str(error.value)
     with pytest.raises(ValueError, match="Convert dates"):
         quick(loss="auto").fit(X.assign(when=pd.Timestamp("2020-01-01")))
     with pytest.raises(

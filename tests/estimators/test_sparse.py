@@ -165,13 +165,13 @@ def test_all_but_mixed_tables_take_sparse_rows(words):
 
 def test_bad_sparse_rows_are_named(words):
     model = VAEGenerator(2, likelihood="multinomial", max_iter=0)
-    for value, message in ((-1, "counts"), (0.5, "counts"), (np.nan, "no value can be missing"), (np.inf, "infinity")):
+    for value, message in ((-1, "counts"), (0.5, "counts"), (np.nan, "need a dense array"), (np.inf, "infinity")):
         rows = words.copy()
         rows[3, 4] = value
         with pytest.raises(ValueError, match=message):
             model.fit(sparse.csr_array(rows))
     for other in (model, AutoencoderTransformer(2, max_iter=0)):
-        with pytest.raises(TypeError, match="nothing to impute"):
+        with pytest.raises(TypeError, match="no missing values to impute"):
             other.fit(words).impute(sparse.csr_array(words))
 
 

@@ -191,7 +191,7 @@ def test_a_pipelines_density_is_in_other_units_and_counts_as_none():
 
 @pytest.mark.parametrize("estimators", [{}, [PCA()], {1: PCA()}])
 def test_estimators_are_a_dict_of_names(estimators):
-    with pytest.raises(TypeError, match="must be a dict of names"):
+    with pytest.raises(TypeError, match="must be names, or a dict"):
         compare(IRIS[0], estimators=estimators)
 
 

@@ -67,7 +67,7 @@ def test_names_are_known_or_how_to_have_them_is_said(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(ValueError, match=r"'tsne' is no estimator. Known are pca, factor-analysis"):
         named_estimators(["tsne"])
-    with pytest.raises(TypeError, match="must be a dict of names"):
+    with pytest.raises(TypeError, match="must be names, or a dict"):
         compare(X, estimators=[])
     with pytest.raises(SystemExit) as done:
         main(["compare", "--estimators", "pca", "umap"])

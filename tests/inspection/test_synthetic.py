@@ -191,12 +191,12 @@ def test_other_columns_and_a_target_without_holdout_are_errors():
         evaluate_synthetic(*[pd.DataFrame(normal(0), columns=list("aba"))] * 2)
     with pytest.raises(ValueError, match="at least 3 samples, and has 2"):
         evaluate_synthetic(normal(0), normal(1)[:2])
-    with pytest.raises(ValueError, match="no column beside target=0"):
+    with pytest.raises(ValueError, match="target=0 is the only column"):
         evaluate_synthetic(*[normal(0, d=1)] * 3, target=0)
-    with pytest.raises(ValueError, match="in holdout no value"):
+    with pytest.raises(ValueError, match="of holdout, the target, has no value"):
         evaluate_synthetic(normal(0), normal(1), normal(2) * [1, 1, np.nan], target=2)
     classes = np.column_stack([normal(0)[:, 0], np.arange(600) % 2])
-    with pytest.raises(ValueError, match="in synthetic no class of real"):
+    with pytest.raises(ValueError, match="of synthetic, the target, has no class of real"):
         evaluate_synthetic(classes, classes + 0.1, classes, target=1)
     with pytest.raises(ValueError, match="needs holdout"):
         evaluate_synthetic(normal(0), normal(1), target=0)

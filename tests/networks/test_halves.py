@@ -168,21 +168,21 @@ def raising(n_in, n_out):
     [
         (lambda: None, TypeError, r"encoder must be a callable \(n_in, n_out\)"),
         (lambda n_in, n_out: None, TypeError, "must return a torch.nn.Module, got NoneType"),
-        (lambda n_in, n_out: torch.nn.Flatten(0), ValueError, r"gives output of shape .6,. for 2 rows.*LazyLinear"),
+        (lambda n_in, n_out: torch.nn.Flatten(0), ValueError, r"gives output of shape .6,. for 2 samples.*LazyLinear"),
         (
             lambda n_in, n_out: torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Unflatten(1, (2, 1, 1))),
             ValueError,
-            r"shape \(2, 2, 1, 1\) for 2 rows, not \(2, 2\)\. End it in torch\.nn\.Flatten\(\)\.$",
+            r"shape \(2, 2, 1, 1\) for 2 samples, not \(2, 2\)\. End it in torch\.nn\.Flatten\(\)\.$",
         ),
         (
             lambda n_in, n_out: torch.nn.Linear(n_in, 5),
             ValueError,
-            r"\(2, 5\) for 2 rows, not \(2, 2\)\. End it",
+            r"\(2, 5\) for 2 samples, not \(2, 2\)\. End it",
         ),
-        (lambda n_in, n_out: torch.nn.LSTM(n_in, n_out), TypeError, "must give a tensor, got tuple"),
-        (lambda n_in, n_out: Function(torch.sum), ValueError, r"shape \(\) for 2 rows, not \(2, 2\)"),
-        (lambda n_in, n_out: Function(twice), ValueError, "gives output of shape .4, 2. for 2 rows"),
-        (raising, ValueError, "cannot take rows of 3 columns, in float32 and in float64"),
+        (lambda n_in, n_out: torch.nn.LSTM(n_in, n_out), TypeError, "returns a tensor, got tuple"),
+        (lambda n_in, n_out: Function(torch.sum), ValueError, r"shape \(\) for 2 samples, not \(2, 2\)"),
+        (lambda n_in, n_out: Function(twice), ValueError, "gives output of shape .4, 2. for 2 samples"),
+        (raising, ValueError, "cannot take samples of 3 columns, in float32 and in float64"),
     ],
 )
 def test_an_own_module_that_does_not_fit_is_named(factory, error, message):

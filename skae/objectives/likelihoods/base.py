@@ -24,36 +24,37 @@ def smoothed_mean(mean: Tensor, n_samples: float | Tensor) -> Tensor:
 
 
 class Likelihood(nn.Module):
-    """Density of samples given the decoder's output ``eta``, without missing entries and constant columns.
+    """Density of samples given the decoder's output ``eta``. Missing entries and constant columns do not count.
 
-    Subclasses define ``log_prob``, ``mean`` and ``draw``; one with a learned noise level also defines ``start_at``, and
-    a conjugate one ``statistics`` and ``natural``.
+    Subclasses define ``log_prob``, ``mean`` and ``draw``. Those with a learned noise level also define ``start_at``,
+    conjugate ones ``statistics`` and ``natural``.
 
     Parameters
     ----------
     n_features : int
+        Number of columns.
 
     Attributes
     ----------
     link : "identity", "logit", "log" or "share"
-        Its inverse maps the first ``n_features`` entries of eta to the mean.
+        The inverse link maps the first ``n_features`` entries of eta to the mean.
     support : "real", "unit_interval", "non_negative" or "counts"
         Values that the density is defined on.
     n_parameters : int
-        Number of entries of eta for each column. The entries of all columns to which the link applies come first, then
-        the further ones, which a linear start leaves at zero.
+        Number of entries of eta for each column. The first ``n_features`` entries are those to which the link applies.
+        A linear start leaves the further ones at zero.
     needs_table : bool
         Whether X is a table whose columns are encoded first.
     is_conjugate : bool
         Whether the posterior of a linear decoder is normal, with noise variance ``variance(eta)``. Posteriors are then
-        refined, from landmarks found by ``statistics`` and ``natural``, and the validation set is stratified by the
-        misfit of the linear start.
+        refined, from landmarks found by ``statistics`` and ``natural``. The validation set is stratified by how well
+        the linear start fits each sample.
     varies : Tensor of shape (n_features,)
         1 for columns that count, 0 for constant ones.
 
-    Shape
+    Notes
     -----
-    eta: (..., n_outputs), x: (..., n_features) -> (...), the log-density of each sample.
+    ``likelihood(eta, x)`` is the log-density of each sample, (...), for eta (..., n_outputs) and x (..., n_features).
 
     Examples
     --------
@@ -105,7 +106,7 @@ class Likelihood(nn.Module):
         raise NotImplementedError
 
     def squared_errors(self, eta: Tensor, x: Tensor) -> Tensor:
-        """Return squared errors of the mean for entries whose variance is learned, too, else nan: (..., n_features).
+        """Return squared errors of the mean for entries whose variance is learned, nan for others: (..., n_features).
 
         A likelihood with a learned variance can gain density while its mean gets worse.
         """
@@ -116,9 +117,9 @@ class Likelihood(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has is_conjugate=True, but does not define statistics.")
 
     def natural(self, eta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return natural parameters and an offset: the log-density is their product with the statistics plus it.
+        """Return natural parameters (..., n_statistics) and an offset (...).
 
-        Their shapes are (..., n_statistics) and (...).
+        The log-density is the scalar product of parameters and statistics, plus the offset.
         """
         raise NotImplementedError(f"{type(self).__name__} has is_conjugate=True, but does not define natural.")
 
@@ -142,10 +143,10 @@ class Likelihood(nn.Module):
         """
 
     def fit_sums(self, sums: Callable[[], Any]) -> None:
-        """Fit to the sums of training samples, which ``sums()`` returns as an array of shape (n_samples,)."""
+        """Fit to the sums of training samples over columns, which ``sums()`` returns as an array (n_samples,)."""
 
     def independent(self, mean: Tensor, variance: Tensor, n_samples: float) -> Tensor:
-        """Become the density of independent columns, and return the eta of that density.
+        """Make this the density of independent columns, and return its eta.
 
         Parameters
         ----------
@@ -170,7 +171,7 @@ class Likelihood(nn.Module):
     def of_constants(self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None) -> Terms:
         """Return the density of columns that are constant in training: rate, penalty and offset of `ConstantColumns`.
 
-        By default another value than the constant has the probability 1 / (n_samples + 2), by the rule of succession.
+        By default a value other than the constant has probability 1 / (n_samples + 2), by the rule of succession.
 
         Parameters
         ----------

@@ -50,7 +50,7 @@ class Gaussian(Likelihood):
     def of_constants(self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None) -> Terms:
         """Return a normal density with this noise or, without one, the square of a distance in a small unit.
 
-        The unit is a hundredth of the smallest deviation of another column, or of the constant if that is less; it is
+        The unit is a hundredth of the smallest deviation of another column, or of the constant if that is less. It is
         at least 1e-7 of the constant, above the rounding of float32. The constant itself contributes 0.
         """
         zeros = torch.zeros_like(value)

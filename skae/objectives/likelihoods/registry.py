@@ -19,6 +19,13 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
 def register_likelihood(name: str, likelihood: type[Likelihood]) -> None:
     """Make a likelihood available to estimators as ``likelihood=name``.
 
+    Parameters
+    ----------
+    name : str
+        Name of the likelihood. A likelihood that has the name already is replaced.
+    likelihood : type of Likelihood
+        The class, of which each fit makes an object.
+
     Examples
     --------
     >>> import torch
