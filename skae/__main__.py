@@ -115,8 +115,8 @@ def _parser():
 
 def _add_options(command):
     data = (
-        "a table: text with any separator, Parquet, Feather or Excel, also compressed; - is stdin; without it, "
-        "scikit-learn's digits"
+        "a table: text with any separator, Parquet, Feather, Excel or OpenDocument, also compressed; - is stdin; "
+        "without it, scikit-learn's digits"
     )
     sizes = {"type": int, "nargs": "+", "default": [2, 4, 8, 16]}
     add = command.add_argument

@@ -195,7 +195,7 @@ def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
     [
         (["compare", "no-such.csv"], 1, "no-such.csv"),
         (["compare", "{csv}", "--target", "nope"], 1, "--target nope is no column"),
-        (["compare", "{csv}", "--n-components", "6"], 1, "less than the 6 columns"),
+        (["compare", "{csv}", "--n-components", "6"], 1, "less than the number of columns of X, 6"),
         (["compare", "--n-components", "two"], 2, "invalid int value"),
         (["compare", "--cv", "1"], 2, "--cv=1 must be an integer of at least 2"),
         (["compare", "--n-components", "0"], 2, "--n-components=0"),
