@@ -166,7 +166,10 @@ def choose_columns(table, target=None, *, drop=(), keep=(), id=None, dates=False
             found.setdefault(reason, []).append(column.name)
     features = features.drop(columns=[name for names in found.values() for name in names])
     left_out = found | ({"by --drop": list(drop)} if drop else {}) | ({"by --id": ids} if ids else {})
-    note = "; ".join([_counted(features), *(f"left out, {why}: {listed(names)}" for why, names in left_out.items())])
+    predicted = [f"to predict: {target!r}"] if target else []
+    note = "; ".join(
+        [_counted(features), *predicted, *(f"left out, {why}: {listed(names)}" for why, names in left_out.items())]
+    )
     if features.shape[1] == 0:
         raise ValueError(f"The table has no column to reduce. {note}. --keep NAME uses one all the same.")
     identifiers = [*ids, *found.get("identifier", [])]
