@@ -1,7 +1,6 @@
 """The command: ``python -m skae compare``."""
 
 import argparse
-import os
 import shlex
 import sys
 from importlib.util import find_spec
@@ -79,21 +78,29 @@ def _check_usage(parser, options):
         named_estimators(options.estimators)
     except ValueError as error:
         parser.error(str(error))
-    if options.resume and Path(options.resume).exists() and not os.access(f"{options.resume}/", os.W_OK):
+    if options.resume and not _can_be_written(Path(options.resume) / "written"):
         parser.error(f"--resume {options.resume} is no folder, or cannot be written")
-    if options.report != "none":
-        _check_writable(parser, options.report)
-
-
-def _check_writable(parser, report):
-    """Exit before anything runs if the report cannot be written."""
-    path = Path(report).resolve()
-    if not path.parent.is_dir():
-        parser.error(f"--report {report} is in a folder that does not exist")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        parser.error(f"--report {report} is a folder, or cannot be written")
+    if options.report == "none":
+        return
+    if not Path(options.report).resolve().parent.is_dir():
+        parser.error(f"--report {options.report} is in a folder that does not exist")
+    if not _can_be_written(Path(options.report)):
+        parser.error(f"--report {options.report} is a folder, or cannot be written")
     if find_spec("matplotlib") is None:
         parser.error("the report needs matplotlib: pip install matplotlib, or pass --report none")
+
+
+def _can_be_written(path):
+    """Return whether a file can be written, by trying; its folder is made, and what it holds is kept."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _parser():
@@ -114,7 +121,10 @@ def _parser():
 
 
 def _add_options(command):
-    data = "the table: text, Parquet, Feather or Excel, also compressed; - reads stdin (default: scikit-learn's digits)"
+    data = (
+        "the table: text with any separator, Parquet, Feather, Excel or OpenDocument, also compressed; - reads stdin "
+        "(default: scikit-learn's digits)"
+    )
     sizes = {"type": int, "nargs": "+", "default": [2, 4, 8, 16]}
     add = command.add_argument
     add("data", nargs="?", help=data)

@@ -31,6 +31,8 @@ _MISSING = ["?", "-", "--", ".", "..", "...", "\u2026", "*", "n.a.", "n.d.", "k.
 # This share of the values of a column must be numbers or dates; the others are then missing. If all others are the same
 # word, half of the values must be numbers.
 _LEAST_SHARE, _LEAST_SHARE_BESIDE_A_WORD = 0.95, 0.5
+# What lines of comments begin with.
+_MARK = "(?:#|%|//)"
 # What stands after numbers that were measured.
 _MEASURE = r"\s*[^\d\s.,+()%-][^\d,;]{0,7}"
 _UNIT = r"(?:[$€£¥₹₩₽₺]|US\$|[A-Z]{3}|kr\.?|zł|Kč|Fr\.?)"
@@ -54,6 +56,8 @@ class Dialect(NamedTuple):
         Number of columns.
     is_ended : bool
         Whether a separator ends each line.
+    quote : str
+        The sign around values that hold a separator.
     """
 
     sep: str
@@ -62,6 +66,7 @@ class Dialect(NamedTuple):
     skip: int
     width: int
     is_ended: bool
+    quote: str
 
     def __str__(self):
         sep, decimal = (
@@ -85,7 +90,8 @@ def read_table(path, sep=None, decimal=None, encoding=None, header=None):
     Parameters
     ----------
     path : str or path-like
-        Text with any separator, Parquet, Feather or Excel, also inside gzip, bzip2, xz or a zip of one file.
+        Text with any separator, Parquet, Feather, Excel or OpenDocument, also inside gzip, bzip2, xz or a zip of one
+        file.
     sep, decimal, encoding : str, default=None
         Separator and decimal sign of a text, and its encoding; None detects them.
     header : bool, default=None
@@ -115,6 +121,8 @@ def read_table(path, sep=None, decimal=None, encoding=None, header=None):
     kind = next(kind for kind in _FORMATS if kind.holds(content))
     try:
         table, dialect, decimal = kind.read(content, options)
+        if not len(table):
+            raise ValueError("it has names of columns, but no rows")
     except (ValueError, UnicodeError, LookupError) as error:
         hint = " If the separator or the encoding was not detected, pass --sep or --encoding."
         hint = "" if type(error) is ValueError else hint  # said here
@@ -163,7 +171,7 @@ def _members(content):
 
 
 def _is_workbook(content):
-    return content.startswith(b"PK") and "xl/workbook.xml" in _members(content)
+    return content.startswith(b"PK") and not _WORKBOOKS.isdisjoint(_members(content))
 
 
 def _unzip(content):
@@ -187,7 +195,7 @@ def _read_excel(content, options):
     try:
         book = pd.ExcelFile(io.BytesIO(content))
     except ImportError as error:
-        raise ImportError(f"Reading Excel needs a package: {error}") from error
+        raise ImportError(f"Reading this workbook needs a package: {error}") from error
     sheets = pd.read_excel(book, sheet_name=None, header=None, dtype=object)
     sheet = max(sheets, key=lambda name: sheets[name].size)
     cells = sheets[sheet].dropna(how="all").dropna(axis=1, how="all")
@@ -204,6 +212,7 @@ def _read_text(content, options):
     pd = _pandas()
     encoding = options.encoding or _encoding(content)
     text = content.decode(encoding).lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    text = _uncommented(text, options)
     dialect = detect_dialect(text, options)
     if dialect.width > MOST_COLUMNS:
         raise ValueError(_too_wide(dialect.width))
@@ -215,6 +224,7 @@ def _read_text(content, options):
         skiprows=dialect.skip,
         index_col=False if dialect.is_ended or not dialect.header else None,
         skipinitialspace=True,
+        quotechar=dialect.quote,
         na_values=_MISSING,
         **({"engine": "python"} if len(dialect.sep) > 1 else {"low_memory": False}),
     )
@@ -236,6 +246,9 @@ def _too_wide(n_columns):
     )
 
 
+_MARKUP = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"|\[\s*[\[{]|<[!?]|<[A-Za-z][^<>]*>\s*[<\n])')
+# Parts by which the workbooks of Excel and of OpenDocument are known.
+_WORKBOOKS = {"xl/workbook.xml", "xl/workbook.bin", "content.xml"}
 _CONTAINERS = [
     _Kind("gzip", _starting(b"\x1f\x8b"), gzip.decompress),
     _Kind("bzip2", _starting(b"BZh"), bz2.decompress),
@@ -245,8 +258,8 @@ _CONTAINERS = [
 _FORMATS = [
     _Kind("Parquet", _starting(b"PAR1"), _read_binary("read_parquet")),
     _Kind("Feather", _starting(b"ARROW1", b"FEA1"), _read_binary("read_feather")),
-    _Kind("Excel", lambda content: _is_workbook(content) or content.startswith(b"\xd0\xcf\x11\xe0"), _read_excel),
-    _Kind("JSON, HTML or XML", re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"|\[\s*[\[{]|<[!?A-Za-z])').match, _refuse),
+    _Kind("workbook", lambda content: _is_workbook(content) or content.startswith(b"\xd0\xcf\x11\xe0"), _read_excel),
+    _Kind("JSON, HTML or XML", _MARKUP.match, _refuse),
     _Kind("text", lambda content: True, _read_text),
 ]
 
@@ -277,6 +290,21 @@ def _legacy_encoding(content):
     return best.encoding if best else "cp1252"
 
 
+def _uncommented(text, options):
+    """Return a text with blank lines for the comments above the table; names of columns lose the mark of a comment."""
+    comments = re.match(rf"(?:\s*{_MARK}.*\n)*", text)[0]
+    if not comments:
+        return text
+    *above, last = comments.removesuffix("\n").split("\n")
+    bare = "\n" * (len(above) + 1) + text[len(comments) :]
+    dialect = detect_dialect(bare, options._replace(header=None))
+    last = re.sub(rf"^\s*{_MARK}+\s*(?=[\w\"'])", "", last)
+    is_comment = len(_rows([last], dialect.sep, dialect.quote)[0][1]) != dialect.width
+    if dialect.header or options.header is False or is_comment:
+        return bare
+    return "\n" * len(above) + last + "\n" + text[len(comments) :]
+
+
 def detect_dialect(text, options=None):
     """Return the dialect that the first lines of a text have, with what options fix.
 
@@ -284,25 +312,40 @@ def detect_dialect(text, options=None):
     """
     options = options or _Options(None, None, None, None)
     lines = text[:_N_CHARACTERS].split("\n")[:_N_LINES]
+    quote = _quote(lines)
     stated = re.fullmatch(r'"?sep=(.)"?', lines[0])  # Excel's line
     seps = [options.sep] if options.sep else [stated[1]] if stated else list(_SEPARATORS)
-    tables = {sep: _rows(lines, sep)[bool(stated) :] for sep in seps}
+    tables = {sep: _rows(lines, sep, quote)[bool(stated) :] for sep in seps}
     sep = max(tables, key=lambda sep: _regularity([cells for _, cells in tables[sep]]))
-    rows = tables[sep]
-    if not rows:
+    if not (rows := tables[sep]):
         raise ValueError("it is empty")
+    if len(text) > _N_CHARACTERS:  # which cut a line
+        rows = rows[:-1] or rows
     start, header, width, is_ended = _shape([cells for _, cells in rows])
-    cells = [cell for _, row in rows[start + 1 :] for cell in row][:_N_CELLS]
-    decimal = options.decimal or _decimal(cells, sep)
+    body = [cells for _, cells in rows[start + 1 :]]
+    is_strict = sep == " " or (len(rows[start][1]) < width and not is_ended)
+    if is_strict and len(lengths := {len(cells) for cells in body}) > 1:
+        raise ValueError(
+            f"it has lines of {' and of '.join(map(str, sorted(lengths)))} cells. Put values that hold a separator in "
+            "quotes, and fill empty ones, or save the table with another separator"
+        )
+    decimal = options.decimal or _decimal(body[: max(1, _N_CELLS // width)], sep)
     header = header if options.header is None else options.header
-    return Dialect(sep, decimal, header, rows[start][0], width, is_ended)
+    return Dialect(sep, decimal, header, rows[start][0], width - is_ended, is_ended, quote)
 
 
-def _rows(lines, sep):
+def _quote(lines):
+    """Return the sign of quotes: the single one if there is no other and most lines have values inside of it."""
+    n_single = sum(len(re.findall(r"(?:^|[,;\t|])'[^']*'(?=[,;\t|]|$)", line)) for line in lines)
+    return "'" if n_single > len(lines) / 2 and not any('"' in line for line in lines) else '"'
+
+
+def _rows(lines, sep, quote):
     """Return the rows that are not blank, each as the number of lines before it and its cells."""
     if len(sep) > 1:
         return [(i, re.split(sep, line)) for i, line in enumerate(lines) if line.strip()]
-    reader = csv.reader(map(str.strip, lines) if sep == " " else lines, delimiter=sep, skipinitialspace=True)
+    lines = map(str.strip, lines) if sep == " " else lines
+    reader = csv.reader(lines, delimiter=sep, quotechar=quote, skipinitialspace=True)
     rows, before = [], 0
     with suppress(csv.Error):  # a cell that is too long, as where the separator is another
         for cells in reader:
@@ -355,7 +398,7 @@ def _shape(rows):
         top = takewhile(lambda i: not any(is_number(rows[i][j]) for j in numeric), of_width)
         start = next((i for i in top if all(rows[i])), start)
     header = is_short or _has_names(rows[start], body, numeric)
-    return start, header, width - is_ended, is_ended
+    return start, header, width, is_ended
 
 
 def _has_names(first, body, numeric):
@@ -370,7 +413,7 @@ def _has_names(first, body, numeric):
 def _pattern(decimal):
     """Return the pattern of a number with this decimal sign, which may be grouped, in a currency or in per cent."""
     groups, decimal = {".": r",'\u2019\s_", ",": r".'\u2019\s_"}.get(decimal, r"'\u2019\s_"), re.escape(decimal)
-    whole = rf"(?P<whole>[1-9]\d{{0,2}}(?P<group>[{groups}])\d{{3}}(?:(?P=group)\d{{3}})*|\d*)"
+    whole = rf"(?P<whole>[1-9]\d{{0,2}}(?P<group>[{groups}])(?:\d{{2,3}}(?P=group))*\d{{3}}|\d*)"
     value = rf"(?=[{decimal}]?\d){whole}(?:{decimal}(?P<fraction>\d*))?(?P<exponent>[eE][+-]?\d+)?"
     signs = r"(?P<{}>[-+\u2212(]?)\s*"
     left = rf"\s*{signs.format('sign')}{_UNIT}?\s*{signs.format('inner')}"
@@ -385,15 +428,29 @@ def is_number(cell):
     return any(pattern.fullmatch(cell) for pattern in _NUMBERS.values())
 
 
-def _decimal(cells, sep):
-    """Return the decimal sign of most cells that only one sign explains; if there are none, the separator decides."""
+def _decimal(rows, sep):
+    """Return the decimal sign of most cells that only one sign explains; if there are none, the separator decides.
+
+    Points between other separators than commas then group digits if numbers below 1,000 of a column are without.
+    """
+    cells = [cell for row in rows for cell in row]
     explained = Counter(
         tuple(decimal for decimal, pattern in _NUMBERS.items() if pattern.fullmatch(cell)) for cell in cells
     )
     if explained[".",] or explained[",",]:
         return "," if explained[",",] > explained[".",] else "."
     either = [cell for cell in cells if "," in cell and is_number(cell)]
-    return "," if sep != "," and either and not any("." in cell and is_number(cell) for cell in cells) else "."
+    pointed = [cell for cell in cells if "." in cell and is_number(cell)]
+    if sep == "," or (either and pointed):
+        return "."
+    return "," if either or any(map(_is_grouped, zip(*rows, strict=False))) else "."
+
+
+def _is_grouped(cells):
+    """Return whether the numbers of a column that have no point, and only these, are below 1,000."""
+    digits = [re.sub(r"^\D+|\D+$", "", cell) for cell in cells if is_number(cell)]
+    plain = [cell for cell in digits if "." not in cell]
+    return 0 < len(plain) < len(digits) and max(map(len, plain)) < 4
 
 
 def _named(table):
@@ -438,7 +495,8 @@ def _as_numbers(texts, decimal):
             return numbers, f" missing where it is {listed(others)}" if others else note
     measures = texts.str.extract(rf"\d({_MEASURE})$")[0]
     if measures.nunique(dropna=False) == 1 and measures.notna().all():
-        return _as_numbers(texts.str.removesuffix(measures.iloc[0]), decimal)[0], f" in {measures.iloc[0].strip()}"
+        numbers, _ = _as_numbers(texts.str.removesuffix(measures.iloc[0]), decimal)
+        return numbers, "" if numbers is None else f" in {measures.iloc[0].strip()}"
     return None, ""
 
 

@@ -155,6 +155,8 @@ def choose_columns(table, target=None, *, drop=(), keep=(), id=None, dates=False
     for option, names in {"--target": targets, "--drop": drop, "--keep": keep, "--id": ids}.items():
         if unknown := [name for name in names if name not in table]:
             raise ValueError(f"{option} {unknown[0]} is no column of the table. Its columns: {listed(table.columns)}.")
+    if len(table) < 2:
+        raise ValueError(f"The table has too few rows that can be used, {len(table)}.")
     features = table.drop(columns=[*targets, *drop, *ids])
     reasons, found = _REASONS | (_ONLY_NUMERIC if numeric_only else {}), {}
     days = {column.name: column.days() for column in _Column.of(features) if dates and column.is_date}
@@ -164,7 +166,10 @@ def choose_columns(table, target=None, *, drop=(), keep=(), id=None, dates=False
             found.setdefault(reason, []).append(column.name)
     features = features.drop(columns=[name for names in found.values() for name in names])
     left_out = found | ({"by --drop": list(drop)} if drop else {}) | ({"by --id": ids} if ids else {})
-    note = "; ".join([_counted(features), *(f"left out, {why}: {listed(names)}" for why, names in left_out.items())])
+    predicted = [f"to predict: {target!r}"] if target else []
+    note = "; ".join(
+        [_counted(features), *predicted, *(f"left out, {why}: {listed(names)}" for why, names in left_out.items())]
+    )
     if features.shape[1] == 0:
         raise ValueError(f"The table has no column to reduce. {note}. --keep NAME uses one all the same.")
     identifiers = [*ids, *found.get("identifier", [])]

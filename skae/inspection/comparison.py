@@ -28,6 +28,8 @@ from skae.linear.gaussian import LinearGaussian
 
 # Samples of the first fold kept as examples of reconstructions, and half the number of generated ones.
 _N_EXAMPLES = 10
+# Larger numbers have an exponent in the table.
+_LARGEST_WRITTEN_OUT = 1e7
 
 
 def compare(
@@ -147,7 +149,7 @@ def compare(
         "worst": done.worst,
         "estimators": {name: samples.adapt(estimator) for name, estimator in estimators.items()},
     }
-    notes = [*notes, *repeats(groups), *samples.notes, *done.notes(len(jobs))]
+    notes = [*notes, *repeats(groups), *target.notes(len(folds)), *samples.notes, *done.notes(len(jobs))]
     left_out = skipped, prediction, drawn, samples.constant, done.refusals
     return Comparison(done.results(list(estimators)), *left_out, notes, bool(done.stopped), samples.unit)
 
@@ -270,8 +272,8 @@ def _usable_sizes(n_components, n_features, n_samples):
     usable = [size for size in sizes if size < n_features and size <= n_samples]
     if not usable:
         raise ValueError(
-            f"None of the sizes {sizes} is left: a size must be less than the {n_features} columns of X and at most "
-            f"the {n_samples} samples of the smallest training fold."
+            f"None of the sizes {sizes} is left: a size must be less than the number of columns of X, {n_features}, "
+            f"and at most that of samples of the smallest training fold, {n_samples}."
         )
     return usable, [size for size in sizes if size not in usable]
 
@@ -336,9 +338,6 @@ def _log_likelihood(estimator, X):
     """Return the mean log-density of samples in nats, in units of X; nan where the model has none that is finite.
 
     A Pipeline has none, since its last step's would be in units of scaled X.
-
-    If the noise variance of PCA or FactorAnalysis is at its numerical floor, as with duplicated columns, the density
-    only depends on the floor. It is inf then, since the likelihood of such samples is unbounded.
     """
     is_linear = isinstance(estimator, PCA | FactorAnalysis)
     has_density = is_linear or get_tags(estimator).estimator_type == "density_estimator"
@@ -346,23 +345,27 @@ def _log_likelihood(estimator, X):
         return np.nan
     if is_linear and issparse(X):  # scikit-learn's take dense samples
         return np.nan
-    if is_linear and np.min(estimator.noise_variance_ / X.var(axis=0).max()) < 1e-11:
-        return np.inf
     try:
         with np.errstate(all="ignore"):
-            densities = _linear_model(estimator).log_density(X) if is_linear else estimator.score_samples(X)
+            densities = _linear_density(estimator, X) if is_linear else estimator.score_samples(X)
     except (np.linalg.LinAlgError, ValueError):  # a singular covariance
         return np.nan
-    return float(np.mean(densities)) if np.isfinite(densities).all() else np.nan
+    return float(np.mean(densities)) if np.isfinite(densities).all() or np.isposinf(densities).all() else np.nan
 
 
-def _linear_model(estimator):
-    """Return a PCA or a FactorAnalysis as the model whose density costs no more memory than the samples."""
+def _linear_density(estimator, X):
+    """Return the log-densities of a PCA or a FactorAnalysis, which cost no more memory than the samples.
+
+    If the noise variance is at its numerical floor, as with duplicated columns, the density only depends on the floor.
+    It is inf then, since the likelihood of such samples is unbounded.
+    """
     signal = getattr(estimator, "explained_variance_", None)
     scale = 1 if signal is None else np.sqrt(np.maximum(signal - estimator.noise_variance_, 0))
     loadings, noise = estimator.components_.T * scale, np.broadcast_to(estimator.noise_variance_, estimator.mean_.shape)
+    if noise.min() < 1e-11 * (np.square(loadings).sum(axis=1) + noise).max():
+        return np.full(len(X), np.inf)
     rotation = np.linalg.eigh(loadings.T @ (loadings / noise[:, None]))[1]
-    return LinearGaussian(estimator.mean_, loadings @ rotation, noise.copy())
+    return LinearGaussian(estimator.mean_, loadings @ rotation, noise.copy()).log_density(X)
 
 
 class Comparison:
@@ -677,6 +680,7 @@ def _mean(values, spec):
 
 
 def _spread(values, spec):
+    spec = spec if np.max(np.abs(values)) < _LARGEST_WRITTEN_OUT else ".2g"
     return f"{values.mean():{spec}} +- {values.std():.2g}" if np.isfinite(values).all() else "-"
 
 

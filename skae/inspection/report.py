@@ -3,7 +3,6 @@
 import base64
 import io
 import platform
-import textwrap
 from datetime import date
 from html import escape
 from importlib.metadata import version
@@ -22,7 +21,7 @@ from skae.inspection.winner import python_lines
 # Classes that the legend of the codes has room for; codes of more classes are drawn alike.
 _MOST_NAMES = 20
 # Names of columns that a panel has room for, and samples that are drawn with them.
-_MOST_COLUMN_NAMES, _N_NAMED = 30, 4
+_MOST_COLUMN_NAMES, _N_NAMED, _LONGEST_NAME = 30, 4, 20
 # Columns of results that are drawn, and the labels of their axes.
 _CURVES = {"error": "held-out mean squared error", "log_likelihood": "held-out log-likelihood (nats a sample)"}
 
@@ -196,11 +195,16 @@ def _grid_figure(lines, feature_shape, constant, names=None):
     limits = np.nanmin(reference), np.nanmax(reference)
     ax, axes, _ = draw_grid(None, samples, feature_shape, limits, [escape_math(label) for label in lines])
     for axis in axes[-1] if is_named else ():
-        short = [escape_math(textwrap.shorten(str(name), 20, placeholder="...") or name) for name in names]
+        short = [escape_math(_shortened(str(name))) for name in names]
         axis.set_xticks(range(len(names)), short, rotation=90, fontsize="xx-small")
     if is_named:
         ax.figure.set_size_inches(10, 1.3 * len(samples))
     return ax.figure
+
+
+def _shortened(name):
+    """Return the beginning and the end of a name, since names of columns often begin alike."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:9]}...{name[-8:]}"
 
 
 def codes_figure(comparison):

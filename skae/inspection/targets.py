@@ -1,5 +1,6 @@
 """What is predicted from codes: classes or values, by which model, and how predictions are scored."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -80,6 +81,10 @@ class Target:
         )
         return {"all columns": np.array(scores[: len(folds)]), self.constant: np.array(scores[len(folds) :])}
 
+    def notes(self, cv):
+        """Return sentences on the target."""
+        return []
+
     def score(self, codes, train, test, is_dummy=False):
         """Return the score on test samples of a model fitted to the codes of training samples.
 
@@ -94,7 +99,8 @@ class Target:
         """
         scaler = StandardScaler(with_mean=not issparse(codes[0]))
         model = make_pipeline(scaler, clone(self.dummy if is_dummy else self.model))
-        return get_scorer(self.scoring)(model.fit(codes[0], self.y[train]), codes[1], self.y[test])
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of rare classes, which notes are on
+            return get_scorer(self.scoring)(model.fit(codes[0], self.y[train]), codes[1], self.y[test])
 
 
 class Values(Target):
@@ -109,16 +115,21 @@ class Classes(Target):
 
     def split(self, groups, cv):
         """Return folds as `Target.split`, stratified where each class has a group for each of them."""
+        if _counts(self.y).max() == 1:
+            raise ValueError(
+                f"y has {len(self.y)} classes of one sample each, such as {str(self.y[0])!r}, from which nothing can "
+                "be learned. Pass other classes, or leave y out."
+            )
         splitter = StratifiedKFold if _counts(self.y[_first(groups)]).min() >= cv else KFold
         folds = _grouped(splitter(cv, shuffle=True, random_state=0), self.y, groups)
         if any(len(np.unique(self.y[train])) < 2 for train, _ in folds):
-            pairs = list(zip(np.unique(self.y), _counts(self.y), strict=True))[:5]
-            listed = ", ".join(f"{label!s} ({n})" for label, n in pairs)
-            raise ValueError(
-                f"A training fold has one class of y only; classes and their counts: {listed}. Leave y out, or merge "
-                "classes."
-            )
+            found = f"A training fold has one class of y only; classes and their counts: {_counted(self.y)}"
+            raise ValueError(f"{found}. Leave y out, or merge classes.")
         return folds
+
+    def notes(self, cv):
+        fewer = f"Classes with fewer samples than the {cv} folds, so that some folds measure none of them"
+        return [f"{fewer}: {rare}."] if (rare := _counted(self.y, cv)) else []
 
 
 class SkewedClasses(Classes):
@@ -186,6 +197,12 @@ def _grouped(splitter, y, groups):
 
 def _counts(y):
     return np.unique(y, return_counts=True)[1]
+
+
+def _counted(y, below=np.inf):
+    """Return the first classes of fewer samples, with their counts, as text."""
+    pairs = [f"{label!s} ({n})" for label, n in zip(np.unique(y), _counts(y), strict=True) if n < below]
+    return ", ".join(pairs[:5]) + f" and {len(pairs) - 5} others" * (len(pairs) > 5)
 
 
 def kind_of(y, groups, cv):

@@ -156,18 +156,24 @@ class ReconstructionQuestion(Question):
             )
             yield from self._fewer_components(name)
         elif cells := self.cells():
-            is_open = any(corrected_interval(values).low <= 1 for values in cells.values())
-            found = f"{_NO_DIFFERENCE}; stay" if is_open else "stay"
-            yield f"For reconstruction: {found} with {self.reference}."
+            found = self._no_gain(map(corrected_interval, cells.values()))
+            yield f"For reconstruction: {found}stay with {self.reference}."
 
     def headline(self):
         shares = self.gains() or {cell: corrected_interval(values) for cell, values in self.cells().items()}
         if not shares:
             return None
         name, size = cell = min(shares, key=lambda cell: shares[cell].mean)
-        found = "" if self.gains() else f", {_NO_DIFFERENCE}" if shares[cell].low <= 1 else ", which is no gain"
+        found = "" if self.gains() else f", {self._no_gain([shares[cell]]).removesuffix('; ') or 'which is no gain'}"
         of = f"of {self.reference}'s error: {spoken(name)} with {components(size)}{found}"
         return f"{100 * shares[cell].mean:.0f} %", of
+
+    def _no_gain(self, shares):
+        """Say what shares of the reference's error show, where none is a gain."""
+        shares = sorted(shares, key=lambda share: share.low > 1 or share.high < 1)
+        if shares[0].low <= 1 <= shares[0].high:
+            return f"{_NO_DIFFERENCE}; "
+        return f"a gain of less than {100 - 100 * _LARGEST_GAINFUL_SHARE:.0f} %; " * any(s.high < 1 for s in shares)
 
     def _fewer_components(self, name):
         """Say with how many components a model reaches the reference's error at the largest size."""
@@ -202,7 +208,8 @@ class DensityQuestion(Question):
             best, second = sorted(densities, key=lambda name: -densities[name].mean())[:2]
             gain = corrected_interval(densities[best] - densities[second])
             nats = f"{gain.mean:.2f} nats a sample above {spoken(second)}'s {gain.text('.2f')}"
-            yield f"the highest log-likelihood is that of {spoken(best)}, {nats}."
+            found = "" if _is_lead(gain) else f": {_NO_DIFFERENCE}"
+            yield f"the highest log-likelihood is that of {spoken(best)}, {nats}{found}."
 
     def lead(self):
         """Return the best model over all sizes, the best other one, and the interval of their difference; or None."""
@@ -215,7 +222,7 @@ class DensityQuestion(Question):
         if lead := self.lead():
             *cells, gain = lead
             ahead, behind = (f"{spoken(name)} with {components(size)}" for name, size in cells)
-            if gain.low > 0 and gain.mean > _SMALLEST_GAIN:
+            if _is_lead(gain):
                 nats = f"{gain.mean:.2f} nats a sample above {behind} {gain.text('.2f')}"
                 yield f"For densities and new samples: {ahead}, {nats}."
             else:
@@ -281,6 +288,11 @@ def _difference(scores, others):
 def _is_gain(share):
     """Return whether an error is below the reference's by enough to matter and by more than chance."""
     return share.mean <= _LARGEST_GAINFUL_SHARE and share.high < 1
+
+
+def _is_lead(gain):
+    """Return whether a difference of log-densities is more than chance and rounding."""
+    return gain.low > 0 and gain.mean > _SMALLEST_GAIN
 
 
 def _codes(cell):

@@ -44,6 +44,11 @@ def written(tmp_path):
         "group,\na,b\n1,2\n3,4\n",
         "| a | b |\n| 1 | 2 |\n| 3 | 4 |\n",
         "a,b\n1 kg,2cm\n3 kg,4cm\n",
+        "'a','b'\n'1','2'\n'3','4'\n",
+        "# made in May, by hand\na,b\n1,2\n3,4\n",
+        "# by hand\n# a,b\n1,2\n3,4\n",
+        "% by hand\n\na,b\n1,2\n3,4\n",
+        "// a;b\n1;2\n3;4\n",
     ],
 )
 def test_tables_as_programs_write_them_are_read(written, text):
@@ -56,6 +61,34 @@ def test_tables_as_programs_write_them_are_read(written, text):
 def test_names_in_quotes_may_hold_separators(written, name):
     table, _ = read_table(written(f'"{name}",b\n1,2\n3,4\n'))
     assert list(table) == [name, "b"]
+
+
+def test_a_name_that_is_the_mark_of_a_comment_is_a_name(written):
+    assert list(read_table(written("#,b\n1,2\n3,4\n"))[0]) == ["#", "b"]
+
+
+def test_comments_above_a_table_without_names_are_none(written):
+    table, found = read_table(written("# by hand\n# in May\n1,2\n3,4\n"))
+    assert list(table) == ["column 1", "column 2"]
+    assert "no names of columns" in found
+
+
+def test_markup_in_the_first_name_is_a_name(written):
+    assert list(read_table(written("<b>a</b>,<i>b</i>\n1,2\n3,4\n"))[0]) == ["<b>a</b>", "<i>b</i>"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["1.234", "567", "-2.345"], [1234, 567, -2345]),
+        (["1.234", "0.567", "-2.345"], [1.234, 0.567, -2.345]),
+        (["1.234", "1567", "-2.345"], [1.234, 1567, -2.345]),
+        (["1.234", "3.567", "-2.345"], [1.234, 3.567, -2.345]),
+    ],
+)
+def test_points_between_semicolons_are_thousands_if_smaller_numbers_of_the_column_have_none(written, cells, values):
+    rows = "".join(f"{cell};{i}\n" for i, cell in enumerate(cells))
+    np.testing.assert_allclose(read_table(written("x;y\n" + rows))[0]["x"], values)
 
 
 def test_names_of_rows_are_a_column(written):
@@ -90,12 +123,17 @@ def test_the_line_of_names_is_detected(written, text, header, names):
         (["1e5", "1.5E-3", "n.d."], ".", [1e5, 1.5e-3, np.nan]),
         (["12,345", "1,234,567", "7"], ".", [12345, 1234567, 7]),
         (["0,945", "12,345", "7"], ",", [0.945, 12.345, 7]),
+        (["12,34,567.50", "1,00,000", "7"], ".", [1234567.5, 100000, 7]),
     ],
 )
 def test_numbers_as_people_write_them(written, cells, decimal, values):
     table, found = read_table(written("x;y\n" + "".join(f"{cell};{i}\n" for i, cell in enumerate(cells))))
     np.testing.assert_allclose(table["x"], values)
     assert f"decimal {files._DECIMALS[decimal]}" in found
+
+
+def test_text_is_not_said_to_be_numbers(written):
+    assert "Read as numbers" not in read_table(written("a;b\n[1, 2];3\n[1, 4];4\n"))[1]
 
 
 def test_units_are_named_and_letters_that_differ_are_none(written):
@@ -182,8 +220,19 @@ def test_binary_formats_are_known_by_their_content(written, form):
     else:
         getattr(table, f"to_{form}")(file)
     found, text = read_table(written(file.getvalue(), "data.bin"))
-    assert form.title() in text
+    assert {"excel": "workbook"}.get(form, form.title()) in text
     pd.testing.assert_frame_equal(found, table.assign(c=[1000.0, 2, 3]), check_dtype=False)
+
+
+def test_a_workbook_of_another_program_says_what_to_install(written, monkeypatch):
+    for module in ("odf", "python_calamine"):
+        monkeypatch.setitem(sys.modules, module, None)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        packed.writestr("content.xml", "<x/>")
+    with pytest.raises(ImportError, match=r"(?s)needs a package: .*odf"):
+        read_table(written(file.getvalue()))
 
 
 def test_names_of_rows_in_parquet_are_a_column(written):
@@ -219,6 +268,12 @@ def test_stdin_is_read(monkeypatch):
         ("<table><tr><td>1</td></tr></table>", "it is JSON, HTML or XML"),
         (b"PAR1 and nothing else", "cannot be read as a table"),
         ("a,b\n1,2\n1,2,3,4\n", "Expected 2 fields in line 3, saw 4"),
+        ("a b city\n1 2 Rome\n3 4 New York\n5 6 Oslo\n7 8 San Jose\n", "lines of 3 and of 4 cells.*in quotes"),
+        (
+            "a,b,city\n1,2,Rome\n3,4,Ulm, D\n5,6,Oslo\n7,8,Bonn, D\n9,8,Jena, D\n8,8,Ulm, D\n",
+            "lines of 3 and of 4 cells",
+        ),
+        ("a,b\n", "it has names of columns, but no rows"),
         (",".join(map(str, range(30_000))), "it has 30,000 columns or more, and 20,000 are compared at most"),
     ],
 )
@@ -243,6 +298,12 @@ def test_addresses_and_zips_of_several_files_are_refused(written):
 )
 def test_what_is_a_number(cell, is_one):
     assert is_number(cell) == is_one
+
+
+def test_a_line_that_is_cut_in_detection_is_no_short_one(written, monkeypatch):
+    text = "a b c\n" + "1 2.5 3\n" * 9
+    monkeypatch.setattr(files, "_N_CHARACTERS", 40)
+    assert read_table(written(text))[0].shape == (9, 3)
 
 
 def test_blanks_within_values_are_no_separators():

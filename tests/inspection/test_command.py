@@ -151,19 +151,27 @@ def test_the_command_compares_a_table(run, csv, tmp_path):
     assert "left out, constant: &#x27;city&#x27;" in report.read_text()
 
 
-def test_a_report_that_cannot_be_written_is_found_before_anything_runs(run, passed, csv, tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_written_is_found_before_anything_runs(run, passed, csv, tmp_path):
     code, out, err = run("compare", csv, "--report", tmp_path)
     assert (code, out) == (2, "")
     assert "is a folder, or cannot be written" in err
-    monkeypatch.setattr("os.access", lambda *_: False)
-    assert run("compare", csv, "--report", tmp_path / "new.html")[0] == 2
+    code, out, err = run("compare", csv, "--report", tmp_path / f"{'n' * 300}.html")
+    assert (code, out) == (2, "")
+    assert "cannot be written" in err
     assert not passed
+    report = tmp_path / "old.html"
+    report.write_text("old")
+    for name in ("old.html", "new.html"):
+        assert run("compare", csv, "--report", tmp_path / name)[0] == 1  # refused by `passed` only
+    assert report.read_text() == "old"
+    assert not (tmp_path / "new.html").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_anything_runs(run, passed, csv, tmp_path):
     code, _, err = run("compare", csv, "--resume", csv, "--report", "none")
     assert code == 2
     assert "is no folder, or cannot be written" in err
+    assert run("compare", csv, "--resume", tmp_path / ("n" * 300), "--report", "none")[0] == 2
     assert not passed
     assert run("compare", csv, "--resume", tmp_path / "new", "--report", "none")[0] == 1  # refused by `passed` only
     assert passed
@@ -195,7 +203,7 @@ def test_the_command_without_a_table_compares_digits(monkeypatch, capsys):
     [
         (["compare", "no-such.csv"], 1, "no-such.csv"),
         (["compare", "{csv}", "--target", "nope"], 1, "--target nope is no column"),
-        (["compare", "{csv}", "--n-components", "6"], 1, "less than the 6 columns"),
+        (["compare", "{csv}", "--n-components", "6"], 1, "less than the number of columns of X, 6"),
         (["compare", "--n-components", "two"], 2, "invalid int value"),
         (["compare", "--cv", "1"], 2, "--cv=1 must be an integer of at least 2"),
         (["compare", "--n-components", "0"], 2, "--n-components=0"),

@@ -84,7 +84,7 @@ def made_up(shares, densities=None):
         ([1.0] * 5, "100 to 100", "no difference that these samples can show; stay with PCA."),
         ([1.2, 1.4, 1.3, 1.2, 1.4], "111 to 149", "stay with PCA."),
         ([0.8, 1.1, 0.8, 1.1, 0.9], "66 to 122", "no difference that these samples can show; stay with PCA."),
-        ([0.981, 0.985, 0.983, 0.981, 0.985], "98 to 99", "no difference"),
+        ([0.981, 0.985, 0.983, 0.981, 0.985], "98 to 99", "a gain of less than 2 %; stay with PCA."),
         ([0.5, 0.7], "0 to 280", "no difference that these samples can show; stay with PCA."),
     ],
 )
@@ -107,6 +107,7 @@ def test_the_verdict_on_densities_minds_the_spread(vae, clear, n_folds):
     lead = f"For densities and new samples: {best} with 3 components, {abs(np.mean(vae) + 5):.2f} nats a sample above"
     assert (lead in comparison.answer()) == clear
     assert ("For densities: no difference that these samples can show" in comparison.answer()) != clear
+    assert ("): no difference that these samples can show." in comparison.verdicts()[-1]) != clear
 
 
 def test_densities_are_compared_at_each_models_best_size():
@@ -207,6 +208,18 @@ def test_where_a_density_is_at_its_floor_none_are_compared(tmp_path):
     assert "No densities" not in compare(IRIS[0], n_components=[2], cv=2, estimators=estimators).answer()
 
 
+def test_a_density_is_at_its_floor_whatever_the_test_samples_are():
+    X = np.random.RandomState(0).normal(size=(3, 50))  # a test fold has one sample
+    comparison = compare(X, n_components=[2], cv=3, estimators={"PCA": PCA(), "FA": FactorAnalysis()})
+    assert np.isposinf(comparison.results["log_likelihood"]).all()
+
+
+def test_densities_that_are_beyond_all_measure_fit_into_the_table():
+    results = {"estimator": ["VAE"] * 2, "n_components": [1] * 2, "fold": [0, 1], "error": [1.0] * 2, "r2": [0.5] * 2}
+    results |= {"log_likelihood": [-1.6e19, -2e19], "fit_seconds": [1.0] * 2, "transform_seconds": [1.0] * 2}
+    assert "-1.8e+19 +- 2e+18" in Comparison(results).summary()
+
+
 def test_a_difference_of_rounding_is_no_lead():
     exact = {"estimator": ["PCA"] * 2 + ["VAE"] * 2, "n_components": [1] * 4, "fold": [0, 1] * 2, "error": [1.0] * 4}
     exact |= {"r2": [0.5] * 4, "log_likelihood": [-4.5, -4.3, -4.5 + 1e-15, -4.3 + 1e-15]}
@@ -302,7 +315,6 @@ def test_a_numeric_target_is_predicted_by_regression(curve):
         ((98, 2), "balanced accuracy", 0.5),
     ],
 )
-@pytest.mark.filterwarnings("ignore:y_pred contains classes", "ignore:A single label was found")
 def test_scores_of_skewed_classes_do_not_reward_the_commonest(counts, label, constant):
     y = np.repeat(list("abc")[: len(counts)], counts)
     X = np.random.RandomState(0).normal(size=(100, 4))
@@ -312,6 +324,14 @@ def test_scores_of_skewed_classes_do_not_reward_the_commonest(counts, label, con
     everything, dummy = comparison.prediction.baselines.values()
     assert dummy.mean() == pytest.approx(constant, abs=0.25 if 2 in counts else 0.03)
     assert everything.mean() > dummy.mean()
+    rare = "Classes with fewer samples than the 4 folds, so that some folds measure none of them: b (2)."
+    assert (rare in comparison.answer()) == (2 in counts)
+
+
+def test_classes_that_do_not_repeat_are_no_target():
+    names = [f"n{i}" for i in range(150)]
+    with pytest.raises(ValueError, match=r"y has 150 classes of one sample each, such as 'n0'"):
+        compare(IRIS[0], names, n_components=[1], cv=2, estimators={"PCA": PCA()})
 
 
 class Recall(PCA):
@@ -376,7 +396,10 @@ def test_pipelines_and_transformers_without_an_inverse_have_their_row():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_components": [4, 9]}, r"None of the sizes \[4, 9\] is left: a size must be less than the 4 columns"),
+        (
+            {"n_components": [4, 9]},
+            r"None of the sizes \[4, 9\] is left: a size must be less than the number of columns of X, 4,",
+        ),
         ({"n_components": [0]}, "n_components=0"),
         ({"X": np.ones((20, 5))}, "No column of X varies"),
         ({"X": np.full((20, 5), 1e308)}, "too large to be squared"),

@@ -76,6 +76,12 @@ FILES = {
         "a.csv", text(pd.concat([TABLE, TABLE, TABLE[["a"]].set_axis(["e"], axis=1)], axis=0).fillna(0))
     ),
     "constant and empty columns": made("a.csv", text(TABLE.assign(e=1, f=None, g="same"))),
+    "comments above": made("a.csv", "# made by hand, in May\n" + text(TABLE)),
+    "a semicolon at the end": made(
+        "a.csv", "\n".join(f"{line};" for line in text(german(TABLE), sep=";").splitlines())
+    ),
+    "lines in quotes": made("a.csv", text(TABLE.assign(e=RNG.choice(["one\nline", "a, b\nc"], 60)))),
+    "names that are markup": made("a.csv", text(TABLE.set_axis(["<b>a</b>", "<script>", "${x} $y", "d & e"], axis=1))),
     "infinite values": made("a.csv", text(TABLE.assign(e=np.where(T > 1.9, np.inf, T)))),
 }
 QUICK = ["--n-components", "2", "--cv", "2", "--n-jobs", "1", "--estimators", "pca", "autoencoder"]
@@ -139,9 +145,9 @@ def test_a_skewed_target_is_answered_first_and_the_program_of_the_report_runs(ve
 @pytest.mark.parametrize(
     ("write", "advice"),
     [
-        (made("a.csv", text(TABLE[["a"]])), "a size must be less than the 1 columns"),
+        (made("a.csv", text(TABLE[["a"]])), "a size must be less than the number of columns of X, 1"),
         (made("a.csv", "name;place\nx;Ulm\ny;Rom\nz;Bonn\n"), "--keep NAME uses one all the same"),
-        (made("a.csv", text(TABLE[:1])), "no column to reduce"),
+        (made("a.csv", text(TABLE[:1])), "too few rows that can be used, 1."),
         (made("a.csv", text(TABLE[:2])), "cv=5 is more than the 2 samples of X that differ. Use fewer folds."),
         (made("a.csv", ",".join(map(str, range(200_000))) + "\n"), "Turn the table if its rows are columns"),
         (made("a.csv", "a,b\n1,2\n3,4,5\n"), "Expected 2 fields in line 3, saw 3"),

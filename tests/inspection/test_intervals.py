@@ -1,10 +1,16 @@
-"""Intervals of means over folds cover what they should."""
+"""Intervals of means over folds cover what they should, and verdicts hold on other folds."""
+
+import re
+from collections import Counter
 
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.datasets import load_diabetes, load_wine
 from sklearn.model_selection import KFold
+from sklearn.preprocessing import scale
 
+from skae import compare
 from skae.inspection.intervals import corrected_interval
 
 
@@ -47,3 +53,35 @@ def test_intervals_of_linear_models_cover_the_difference_of_their_errors():
 
 def test_one_fold_shows_nothing():
     assert corrected_interval(np.array([2.0])) == (2.0, -np.inf, np.inf)
+
+
+def claim(verdict):
+    """Return the kind of a verdict, and whether the autoencoder is better (1) or worse (-1) by it, or neither."""
+    low, high = map(float, re.search(r"interval ([-+.\d]+) to ([-+.\d]+)", verdict).groups())
+    is_error = "the error of" in verdict
+    return is_error, (1 - 2 * is_error) * ((low > 100 * is_error) - (high < 100 * is_error))
+
+
+def unrelated(curve):
+    """Samples on a curve, which the autoencoder reconstructs better, and targets from which codes are independent."""
+    return curve, np.random.RandomState(0).normal(size=len(curve))
+
+
+TABLES = {"wine": load_wine(return_X_y=True), "diabetes": load_diabetes(return_X_y=True)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", [*TABLES, "unrelated"])
+def test_verdicts_are_reversed_at_most_once_on_fresh_splits(table, curve):
+    X, y = TABLES.get(table) or unrelated(curve[:200])
+    claims = Counter()
+    for seed in range(20):
+        order = np.random.RandomState(seed).permutation(len(X))
+        found = compare(
+            scale(X)[order], y[order], n_components=[2], estimators=["pca", "autoencoder"], budget="fast"
+        ).verdicts()
+        claims.update(map(claim, found))
+    assert sum(claims.values()) == 2 * 20
+    for is_error in (False, True):
+        assert min(claims[is_error, -1], claims[is_error, 1]) <= 1
+    assert claims[True, 1] >= (19 if table == "unrelated" else 11)

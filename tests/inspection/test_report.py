@@ -99,10 +99,10 @@ def test_the_report_says_how_to_make_and_use_the_model(tmp_path):
 
 
 def test_columns_are_named_where_there_is_room():
-    table = pd.DataFrame(IRIS[0], columns=["a", "$b$", "c" * 40, "d e"])
+    table = pd.DataFrame(IRIS[0], columns=["a", "$b$", "<temperature_of_inlet_2>", "d e"])
     figure = next(example_figures(compare(table, n_components=[1], cv=2, estimators={"PCA": PCA()}), None))[1]
     bottom = figure.axes[0].child_axes[-1]
-    assert [label.get_text() for label in bottom.get_xticklabels()][::3] == ["a", "d e"]
+    assert [label.get_text() for label in bottom.get_xticklabels()] == ["a", r"\$b\$", "<temperat...inlet_2>", "d e"]
     assert len(figure.axes[0].child_axes) == 2 * 4
 
 
