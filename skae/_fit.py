@@ -1,5 +1,6 @@
 """One fit: from an estimator's parameters and samples to a trained network."""
 
+import copy
 import math
 import sys
 from collections.abc import Mapping
@@ -196,7 +197,7 @@ class Fit:
         built = NetworkSpec(parameters, rows.n_features, self.context.width, 0, has_missing, self.seed)
         scaler = estimator._model_class.scaler_of(rows.n_features, self.table.links, built.is_raw)
         scaler.fit(rows, with_spread=bool(parameters.get("noise", True)))
-        self.inputs = rows.map(partial(_scaled, scaler)).with_columns(self.given)
+        self.inputs = rows.map(_scaling(scaler)).with_columns(self.given)
         complete, normal = self._complete(least)
         self.built = built = replace(built, n_components=self._n_components(complete))
         model = estimator._model_class.build(built, scaler, self.table).double()
@@ -254,7 +255,7 @@ class Fit:
         else:
             self.training = rows.samples(self.inputs, device, is_identity)
         if self.validation is not None:
-            scaled = self.validation.map(partial(_scaled, model.scaler))
+            scaled = self.validation.map(_scaling(model.scaler))
             self.held_out = self.validation.samples(scaled, device, is_identity)
             self.validated = self.validation, np.arange(len(self.validation))
         self.training = self.training.normalised()
@@ -288,7 +289,7 @@ class Fit:
         self.net, self.built = fitted.net, fitted.built
         model = self.net.module_
         new = model.scaler.learn_columns(self.rows)
-        self.inputs = self.rows.map(partial(_scaled, model.scaler)).with_columns(self.given)
+        self.inputs = self.rows.map(_scaling(model.scaler)).with_columns(self.given)
         if (new.began | new.found).any():
             rows = self.inputs.dense(1, np.random.RandomState(self.built.seed))
             x, shares = (tensor_of(part).to(self.net.device, torch.float64) for part in (rows.source, rows.shares()))
@@ -365,8 +366,12 @@ def new_net(estimator, model, built, n_samples, device):
     ).initialize()
 
 
+def _scaling(scaler):
+    """Return a function that scales a block of samples: (n, n_features) -> (n, n_features), both arrays."""
+    return partial(_scaled, copy.deepcopy(scaler).cpu())
+
+
 def _scaled(scaler, block):
-    """Scale a block of samples: (n, n_features), as an array."""
     with torch.no_grad():
         return scaler(tensor_of(block)).numpy()
 
