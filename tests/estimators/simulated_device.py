@@ -9,7 +9,7 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = "simulated"
-# The shape of each tensor that was copied to the host.
+# The shape of each tensor of real numbers that was copied to the host.
 COPIED = []
 # Operators that take indices from the host, as those of a GPU do.
 INDEXED = {
@@ -98,7 +98,7 @@ def wrapped(value):
 
 def copied_to(target, source, non_blocking=False):
     if not isinstance(target, OnDevice):
-        COPIED.append(tuple(source.shape))
+        record(source)
     held(target).copy_(held(source))
     return target
 
@@ -107,8 +107,13 @@ def moved(tensor, device, dtype=None, **options):
     copy = held(tensor).to(dtype or tensor.dtype, copy=True)
     if torch.device(device).type == NAME:
         return OnDevice(copy)
-    COPIED.append(tuple(copy.shape))
+    record(copy)
     return copy
+
+
+def record(tensor):
+    if tensor.is_floating_point():
+        COPIED.append(tuple(tensor.shape))
 
 
 def register():
