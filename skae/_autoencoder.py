@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 from skae._base import BaseNetTransformer
 from skae._fit import chooses_size
 from skae._fitted import MAX_SIZED, Fitted
-from skae._torch import evaluation_batch_size, like_input, no_gradients
+from skae._torch import evaluation_batch_size, like_input, no_gradients, to_array
 from skae.data import parameters as check
 from skae.data.checks import SUPPORTS, check_weights
 from skae.data.columns import kinds_in_own_units, kinds_of_losses
@@ -95,16 +95,32 @@ class FittedAutoencoder(Fitted):
                     errors[size - 1] += float((rest.square() * factor).nansum())
         return errors, total
 
-    def fill_by_network(self, X):
-        return np.where(np.isnan(X), self.decode(self.encode(X)), X)
+    def fill_by_network(self, x):
+        return torch.where(x.isnan(), self.decode(self.encode(x)), x)
 
     def squared_errors(self, rows):
         """Return the sum of squared errors of each sample's observed values, in float64: squares need its range."""
+        return self._sums(rows, self._squares)
 
-        def errors(module, x):
-            return self._squares(module, x).nansum(1, keepdim=True)
+    def squared_distances(self, rows):
+        """Return the sum of squared distances of each sample's observed values from the mean, as `squared_errors`."""
 
-        return self.map(rows, errors, 1, np.float64, width=self.net.width)[:, 0]
+        def squares(module, x):
+            return ((x - module.scaler.mean) / module.scaler.error_scale).square()
+
+        return self._sums(rows, squares)
+
+    def n_observed(self, rows):
+        """Return the number of each sample's observed values."""
+        return self._sums(rows, lambda _, x: ~x.isnan())
+
+    def _sums(self, rows, function):
+        """Return the sum over columns of a function of each sample, as an array in float64."""
+
+        def sums(module, x):
+            return function(module, x).double().nansum(1, keepdim=True)
+
+        return to_array(self.map(rows, sums, 1, torch.float64, width=self.net.width)[:, 0])
 
     def _squares(self, module, x):
         """Return the squared error of each value, nan where missing, in float64."""
@@ -113,13 +129,14 @@ class FittedAutoencoder(Fitted):
         return squares.nan_to_num(nan=np.inf, posinf=np.inf).masked_fill(x.isnan(), np.nan)  # nan after an overflow
 
     def feature_scores(self, rows):
-        """Return minus the squared error of each column, nan where missing, in float64: (n, n_columns)."""
-        squares = self.map(rows, self._squares, self.built.n_features, np.float64, width=self.net.width)
-        return -np.stack([squares[:, place].sum(axis=1) for place in self.table.places], axis=1)
+        """Return minus the squared error of each column, nan where missing: (n, n_columns)."""
+        places, least = self.table.places, float(np.finfo(rows.dtype).min)
 
-    def n_observed(self, rows):
-        """Return the number of each sample's observed values."""
-        return self.map(rows, lambda _, x: (~x.isnan()).sum(1, keepdim=True), 1, np.int64)[:, 0]
+        def scores(module, x):
+            squares = self._squares(module, x)
+            return -torch.stack([squares[:, place].sum(1) for place in places], 1).clamp_max(-least)
+
+        return self.map(rows, scores, len(places), width=self.net.width)
 
     @no_gradients()
     def sample(self, n_samples, random_state):
@@ -564,8 +581,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         """
         check_is_fitted(self)
         rows = self._open(X)
-        scores = np.maximum(self._fitted.feature_scores(rows), np.finfo(rows.dtype).min)
-        return like_input(scores.astype(rows.dtype), X)
+        return like_input(self._fitted.feature_scores(rows), X)
 
     @no_gradients()
     def score(self, X, y=None, sample_weight=None):
@@ -601,10 +617,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         check_is_fitted(self)
         rows = self._open(X, weights=check_weights(sample_weight, X))
         unexplained = rows.weigh(self._fitted.squared_errors(rows)).sum()
-        scaler = self._fitted.model.scaler
-        mean, scale = scaler.mean.numpy(force=True), scaler.error_scale.numpy(force=True)
-        blocks = (np.square((rows[block] - mean) / scale, dtype=np.float64) for block in rows.blocks())
-        total = rows.weigh(np.concatenate([np.nansum(block, axis=1) for block in blocks])).sum()
+        total = rows.weigh(self._fitted.squared_distances(rows)).sum()
         if total == 0:
             return float(unexplained == 0) if self._fitted.n_observed(rows).any() else np.nan
         return float(1 - unexplained / total)

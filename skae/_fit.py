@@ -5,7 +5,6 @@ import sys
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -18,6 +17,7 @@ from skae.linear.missing import fit_normal, n_imputation_components
 from skae.linear.pca import n_components_for
 from skae.networks.halves import NetworkSpec
 from skae.networks.layers import ACTIVATIONS
+from skae.networks.preprocessing import Scaler, on_blocks
 from skae.persistence import state as stored
 from skae.training.callbacks import BestWeights, cloned
 from skae.training.checkpoint import Checkpoint, differences, fingerprint, glimpse, plain
@@ -196,7 +196,7 @@ class Fit:
         built = NetworkSpec(parameters, rows.n_features, self.context.width, 0, has_missing, self.seed)
         scaler = estimator._model_class.scaler_of(rows.n_features, self.table.links, built.is_raw)
         scaler.fit(rows, with_spread=bool(parameters.get("noise", True)))
-        self.inputs = rows.map(partial(_scaled, scaler)).with_columns(self.given)
+        self.inputs = rows.map(on_blocks(scaler, Scaler.forward)).with_columns(self.given)
         complete, normal = self._complete(least)
         self.built = built = replace(built, n_components=self._n_components(complete))
         model = estimator._model_class.build(built, scaler, self.table).double()
@@ -229,7 +229,7 @@ class Fit:
             return complete, None
         random_state = np.random.RandomState(self.seed)
         normal = fit_normal(complete.source, n_components, random_state, complete.weights)
-        return complete.map(lambda X: normal.draw(X, random_state)), normal
+        return complete.drawn(normal, random_state), normal
 
     def _n_components(self, complete):
         """Return the network's number of components; if it is chosen, by PCA of complete scaled samples."""
@@ -254,7 +254,7 @@ class Fit:
         else:
             self.training = rows.samples(self.inputs, device, is_identity)
         if self.validation is not None:
-            scaled = self.validation.map(partial(_scaled, model.scaler))
+            scaled = self.validation.map(on_blocks(model.scaler, Scaler.forward))
             self.held_out = self.validation.samples(scaled, device, is_identity)
             self.validated = self.validation, np.arange(len(self.validation))
         self.training = self.training.normalised()
@@ -288,7 +288,7 @@ class Fit:
         self.net, self.built = fitted.net, fitted.built
         model = self.net.module_
         new = model.scaler.learn_columns(self.rows)
-        self.inputs = self.rows.map(partial(_scaled, model.scaler)).with_columns(self.given)
+        self.inputs = self.rows.map(on_blocks(model.scaler, Scaler.forward)).with_columns(self.given)
         if (new.began | new.found).any():
             rows = self.inputs.dense(1, np.random.RandomState(self.built.seed))
             x, shares = (tensor_of(part).to(self.net.device, torch.float64) for part in (rows.source, rows.shares()))
@@ -363,12 +363,6 @@ def new_net(estimator, model, built, n_samples, device):
         uses_globals=bool(parameters["encoder"] or parameters["decoder"]),
         device=device,
     ).initialize()
-
-
-def _scaled(scaler, block):
-    """Scale a block of samples: (n, n_features), as an array."""
-    with torch.no_grad():
-        return scaler(tensor_of(block)).numpy()
 
 
 def _generator(seed, device):

@@ -8,9 +8,19 @@ import numpy as np
 import torch
 from sklearn.utils import check_array, gen_batches
 
-from skae._torch import evaluation_batch_size, no_gradients, tensor_of, to_array, torch_dtype
+from skae._torch import (
+    device_of,
+    evaluation_batch_size,
+    is_on_device,
+    like_part,
+    no_gradients,
+    tensor_of,
+    to_array,
+    torch_dtype,
+)
 from skae.data.checks import FLOATS, check_code_width
 from skae.data.statistics import column_moments
+from skae.data.tensors import checked_tensor
 from skae.linear.missing import hide_entries
 from skae.persistence import state as stored
 
@@ -82,7 +92,7 @@ class Fitted:
         return other
 
     def fill_by_network(self, X):
-        """Impute missing values by the network: (n, n_features) -> (n, n_features)."""
+        """Impute missing values of a tensor by the network: (n, n_features) -> (n, n_features)."""
         raise NotImplementedError
 
     def learn_columns(self, rows):
@@ -115,7 +125,7 @@ class Fitted:
 
     def decode_given(self, Z, context):
         """Decode codes, each with its context (n, n_context)."""
-        both, n = np.hstack([Z, context.astype(Z.dtype)]), Z.shape[1]
+        both, n = _joined(Z, context), Z.shape[1]
         return self.map(both, lambda module, z: module.from_codes(z[:, :n], z[:, n:]), self.built.n_features)
 
     def local_components(self, rows):
@@ -123,7 +133,7 @@ class Fitted:
         Z, n, width = self.encode(rows), self.n_components, self.n_components * self.built.n_features
 
         def of_context(value):
-            both = np.hstack([Z, np.broadcast_to(value, (len(Z), len(value))).astype(Z.dtype)])
+            both = _joined(Z, np.broadcast_to(value, (len(Z), len(value))))
             return self.map(both, lambda module, z: module.local_components(z[:, :n], z[:, n:]).flatten(1), width)
 
         return self.context.expected(of_context).reshape(len(Z), n, -1)
@@ -133,13 +143,17 @@ class Fitted:
         raise NotImplementedError
 
     def map(self, rows, function, n_out, dtype=None, width=None):
-        """Apply ``function(module, x)`` to blocks of samples, as tensors, and stack the results; it bounds memory."""
-        out = np.empty((len(rows), n_out), dtype=dtype or rows.dtype)
+        """Apply ``function(module, x)`` to blocks of samples, as tensors, and stack the results; it bounds memory.
+
+        The result is a tensor on the device of the samples if these are a tensor, else an array.
+        """
+        out = torch.empty((len(rows), n_out), dtype=dtype or torch_dtype(rows), device=device_of(rows))
         with no_gradients():
             module = self.net.inference_module(torch_dtype(rows))
             for block in gen_batches(len(rows), evaluation_batch_size(width or self.built.n_features)):
-                out[block] = function(module, tensor_of(rows[block]).to(self.net.device)).numpy(force=True)
-        return out
+                x = rows[block]
+                out[block] = function(module, tensor_of(x).to(self.net.device))
+        return out if torch.is_tensor(x) else out.numpy()
 
     def units_of(self, samples):
         """Return a function that converts a loss of scaled samples to units of X."""
@@ -152,13 +166,20 @@ class Fitted:
     def fill(self, X):
         """Impute missing values by a weighted mean of the network's and the Gaussian model's imputations."""
         share = float(self.model.imputation_share[self.n_components - 1])
-        incomplete = np.flatnonzero(np.isnan(X).any(axis=1))
-        filled = X.copy()
-        if len(incomplete):
-            rows = X[incomplete]
-            means = self.fill_by_network(rows)
-            filled[incomplete] = means + share * (self.fill_by_normal(rows) - means) if share else means
-        return filled
+
+        def fill(x):
+            means = self.fill_by_network(x)
+            return means + share * (self.fill_by_normal(x) - means) if share else means
+
+        return self.filled(X, fill)
+
+    def filled(self, X, fill):
+        """Apply a function of tensors to the incomplete samples of an array or a tensor."""
+        x = tensor_of(X)
+        incomplete, filled = x.isnan().any(1), x.clone()
+        if incomplete.any():
+            filled[incomplete] = fill(x[incomplete])
+        return filled if torch.is_tensor(X) else filled.numpy()
 
     def fill_by_normal(self, X):
         """Impute missing values by the Gaussian model in front of the encoder."""
@@ -200,15 +221,15 @@ class Fitted:
         n = int(np.clip(_HIDDEN_NUMBERS // rows.n_features, least, most))
         drawn = rows.sample(n, random_state) if index is None else random_state.permutation(index)
         drawn = np.resize(drawn, n)  # if they are few, other entries of each are hidden again
-        X = rows[drawn]
-        hidden = hide_entries(X, random_state)
-        seen = np.where(hidden, np.nan, X)
+        x = tensor_of(rows[drawn])
+        hidden = torch.from_numpy(hide_entries(x.isnan().numpy(force=True), random_state)).to(x.device)
+        seen = x.masked_fill(hidden, torch.nan)
         if rows.weights is not None:
             units = units / np.sqrt(rows.weights[drawn, None])
-        means = self.fill_by_network(seen)
-        step, error = (((target - means) / units)[hidden] for target in (self.fill_by_normal(seen), X))
-        size = step @ step
-        return float(np.clip(step @ error / size, 0, 1)) if size > 0 else 0.0
+        means, units = self.fill_by_network(seen), torch.from_numpy(units).to(x.device)
+        step, error = (((target - means) / units)[hidden] for target in (self.fill_by_normal(seen), x))
+        size, product = float(step @ step), float(step @ error)
+        return float(np.clip(product / size, 0, 1)) if size > 0 else 0.0
 
     # Files.
 
@@ -234,6 +255,13 @@ class Fitted:
 
 def check_codes(estimator, Z):
     """Check that codes have ``n_components_`` columns and return them as an array."""
-    Z = check_array(to_array(Z), dtype=FLOATS, input_name="X", estimator=estimator)
+    check = partial(check_array, dtype=FLOATS, input_name="X", estimator=estimator)
+    Z = checked_tensor(Z, check, allow_nan=False) if is_on_device(Z) else check(to_array(Z))
     check_code_width(estimator, Z.shape[1], estimator.n_components_)
     return Z
+
+
+def _joined(Z, context):
+    """Append the context (n, n_context) to codes, an array or a tensor."""
+    both = [Z, like_part(context, Z)]
+    return torch.cat(both, dim=1) if torch.is_tensor(Z) else np.hstack(both)

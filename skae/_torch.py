@@ -53,11 +53,27 @@ def to_array(X: Any) -> Any:
 
 
 def like_input(result: Any, X: Any) -> Any:
-    """Return an array as a tensor on X's device, if X is a tensor and scikit-learn dispatches to the array API."""
+    """Return a tensor on X's device if X is a tensor and scikit-learn dispatches to the array API, else an array."""
+    is_dispatched = isinstance(X, Tensor) and get_config()["array_api_dispatch"]
+    if torch.is_tensor(result):
+        return result if is_dispatched else result.numpy(force=True)
     is_numeric = isinstance(result, np.ndarray) and result.dtype.kind in "biuf"
-    if isinstance(X, Tensor) and is_numeric and get_config()["array_api_dispatch"]:
-        return torch.from_numpy(result).to(X.device)
-    return result
+    return torch.from_numpy(result).to(X.device) if is_dispatched and is_numeric else result
+
+
+def is_on_device(X: Any) -> bool:
+    """Return whether X is a tensor that is not on the host."""
+    return torch.is_tensor(X) and X.device.type != "cpu"
+
+
+def device_of(X: Any) -> torch.device:
+    """Return the device of samples: the host, unless they are a tensor or read from one."""
+    return torch.device(getattr(X, "device", "cpu"))
+
+
+def like_part(values: Any, part: Any) -> Any:
+    """Return an array with the dtype of ``part``, as a tensor on its device if it is one."""
+    return tensor_of(values).to(part) if torch.is_tensor(part) else values.astype(part.dtype)
 
 
 def evaluation_batch_size(width: int) -> int:
@@ -128,14 +144,14 @@ def has_missing(x: Tensor) -> bool:
     return _IS_ASSUMED_MISSING.get() or (not _IS_COMPLETE.get() and bool(x.sum().isnan()))
 
 
-def torch_dtype(array: np.ndarray) -> torch.dtype:
-    """Return the torch dtype of an array: float32, or float64 for all other dtypes."""
-    return torch.float32 if array.dtype == np.float32 else torch.float64
+def torch_dtype(array: Any) -> torch.dtype:
+    """Return the torch dtype of an array or a tensor: float32, or float64 for all other dtypes."""
+    return torch.float32 if array.dtype in (np.float32, torch.float32) else torch.float64
 
 
-def tensor_of(array: np.ndarray) -> Tensor:
-    """Return an array as a tensor, which shares its memory if the array is contiguous and writeable."""
-    return torch.from_numpy(np.require(array, requirements=("C", "W")))
+def tensor_of(array: Any) -> Tensor:
+    """Return an array as a tensor, which shares its memory if that is contiguous and writeable; a tensor as it is."""
+    return array if torch.is_tensor(array) else torch.from_numpy(np.require(array, requirements=("C", "W")))
 
 
 def to_arrays(state: Any) -> Any:

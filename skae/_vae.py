@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 
 from skae._base import BaseNetTransformer
 from skae._fitted import MAX_SIZED, Fitted, check_codes
-from skae._torch import evaluation_batch_size, like_input, no_gradients, tensor_of
+from skae._torch import evaluation_batch_size, like_input, no_gradients, tensor_of, to_array
 from skae.data import parameters as check
 from skae.data.checks import SUPPORTS, check_weights, weighted_mean
 from skae.data.columns import OF_LIKELIHOODS
@@ -91,7 +91,7 @@ class FittedVAE(Fitted):
 
     def _densities_given(self, rows, draws, bound, value):
         """Return ``bound`` of samples that share a context, in units of X: (n,)."""
-        value, log_units = torch.from_numpy(value), self.model.scaler.log_units.numpy(force=True)
+        value = torch.from_numpy(value)
 
         def densities(module, x):
             inputs, targets = self._inputs(module, x, value)
@@ -101,13 +101,13 @@ class FittedVAE(Fitted):
             found = model.defended(found, targets, output.context)
             # A sample so far from the data that the arithmetic overflows has density zero.
             found = found.nan_to_num(nan=-math.inf, neginf=-math.inf)
-            block = x.numpy(force=True)
-            jacobian = torch.from_numpy(~np.isnan(block) @ log_units - self.table.log_slopes(block).sum(axis=1))
-            return (found - jacobian.to(x.device) + model.constant(x))[:, None]
+            slopes = torch.from_numpy(self.table.log_slopes(x).sum(axis=1)).to(x.device)
+            jacobian = (~x.isnan()).double() @ module.scaler.log_units - slopes
+            return (found - jacobian + model.constant(x))[:, None]
 
         # Blocks are larger than elsewhere: with many draws a small block holds few samples, and each call has a cost.
         times = max(-(-len(draws) // 4), self.model.at(self.n_components).n_simpler)
-        return self.map(rows, densities, 1, width=times * self.built.n_features)[:, 0]
+        return to_array(self.map(rows, densities, 1, width=times * self.built.n_features)[:, 0])
 
     @no_gradients()
     def feature_scores(self, rows):
@@ -137,10 +137,10 @@ class FittedVAE(Fitted):
     def encode_with_std(self, rows):
         """Return the means and standard deviations of q, of a conditional model mixed over the classes."""
         n, first = self.n_components, []
-        posterior = self.map_given(rows, lambda m, x, value: m.moments(x, n, value), 2 * n, np.float64)
+        posterior = self.map_given(rows, lambda m, x, value: m.moments(x, n, value), 2 * n, torch.float64)
 
         def moments(value):
-            mean, variance = np.split(posterior(value), 2, axis=1)
+            mean, variance = np.split(to_array(posterior(value)), 2, axis=1)
             first.append(mean)
             return np.hstack([mean, variance + (mean - first[0]) ** 2])  # squares of the means themselves may be large
 
@@ -192,21 +192,22 @@ class FittedVAE(Fitted):
 
     @no_gradients()
     def fill_by_network(self, X, generator=None):
-        """Impute missing values by conditional means or, with a generator, by draws."""
+        """Impute missing values of a tensor by conditional means or, with a generator, by draws on the host."""
         draws = self._normal_draws(_IMPUTATION_DRAWS)
         if generator is not None:
             draws = torch.randn(draws.shape, generator=generator, dtype=torch.float64)
 
         def fill(module, x):
             model, etas, log_weights = module.at(self.n_components), [], []
-            likelihood = copy.deepcopy(model.likelihood).cpu()
+            place = x.device if generator is None else generator.device
+            likelihood = copy.deepcopy(model.likelihood).to(place)
             for value, log_weight in zip(self.context.values, self.context.log_weights, strict=True):
                 inputs, targets = self._inputs(module, x, torch.from_numpy(value))
                 noise = draws.to(inputs)
                 output = model(inputs, noise)
-                log_weights.append(self._log_weights(model.likelihood, output, targets, noise).cpu() + log_weight)
-                etas.append(output.eta.cpu())
-            weights, eta, seen = torch.cat(log_weights).softmax(0), torch.cat(etas), targets.cpu()
+                log_weights.append(self._log_weights(model.likelihood, output, targets, noise).to(place) + log_weight)
+                etas.append(output.eta.to(place))
+            weights, eta, seen = torch.cat(log_weights).softmax(0), torch.cat(etas), targets.to(place)
             if generator is None:
                 filled = torch.einsum("sn,snd->nd", weights.to(eta), likelihood.mean_of_missing(eta, seen))
             else:
@@ -214,11 +215,7 @@ class FittedVAE(Fitted):
                 filled = likelihood.draw_missing(eta[drawn, torch.arange(len(x))], seen, generator)
             return torch.where(x.isnan(), module.scaler.inverse(filled.to(x.device)), x)
 
-        incomplete, filled = np.flatnonzero(np.isnan(X).any(axis=1)), X.copy()
-        if len(incomplete):
-            width = len(draws) * len(self.context.values) * X.shape[1]
-            filled[incomplete] = self.map(X[incomplete], fill, X.shape[1], width=width)
-        return filled
+        return self.map(X, fill, X.shape[1], width=len(draws) * len(self.context.values) * X.shape[1])
 
     # Statistics of training samples.
 
@@ -1042,7 +1039,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         n_draws = check.check_integer("n_draws", n_draws, 1)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         generator = torch.Generator().manual_seed(seed)
-        filled = (self._fitted.fill_by_network(rows[:], generator) for _ in range(n_draws))
+        draw = partial(self._fitted.fill_by_network, generator=generator)
+        filled = (self._fitted.filled(rows[:], draw) for _ in range(n_draws))
         return [like_input(self._table.decode(of_draw, like=X), X) for of_draw in filled]
 
     def sample(self, n_samples=1, *, y=None, noise=True, given=None, random_state=None):

@@ -50,8 +50,8 @@ class Support(NamedTuple):
 
     def check(self, X, parameter, value, is_training=True):
         """Check an array of samples for the ``parameter`` ("loss" or "likelihood") that has this ``value``."""
-        outside = self.outside(X)
-        if outside.any():
+        if (outside := self.outside(X)).any():
+            X, outside = to_array(X), to_array(outside)
             (row, column), low = np.argwhere(outside)[0], np.nanmin(X)
             negative = " Negative values in data passed to X." if low < 0 else ""
             found = {"low": low, "high": np.nanmax(X), "column": column, "entry": X[row, column], "negative": negative}
@@ -83,7 +83,7 @@ SUPPORTS = {
         positive_only=True,
     ),
     "counts": Support(
-        lambda X: ((X < 0) | (np.floor(X) != X)) & ~np.isnan(X),
+        lambda X: ((X < 0) | (X.round() != X)) & (X == X),
         "counts, integers of at least 0, but column {column} of X has {entry:g}.{negative}",
         positive_only=True,
     ),
@@ -92,7 +92,7 @@ SUPPORTS = {
 
 def check_missing(rows):
     """Check that a value is observed."""
-    if rows.has_missing and all(np.isnan(rows[block]).all() for block in rows.blocks()):
+    if rows.has_missing and all((rows[block] != rows[block]).all() for block in rows.blocks()):
         raise ValueError("Every value of X is missing, so there is nothing to learn from. Pass other samples.")
 
 

@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import softmax
 
+from skae._torch import like_part
 from skae.data.checks import check_classes, check_labels
 from skae.data.columns import GraphColumn
 
@@ -131,7 +132,7 @@ class ClassContext(NoContext):
             joint[:, joint.max(axis=0) == -np.inf] = 0  # the sample is too far from all classes
             weights = softmax(joint, axis=0)[:, :, None]
         parts = map(function, self.values)
-        return sum(weight.astype(part.dtype) * part for weight, part in zip(weights, parts, strict=True))
+        return sum(like_part(weight, part) * part for weight, part in zip(weights, parts, strict=True))
 
     def graph_columns(self):
         return [GraphColumn.of_categories("class", self.classes.tolist())]

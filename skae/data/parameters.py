@@ -10,6 +10,11 @@ import numpy as np
 _FLAGS = bool | np.bool_
 # Begins the text that stands for a callback in an unfitted copy.
 _LEFT_OUT = "left out: "
+# What stands for values of PCA's n_components that these estimators do not have.
+_OF_PCA = {
+    "None": ". With None PCA keeps all components; pass the number of columns for that",
+    "mle": ", which chooses the number like 'mle' of PCA",
+}
 
 
 def _require(is_right, name, value, rule, error=ValueError):
@@ -55,7 +60,8 @@ def check_n_components(value, *, takes_share):
     """Return an integer of at least 1, "auto" or, with ``takes_share``, a share in (0, 1)."""
     is_number = _is_a(value, Real) and ((takes_share and 0 < value < 1) or (_is_a(value, Integral) and value >= 1))
     share = ", a share of the variance to explain, in (0, 1)" if takes_share else ""
-    _require(is_number or is_auto(value), "n_components", value, f"an integer of at least 1{share}, or 'auto'")
+    rule = f"an integer of at least 1{share}, or 'auto'{_OF_PCA.get(str(value), '')}"
+    _require(is_number or is_auto(value), "n_components", value, rule)
     return value
 
 

@@ -151,6 +151,10 @@ class RowSource:
         """Return samples for the linear start, like `dense`, or in another form with the same methods."""
         return self.dense(minimum, random_state)
 
+    def drawn(self, normal, random_state):
+        """Return the samples with missing values replaced by draws from a `LinearGaussian`."""
+        return self.map(lambda X: normal.draw(X, random_state))
+
     def with_sample(self, sample):
         """Return samples as `dense` does, columns without values left missing, and one more sample (n_features,)."""
         rows = self._in_memory(1, np.random.RandomState(0))
@@ -281,13 +285,13 @@ class ArrayRows(RowSource):
         return ArrayRows(np.hstack([self.source, columns]), self.weights)
 
     def is_empty(self):
-        return bool(np.isnan(self.source).all())
+        return bool((self.source != self.source).all())
 
     def samples(self, inputs, device, is_identity):
         x = tensor_of(inputs.source).to(device, torch.float32)
         target = x if x.shape[1] == self.n_features else x[:, : self.n_features]
         if not is_identity:
-            target = torch.tensor(self.source, dtype=torch.float32, device=device)
+            target = tensor_of(self.source).to(device, torch.float32)
         return InMemorySamples(x, target, weights=self.weights)
 
 

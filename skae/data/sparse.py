@@ -24,10 +24,68 @@ class Components(NamedTuple):
     noise_variance_: float
 
 
-class CentredSparse:
-    """Samples of a sparse matrix minus the mean of their group, times the root of their weight.
+class Centred:
+    """Centred samples that are not an array, with its methods that linear models use.
 
-    It has the methods of an array that linear models use: shape, `any`, ``X[:, columns]`` and ``X * factors``.
+    These are shape, `any`, ``X[:, columns]`` and ``X * factors``. A subclass defines the latter two and `squares`,
+    `quadratic`, `gram`, `times` and `transposed_times`.
+
+    Attributes
+    ----------
+    varying : ndarray of bool of shape (n_features,)
+    shape : tuple of int
+        The number of samples that the weights stand for, and the number of features.
+    held : tuple of int
+        The shape of the matrix that holds the samples.
+    """
+
+    dtype = np.dtype(np.float64)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def any(self, axis):
+        """Return which columns vary: (n_features,)."""
+        return self.varying
+
+    def astype(self, dtype):
+        return self
+
+    @property
+    def most_components(self):
+        """Most components that can be computed to choose their number."""
+        return min(self.shape) if self.shape[1] <= _SMALL else min(_MOST_CHOSEN, *self.held)
+
+    def components(self, n_components, random_state):
+        """Return the leading principal components."""
+        squares, directions = self._singular(n_components, random_state)
+        directions *= np.sign(directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)])[:, None]
+        n, total = len(self) - 1, self.squares().sum()
+        n_left = min(self.shape) - len(squares)
+        noise = max(total - squares.sum(), 0) / n / n_left if n_left else 0.0
+        with np.errstate(invalid="ignore"):
+            return Components(directions, squares / n, squares / total, noise)
+
+    def _singular(self, n_components, random_state):
+        """Return squared singular values, descending, and right singular vectors (n_components, n_features)."""
+        if self.shape[1] <= _SMALL:
+            return self._exact(n_components)
+        centred = LinearOperator(self.held, self.times, self.transposed_times, dtype=np.float64)
+        least, seed = min(self.held), 0 if random_state is None else random_state.randint(2**31 - 1)
+        k = min(n_components, least - 1)
+        if not self.squares().any():  # svds needs a matrix that is not zero
+            return np.zeros(k), np.eye(k, self.shape[1])
+        _, values, vectors = svds(centred, k, v0=np.random.RandomState(seed).uniform(-1, 1, size=least))
+        order = np.argsort(-values)
+        return np.square(values[order]), vectors[order]
+
+    def _exact(self, n_components):
+        values, vectors = np.linalg.eigh(self.gram())
+        return np.maximum(values[::-1][:n_components], 0), vectors[:, ::-1][:, :n_components].T
+
+
+class CentredSparse(Centred):
+    """Samples of a sparse matrix minus the mean of their group, times the root of their weight.
 
     Parameters
     ----------
@@ -40,11 +98,7 @@ class CentredSparse:
     ----------
     means : ndarray of shape (n_groups, n_features)
         Zero for a group without samples.
-    shape : tuple of int
-        The number of samples that the weights stand for, and the number of features.
     """
-
-    dtype = np.dtype(np.float64)
 
     def __init__(self, matrix, groups, weights):
         self.matrix, self.groups = matrix, groups
@@ -55,13 +109,6 @@ class CentredSparse:
         self.means, self.shape = sums / np.where(self.totals > 0, self.totals, 1)[:, None], (n, matrix.shape[1])
         self.varying = (matrix.max(axis=0) - matrix.min(axis=0)).toarray().ravel() > 0
 
-    def __len__(self):
-        return self.shape[0]
-
-    def any(self, axis):
-        """Return which columns vary: (n_features,)."""
-        return self.varying
-
     def __getitem__(self, index):
         _, columns = index
         return self._replaced(self.matrix[:, columns], self.means[:, columns], self.varying[columns])
@@ -69,19 +116,11 @@ class CentredSparse:
     def __mul__(self, factors):
         return self._replaced(self.matrix @ sparse.diags(factors), self.means * factors, self.varying)
 
-    def astype(self, dtype):
-        return self
-
     def _replaced(self, matrix, means, varying):
         other = copy.copy(self)
         other.matrix, other.means, other.varying = matrix.tocsr(), means, varying
         other.shape = len(self), matrix.shape[1]
         return other
-
-    @property
-    def most_components(self):
-        """Most components that can be computed to choose their number."""
-        return min(self.shape) if self.shape[1] <= _SMALL else min(_MOST_CHOSEN, *self.matrix.shape)
 
     def squares(self):
         """Return the sum of squares of each column: (n_features,)."""
@@ -101,37 +140,16 @@ class CentredSparse:
         products = (self.matrix.T @ sparse.diags(self.weights) @ self.matrix).toarray()
         return products - (self.means.T * self.totals) @ self.means
 
-    def components(self, n_components, random_state):
-        """Return the leading principal components."""
-        squares, directions = self._singular(n_components, random_state)
-        directions *= np.sign(directions[np.arange(len(directions)), np.abs(directions).argmax(axis=1)])[:, None]
-        n, total = len(self) - 1, self.squares().sum()
-        n_left = min(self.shape) - len(squares)
-        noise = max(total - squares.sum(), 0) / n / n_left if n_left else 0.0
-        with np.errstate(invalid="ignore"):
-            return Components(directions, squares / n, squares / total, noise)
+    @property
+    def held(self):
+        return self.matrix.shape
 
-    def _singular(self, n_components, random_state):
-        """Return squared singular values, descending, and right singular vectors (n_components, n_features)."""
-        root, least = np.sqrt(self.weights), min(self.matrix.shape)
-        if self.shape[1] <= _SMALL:
-            values, vectors = np.linalg.eigh(self.gram())
-            return np.maximum(values[::-1][:n_components], 0), vectors[:, ::-1][:, :n_components].T
+    def times(self, v):
+        return np.sqrt(self.weights) * self.codes(v.ravel())
 
-        def times(v):
-            return root * self.codes(v.ravel())
-
-        def transposed_times(u):
-            u = root * u.ravel()
-            return self.matrix.T @ u - self.means.T @ (self.groups.T @ u)
-
-        centred = LinearOperator(self.matrix.shape, times, transposed_times, dtype=np.float64)
-        seed, k = 0 if random_state is None else random_state.randint(2**31 - 1), min(n_components, least - 1)
-        if not self.squares().any():  # svds needs a matrix that is not zero
-            return np.zeros(k), np.eye(k, self.shape[1])
-        _, values, vectors = svds(centred, k, v0=np.random.RandomState(seed).uniform(-1, 1, size=least))
-        order = np.argsort(-values)
-        return np.square(values[order]), vectors[order]
+    def transposed_times(self, u):
+        u = np.sqrt(self.weights) * u.ravel()
+        return self.matrix.T @ u - self.means.T @ (self.groups.T @ u)
 
 
 class SparseComplete:

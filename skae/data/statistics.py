@@ -1,5 +1,6 @@
 """Statistics of columns, weighted if samples have weights, computed in blocks; missing values are left out."""
 
+from functools import singledispatch
 from typing import NamedTuple
 
 import numpy as np
@@ -87,6 +88,7 @@ def resampled(weights, n):
     return np.searchsorted(ends, (np.arange(n) + 0.5) * (ends[-1] / n), side="right")
 
 
+@singledispatch
 def column_moments(rows, function=None):
     """Compute mean, standard deviation and constancy of each column.
 
@@ -116,6 +118,7 @@ def column_moments(rows, function=None):
     return Moments(first + shift, np.where(constant, 0, peak * np.sqrt(squares / observed)), constant)
 
 
+@singledispatch
 def observed_columns(rows):
     """Return which columns have an observed value: (n_features,)."""
     if not has_missing(rows):
@@ -123,6 +126,7 @@ def observed_columns(rows):
     return np.any([~np.isnan(rows[part]).all(axis=0) for part in _blocks(rows)], axis=0)
 
 
+@singledispatch
 def column_means(rows):
     """Compute the mean of each column, with one pass fewer than `column_moments`."""
     first, observed = _first_observed(rows)

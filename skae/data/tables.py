@@ -15,11 +15,13 @@ from scipy.sparse import issparse
 from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import validate_data
 
+from skae._torch import is_on_device, to_array
 from skae.data.checks import FLOATS, SUPPORTS, check_missing, listed
 from skae.data.columns import OF_LIKELIHOODS, GraphColumn, column_from_state
 from skae.data.dataframes import LIBRARIES, has_text, library_of, numbers_asked, unmasked
 from skae.data.rows import ArrayRows, FileRows, SparseRows, is_streamed
 from skae.data.statistics import has_missing, n_unweighted, resampled
+from skae.data.tensors import TensorRows, checked_tensor
 
 # Reason and remedy for text in new samples.
 _NEW = "The training samples had numbers", "Pass numbers, nan where they are missing."
@@ -86,7 +88,7 @@ class ArrayTable:
         return not has_text(X)
 
     def prepare(self, X):
-        """Return samples, an array or a CSR matrix, after preprocessing, which a subclass may define here.
+        """Return samples, an array, a tensor or a CSR matrix, after preprocessing, which a subclass may define here.
 
         Values are finite or nan. The domain of the loss or likelihood is checked afterwards.
         """
@@ -111,9 +113,12 @@ class ArrayTable:
         -------
         RowSource
         """
-        library, table, X = library_of(X), X, unmasked(X)
+        library, table = library_of(X), X
+        X = X if is_on_device(X) else unmasked(X)
         options = {"dtype": FLOATS, "ensure_min_samples": ensure_min_samples, "ensure_all_finite": "allow-nan"}
-        if is_streamed(X):
+        if is_on_device(table):
+            rows = self._open_tensor(estimator, table, reset, options, weights)
+        elif is_streamed(X):
             rows = self._open_file(estimator, X, reset, options).weighted(weights)
         else:
             with numbers_asked(table, *(self.refusal if reset else _NEW)):
@@ -132,6 +137,16 @@ class ArrayTable:
 
     def _open_array(self, estimator, X, reset, weights):
         rows = ArrayRows(self.prepare(X)).weighted(weights)
+        self.support.check(rows.source, self.parameter, self.value, reset)
+        return rows
+
+    def _open_tensor(self, estimator, X, reset, options, weights):
+        """Check a tensor on its device; its shape is checked by an array of that shape."""
+
+        def check(array):
+            validate_data(estimator, unmasked(array), reset=reset, **options | {"ensure_all_finite": False})
+
+        rows = TensorRows(self.prepare(checked_tensor(X, check, allow_nan=True))).weighted(weights)
         self.support.check(rows.source, self.parameter, self.value, reset)
         return rows
 
@@ -402,7 +417,7 @@ class TableEncoder:
 
     def mean_log_slope(self, samples):
         """Return the mean over samples of the log-slope, summed over columns."""
-        slopes = self.log_slopes(samples[:][1].numpy(force=True))
+        slopes = self.log_slopes(samples[:][1])
         weights = None if samples.weights is None else samples.weights.numpy(force=True)
         return float(np.average(slopes, axis=0, weights=weights).sum())
 
@@ -415,7 +430,7 @@ class TableEncoder:
 
     def log_slopes(self, rows):
         """Return the log-slope of the encoding of each value, which converts log-densities: (n, width)."""
-        gains = np.zeros(rows.shape)
+        rows, gains = to_array(rows), np.zeros(rows.shape)
         for column, place in zip(self.columns, self.places, strict=True):
             gains[:, place] = column.log_slope(rows[:, place])
         return gains

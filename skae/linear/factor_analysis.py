@@ -1,6 +1,7 @@
 """Factor analysis, and the choice between it and probabilistic PCA."""
 
 import warnings
+from functools import singledispatch
 
 import numpy as np
 from numpy.random import RandomState
@@ -9,6 +10,7 @@ from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold
 
+from skae.data.sparse import Centred
 from skae.linear.gaussian import LinearGaussian, embed_columns
 from skae.linear.pca import covariance, probabilistic_pca
 
@@ -64,11 +66,11 @@ def likelier_start(X: np.ndarray, scale: np.ndarray, n_components: int, random_s
     """
     fewest = len(X) - -(-len(X) // _FOLDS)  # training samples of a fold
     if _FOLDS <= len(X) <= _MAX_COMPARED and n_components + 1 < fewest and _can_be_factored(X):
-        votes = []
-        for train, test in KFold(_FOLDS, shuffle=True, random_state=random_state).split(X):
-            mean = X[train].mean(axis=0)
-            rows, held_out = X[train] - mean, X[test] - mean
-            rows[:, np.ptp(X[train], axis=0) == 0] = 0
+        samples, votes = getattr(X, "on_host", lambda: X)(), []
+        for train, test in KFold(_FOLDS, shuffle=True, random_state=random_state).split(samples):
+            mean = samples[train].mean(axis=0)
+            rows, held_out = samples[train] - mean, samples[test] - mean
+            rows[:, np.ptp(samples[train], axis=0) == 0] = 0
             if not rows.any():  # all training samples are equal
                 continue
             factors = _factor_analysis(rows, [np.ones(X.shape[1])], n_components, _ROUGH_TOLERANCE)
@@ -98,11 +100,15 @@ def _factor_analysis(X, noises, n_components, tolerance):
     return embed_columns(best.components_.T, np.maximum(best.noise_variance_, _SMALLEST_NOISE), varying, n_components)
 
 
+@singledispatch
 def _same_covariance(X):
     """Return at most 2 n_features samples with mean zero and the covariance of the centred samples X."""
     n_samples, n_features = X.shape
-    if n_samples <= 2 * n_features:
-        return X
+    return X if n_samples <= 2 * n_features else _mirrored(X)
+
+
+@_same_covariance.register
+def _mirrored(X: Centred):
     values, vectors = np.linalg.eigh(covariance(X))
-    half = (vectors * np.sqrt(np.maximum(values, 0) * n_features)).T
+    half = (vectors * np.sqrt(np.maximum(values, 0) * X.shape[1])).T
     return np.vstack([half, -half])

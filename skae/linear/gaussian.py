@@ -274,6 +274,13 @@ class LinearGaussian(NamedTuple):
             filled[rows] = np.where(np.isnan(X[rows]), drawn, X[rows])
         return filled
 
+    @staticmethod
+    def draw_on_device(x: Tensor, location: Tensor, loadings: Tensor, noise: Tensor, generator: Any) -> Tensor:
+        """Replace missing values by draws given the observed values, as `draw`, in float64, but not clipped."""
+        parts = [part.double() - location for part in x.split(_BLOCK)]
+        drawn = [draw_missing(part, len(part), loadings, noise, generator) for part in parts]
+        return location + torch.cat(drawn)
+
 
 class ProbabilisticPCA(LinearGaussian):
     """Probabilistic PCA of all columns, the model of `PCA.score`: constant columns have the noise of the others."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.random import RandomState
 from scipy.linalg import eigh
 
+from skae._torch import to_array
 from skae.data.rows import ArrayRows
 from skae.data.statistics import column_moments, n_effective
 from skae.linear.factor_analysis import MAX_FACTORED
@@ -45,7 +46,7 @@ def n_imputation_components(n_components: int, n_features: int) -> int:
     return max(1, min(max(n_components, _MORE_COMPONENTS), n_features - 1, _MAX_COMPONENTS))
 
 
-def hide_entries(X: np.ndarray, random_state: RandomState) -> np.ndarray:
+def hide_entries(missing: np.ndarray, random_state: RandomState) -> np.ndarray:
     """Choose observed entries to hide, on which imputation models are compared.
 
     The share of hidden entries is that of missing ones, within bounds, a fifth if none is missing; no column is hidden
@@ -55,8 +56,7 @@ def hide_entries(X: np.ndarray, random_state: RandomState) -> np.ndarray:
     -------
     ndarray of bool of shape (n_samples, n_features)
     """
-    missing = np.isnan(X)
-    hidden = ~missing & (random_state.uniform(size=X.shape) < np.clip(missing.mean() or 0.2, *_HIDDEN))
+    hidden = ~missing & (random_state.uniform(size=missing.shape) < np.clip(missing.mean() or 0.2, *_HIDDEN))
     return hidden & ~(hidden | missing).all(axis=0)
 
 
@@ -70,7 +70,7 @@ def fit_normal(
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or Tensor of shape (n_samples, n_features)
         nan where a value is missing.
     n_components : int
         Latent dimension of the network.
@@ -87,7 +87,7 @@ def fit_normal(
     few = min(more, max(n_components, _FEWEST_COMPONENTS))
     most = _MAX_NUMBERS // max(n_features, (few + 1) ** 2)
     drawn = random_state.permutation(len(X))[: max(1, most)]
-    X, weights = _without_empty_columns(X[drawn]), weights[drawn]
+    X, weights = _without_empty_columns(to_array(X[drawn])), weights[drawn]
     centre, unit, _ = column_moments(ArrayRows(X, weights))
     unit = np.where(unit > 0, unit, 1)
     X = (X - centre) / unit
@@ -95,7 +95,7 @@ def fit_normal(
     if n_features <= MAX_FACTORED:
         fit_more = partial(_em_over_missing, n_components=more)
         compared = _without_empty_columns(X[: max(1, _MAX_NUMBERS_MORE // (more + 1) ** 2)].copy())
-        hidden, of_rows = hide_entries(compared, random_state), weights[: len(compared)]
+        hidden, of_rows = hide_entries(np.isnan(compared), random_state), weights[: len(compared)]
         seen = np.where(hidden, np.nan, compared)
         rests = [each(seen, of_rows).expected(seen) - compared for each in (fit_few, fit_more)]
         errors = [(of_rows[:, None] * np.square(rest))[hidden].sum() for rest in rests]

@@ -8,7 +8,7 @@ from numpy.random import RandomState
 from sklearn.decomposition import PCA
 from sklearn.utils import gen_batches
 
-from skae.data.sparse import CentredSparse
+from skae.data.sparse import Centred
 from skae.linear.gaussian import LEAST_IMPUTATION_NOISE, LinearGaussian, ProbabilisticPCA, embed_columns, rank_of
 
 # Codes are scaled to unit variance, with standard deviations of at least this share of the leading one.
@@ -44,7 +44,7 @@ class PCAStart(NamedTuple):
 
 
 def pca_start(X: np.ndarray, n_components: int, random_state: RandomState) -> PCAStart:
-    """Fit PCA to centred samples, an array or `CentredSparse`, and scale its codes to unit variance.
+    """Fit PCA to centred samples, an array or `Centred`, and scale its codes to unit variance.
 
     Components beyond the number that samples and columns allow (an over-complete code) get random encoder rows and zero
     decoder columns, so that they do not change reconstructions before training.
@@ -183,22 +183,22 @@ def _residual(X, directions):
 
 
 @sum_of_squares.register
-def _(X: CentredSparse):
+def _(X: Centred):
     return X.squares().sum()
 
 
 @covariance.register
-def _(X: CentredSparse):
+def _(X: Centred):
     return X.gram() / len(X)
 
 
 @_fit_pca.register
-def _(X: CentredSparse, n_components, random_state):
+def _(X: Centred, n_components, random_state):
     return X.components(min(n_components, *X.shape), random_state)
 
 
 @_residual.register
-def _(X: CentredSparse, directions):
+def _(X: Centred, directions):
     explained = np.square(directions.T) @ np.array([X.quadratic(direction) for direction in directions])
     return np.sqrt(np.maximum(X.squares() - explained, 0) / len(X))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -158,7 +159,7 @@ class Scaler(ExactModule):
         self._set(constant=constant, location=moments.mean)
         deviation = torch.from_numpy(moments.deviation)
         if not self.is_identity:
-            linked = column_moments(rows, lambda block: self.linked(tensor_of(block)).numpy())
+            linked = column_moments(rows, on_blocks(self, Scaler.linked))
             self._set(location=linked.mean)
             deviation = torch.where(constant, 0.0, torch.from_numpy(linked.deviation))
         self._set_scale(deviation)
@@ -286,6 +287,19 @@ class Scaler(ExactModule):
         # A constant column need not have a constant share.
         fixed = ~self.observed if self.is_raw or self.link == "share" else self.constant
         return torch.where(fixed, self.mean.to(mean.dtype), mean) if fixed.any() else mean
+
+
+def on_blocks(scaler: Scaler, method: Callable[[Scaler, Tensor], Tensor]) -> Callable[[Any], Any]:
+    """Return a method of a scaler as a function of blocks of samples, arrays or tensors, each where it is."""
+    scaler = copy.deepcopy(scaler)
+
+    def apply(block: Any) -> Any:
+        x = tensor_of(block)
+        with torch.no_grad():
+            result = method(scaler.to(x.device), x)
+        return result if torch.is_tensor(block) else result.numpy()
+
+    return apply
 
 
 class CodeScaler(ExactModule):

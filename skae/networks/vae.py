@@ -283,7 +283,7 @@ class VAE(Model):
     def loss_in_units(self, loss: float, observed: Any) -> float:
         """Convert a loss of scaled samples to units of X; ``observed`` is the observed share of each column."""
         offset = torch.stack([self.at(level).constant.offset for level in self.levels]).mean(0)
-        return loss + float((torch.as_tensor(observed) * (self.scaler.log_units + offset)).sum())
+        return loss + float((torch.as_tensor(observed).to(offset) * (self.scaler.log_units + offset)).sum())
 
     def get_extra_state(self) -> int:
         return self.n_steps_seen

@@ -151,8 +151,7 @@ class Validation:
             generator = torch.Generator().manual_seed(net.iterator_train__generator.initial_seed())
             n = min(net.module_.n_landmarks, evaluation_batch_size(training.inputs.shape[1]))
             drawn = torch.randperm(len(training), generator=generator)[:n]
-            # By the cpu: a process unpickles tensors on the device of the process that sent them.
-            self._landmarks = net.processes.of_first(lambda: training[drawn][0].cpu()).to(net.device)
+            self._landmarks = net.processes.of_first(lambda: training[drawn][0]).to(net.device)
 
     def encode_landmarks(self):
         """Encode the landmarks by the current weights."""

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from sklearn.utils import gen_batches
 
-from skae._torch import map_leaves
+from skae._torch import map_leaves, to_array
 from skae._version import __version__
 from skae.persistence.state import is_dict
 from skae.training.checks import OUTCOMES
@@ -191,7 +191,7 @@ def glimpse(rows):
     """Return dtype, shape and a hash of some of the samples as text; None for None."""
     if rows is None:
         return None
-    some = rows[np.linspace(0, len(rows) - 1, _GLIMPSED).astype(int)]
+    some = to_array(rows[np.linspace(0, len(rows) - 1, _GLIMPSED).astype(int)])
     return _described(rows, hashlib.blake2b(np.ascontiguousarray(some).tobytes(), digest_size=8))
 
 

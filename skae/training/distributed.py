@@ -93,7 +93,9 @@ class Processes(SingleProcess):
         result = [None, None]
         if self.rank == 0:
             try:
-                result[0] = function()
+                found = function()
+                # By the cpu: a process unpickles tensors on the device of the process that sent them.
+                result[0] = found.cpu() if torch.is_tensor(found) else found
             except Exception as error:  # the others would wait for it
                 result[1] = error
         _together(distributed.broadcast_object_list, result, device=self.device)

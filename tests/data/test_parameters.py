@@ -71,7 +71,12 @@ def test_what_fits_is_returned_as_plain_python(function, value, result):
         (share, True, "n_components=True"),
         (share, False, "n_components=False"),
         (share, "many", "n_components='many'"),
-        (share, None, "n_components=None"),
+        (
+            share,
+            None,
+            "n_components=None must be .*, or 'auto'. With None PCA keeps all .*; pass the number of columns",
+        ),
+        (share, "mle", "n_components='mle' must be .*, or 'auto', which chooses the number like 'mle' of PCA."),
         (whole, 0.5, "n_components=0.5 must be an integer of at least 1, or 'auto'"),
         (option, "l2", "loss='l2' is not known. Use one of 'squared_error', 'huber'"),
         (option, None, "loss=None is not known"),

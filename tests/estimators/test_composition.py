@@ -13,6 +13,7 @@ import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -178,6 +179,18 @@ def test_what_the_errors_say_of_pca_is_true(digits):
     pca, codes = PCA(4).fit(digits), AutoencoderTransformer(4, max_iter=0).fit_transform(digits)
     np.testing.assert_allclose(codes.var(axis=0, ddof=1), pca.explained_variance_)
     np.testing.assert_allclose(np.linalg.norm(codes - codes.mean(axis=0), axis=0), pca.singular_values_)
+
+
+def test_a_scaler_behind_it_whitens_as_pca_does(digits):
+    n_samples, white = len(digits), PCA(4, whiten=True).fit_transform(digits)
+    codes = make_pipeline(AutoencoderTransformer(4, max_iter=0), StandardScaler()).fit_transform(digits)
+    np.testing.assert_allclose(codes * np.sqrt((n_samples - 1) / n_samples), white, atol=1e-6)  # PCA divides by n - 1
+
+
+def test_all_components_of_pca_are_as_many_as_columns():
+    X = load_iris().data
+    pca, model = PCA().fit(X), AutoencoderTransformer(X.shape[1], max_iter=0).fit(X)
+    np.testing.assert_allclose(model.transform(X), pca.transform(X), atol=1e-6)
 
 
 def test_an_attribute_that_fails_keeps_its_reason():

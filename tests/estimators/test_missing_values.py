@@ -304,7 +304,8 @@ def shares_of_normal(model):
 
 def imputed(model, X):
     """Samples imputed by the estimator, by its network alone and by the Gaussian model alone."""
-    return model.impute(X), model._fitted.fill_by_network(X), model._fitted.fill_by_normal(X)
+    fitted, x = model._fitted, torch.from_numpy(X)
+    return model.impute(X), fitted.fill_by_network(x).numpy(), fitted.fill_by_normal(x).numpy()
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -331,8 +332,9 @@ def test_a_net_that_knows_only_its_training_samples_leaves_others_to_the_gaussia
 
     def fill_by_network(seen):
         """Impute what a training sample has, and 0 in the others."""
+        seen = seen.numpy()
         nearest = np.array([np.nansum(np.abs(X - sample) / X.std(axis=0), axis=1).argmin() for sample in seen])
-        return np.where(np.isnan(seen), np.where(nearest < 500, 1, 0)[:, None] * X[nearest], seen)
+        return torch.from_numpy(np.where(np.isnan(seen), np.where(nearest < 500, 1, 0)[:, None] * X[nearest], seen))
 
     monkeypatch.setattr(fitted, "fill_by_network", fill_by_network)
     fitted.learn_imputation(training, None, SINGLE_PROCESS)
@@ -362,7 +364,10 @@ def test_the_share_is_that_of_the_size(estimator, seed):
     missing, unit = np.isnan(incomplete), X.std(axis=0)
     for size in (1, 2, 3, 4):
         cut = model.truncate(size)
-        by_net, by_normal = cut._fitted.fill_by_network(incomplete), cut._fitted.fill_by_normal(incomplete)
+        by_net, by_normal = (
+            fill(torch.from_numpy(incomplete)).numpy()
+            for fill in (cut._fitted.fill_by_network, cut._fitted.fill_by_normal)
+        )
         step, error = (((rows - by_net) / unit)[missing] for rows in (by_normal, X))
         best = step @ error / (step @ step)
         assert abs(shares_of_normal(model)[size - 1] - np.clip(best, 0, 1)) < (0.15 if size != 3 else 1)
@@ -402,7 +407,9 @@ def test_without_missing_values_in_training_or_an_identity_link_the_net_imputes_
         AutoencoderTransformer(2, loss="poisson", **own).fit(holes),
     ):
         assert not shares_of_normal(model).any()
-        np.testing.assert_allclose(model.impute(holes), model._fitted.fill_by_network(holes), rtol=1e-9)
+        np.testing.assert_allclose(
+            model.impute(holes), model._fitted.fill_by_network(torch.from_numpy(holes)), rtol=1e-9
+        )
 
 
 def test_missing_values_of_columns_in_units_that_are_far_apart_are_imputed():

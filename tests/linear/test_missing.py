@@ -179,7 +179,7 @@ def test_columns_that_nearly_repeat_each_other_are_imputed_by_more_components(se
 def test_hidden_entries_leave_each_column_some(seed):
     X = np.full((40, 3), np.nan)
     X[:, 0], X[0, 1], X[:20, 2] = 1, 1, 1
-    hidden = np.array([hide_entries(X, np.random.RandomState(k)) for k in range(50)])
+    hidden = np.array([hide_entries(np.isnan(X), np.random.RandomState(k)) for k in range(50)])
     assert not hidden[:, :, 1].any()
     assert not hidden[:, np.isnan(X)].any()
     assert 0.4 < hidden[:, ~np.isnan(X)].mean() < 0.6  # as many as are missing, but half at most
