@@ -256,10 +256,7 @@ class FittedVAE(Fitted):
     def _add_mixture(self, training, held_out):
         """Add a mixture of these samples, of at most 20,000 from each part, to the defensive mixtures."""
         objective, most = self.model.objective().eval(), most_samples(self.built.n_features)
-        parts = []
-        for samples in (training, held_out):
-            inputs, targets = (part.double() for part in samples[self._drawn(samples, most)])
-            parts.append((inputs, targets[:, : self.built.n_features]))
+        parts = [samples[self._drawn(samples, most)] for samples in (training, held_out)]
         add_mixture(self.model.eval(), objective, *parts, evaluation_batch_size(self.net.width), self.built.seed)
 
     def _drawn(self, samples, most):

@@ -102,8 +102,9 @@ def add_mixture(
         In eval mode, in float64.
     objective : NegativeELBO
         In eval mode.
-    training, held_out : tuple of Tensor of shape (n, n_features + n_context) and Tensor of shape (n, n_features)
-        The network's input with the context, and the likelihood's targets, nan where missing.
+    training, held_out : pair of Tensor
+        The network's input (n, n_features + n_context) and the likelihood's targets (n, n_features), which the context
+        may follow; nan where missing.
     at_once : int
         Samples of a block.
     seed : int
@@ -112,6 +113,7 @@ def add_mixture(
     if not defensive or not 0 < defensive[0].varies.sum() <= _MOST_COLUMNS:
         return
     first = defensive[0]
+    training, held_out = ((x.double(), target[:, : len(first.varies)].double()) for x, target in (training, held_out))
     rest, validation = (_complete(vae, part, first, generator) for part in (training, held_out))
     if not all(can_be_widened(part.scaled.numpy(force=True)) for part in (rest, validation)):
         return

@@ -67,9 +67,12 @@ class MixtureDensity(nn.Module):
 
     def set_arrays(self, arrays: LinearMixture) -> Self:
         """Set the arrays, which are no part of ``state_dict``, and return the mixture."""
-        for name, part in arrays._asdict().items():
-            self.register_buffer(name, torch.as_tensor(part).clone().to(self.normal.device), persistent=False)
+        self._set_tensors([torch.tensor(part).to(self.normal.device) for part in arrays])
         return self
+
+    def _set_tensors(self, tensors: Sequence[Tensor]) -> None:
+        for name, part in zip(LinearMixture._fields, tensors, strict=True):
+            self.register_buffer(name, part, persistent=False)
 
     def arrays(self) -> LinearMixture:
         """Return the arrays of the mixture, for `set_arrays`."""
@@ -194,7 +197,7 @@ class MixedDensity(MixtureDensity):
             weights = context.T @ probabilities.T + _LEAST_WEIGHT * self.weights
             models = _normal_models(probabilities, x[:, columns])
             etas = self._fitted_etas(probabilities, others)
-            self.set_arrays(models.arrays(weights / weights.sum(1, keepdim=True), etas, columns, x.shape[1]))
+            self._set_tensors(models.tensors(weights / weights.sum(1, keepdim=True), etas, columns, x.shape[1]))
             joint = models.log_probs(x[:, columns]) + (context @ self.weights).log().T
             blocks = others.split(evaluation_batch_size(etas.numel()))
             joint += torch.cat([self.likelihood.log_probs(etas, block) for block in blocks], 1)
@@ -226,14 +229,14 @@ class _NormalModels(NamedTuple):
         models = zip(self.means, self.axes / self.variances.sqrt()[:, None], constant, strict=True)
         return torch.stack([-0.5 * (((x - mean) @ axes).square().sum(1) + log_size) for mean, axes, log_size in models])
 
-    def arrays(self, weights: Tensor, etas: Tensor, columns: Tensor, n_features: int) -> LinearMixture:
-        """Return the models of these columns as linear models of all columns."""
+    def tensors(self, weights: Tensor, etas: Tensor, columns: Tensor, n_features: int) -> Sequence[Tensor]:
+        """Return the models of these columns as linear models of all columns, in the order of `LinearMixture`."""
         least = self.variances.amin(1, keepdim=True) if len(columns) else torch.ones_like(etas[:, :1])
         means, noise = etas.new_zeros(len(etas), n_features), etas.new_ones(len(etas), n_features)
         loadings = etas.new_zeros(len(etas), n_features, len(columns))
         means[:, columns], noise[:, columns] = self.means, least
         loadings[:, columns] = self.axes * (self.variances - least).sqrt()[:, None]
-        return LinearMixture(weights, means, loadings, noise, etas)
+        return weights, means, loadings, noise, etas
 
 
 def _normal_models(probabilities: Tensor, x: Tensor) -> _NormalModels:
