@@ -654,13 +654,14 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     then at most log(n + 2) nats below that of this model. The mixture needs a linear start and ``beta=1``, and the
     weight is zero at ``max_iter=0``. Codes and reconstructions are the network's.
 
-    **Mixture of the samples.** With ``defensive="mixture"`` and the Gaussian likelihood, a Gaussian mixture of the
-    samples is also part of that mixture. It has 1 to 64 components with full covariances, for each class if the model
-    is conditional. In the fit 0.001 is added to the variances of scaled columns, and up to 0.1 after it. This value and
+    **Mixture of the samples.** With ``defensive="mixture"`` and the Gaussian likelihood or "auto", a Gaussian mixture of
+    the samples is also part of that mixture. It has 1 to 64 components, up to 128 on few columns, with full
+    covariances, for each class if the model is conditional. Columns that are not Gaussian are independent given the
+    component, with its means; counts have the same dispersion in all components. In the fit 0.001 is added to the variances of scaled columns, and up to 0.1 after it. This value and
     the number of components are those with the highest likelihood of the validation set. The weight w of the mixture is
     (1 + s) / (n + 2), where s is the expected number of validation samples from it. It maximises the likelihood of the
     validation set and of two more samples, one from either part [9]_. Then the mixture is fitted to
-    both training and validation samples, at most 5,000 of each, with draws in place of missing values. The bound of a
+    both training and validation samples, at most 5,000 of each, on few columns 20,000, with draws in place of missing values. The bound of a
     sample is at most log(1 / (1 - w)) nats below that without the mixture. It is added after training: losses, and the
     choice of weights and of ``n_components``, are without it. There is none if a validation sample is further than
     100,000 standard deviations from the mean of a column.
