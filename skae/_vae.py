@@ -23,7 +23,14 @@ from skae.linear.mixture import MAX_CODES
 from skae.linear.starts import VAE_STARTS
 from skae.networks.refinement import fixed_draws
 from skae.networks.resampling import draw_missing
-from skae.networks.sample_mixture import add_mixture, bounds, mixture_of, most_samples, restore_mixture
+from skae.networks.sample_mixture import (
+    add_mixture,
+    bounds,
+    may_have_mixture,
+    mixture_of,
+    most_samples,
+    restore_mixture,
+)
 from skae.networks.vae import VAE, Posterior, is_conjugate
 from skae.objectives import LIKELIHOODS, PRIORS, MixturePrior, elbo, gaussian_kl
 from skae.persistence import state as stored
@@ -226,7 +233,8 @@ class FittedVAE(Fitted):
         if best is None:  # partial_fit leaves the prior as it is
             self.prior = self.prior if before is None else before.prior
         else:
-            if estimator.defensive == "mixture" and estimator.max_iter and held_out is not None:
+            may_be_added = estimator.defensive == "mixture" and estimator.max_iter and may_have_mixture(self.model)
+            if may_be_added and held_out is not None:
                 self._add_mixture(training, held_out.unweighted())
             is_start = (estimator.early_stopping or self.net.outcome_ == "diverged") and best.loss == best.start_loss
             if estimator.max_iter and len(self.net.history) and not is_start:
@@ -255,19 +263,19 @@ class FittedVAE(Fitted):
 
     def _add_mixture(self, training, held_out):
         """Add a mixture of these samples, of at most 20,000 from each part, to the defensive mixtures."""
-        objective, most = self.model.objective().eval(), most_samples(self.built.n_features)
-        parts = [samples[self._drawn(samples, most)] for samples in (training, held_out)]
-        add_mixture(self.model.eval(), objective, *parts, evaluation_batch_size(self.net.width), self.built.seed)
+        objective, width, most = self.model.objective().eval(), self.net.width, most_samples(self.built.n_features)
+        parts = (zip(*self._drawn(samples, width, most), strict=True) for samples in (training, held_out))
+        parts = [[torch.cat(blocks) for blocks in part] for part in parts]
+        add_mixture(self.model.eval(), objective, *parts, evaluation_batch_size(width), self.built.seed)
 
-    def _drawn(self, samples, most):
-        """Return the numbers of at most ``most`` samples, in random order."""
+    def _drawn(self, samples, width, most=MAX_CODES):
+        """Return batches of at most ``most`` samples; each sample takes the memory of ``width`` values."""
         generator = torch.Generator().manual_seed(self.built.seed)
-        return torch.randperm(len(samples), generator=generator)[:most].to(self.net.device)
+        drawn = torch.randperm(len(samples), generator=generator)[:most].to(self.net.device)
+        return (samples[part][:2] for part in drawn.split(evaluation_batch_size(width)))
 
     def _drawn_inputs(self, samples, width):
-        """Return batches of inputs of at most 5,000 samples; each sample takes the memory of ``width`` values."""
-        drawn = self._drawn(samples, MAX_CODES)
-        return (samples[part][0] for part in drawn.split(evaluation_batch_size(width)))
+        return (x for x, _ in self._drawn(samples, width))
 
     def _guesses(self, batches):
         """Yield the encoder's means and log-variances of each batch, (2, n, all components), and the batch."""
@@ -654,17 +662,18 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     then at most log(n + 2) nats below that of this model. The mixture needs a linear start and ``beta=1``, and the
     weight is zero at ``max_iter=0``. Codes and reconstructions are the network's.
 
-    **Mixture of the samples.** With ``defensive="mixture"`` and the Gaussian likelihood or "auto", a Gaussian mixture of
-    the samples is also part of that mixture. It has 1 to 64 components, up to 128 on few columns, with full
+    **Mixture of the samples.** With ``defensive="mixture"`` and the Gaussian likelihood or "auto", a Gaussian mixture
+    of the samples is also part of that mixture. It has 1 to 64 components, up to 128 on few columns, with full
     covariances, for each class if the model is conditional. Columns that are not Gaussian are independent given the
-    component, with its means; counts have the same dispersion in all components. In the fit 0.001 is added to the variances of scaled columns, and up to 0.1 after it. This value and
-    the number of components are those with the highest likelihood of the validation set. The weight w of the mixture is
-    (1 + s) / (n + 2), where s is the expected number of validation samples from it. It maximises the likelihood of the
-    validation set and of two more samples, one from either part [9]_. Then the mixture is fitted to
-    both training and validation samples, at most 5,000 of each, on few columns 20,000, with draws in place of missing values. The bound of a
-    sample is at most log(1 / (1 - w)) nats below that without the mixture. It is added after training: losses, and the
-    choice of weights and of ``n_components``, are without it. There is none if a validation sample is further than
-    100,000 standard deviations from the mean of a column.
+    component; counts have the same dispersion in all components. In the fit 0.001 is added to the variances of scaled
+    columns, and up to 0.1 after it. This value and the number of components are those with the highest likelihood of
+    the validation set. The weight w of the mixture is (1 + s) / (n + 2), where s is the expected number of validation
+    samples from it. It maximises the likelihood of the validation set and of two more samples, one from either part
+    [9]_. Then the mixture is fitted to both training and validation samples, at most 5,000 of each, on few columns
+    20,000, with draws in place of missing values of Gaussian columns. The bound of a sample is at most log(1 / (1 - w))
+    nats below that without the mixture. It is added after training: losses, and the choice of weights and of
+    ``n_components``, are without it. There is none if a validation sample is further than 100,000 standard deviations
+    from the mean of a column.
 
     **Ordered components.** There is a model of each size. Those of 1, 2, 4, ... and n_components components start as
     probabilistic PCA of that size; a size between them starts with the loadings of the next larger one. Each model

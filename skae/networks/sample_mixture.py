@@ -59,6 +59,12 @@ def _complete(vae: VAE, part: tuple[Tensor, Tensor], defensive: Any, generator: 
     return Complete(torch.where(normal, targets, x)[:, defensive.varies.bool()], targets, context)
 
 
+def may_have_mixture(vae: VAE) -> bool:
+    """Return whether a defensive mixture takes a mixture of the samples, and these have not too many columns."""
+    defensive = _takers(vae)
+    return bool(defensive) and 0 < int(defensive[0].varies.sum()) <= _MOST_COLUMNS
+
+
 def most_samples(n_columns: int) -> int:
     """Return the most samples that a mixture of this many columns is fitted to."""
     n = int(_MOST_PRODUCTS / (_LEAST_COMPONENTS * n_columns**2))
@@ -90,7 +96,7 @@ def add_mixture(
     at_once: int,
     seed: int,
 ) -> None:
-    """Add a mixture of the samples to the defensive mixtures that take one.
+    """Add a mixture of the samples to the defensive mixtures that take one, if `may_have_mixture` is true.
 
     A conditional model has a mixture for each class. The size of the mixtures and their widening are selected by the
     likelihood of the held-out samples, which also choose the weight at each size of codes. Then they are fitted to all
@@ -110,8 +116,6 @@ def add_mixture(
     seed : int
     """
     defensive, generator = _takers(vae), torch.Generator().manual_seed(seed)
-    if not defensive or not 0 < defensive[0].varies.sum() <= _MOST_COLUMNS:
-        return
     first = defensive[0]
     training, held_out = ((x.double(), target[:, : len(first.varies)].double()) for x, target in (training, held_out))
     rest, validation = (_complete(vae, part, first, generator) for part in (training, held_out))
