@@ -147,8 +147,8 @@ class Fitted:
 
         The result is a tensor on the device of the samples if these are a tensor, else an array.
         """
-        out = torch.empty((len(rows), n_out), dtype=dtype or torch_dtype(rows), device=device_of(rows))
-        with no_gradients():
+        with no_gradients():  # an inference tensor could not be written to
+            out = torch.empty((len(rows), n_out), dtype=dtype or torch_dtype(rows), device=device_of(rows))
             module = self.net.inference_module(torch_dtype(rows))
             for block in gen_batches(len(rows), evaluation_batch_size(width or self.built.n_features)):
                 x = rows[block]

@@ -90,8 +90,6 @@ def narrow_networks():
     """Small default widths and mixtures, for modules whose tests hold at any size: they take a third of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skae.linear.mixture._MOST_COMPONENTS", 2)
-        patch.setattr("skae.networks.sample_mixture._LEAST_COMPONENTS", 2)
-        patch.setattr("skae.networks.sample_mixture._MOST_COMPONENTS", 2)
         patch.setattr("skae.networks.model._WIDTHS", (32, 16))
         patch.setattr("skae.networks.model._IMAGE_WIDTHS", (16, 32))
         yield
@@ -101,8 +99,6 @@ def narrow_networks():
 def default_networks(monkeypatch):
     """The default sizes again, for tests of such a module that hold at these."""
     monkeypatch.setattr("skae.linear.mixture._MOST_COMPONENTS", 64)
-    monkeypatch.setattr("skae.networks.sample_mixture._LEAST_COMPONENTS", 64)
-    monkeypatch.setattr("skae.networks.sample_mixture._MOST_COMPONENTS", 128)
     monkeypatch.setattr("skae.networks.model._WIDTHS", (256, 128))
     monkeypatch.setattr("skae.networks.model._IMAGE_WIDTHS", (128, 256))
 

@@ -149,7 +149,7 @@ def _fitted(defensive: Any, samples: Complete, n_components: int, seed: int) -> 
     mixtures = [MixtureChoice(n_components, 0.0).fit(group, seed, density.n_start_steps) for group in scaled]
     density.set_arrays(linear_mixture(mixtures, varies.bool().numpy(force=True)))
     one_hot = torch.eye(len(groups)).to(samples.x)
-    context = torch.cat([one_hot[[k] * len(index)] for k, index in enumerate(groups)])
+    context = torch.cat([one_hot[k].expand(len(index), -1) for k, index in enumerate(groups)])
     density.refine(lambda: probabilities(mixtures, scaled), samples.x[torch.cat(groups)], varies, context)
     return density
 
