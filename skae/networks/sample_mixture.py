@@ -46,7 +46,7 @@ class Complete(NamedTuple):
     def groups(self) -> list[Tensor]:
         """Return the indices of the samples of each context; of all for one without samples, and without contexts."""
         of_context = [(column == 1).nonzero()[:, 0] for column in self.context.T]
-        everything = torch.arange(len(self.x), device=self.x.device)
+        everything = torch.arange(len(self.x)).to(self.x.device)
         return [index if len(index) else everything for index in of_context or [everything]]
 
 
