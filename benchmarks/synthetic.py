@@ -121,9 +121,9 @@ def report(results, n_jobs):
     }
     said = ", ".join(f"{c2st[kind]:.2f} on {kind} tables" for kind in c2st)
     parts = [
-        "New samples of `VAEGenerator` on nine labelled tables, told apart from real ones by XGBoost: the mean C2ST is "
-        f"{said} (1 is best). Classifiers trained on them are {behind['numeric']:.3f} and {behind['mixed']:.3f} behind "
-        "those trained on real samples.",
+        "XGBoost has to distinguish new samples of `VAEGenerator` from real ones, on nine labelled tables. The mean "
+        f"C2ST is {said} (1 is best). Classifiers trained on new samples are "
+        f"{behind['numeric']:.3f} and {behind['mixed']:.3f} behind those trained on real ones.",
         "; ".join(f"{key} {value}" for key, value in stamp(FINAL, n_jobs, *PACKAGES).items()) + ".",
         "Means over splits. Marginals are medians over columns; copies are those of training samples minus "
         "those of test samples; the weight is that of the mixture of the samples; seconds are those of a fit on one "

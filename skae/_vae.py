@@ -275,6 +275,7 @@ class FittedVAE(Fitted):
         return (samples[part][:2] for part in drawn.split(evaluation_batch_size(width)))
 
     def _drawn_inputs(self, samples, width):
+        """Return batches of the inputs of at most 5,000 samples."""
         return (x for x, _ in self._drawn(samples, width))
 
     def _guesses(self, batches):
@@ -402,7 +403,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
           take their sums from training samples.
         - "categorical": for categories.
         - "auto": by the dtype of each column. Floats get "gaussian", bools "bernoulli", categories and strings
-          "categorical". Integers get "negative_binomial" if they vary as counts do, else "bernoulli" if they are 0 and
+          "categorical". Integers get "negative_binomial" if it describes them well, else "bernoulli" if they are 0 and
           1, else "gaussian".
         - mapping: the likelihoods of some columns, by name or, for an array, by index. The other columns use "auto".
 
@@ -453,8 +454,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         codes and reconstructions, except that scores weight the codes of each class in a conditional model without y.
 
         - "mixture": a Gaussian mixture of the samples, with the weight that held-out samples give it, and the linear
-          models. Only for "gaussian" and up to 100 columns that vary; else as "linear".
+          models. Only for "gaussian", "auto" and mappings of columns, and up to 100 encoded columns that vary; else as
+          "linear".
         - "linear": the linear start and probabilistic PCA, with weight 1 / (n + 2) for a validation set of n samples.
+          With other likelihoods a model of independent columns replaces these two.
 
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Number of units of each hidden layer of the encoder; the decoder has them in reverse. At most 200 layers.

@@ -373,6 +373,24 @@ def test_each_dtype_has_its_likelihood():
     np.testing.assert_array_equal(rows[:, 4], table()["visits"])
 
 
+def test_integers_with_the_variance_of_counts_need_their_distribution_too(seed):
+    rng, n = np.random.RandomState(seed), 600
+    is_rich = rng.uniform(size=n) < 0.5
+    made = {
+        "rate": rng.randint(100, 1500, size=n),
+        "score": rng.normal(60, 40, size=n).clip(0, 100).round().astype(int),
+        "amount": np.where(is_rich, 100 * rng.randint(5, 100, size=n), 0),
+        "two kinds": np.where(is_rich, rng.poisson(2, size=n), rng.poisson(20, size=n)),
+        "rarely": rng.poisson(0.1, size=n),
+        "often": rng.poisson(40, size=n),
+        "many zeros": rng.negative_binomial(0.3, 0.05, size=n),
+    }
+    encoder, _ = encoded(pd.DataFrame(made))
+    kinds = {column.name: column.kind for column in encoder.columns}
+    numbers, counts = list(made)[:4], list(made)[4:]
+    assert kinds == dict.fromkeys(numbers, "gaussian") | dict.fromkeys(counts, "negative_binomial")
+
+
 def test_integers_that_do_not_vary_as_counts_do_are_none(seed):
     rng = np.random.RandomState(seed)
     made = {
