@@ -17,6 +17,7 @@ NARROW = {"hidden_layer_sizes": (32, 16), "random_state": 0}
 
 @pytest.fixture(autouse=True)
 def _close_figures():
+    plt.close("all")  # of examples in docstrings, in the same process
     yield
     plt.close("all")
 
