@@ -101,6 +101,11 @@ class Column:
     def misfit(cls, column, library):
         """Return a value of a column that is outside the domain of the likelihood or loss, or None."""
 
+    @property
+    def labels(self):
+        """Names of the columns that encode it."""
+        return [self.name]
+
     def log_slope(self, block):
         """Return the log-slope of the encoding at each of these encoded values; 0 where missing."""
         return 0.0
@@ -363,6 +368,10 @@ class CategoryColumn(Column):
     @property
     def width(self):
         return len(self.categories)
+
+    @property
+    def labels(self):
+        return [f"{self.name} = {value}" for value in self.categories]
 
     @classmethod
     def fit(cls, name, kind, column_type, column, library):

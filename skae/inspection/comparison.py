@@ -145,7 +145,7 @@ def compare(
         "rows": samples.shown(train, samples.take(test[:_N_EXAMPLES])),
         "target": None if y is None else target.y[test],
         "models": done.examples,
-        "names": samples.names,
+        "names": samples.shown_names(train),
         "worst": done.worst,
         "estimators": {name: samples.adapt(estimator) for name, estimator in estimators.items()},
     }
@@ -396,7 +396,7 @@ class Comparison:
         - "target": the target of all held-out samples.
         - "models": codes, reconstructions and new samples for each estimator and number of components.
         - "worst": the held-out samples with the largest errors, for each estimator and number of components.
-        - "names": names of the columns, or None.
+        - "names": names of the columns of "rows", or None.
         - "estimators": the estimators, unfitted, by name.
     constant : sequence of int, default=()
         Indices of the columns left out.

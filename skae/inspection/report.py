@@ -21,7 +21,7 @@ from skae.inspection.winner import python_lines
 # Classes that the legend of the codes has room for; codes of more classes are drawn alike.
 _MOST_NAMES = 20
 # Names of columns that a panel has room for, and samples that are drawn with them.
-_MOST_COLUMN_NAMES, _N_NAMED, _LONGEST_NAME = 30, 4, 20
+_MOST_COLUMN_NAMES, _N_NAMED, _LONGEST_NAME = 20, 4, 20
 # Columns of results that are drawn, and the labels of their axes.
 _CURVES = {"error": "held-out mean squared error", "log_likelihood": "held-out log-likelihood (nats a sample)"}
 

@@ -133,6 +133,10 @@ class ArraySamples:
         """Return samples as numbers to be drawn, nan where missing."""
         return observed_values(X)
 
+    def shown_names(self, train):
+        """Return the names of the columns that are drawn, or None."""
+        return self.names
+
     def row_errors(self, estimator, train, test):
         """Return the squared error of each value of test samples, 0 where it is missing."""
         return np.nan_to_num(np.square(observed_values(self.take(test)) - self._decoded(estimator, test)))
@@ -196,6 +200,9 @@ class TableSamples(ArraySamples):
 
     def shown(self, train, X):
         return TableCode().fit(self.take(train)).transform(X)
+
+    def shown_names(self, train):
+        return [label for column in TableCode().fit(self.take(train)).table_.columns for label in column.labels]
 
     def row_errors(self, estimator, train, test):
         return TableCode().fit(self.take(train)).errors(self.take(test), self._decoded(estimator, test))

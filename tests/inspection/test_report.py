@@ -2,6 +2,7 @@
 
 import html
 import re
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -104,6 +105,30 @@ def test_columns_are_named_where_there_is_room():
     bottom = figure.axes[0].child_axes[-1]
     assert [label.get_text() for label in bottom.get_xticklabels()] == ["a", r"\$b\$", "<temperat...inlet_2>", "d e"]
     assert len(figure.axes[0].child_axes) == 2 * 4
+
+
+def test_each_column_that_encodes_a_category_is_named():
+    rng = np.random.RandomState(0)
+    table = pd.DataFrame({"age": rng.normal(size=60), "city": rng.choice(["Bern", "Oslo"], 60)})
+    table["is old"] = table["age"] > 0
+    comparison = compare(table, n_components=[1], cv=2, estimators={"PCA": PCA()})
+    bottom = next(example_figures(comparison, None))[1].axes[0].child_axes[-1]
+    labels = [label.get_text() for label in bottom.get_xticklabels()]
+    assert labels == ["age", "city = Bern", "city = Oslo", "is old"]
+    assert len(bottom.patches) == 4
+
+
+@pytest.mark.parametrize("n_columns", [20, 21])
+def test_names_of_columns_do_not_overlap(n_columns):
+    X = np.random.RandomState(0).normal(size=(60, n_columns))
+    table = pd.DataFrame(X, columns=[f"column {j}" for j in range(n_columns)])
+    figure = next(example_figures(compare(table, n_components=[1], cv=2, estimators={"PCA": PCA()}), None))[1]
+    figure.canvas.draw()
+    labels = figure.axes[0].child_axes[-1].get_xticklabels()
+    if n_columns == 21:
+        assert not labels
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(left.x1 <= right.x0 + 1 for left, right in pairwise(boxes))
 
 
 def test_images_are_drawn_as_images(tmp_path, digits):
