@@ -262,7 +262,7 @@ class FittedVAE(Fitted):
         return torch.stack(by_size, dim=1).numpy(force=True)
 
     def _add_mixture(self, training, held_out):
-        """Add a mixture of these samples, of at most 20,000 from each part, to the defensive mixtures."""
+        """Add a Gaussian mixture of these samples, of at most 20,000 from each part, to the defensive mixtures."""
         objective, width, most = self.model.objective().eval(), self.net.width, most_samples(self.built.n_features)
         parts = (zip(*self._drawn(samples, width, most), strict=True) for samples in (training, held_out))
         parts = [[torch.cat(blocks) for blocks in part] for part in parts]
@@ -352,8 +352,8 @@ class FittedVAE(Fitted):
         elif issubclass(prior, MixturePrior):
             stored.check_mixture(density, n)
         self.prior = prior.restore(density)
-        sizes = self.built.n_features, self.built.n_context, mixture_of(self.model).etas.shape[1]
-        restore_mixture(self.model, stored.check_linear_mixture(kept, "mixture", *sizes))
+        n_columns = self.built.n_features, self.built.n_context
+        restore_mixture(self.model, stored.check_linear_mixture(kept, "mixture", *n_columns))
         stored.check_array(state, "kl_per_component_", (n,))
         stored.check_array(state, "active_components_", (n,), bool)
         self.kl, self.noise = state["kl_per_component_"], stored.get(kept, "noise")
@@ -454,8 +454,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         codes and reconstructions, except that scores weight the codes of each class in a conditional model without y.
 
         - "mixture": a Gaussian mixture of the samples, with the weight that held-out samples give it, and the linear
-          models. Only for "gaussian", "auto" and mappings of columns, and up to 100 encoded columns that vary; else as
-          "linear".
+          models. Only for "gaussian", or "auto" if all columns are then Gaussian, and up to 100 columns that vary; else
+          as "linear".
         - "linear": the linear start and probabilistic PCA, with weight 1 / (n + 2) for a validation set of n samples.
           With other likelihoods a model of independent columns replaces these two.
 
@@ -665,18 +665,16 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     then at most log(n + 2) nats below that of this model. The mixture needs a linear start and ``beta=1``, and the
     weight is zero at ``max_iter=0``. Codes and reconstructions are the network's.
 
-    **Mixture of the samples.** With ``defensive="mixture"`` and the Gaussian likelihood or "auto", a Gaussian mixture
-    of the samples is also part of that mixture. It has 1 to 64 components, up to 128 on few columns, with full
-    covariances, for each class if the model is conditional. Columns that are not Gaussian are independent given the
-    component; counts have the same dispersion in all components. In the fit 0.001 is added to the variances of scaled
-    columns, and up to 0.1 after it. This value and the number of components are those with the highest likelihood of
-    the validation set. The weight w of the mixture is (1 + s) / (n + 2), where s is the expected number of validation
-    samples from it. It maximises the likelihood of the validation set and of two more samples, one from either part
-    [9]_. Then the mixture is fitted to both training and validation samples, at most 5,000 of each, on few columns
-    20,000, with draws in place of missing values of Gaussian columns. The bound of a sample is at most log(1 / (1 - w))
-    nats below that without the mixture. It is added after training: losses, and the choice of weights and of
-    ``n_components``, are without it. There is none if a validation sample is further than 100,000 standard deviations
-    from the mean of a column.
+    **Mixture of the samples.** With ``defensive="mixture"`` and Gaussian columns, a Gaussian mixture of the samples is
+    also part of that mixture. It has 1 to 64 components, up to 128 on few columns, with full covariances, for each
+    class if the model is conditional. In the fit 0.001 is added to the variances of scaled columns, and up to 0.1 after
+    it. This value and the number of components are those with the highest likelihood of the validation set. The weight
+    w of the mixture is (1 + s) / (n + 2), where s is the expected number of validation samples from it. It maximises
+    the likelihood of the validation set and of two more samples, one from either part [9]_. Then the mixture is fitted
+    to both training and validation samples, at most 5,000 of each, on few columns 20,000, with draws in place of
+    missing values. The bound of a sample is at most log(1 / (1 - w)) nats below that without the mixture. It is added
+    after training: losses, and the choice of weights and of ``n_components``, are without it. There is none if a
+    validation sample is further than 100,000 standard deviations from the mean of a column.
 
     **Ordered components.** There is a model of each size. Those of 1, 2, 4, ... and n_components components start as
     probabilistic PCA of that size; a size between them starts with the loadings of the next larger one. Each model

@@ -16,7 +16,7 @@ from sklearn.mixture import GaussianMixture
 _MOST_COMPONENTS = 64
 WIDENINGS = (0.0, 3e-3, 1e-2, 3e-2, 1e-1)
 # Added to variances in the fit.
-LEAST_WIDENING = 1e-3
+_LEAST_WIDENING = 1e-3
 # Most samples that a mixture is fitted to, and most that it is selected on.
 MAX_CODES = 5000
 # Beyond this value of a sample the least widening of its component is lost in rounding.
@@ -31,13 +31,13 @@ class MixtureChoice(NamedTuple):
     n_components: int
     widening: float
 
-    def fit(self, samples: np.ndarray, seed: int, max_iter: int = 100) -> GaussianMixture:
+    def fit(self, samples: np.ndarray, seed: int) -> GaussianMixture:
         """Fit a mixture, with fewer components if there are less than two samples for each."""
         n = min(self.n_components, max(1, len(samples) // 2))
         samples = samples if len(samples) > 1 else np.repeat(samples, 2, axis=0)
         with warnings.catch_warnings(), config_context(array_api_dispatch=False):  # it would refuse k-means
             warnings.simplefilter("ignore", ConvergenceWarning)  # fits are compared, and need not converge
-            fitted = GaussianMixture(n, reg_covar=LEAST_WIDENING, max_iter=max_iter, random_state=seed).fit(samples)
+            fitted = GaussianMixture(n, reg_covar=_LEAST_WIDENING, random_state=seed).fit(samples)
         return _widened(fitted, self.widening)
 
 
@@ -160,15 +160,12 @@ class LinearMixture(NamedTuple):
     loadings : ndarray of shape (n_models, n_features, n_components)
     noise : ndarray of shape (n_models, n_features)
         Variances.
-    etas : ndarray of shape (n_models, n_outputs)
-        Parameters of the likelihoods of columns that are not normal, see `skae.objectives.mixtures`.
     """
 
-    weights: Any
-    means: Any
-    loadings: Any
-    noise: Any
-    etas: Any
+    weights: np.ndarray
+    means: np.ndarray
+    loadings: np.ndarray
+    noise: np.ndarray
 
 
 def linear_mixture(mixtures: Sequence[GaussianMixture], varies: np.ndarray) -> LinearMixture:
@@ -195,11 +192,4 @@ def linear_mixture(mixtures: Sequence[GaussianMixture], varies: np.ndarray) -> L
     means[:, varies] = np.concatenate([mixture.means_ for mixture in mixtures])
     loadings[:, varies] = directions * np.sqrt(variances - variances[:, :1])[:, None]
     noise[:, varies] = variances[:, :1]
-    weights = block_diag(*(mixture.weights_[None] for mixture in mixtures))
-    return LinearMixture(weights, means, loadings, noise, np.zeros((n, 0)))
-
-
-def probabilities(mixtures: Sequence[GaussianMixture], samples: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the probability of each component of all mixtures given each sample of their groups: (n_models, n)."""
-    pairs = zip(mixtures, samples, strict=True)
-    return block_diag(*(mixture.predict_proba(group).T for mixture, group in pairs))
+    return LinearMixture(block_diag(*(mixture.weights_[None] for mixture in mixtures)), means, loadings, noise)

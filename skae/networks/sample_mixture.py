@@ -1,23 +1,14 @@
-"""A mixture of the samples as part of a VAE's density."""
+"""A Gaussian mixture of the samples as part of a VAE's density."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from skae._torch import evaluation_batch_size
-from skae.linear.mixture import (
-    WIDENINGS,
-    LinearMixture,
-    MixtureChoice,
-    can_be_widened,
-    linear_mixture,
-    probabilities,
-    select_size,
-)
+from skae.linear.mixture import WIDENINGS, LinearMixture, MixtureChoice, can_be_widened, linear_mixture, select_size
 from skae.networks.vae import VAE, SizedVAE
 from skae.objectives import MixtureDensity, NegativeELBO
 
@@ -28,35 +19,23 @@ _MOST_SAMPLES, _LEAST_SAMPLES, _MOST_COMPONENTS, _LEAST_COMPONENTS, _MOST_PRODUC
 
 
 class Complete(NamedTuple):
-    """Samples whose missing values of normal columns are drawn.
+    """Samples (n, n_features) whose missing values are drawn, and their context (n, n_context)."""
 
-    Attributes
-    ----------
-    scaled : Tensor of shape (n, n_varying)
-        The varying columns on a scale on which their variances are about 1.
-    x : Tensor of shape (n, n_features)
-        As the likelihood takes them; nan where a value of another column is missing.
-    context : Tensor of shape (n, n_context)
-    """
-
-    scaled: Tensor
     x: Tensor
     context: Tensor
 
     def groups(self) -> list[Tensor]:
-        """Return the indices of the samples of each context; of all for one without samples, and without contexts."""
-        of_context = [(column == 1).nonzero()[:, 0] for column in self.context.T]
-        everything = torch.arange(len(self.x)).to(self.x.device)
-        return [index if len(index) else everything for index in of_context or [everything]]
+        """Return the samples of each context; all samples for one that has none, and without contexts."""
+        of_context = [self.x[column == 1] for column in self.context.T]
+        return [group if len(group) else self.x for group in of_context or [self.x]]
 
 
-def _complete(vae: VAE, part: tuple[Tensor, Tensor], defensive: Any, generator: torch.Generator) -> Complete:
-    """Draw the missing values of inputs (n, n_features + n_context) and of targets (n, n_features)."""
+def _complete(vae: VAE, part: tuple[Tensor, Tensor], generator: torch.Generator) -> Complete:
+    """Draw the missing values of inputs (n, n_features + n_context), for targets (n, n_features)."""
     inputs, targets = part
-    x, context = vae.imputer.draw(inputs, generator).tensor_split([targets.shape[1]], dim=1)
-    normal = defensive.mixture.normal == 1
-    targets = torch.where(targets.isnan() & normal, x if vae.scaler.is_identity else vae.scaler.inverse(x), targets)
-    return Complete(torch.where(normal, targets, x)[:, defensive.varies.bool()], targets, context)
+    drawn, context = vae.imputer.draw(inputs, generator).tensor_split([targets.shape[1]], dim=1)
+    drawn = drawn if vae.scaler.is_identity else vae.scaler.inverse(drawn)
+    return Complete(torch.where(targets.isnan(), drawn, targets), context)
 
 
 def may_have_mixture(vae: VAE) -> bool:
@@ -96,7 +75,7 @@ def add_mixture(
     at_once: int,
     seed: int,
 ) -> None:
-    """Add a mixture of the samples to the defensive mixtures that take one, if `may_have_mixture` is true.
+    """Add a Gaussian mixture of the samples to the defensive mixtures that take one, if `may_have_mixture` is true.
 
     A conditional model has a mixture for each class. The size of the mixtures and their widening are selected by the
     likelihood of the held-out samples, which also choose the weight at each size of codes. Then they are fitted to all
@@ -118,8 +97,8 @@ def add_mixture(
     defensive, generator = _takers(vae), torch.Generator().manual_seed(seed)
     first = defensive[0]
     training, held_out = ((x.double(), target[:, : len(first.varies)].double()) for x, target in (training, held_out))
-    rest, validation = (_complete(vae, part, first, generator) for part in (training, held_out))
-    if not all(can_be_widened(part.scaled.numpy(force=True)) for part in (rest, validation)):
+    rest, validation = (_complete(vae, part, generator) for part in (training, held_out))
+    if not all(can_be_widened(part.x[:, first.varies.bool()].numpy(force=True)) for part in (rest, validation)):
         return
 
     def candidates(n: int) -> list[tuple[float, tuple[int, float, MixtureDensity]]]:
@@ -128,7 +107,7 @@ def add_mixture(
         scores = [_log_densities(one[2], first, validation.x, validation.context).mean().item() for one in found]
         return list(zip(scores, found, strict=True))
 
-    most = min(max(1, *map(len, rest.groups())) // 2, _most_components(*rest.scaled.shape))
+    most = min(max(map(len, rest.groups())) // 2, _most_components(len(rest.x), int(first.varies.sum())))
     if (chosen := select_size(candidates, max(1, most))) is None:
         return
     n, widening, of_training = chosen
@@ -143,15 +122,11 @@ def add_mixture(
 
 def _fitted(defensive: Any, samples: Complete, n_components: int, seed: int) -> MixtureDensity:
     """Return a mixture for each context with this number of components, not widened."""
-    groups, varies = samples.groups(), defensive.varies.double()
-    scaled = [samples.scaled[index].numpy(force=True) for index in groups]
-    density = copy.deepcopy(defensive.mixture).double()
-    mixtures = [MixtureChoice(n_components, 0.0).fit(group, seed, density.n_start_steps) for group in scaled]
-    density.set_arrays(linear_mixture(mixtures, varies.bool().numpy(force=True)))
-    one_hot = torch.eye(len(groups)).to(samples.x)
-    context = torch.cat([one_hot[k].expand(len(index), -1) for k, index in enumerate(groups)])
-    density.refine(lambda: probabilities(mixtures, scaled), samples.x[torch.cat(groups)], varies, context)
-    return density
+    varies = defensive.varies.bool()
+    groups = [group[:, varies].numpy(force=True) for group in samples.groups()]
+    mixtures = [MixtureChoice(n_components, 0.0).fit(group, seed) for group in groups]
+    density = MixtureDensity(0, len(varies), 0, persistent=False).to(samples.x)
+    return density.set_arrays(linear_mixture(mixtures, varies.numpy(force=True)))
 
 
 def _log_densities(density: MixtureDensity, defensive: Any, x: Tensor, context: Tensor) -> Tensor:

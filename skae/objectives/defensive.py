@@ -96,7 +96,7 @@ class DefensiveMixture(nn.Module):
 
     Defensive mixture (Hesterberg 1995); a lower bound on log p(x) gives a lower bound on the log-density of the
     mixture. Epsilon, the buffer ``share``, is zero until the caller fills it, and rho, ``mixture_share``, is zero
-    without a mixture of the samples. Subclasses define ``start_at``, ``begin_simple``, ``log_prob_simple``,
+    without a mixture of the samples. Subclasses define ``start_at``, ``begin_columns``, ``log_prob_simple``,
     ``draw_simple`` and ``draw_missing_simple``, the buffer or property ``varies``, and ``n_simple``, the number of
     simple models.
 
@@ -131,7 +131,7 @@ class DefensiveMixture(nn.Module):
         """Fit the simple models, and reset the share to zero."""
         raise NotImplementedError
 
-    def begin_simple(self, began: Tensor) -> None:
+    def begin_columns(self, began: Tensor) -> None:
         """Add columns that were constant so far, a mask (n_features,), with the variance of scaled columns."""
         raise NotImplementedError
 
@@ -168,11 +168,6 @@ class DefensiveMixture(nn.Module):
     def mixture_weight(self) -> float:
         """Weight of the mixture of the samples in the density."""
         return float(self.share * self.mixture_share)
-
-    def begin_columns(self, began: Tensor) -> None:
-        """Add columns that were constant so far, a mask (n_features,)."""
-        self.begin_simple(began)
-        self.mixture.begin_columns(began)
 
     def _densities(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Return the log-densities of the simple models and of the mixture of the samples, if any: (1 or 2, n)."""
@@ -233,7 +228,7 @@ class LinearModels(DefensiveMixture):
             part.copy_(value)
         self.share.zero_()
 
-    def begin_simple(self, began: Tensor) -> None:
+    def begin_columns(self, began: Tensor) -> None:
         self.varies[began] = 1
 
     def _shift(self, context: Tensor | None) -> Tensor | float:

@@ -227,16 +227,15 @@ def check_mixture(mixture, n_components):
         raise fault("precisions_cholesky_", "of the density of codes are not those of its covariances_")
 
 
-def check_linear_mixture(state, name, n_features, n_context, n_outputs):
+def check_linear_mixture(state, name, n_features, n_context):
     """Check the arrays of a `LinearMixture` of samples, which may have no models, and return them by name."""
     arrays = get(state, name)
-    check_dict(arrays, name, ("weights", "means", "loadings", "noise", "etas"))
+    check_dict(arrays, name, ("weights", "means", "loadings", "noise"))
     n, n_components = length_of(arrays, "loadings", 0), length_of(arrays, "loadings", 2)
     check_array(arrays, "weights", (n_context if n and n_context else 1, n), low=0)
     check_array(arrays, "means", (n, n_features), low=-_LARGEST_SCALED, high=_LARGEST_SCALED)
     check_array(arrays, "loadings", (n, n_features, n_components), low=-_LARGEST_SCALED, high=_LARGEST_SCALED)
     check_array(arrays, "noise", (n, n_features), low=_LEAST_NOISE, high=_LARGEST_SCALED)
-    check_array(arrays, "etas", (n, n_outputs), low=-_LARGEST_SCALED, high=_LARGEST_SCALED)
     if n and not np.allclose(arrays["weights"].sum(axis=1), 1):
         raise fault("weights", "of the mixture of samples do not sum to 1")
     return arrays

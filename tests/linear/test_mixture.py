@@ -8,7 +8,6 @@ from skae.linear.mixture import (
     draw_codes,
     fit_mixture,
     linear_mixture,
-    probabilities,
     select_mixture,
     select_size,
 )
@@ -114,16 +113,6 @@ def test_sizes_are_doubled_while_the_best_score_increases(scores, most, expected
     assert select_size(candidates, most) == expected
     assert sizes == [2**k for k in range(len(sizes))]
     assert sizes[-1] <= most
-
-
-def test_probabilities_of_components_are_those_of_the_samples_group(seed):
-    samples = [groups(seed)[:30], groups(seed)[30:70]]
-    mixtures = [MixtureChoice(n, 0.0).fit(group, 0) for n, group in zip((2, 3), samples, strict=True)]
-    found = probabilities(mixtures, samples)
-    assert found.shape == (5, 70)
-    np.testing.assert_allclose(found.sum(axis=0), 1)
-    assert not found[:2, 30:].any()
-    np.testing.assert_array_equal(found[2:, 30:], mixtures[1].predict_proba(samples[1]).T)
 
 
 def test_linear_models_of_mixtures_have_their_covariances(seed):

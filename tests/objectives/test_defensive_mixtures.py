@@ -92,7 +92,7 @@ def mixture_density(seed, *, with_context=False):
     loadings[:, :3] = torch.linalg.qr(draws(seed + 1, 3, 3, 3))[0] * torch.tensor([2.0, 0.5, 1.0])
     weights = [[0.7, 0.3, 0.0], [0.0, 0.1, 0.9]] if with_context else [[0.2, 0.5, 0.3]]
     noise = np.repeat([[0.2], [0.3], [0.1]], 4, axis=1)
-    arrays = LinearMixture(np.array(weights), means.numpy(), loadings.numpy(), noise, np.zeros((3, 0)))
+    arrays = LinearMixture(np.array(weights), means.numpy(), loadings.numpy(), noise)
     covariances = loadings @ loadings.mT + torch.diag_embed(torch.from_numpy(arrays.noise))
     return MixtureDensity(0, 4, 0, persistent=False).set_arrays(arrays), means, covariances
 

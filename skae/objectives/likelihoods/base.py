@@ -18,7 +18,7 @@ Terms = tuple[Tensor, Tensor, Tensor]
 _LINKS: dict[str, Callable[[Tensor], Tensor]] = {"logit": torch.logit, "log": torch.log, "share": torch.log}
 
 
-def smoothed_mean(mean: Tensor, n_samples: float | Tensor) -> Tensor:
+def smoothed_mean(mean: Tensor, n_samples: float) -> Tensor:
     """Return the mean with one more sample of values 1/2, so that no mean count is 0 and no share is 0 or 1."""
     return (n_samples * mean + 0.5) / (n_samples + 1)
 
@@ -93,10 +93,6 @@ class Likelihood(nn.Module):
         """Return the log-density of each entry: (..., n_features)."""
         raise NotImplementedError
 
-    def log_probs(self, etas: Tensor, x: Tensor) -> Tensor:
-        """Return the log-density of each sample x (n, n_features) for each eta (m, n_outputs): (m, n)."""
-        return self(etas[:, None], x)
-
     def mean(self, eta: Tensor) -> Tensor:
         """Return the mean: (..., n_features)."""
         raise NotImplementedError
@@ -160,13 +156,9 @@ class Likelihood(nn.Module):
         """
         variance = torch.where(variance > 0, variance, 1)
         self.start_at(variance, variance, torch.ones_like(variance))
-        return self.eta_of_mean(mean, n_samples)
-
-    def eta_of_mean(self, mean: Tensor, n_samples: float | Tensor) -> Tensor:
-        """Return eta for columns with these means over ``n_samples`` samples: (..., n_features) -> (..., n_outputs)."""
         if self.link != "identity":
             mean = _LINKS[self.link](smoothed_mean(mean, n_samples))
-        return nn.functional.pad(mean, (0, self.n_outputs - mean.shape[-1]))
+        return nn.functional.pad(mean, (0, self.n_outputs - len(mean)))
 
     def of_constants(self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None) -> Terms:
         """Return the density of columns that are constant in training: rate, penalty and offset of `ConstantColumns`.
@@ -228,7 +220,7 @@ class IndependentColumns(DefensiveMixture):
         self.eta.copy_(self.likelihood.independent(mean.to(self.eta), variance.to(self.eta), n_samples))
         self.share.zero_()
 
-    def begin_simple(self, began: Tensor) -> None:
+    def begin_columns(self, began: Tensor) -> None:
         self.likelihood.varies[began] = 1
 
     def log_prob_simple(self, x: Tensor, context: Tensor | None) -> Tensor:

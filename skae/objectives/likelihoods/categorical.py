@@ -86,10 +86,6 @@ class Categorical(Likelihood):
     def log_prob(self, eta: Tensor, x: Tensor) -> Tensor:
         return x * self._by_block(lambda blocks: blocks.log_softmax(-1), eta)
 
-    def log_probs(self, etas: Tensor, x: Tensor) -> Tensor:
-        log_shares = self._by_block(lambda blocks: blocks.log_softmax(-1), etas)
-        return log_shares @ (x.nan_to_num(nan=0.0) * self.varies).T
-
     def mean(self, eta: Tensor) -> Tensor:
         return self._by_block(lambda blocks: blocks.softmax(-1), eta)
 

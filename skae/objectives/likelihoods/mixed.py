@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from skae.objectives.defensive import DefensiveMixture
 from skae.objectives.likelihoods.base import IndependentColumns, Likelihood, Terms
 from skae.objectives.likelihoods.gaussian import Gaussian
-from skae.objectives.mixtures import MixedDensity, MixtureDensity
+from skae.objectives.mixtures import MixtureDensity
 
 
 class Mixed(Likelihood):
@@ -58,11 +58,6 @@ class Mixed(Likelihood):
         parts = zip(self._etas(eta), self._columns(x), strict=True)
         return torch.cat([part.log_prob(entries, *columns) for (part, entries), columns in parts], -1)
 
-    def log_probs(self, etas: Tensor, x: Tensor) -> Tensor:
-        counted = torch.where(self.varies == 1, x, torch.nan)
-        parts = zip(self._etas(etas), self._columns(counted), strict=True)
-        return torch.stack([part.log_probs(entries, *columns) for (part, entries), columns in parts]).sum(0)
-
     def mean(self, eta: Tensor) -> Tensor:
         return torch.cat([part.mean(entries) for part, entries in self._etas(eta)], -1)
 
@@ -85,23 +80,11 @@ class Mixed(Likelihood):
 
     def independent(self, mean: Tensor, variance: Tensor, n_samples: float) -> Tensor:
         moments = zip(self.parts, self._columns(mean, variance), strict=True)
-        return self._joined([part.independent(of_part[0], of_part[1], n_samples) for part, of_part in moments])
-
-    def eta_of_mean(self, mean: Tensor, n_samples: float | Tensor) -> Tensor:
-        n_samples = torch.as_tensor(n_samples).to(mean).expand_as(mean)
-        means = zip(self.parts, self._columns(mean, n_samples), strict=True)
-        return self._joined([part.eta_of_mean(*of_part) for part, of_part in means])
-
-    def _joined(self, etas: Sequence[Tensor]) -> Tensor:
-        """Return eta from those of the parts."""
+        etas = [part.independent(of_part[0], of_part[1], n_samples) for part, of_part in moments]
         pairs = list(zip(etas, self.widths, strict=True))
-        return torch.cat([eta[..., :width] for eta, width in pairs] + [eta[..., width:] for eta, width in pairs], -1)
+        return torch.cat([eta[:width] for eta, width in pairs] + [eta[width:] for eta, width in pairs])
 
     def defensive(self, n_components: int, n_context: int) -> DefensiveMixture:
-        kinds = [isinstance(part, Gaussian) for part in self.parts]
-        others = [part.fresh() for part, is_normal in zip(self.parts, kinds, strict=True) if not is_normal]
-        places = torch.arange(sum(self.widths)).split(self.widths)
-        columns = [j for place, is_normal in zip(places, kinds, strict=True) if not is_normal for j in place.tolist()]
-        n = len(self.varies)
-        mixture = MixedDensity(n, Mixed(others), columns) if others else MixtureDensity(0, n, 0, persistent=False)
+        is_normal = all(isinstance(part, Gaussian) for part in self.parts)
+        mixture = MixtureDensity(0, len(self.varies), 0, persistent=False) if is_normal else None
         return IndependentColumns(self.fresh(), mixture)
