@@ -137,8 +137,8 @@ def report(results, n_jobs):
     scores = frame.groupby("table")["score"].first()
     rows = [(name, model) for name in (*NUMERIC, *MIXED) for model in MODELS]
     parts = [
-        "New samples of `VAEGenerator` against real ones, on nine labelled tables: mean C2ST by XGBoost (1 is best) and, "
-        "in brackets, how far classifiers trained on new samples are behind those trained on real ones. "
+        "New samples of `VAEGenerator` against real ones, on nine labelled tables: mean C2ST by XGBoost (1 is best) "
+        "and, in brackets, how far classifiers trained on new samples are behind those trained on real ones. "
         + " ".join(_said(means, model) for model in MODELS),
         "; ".join(f"{key} {value}" for key, value in stamp(FINAL, n_jobs, *PACKAGES).items()) + ".",
         "Marginals are medians over columns; copies are those of training samples minus those of test samples; the "
