@@ -628,7 +628,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            nan where a value is missing.
+            nan where a value is missing. A sample without values is imputed by the means of the training samples.
 
         Returns
         -------

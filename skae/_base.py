@@ -43,8 +43,8 @@ class BaseNetTransformer(
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Training samples: at least two, and at least as many as components. Missing values are nan. A column
-            without observed values is kept and filled with 0.
+            Training samples: at least two, and at least as many as components. Missing values are nan. A sample
+            without observed values is left out. A column without any is kept and filled with 0.
 
             - DataFrame: columns of text, categories or several kinds need a loss or likelihood that takes them; see the
               parameter.
@@ -91,7 +91,7 @@ class BaseNetTransformer(
         """
         self._forget()
         self._check_parameters()
-        rows, y = self._open_training(X, y, sample_weight, reset=True, ensure_min_samples=2)
+        rows, y = self._open_training(X, y, sample_weight, reset=True, least=2)
         context = self._context_class().learn(y, len(rows), rows.weights)
         fit = Fit(self, self._table, rows, context, y, self._open_validation(X_val))
         with fit.checkpointed() as checkpoint:
@@ -170,8 +170,9 @@ class BaseNetTransformer(
         self._check_parameters()
         is_first = not self.__sklearn_is_fitted__()
         self._forget() if is_first else self._check_continues()
-        least = 2 if is_first else 1
-        rows, y = self._open_training(X, y, sample_weight, reset=is_first, ensure_min_samples=least)
+        rows, y = self._open_training(X, y, sample_weight, reset=is_first, least=2 if is_first else 1)
+        if not len(rows):  # no sample of a later batch has a value
+            return self
         if is_first and len(rows) <= self.n_components:
             raise ValueError(
                 f"The first call of partial_fit needs more samples than n_components={self.n_components}, but X has "
@@ -312,10 +313,20 @@ class BaseNetTransformer(
             self._table = next((table for table in others if table.takes(X)), last)
         return self._table.open(self, X, reset=reset, **options)
 
-    def _open_training(self, X, y, sample_weight, **options):
-        """Return weighted samples and their labels, without samples of weight 0."""
-        weights = check_weights(sample_weight, X, options["ensure_min_samples"], is_training=True)
-        return self._open_labelled(X, y, weights, **options)
+    def _open_training(self, X, y, sample_weight, *, least, reset):
+        """Return weighted samples and their labels, without samples of weight 0 and those that have no value."""
+        weights = check_weights(sample_weight, X, least, is_training=True)
+        opened, y = self._open_labelled(X, y, weights, reset=reset, ensure_min_samples=least)
+        rows, kept = opened.with_values()
+        if reset and len(rows) < least:
+            raise ValueError(
+                f"X has values in {len(rows)} sample(s), but at least {least} are needed. Samples of which every value "
+                "is missing are left out."
+            )
+        if y is not None and len(rows) < len(opened):
+            check_consistent_length(np.empty(len(opened)), y)
+            y = _safe_indexing(to_array(y), kept)
+        return rows, y
 
     def _open_labelled(self, X, y, weights, **options):
         """Return samples with checked weights and their labels, without samples of weight 0."""
@@ -334,8 +345,8 @@ class BaseNetTransformer(
             raise ValueError(
                 "X_val has no class labels, so conditional=True cannot use it. Leave it out: fit then splits X."
             )
-        rows = self._open(X_val)
-        if rows.is_empty():
+        rows, _ = self._open(X_val).with_values()
+        if not len(rows):
             raise ValueError("Every value of X_val is missing, so it cannot be a validation set. Pass other samples.")
         return rows
 

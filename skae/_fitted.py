@@ -165,12 +165,17 @@ class Fitted:
     # Missing values.
 
     def fill(self, X):
-        """Impute missing values by a weighted mean of the network's and the Gaussian model's imputations."""
+        """Impute missing values by a weighted mean of the network's and the Gaussian model's imputations.
+
+        A sample without values is imputed by the means of the training samples.
+        """
         share = float(self.model.imputation_share[self.n_components - 1])
 
         def fill(x):
             means = self.fill_by_network(x)
-            return means + share * (self.fill_by_normal(x) - means) if share else means
+            if share:
+                means = means + share * (self.fill_by_normal(x) - means)
+            return torch.where(x.isnan().all(1, keepdim=True), self.model.scaler.mean.to(means), means)
 
         return self.filled(X, fill)
 

@@ -1003,7 +1003,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            nan where a value is missing.
+            nan where a value is missing. A sample without values is imputed by the means of the training samples.
         n_draws : int, default=None
             Number of imputations, each with independent draws (multiple imputation). Imputed values then vary as
             observed ones do, and their spread over the imputations shows their uncertainty. None imputes once, with

@@ -90,12 +90,6 @@ SUPPORTS = {
 }
 
 
-def check_missing(rows):
-    """Check that a value is observed."""
-    if rows.has_missing and all((rows[block] != rows[block]).all() for block in rows.blocks()):
-        raise ValueError("Every value of X is missing, so there is nothing to learn from. Pass other samples.")
-
-
 def check_classes(y, n_samples):
     """Return the sorted classes of training samples, and the index of each sample's class."""
     if y is None:

@@ -9,7 +9,7 @@ import torch
 from sklearn.utils import gen_batches
 from sklearn.utils.random import sample_without_replacement
 
-from skae._torch import tensor_of
+from skae._torch import tensor_of, to_array
 from skae.data.datasets import InMemorySamples, Samples, StreamedSamples
 from skae.data.sparse import SparseComplete
 from skae.data.statistics import has_missing, n_effective, n_unweighted, resampled, without_weights
@@ -121,6 +121,18 @@ class RowSource:
     def _subset(self, kept):
         return type(self)(self.source[kept])
 
+    def with_values(self):
+        """Return the samples that have an observed value, and their indices."""
+        kept = np.arange(len(self))
+        if self.has_missing:
+            has_value = (to_array(((x := self[block]) == x).any(1)) for block in self.blocks())
+            kept = np.flatnonzero(np.concatenate([*has_value]))
+        if len(kept) == len(self):
+            return self, kept
+        weights = np.zeros(len(self))
+        weights[kept] = 1 if self.weights is None else self.weights[kept]
+        return self.weighted(weights), kept
+
     def sample(self, n, random_state):
         """Return the indices of n random samples, or of all, without an array of all if these are many."""
         if len(self) <= _MOST_PERMUTED:
@@ -175,10 +187,6 @@ class RowSource:
         other = copy.copy(self)
         other.columns = columns
         return other
-
-    def is_empty(self):
-        """Return whether all values are known to be missing; only arrays check it."""
-        return False
 
     def check_imputable(self):
         """Raise TypeError if no value can be missing."""
@@ -283,9 +291,6 @@ class ArrayRows(RowSource):
 
     def _with_columns(self, columns):
         return ArrayRows(np.hstack([self.source, columns]), self.weights)
-
-    def is_empty(self):
-        return bool((self.source != self.source).all())
 
     def samples(self, inputs, device, is_identity):
         x = tensor_of(inputs.source).to(device, torch.float32)

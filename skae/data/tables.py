@@ -16,7 +16,7 @@ from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import validate_data
 
 from skae._torch import is_on_device, to_array
-from skae.data.checks import FLOATS, SUPPORTS, check_missing, listed
+from skae.data.checks import FLOATS, SUPPORTS, listed
 from skae.data.columns import OF_LIKELIHOODS, GraphColumn, column_from_state
 from skae.data.dataframes import LIBRARIES, has_text, library_of, numbers_asked, unmasked
 from skae.data.rows import ArrayRows, FileRows, SparseRows, is_streamed
@@ -126,7 +126,6 @@ class ArrayTable:
             open_rows = self._open_sparse if issparse(X) else self._open_array
             rows = open_rows(estimator, X, reset, weights)
         if reset:
-            check_missing(rows)
             self._set_labels(library, library.labels(table if library.name else rows), rows.n_features)
         _check_order(self, library, table)
         return rows
@@ -303,7 +302,7 @@ class TableEncoder:
 
     def open(self, estimator, X, *, reset=False, ensure_min_samples=1, weights=None):
         """Check and encode samples; with ``reset``, fit the columns; see `ArrayTable.open`."""
-        _check_dense(X, self.kinds.parameter, self.kinds.chosen(self.chosen))
+        _check_dense(X, self.kinds, self.chosen, reset)
         X, dtype, is_enough = unmasked(X), np.float64, {"ensure_min_samples": ensure_min_samples}
         given, library = X, library_of(X)
         if not library.name and (reset or self.library is library):
@@ -322,10 +321,7 @@ class TableEncoder:
             self.fit(drawn, None if library.name else np.asarray(given).dtype)
         _check_order(self, library, X)
         self.handle_unknown = getattr(estimator, "handle_unknown", self.handle_unknown)  # it may have been set since
-        rows = ArrayRows(self.encode(X, dtype)).weighted(weights)
-        if reset:
-            check_missing(rows)
-        return rows
+        return ArrayRows(self.encode(X, dtype)).weighted(weights)
 
     def fit(self, X, dtype=None):
         """Fit the columns of a table.
@@ -504,11 +500,12 @@ def _checked(table, state, fault, *others):
     return library, names
 
 
-def _check_dense(X, parameter, value):
+def _check_dense(X, kinds, chosen, reset):
     if issparse(X):
+        other = f", or set {kinds.parameter}={kinds.auto['float']!r}, for numbers" if reset else ""
         raise TypeError(
-            f"X is sparse, but with {parameter}={value!r} each column is encoded by itself. Pass a DataFrame or a "
-            f"dense array, or set one {parameter} for all columns."
+            f"X is sparse, but with {kinds.parameter}={kinds.chosen(chosen)!r} each column is encoded by itself and "
+            f"made dense. If that fits in memory, pass pandas.DataFrame.sparse.from_spmatrix(X){other}."
         )
 
 

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
 from skae.data import rows as source
 from skae.data.rows import ArrayRows, FileRows, SparseRows, is_streamed
+from skae.data.tensors import TensorRows
 
 
 @pytest.fixture
@@ -100,6 +102,26 @@ def test_arrays_know_whether_values_are_missing():
     assert not ArrayRows(X).has_missing
     assert ArrayRows(X).map(lambda X: np.where([[0, 1]], np.nan, X)).has_missing
     assert not ArrayRows(np.array([[np.finfo(float).max] * 2])).has_missing
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["array", "tensor", "file"])
+def test_samples_without_values_can_be_left_out(kind, weighted, in_file, small_blocks):
+    X = np.where(np.random.RandomState(0).uniform(size=(300, 4)) < 0.3, np.nan, 1.0)
+    X[[0, 7, 299]] = np.nan
+    expected, weights = np.flatnonzero(~np.isnan(X).all(axis=1)), 1.0 + np.arange(300) if weighted else None
+    make = {"array": ArrayRows, "tensor": lambda X: TensorRows(torch.tensor(X)), "file": lambda X: FileRows(in_file(X))}
+    rows = make[kind](X).weighted(weights)
+    if kind == "file":
+        assert rows.with_values()[0] is rows  # it is not known yet whether values are missing
+        rows.has_missing = True
+    found, kept = rows.with_values()
+    assert len(found) == len(expected) < 300
+    np.testing.assert_array_equal(kept, expected)
+    np.testing.assert_array_equal(found[:], X[expected])
+    assert found.weights is None if weights is None else (found.weights == weights[expected]).all()
+    assert found.with_values()[0] is found
+    assert len(rows.weighted(np.isnan(X).all(axis=1) * 1.0).with_values()[0]) == 0
 
 
 def test_what_is_streamed_is_what_is_large_and_in_a_file(in_file, monkeypatch):

@@ -5,8 +5,7 @@ import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA
 
-from skae.data.checks import SUPPORTS, check_classes, check_code_width, check_labels, check_missing, listed
-from skae.data.rows import ArrayRows
+from skae.data.checks import SUPPORTS, check_classes, check_code_width, check_labels, listed
 
 X = np.random.RandomState(0).normal(size=(40, 5))
 
@@ -59,14 +58,6 @@ def test_bad_sparse_entries_are_named_by_their_column(value, message):
 
 def test_supports_say_whether_they_hold_negative_numbers():
     assert {name for name, support in SUPPORTS.items() if support.positive_only} == {"non_negative", "counts"}
-
-
-def test_samples_of_nothing_are_refused():
-    check_missing(ArrayRows(np.where(X > 1, np.nan, X)))
-    check_missing(ArrayRows(np.where(np.arange(5) == 3, np.nan, X)))  # columns may be empty
-    check_missing(ArrayRows(np.where(np.arange(40)[:, None] % 9 == 4, np.nan, X)))  # samples may be empty
-    with pytest.raises(ValueError, match="Every value of X is missing"):
-        check_missing(ArrayRows(np.full((3, 2), np.nan)))
 
 
 def test_classes_are_sorted_and_counted_from_zero():

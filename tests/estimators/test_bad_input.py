@@ -130,7 +130,7 @@ def test_a_spread_that_has_no_square_is_named(unit):
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
-        (np.full((4, 5), np.nan), ValueError, "Every value of X is missing"),
+        (np.full((4, 5), np.nan), ValueError, r"values in 0 sample\(s\).* every value is missing are left out"),
         (np.where(X > 2, np.inf, X), ValueError, "contains infinity"),
         ([["a", "b"], ["c", "d"]], ValueError, "could not convert string to float"),
         (X[:0], ValueError, r"0 sample\(s\)"),

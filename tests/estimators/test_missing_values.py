@@ -55,16 +55,69 @@ def test_every_method_takes_missing_values(estimator, where, curve):
 
 
 @pytest.mark.parametrize("epochs", [0, 3])
-@pytest.mark.parametrize("parameters", [{}, {"ordered": True}, {"start": "random"}])
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, {"ordered": True}, {"start": "random"}, {"start": "random", "encoder": linear, "decoder": linear}],
+)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_samples_of_nothing_are_imputed_by_typical_values(estimator, parameters, epochs, curve):
+def test_samples_of_nothing_are_imputed_by_means(estimator, parameters, epochs, curve):
     incomplete = with_missing(curve[:120])
     incomplete[[3, 50, 51]] = np.nan
     model = estimator(2, max_iter=epochs, random_state=0, **parameters).fit(incomplete)
-    imputed, deviation = model.impute(incomplete), np.nanstd(incomplete, axis=0)
-    assert np.isfinite(model.transform(incomplete)).all()
-    assert (np.abs(imputed[3] - np.nanmean(incomplete, axis=0)) < deviation).all()
+    imputed = model.impute(incomplete)
+    np.testing.assert_allclose(imputed[[3, 50, 51]], np.tile(np.nanmean(incomplete, axis=0), (3, 1)))
     assert np.isfinite(imputed).all()
+    assert np.isfinite(model.transform(incomplete)).all()
+    if estimator is VAEGenerator:
+        assert (model.transform(incomplete)[3] == 0).all()  # the mean of the prior
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(estimator(2) for estimator in ESTIMATORS),
+        AutoencoderTransformer("auto", loss="huber"),
+        VAEGenerator(2, conditional=True),
+        VAEGenerator(2, likelihood="auto"),
+        VAEGenerator(2, ordered=True),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("form", [np.asarray, torch.from_numpy, pd.DataFrame, "file"], ids=str)
+def test_samples_of_nothing_count_for_nothing_in_training(form, model, weighted, curve, tmp_path, monkeypatch):
+    X, y, weights = with_missing(curve[:120]), np.arange(120) % 3 % 2, 1 + np.arange(120) % 2
+    X[[0, 50, 51]] = np.nan
+    kept = np.delete(np.arange(120), [0, 50, 51])
+
+    def fit(index):
+        samples = X[index]
+        if form == "file":
+            np.save(tmp_path / "X.npy", samples)
+            samples = np.load(tmp_path / "X.npy", mmap_mode="r")
+        else:
+            samples = form(samples)
+        return clone(model).fit(samples, y[index], sample_weight=weights[index] if weighted else None)
+
+    model = clone(model).set_params(max_iter=2, random_state=0)
+    monkeypatch.setattr("skae.data.rows.STREAMED_FROM", 2**7)
+    found, expected = fit(np.arange(120)), fit(kept)
+    np.testing.assert_array_equal(found.transform(curve), expected.transform(curve))
+    assert found.loss_curve_ == expected.loss_curve_
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_batch_of_nothing_changes_nothing(estimator, curve):
+    model = estimator(2, random_state=0).partial_fit(with_missing(curve))
+    before, losses = model.transform(curve), list(model.loss_curve_)
+    assert model.partial_fit(np.full((5, 5), np.nan)) is model
+    np.testing.assert_array_equal(model.transform(curve), before)
+    assert model.loss_curve_ == losses
+    few = np.full((5, 5), np.nan)
+    few[0] = 1
+    for method in (estimator(1).fit, estimator(1).partial_fit):
+        with pytest.raises(ValueError, match=r"X has values in 1 sample\(s\), but at least 2 are needed"):
+            method(few)
 
 
 def test_the_score_of_samples_of_nothing_is_no_number(curve):
@@ -72,11 +125,25 @@ def test_the_score_of_samples_of_nothing_is_no_number(curve):
 
 
 @pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial", "multinomial"])
-def test_counts_of_nothing_are_imputed_by_typical_counts(likelihood):
+def test_counts_of_nothing_are_imputed_by_mean_counts(likelihood):
     X = np.random.RandomState(0).poisson([2.0, 5.0, 9.0], size=(80, 3)).astype(float)
     X[7] = np.nan
     imputed = VAEGenerator(1, likelihood=likelihood, max_iter=2, random_state=0).fit(X).impute(X)[7]
-    np.testing.assert_allclose(imputed, np.nanmean(X, axis=0), rtol=0.3)
+    np.testing.assert_allclose(imputed, np.nanmean(X, axis=0))
+
+
+@pytest.mark.parametrize(
+    "model", [AutoencoderTransformer(loss="auto"), AutoencoderTransformer(), VAEGenerator(likelihood="auto")], ids=repr
+)
+def test_rows_of_nothing_in_a_table_get_typical_values(model, curve):
+    """Means of numbers, or medians where a quantile map encodes them, and the most frequent category."""
+    table = pd.DataFrame({"t": curve[:, 0], "word": np.where(curve[:, 2] > -0.5, "up", "down")}).astype(object)
+    table.loc[[3, 9]] = np.nan
+    table["t"] = table["t"].astype(float)
+    imputed = clone(model).set_params(n_components=1, max_iter=2, random_state=0).fit(table).impute(table)
+    typical = table["t"].median() if isinstance(model, VAEGenerator) else table["t"].mean()
+    assert imputed["t"][3] == pytest.approx(typical, abs=0.05)
+    assert imputed["word"][9] == "up"
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -156,11 +156,20 @@ def test_batches_of_sparse_rows(model_class, index, categories):
 def test_all_but_mixed_tables_take_sparse_rows(words):
     for model in (AutoencoderTransformer(), VAEGenerator(), VAEGenerator(likelihood="multinomial", conditional=True)):
         assert get_tags(model).input_tags.sparse
-    model = VAEGenerator(likelihood="auto")
-    assert not get_tags(model).input_tags.sparse
-    for by_column in (model, AutoencoderTransformer(loss="auto")):
-        with pytest.raises(TypeError, match=r"^X is sparse, but with (loss|likelihood)='auto' .* set one \1 for all"):
-            by_column.fit(sparse.csr_array(words))
+    ways_out = {
+        VAEGenerator(likelihood="auto"): "likelihood='auto' .* set likelihood='gaussian'",
+        VAEGenerator(likelihood="categorical"): "likelihood='categorical' .* set likelihood='gaussian'",
+        AutoencoderTransformer(loss="cross_entropy"): "loss='cross_entropy' .* set loss='squared_error'",
+    }
+    for by_column, way_out in ways_out.items():
+        assert not get_tags(by_column).input_tags.sparse
+        rows = sparse.csr_matrix(np.minimum(words[:, :4], 2))
+        with pytest.raises(TypeError, match=rf"^X is sparse, but with {way_out}"):
+            by_column.fit(rows)
+        table = pd.DataFrame.sparse.from_spmatrix(rows)
+        by_column.set_params(max_iter=0).fit(table).transform(table)
+        with pytest.raises(TypeError, match=r"pass pandas.DataFrame.sparse.from_spmatrix\(X\)\.$"):
+            by_column.transform(rows)
 
 
 def test_bad_sparse_rows_are_named(words):

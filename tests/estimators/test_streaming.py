@@ -229,6 +229,8 @@ def test_bad_rows_of_a_file_are_refused_as_those_of_an_array(curve, in_file, sma
         VAEGenerator(likelihood="poisson").fit(in_file(np.abs(curve)))
     with pytest.raises(ValueError, match="Complex"):
         AutoencoderTransformer().fit(in_file(curve + 1j))
+    with pytest.raises(ValueError, match=r"values in 0 sample\(s\).* every value is missing"):
+        AutoencoderTransformer().fit(in_file(np.full((60, 5), np.nan)))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
