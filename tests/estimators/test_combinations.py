@@ -277,6 +277,11 @@ def sample_weight(model, case):
     assert np.isfinite(weighted.score(case.X, *case.context, sample_weight=weights))
 
 
+@use(modes=("conditional",))
+def fit_without_classes(model, case):
+    clone(model).fit(case.X, sample_weight=np.ones(len(case.array)))
+
+
 @use(every=23)
 def checkpoint(model, case):
     with tempfile.TemporaryDirectory() as folder:
@@ -290,6 +295,12 @@ def skops_files(model, case):
     own = [f"{own_layers.__module__}.{own_layers.__name__}"]
     twin = skops.loads(skops.dumps(model), trusted=[*TRUSTED_TYPES, *own])
     np.testing.assert_array_equal(twin.transform(case.X), model.transform(case.X))
+
+
+@use(modes=("own nets",))
+def skops_files_of_unknown_names(model, case):
+    skops = pytest.importorskip("skops.io")
+    skops.loads(skops.dumps(model), trusted=TRUSTED_TYPES)
 
 
 @use(every=np.inf)
@@ -339,14 +350,26 @@ REFUSED = [
     Refused(
         ("reconstruction_error",),
         "The reconstruction error takes numbers, but column 'city' of X has 'Oslo'",
-        "`reconstruction_error` takes numbers.",
+        "`reconstruction_error` takes numbers: a category has no distance to another.",
         sources=("mixed DataFrame",),
     ),
     Refused(
         ("partial_fit",),
         "n_components='auto' is chosen on a validation set, and partial_fit has none. Call fit, or set an integer.",
-        "`partial_fit` needs an integer as `n_components`.",
+        "`partial_fit` needs an integer as `n_components`: a batch has no validation set to choose one on.",
         modes=(AUTO,),
+    ),
+    Refused(
+        ("skops_files_of_unknown_names",),
+        "own_layers",
+        "A skops file of your own layers opens only if `trusted` has their names, since it could name any code.",
+        modes=("own nets",),
+    ),
+    Refused(
+        ("fit_without_classes",),
+        "conditional=True requires y to be passed, but the target y is None. Pass classes as y.",
+        "A conditional model needs classes as `y`, also where weights are passed.",
+        modes=("conditional",),
     ),
 ]
 
