@@ -123,15 +123,11 @@ class RowSource:
 
     def with_values(self):
         """Return the samples that have an observed value, and their indices."""
-        kept = np.arange(len(self))
-        if self.has_missing:
-            has_value = (to_array(((x := self[block]) == x).any(1)) for block in self.blocks())
-            kept = np.flatnonzero(np.concatenate([*has_value]))
-        if len(kept) == len(self):
-            return self, kept
-        weights = np.zeros(len(self))
-        weights[kept] = 1 if self.weights is None else self.weights[kept]
-        return self.weighted(weights), kept
+        if not self.has_missing:
+            return self, np.arange(len(self))
+        has_value = (to_array(((x := self[block]) == x).any(1)) for block in self.blocks())
+        weights = np.concatenate([*has_value]) * (1.0 if self.weights is None else self.weights)
+        return self.weighted(weights), np.flatnonzero(weights)
 
     def sample(self, n, random_state):
         """Return the indices of n random samples, or of all, without an array of all if these are many."""

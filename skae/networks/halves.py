@@ -182,11 +182,13 @@ def build_own(
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}({n_in}, {n_out}) must build a module that returns a tensor, got {type(out).__name__}.")
     if out.ndim != 2 or len(out) != 2 or (out.shape[1] != n_out and not any_width):
-        fits = out.shape[:1] == (2,) and out.numel() == 2 * n_out
-        layer = "" if fits else f" and a layer of {n_out} outputs, such as torch.nn.LazyLinear({n_out})"
+        width = out.numel() // 2
+        layers = [f"torch.nn.Flatten(), which gives (n, {width})"] if out.ndim > 2 else []
+        if not layers or (width != n_out and not any_width):
+            layers.append(f"a layer of {n_out} outputs, such as torch.nn.LazyLinear({n_out})")
         raise ValueError(
             f"{name}({n_in}, {n_out}) gives output of shape {tuple(out.shape)} for 2 samples, not (2, {n_out}). End it "
-            f"in torch.nn.Flatten(){layer}."
+            f"in {', and '.join(layers)}."
         )
     if works_in_place:  # the samples are also the target
         module.register_forward_pre_hook(lambda _, inputs: (inputs[0].clone(),))

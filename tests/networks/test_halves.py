@@ -172,12 +172,17 @@ def raising(n_in, n_out):
         (
             lambda n_in, n_out: torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Unflatten(1, (2, 1, 1))),
             ValueError,
-            r"shape \(2, 2, 1, 1\) for 2 samples, not \(2, 2\)\. End it in torch\.nn\.Flatten\(\)\.$",
+            r"\(2, 2, 1, 1\) for 2 samples, not \(2, 2\)\. End it in torch\.nn\.Flatten\(\), which gives \(n, 2\)\.$",
+        ),
+        (
+            lambda n_in, n_out: torch.nn.Unflatten(1, (3, 1)),
+            ValueError,
+            r"not \(2, 2\)\. End it in torch\.nn\.Flatten\(\), which gives \(n, 3\), and a layer of 2 outputs, such as",
         ),
         (
             lambda n_in, n_out: torch.nn.Linear(n_in, 5),
             ValueError,
-            r"\(2, 5\) for 2 samples, not \(2, 2\)\. End it",
+            r"\(2, 5\) for 2 samples, not \(2, 2\)\. End it in a layer of 2 outputs, such as",
         ),
         (lambda n_in, n_out: torch.nn.LSTM(n_in, n_out), TypeError, "returns a tensor, got tuple"),
         (lambda n_in, n_out: Function(torch.sum), ValueError, r"shape \(\) for 2 samples, not \(2, 2\)"),
@@ -200,3 +205,7 @@ def test_an_own_module_is_of_float32_and_a_copy():
 def test_an_own_module_may_have_any_width_under_a_head():
     _, width = build_own(lambda n_in, _: layer(n_in, 5), 3, 2, torch.Generator(), "encoder", any_width=True)
     assert width == 5
+    with pytest.raises(
+        ValueError, match=r"\(2, 3, 1\) for .* End it in torch\.nn\.Flatten\(\), which gives \(n, 3\)\.$"
+    ):
+        build_own(lambda n_in, _: torch.nn.Unflatten(1, (3, 1)), 3, 2, torch.Generator(), "encoder", any_width=True)
