@@ -110,9 +110,9 @@ html_sidebars = {page: [] for page in ALONE}
 def to_pages(text):
     """Markdown whose links to scripts and results, right in the repository, lead to the site's pages of these."""
     text = re.sub(r"\]\((?:\.\./|docs/)*examples/(\w+)\.py\)", r"](/gallery/\1.rst)", text)
-    text = re.sub(r"\]\((?:\.\./)*(?:benchmarks/)?notes/([\w-]+)\.md\)", r"](/results/notes/\1.md)", text)
+    text = re.sub(r"\]\((?:\.\./)*(?:benchmarks/)?notes/([\w-]+)\.md(#[\w-]+)?\)", r"](/results/notes/\1.md\2)", text)
     text = re.sub(r"\]\((?:\.\./)?CONTRIBUTING\.md\)", "](/contributing.md)", text)
-    return re.sub(r"\]\((?:\.\./)*(?:benchmarks/)?results/([\w-]+)\.md\)", r"](/results/\1.md)", text)
+    return re.sub(r"\]\((?:\.\./)*(?:benchmarks/)?results/([\w-]+)\.md(#[\w-]+)?\)", r"](/results/\1.md\2)", text)
 
 
 def copy_mathjax(app, exception):
