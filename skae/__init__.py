@@ -2,6 +2,7 @@
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._imputer import ModelImputer
+from skae._resampled import ResampledGenerator
 from skae._search import LatentSizeCV
 from skae._vae import VAEGenerator
 from skae._version import __version__
@@ -27,6 +28,7 @@ __all__ = [
     "LossCurveDisplay",
     "ModelImputer",
     "ReconstructionDisplay",
+    "ResampledGenerator",
     "SampleDisplay",
     "SyntheticDisplay",
     "SyntheticEvaluation",

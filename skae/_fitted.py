@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import check_array
 
 from skae._torch import (
     device_of,
@@ -150,7 +150,8 @@ class Fitted:
         with no_gradients():  # an inference tensor could not be written to
             out = torch.empty((len(rows), n_out), dtype=dtype or torch_dtype(rows), device=device_of(rows))
             module = self.net.inference_module(torch_dtype(rows))
-            for block in gen_batches(len(rows), evaluation_batch_size(width or self.built.n_features)):
+            at_once = evaluation_batch_size(width or self.built.n_features)
+            for block in (slice(i, i + at_once) for i in range(0, len(rows), at_once)):
                 x = rows[block]
                 out[block] = function(module, tensor_of(x).to(self.net.device))
         return out if torch.is_tensor(x) else out.numpy()

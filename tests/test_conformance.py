@@ -11,10 +11,11 @@ import pytest
 from scipy.sparse import issparse
 from scipy.special import expit
 from sklearn.base import clone
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from torch import nn
 
-from skae import AutoencoderTransformer, LatentSizeCV, ModelImputer, VAEGenerator
+from skae import AutoencoderTransformer, LatentSizeCV, ModelImputer, ResampledGenerator, VAEGenerator
 from skae.data import parameters
 
 # Random rows have nothing to learn, and the estimators say so.
@@ -133,6 +134,7 @@ REPRESENTATIVES = [
     quick(),
     LatentSizeCV(quick(hidden_layer_sizes=(), random_state=0), (1, 2), cv=2),
     ModelImputer(quick()),
+    ResampledGenerator(quick(), DecisionTreeClassifier(max_depth=2), n_rounds=1, n_candidates=2),
     quick_vae(),
     quick_vae(likelihood="auto"),
     quick_vae(conditional=True, start="pca"),

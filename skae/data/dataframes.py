@@ -105,6 +105,10 @@ class Arrays:
         """Return the table with the index of ``like``, if both have one."""
         return table
 
+    def stacked(self, tables):
+        """Return one table of the samples of several."""
+        return np.concatenate(tables)
+
 
 class DataFrames(Arrays):
     """Base class for DataFrames of all libraries."""
@@ -215,6 +219,9 @@ class Pandas(DataFrames):
     def indexed(self, table, like):
         return table.set_axis(like.index) if library_of(like) is self else table
 
+    def stacked(self, tables):
+        return import_module("pandas").concat(tables, ignore_index=True)
+
 
 class Polars(DataFrames):
     """DataFrames of polars."""
@@ -258,6 +265,9 @@ class Polars(DataFrames):
     def table(self, columns, labels):
         polars = import_module("polars")
         return polars.DataFrame([polars.Series(name, column) for name, column in zip(labels, columns, strict=True)])
+
+    def stacked(self, tables):
+        return import_module("polars").concat(tables)
 
 
 LIBRARIES = {library.name: library for library in (Arrays(), Pandas(), Polars())}

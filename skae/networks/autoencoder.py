@@ -16,7 +16,7 @@ from skae.networks.imputation import Imputer
 from skae.networks.layers import Gated
 from skae.networks.model import MANY_SAMPLES, Model, Pace
 from skae.networks.preprocessing import Scaler
-from skae.networks.refinement import WORTHWHILE, descend, inverse_of
+from skae.networks.refinement import WORTHWHILE, Objective, descend, inverse_of
 from skae.objectives import LOSSES, Loss, ReconstructionObjective, ReconstructionOutput, mixed_loss
 
 # A faster projection is as good if its validation loss is larger by at most this share.
@@ -146,18 +146,26 @@ class Autoencoder(Model):
         z = self.imputer(self.encoder, x)
         if self.training or not (self.n_refinements or len(self.landmarks)):
             return z
-        x, weights = self.imputer.fill(x), self._level_weights()
+        return self._refined(self.imputer.fill(x), z)
 
-        def error(z: Tensor) -> Tensor:
-            return (weights * (self._at_levels(z) - x).square().sum(2)).sum(0)
+    @torch.no_grad()
+    def _refined(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return codes that reconstruct complete samples better."""
+        decoder, weights, shape = self.differentiable_outputs(), self._level_weights(), (len(self.levels), *x.shape)
+
+        def error(z: Tensor) -> tuple[Tensor, Callable[[], Sequence[Tensor]]]:
+            samples, back = decoder(z)
+            rest = samples.reshape(shape) - x
+            weighted = weights.unsqueeze(-1) * rest
+            return (weighted * rest).sum((0, 2)), lambda: [back((2 * weighted).reshape(samples.shape))]
 
         if len(self.landmarks):
-            with torch.no_grad():
-                other = self.landmarks(x, self._squared_errors, self.n_components)
-                z = torch.where((error(other) < error(z)).unsqueeze(1), other, z)
+            other, explained = self.landmarks(x, self._squared_errors, self.n_components)
+            is_nearer = weights.sum() * x.double().square().sum(1) - explained < error(z)[0]
+            z = torch.where(is_nearer.unsqueeze(1), other, z)
         return self._descend(error, z, weights) if self.n_refinements else z
 
-    def _descend(self, error: Callable[[Tensor], Tensor], z: Tensor, weights: Tensor) -> Tensor:
+    def _descend(self, error: Objective, z: Tensor, weights: Tensor) -> Tensor:
         start = self.decoder.get_buffer("start_weight")
         squares = start.reshape(len(self.levels), -1, z.shape[1]).square().sum(1)
         inverse = inverse_of((weights * squares).sum(0))
@@ -170,17 +178,13 @@ class Autoencoder(Model):
         )
         return z
 
-    def _at_levels(self, z: Tensor) -> Tensor:
-        """Decode codes at each level: (n, n_components) -> (n_levels, n, n_features)."""
-        return self.outputs(z, self.sizes).reshape(len(self.levels), z.shape[0], -1)
-
     def _level_weights(self) -> Tensor:
         """Return the weight of each level's error in the projection, (n_levels, 1)."""
         return self.size_weights[self.sizes - 1]
 
     def _squared_errors(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return slopes and offsets of minus the squared errors of samples x, without the term of x alone."""
-        samples = self._at_levels(codes)
+        samples = self.outputs(codes, self.sizes).double().reshape(len(self.levels), len(codes), -1)
         weighted = self._level_weights().unsqueeze(-1) * samples
         return 2 * weighted.sum(0), -(weighted * samples).sum((0, 2))
 

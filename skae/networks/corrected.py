@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
-from skae.networks.layers import StackedLinear, affine, set_to_zero
+from skae.networks.layers import Differentiable, Pullback, StackedLinear, affine, differentiable, set_to_zero
 
 
 class CorrectedLinear(nn.Module):
@@ -113,7 +114,27 @@ class CorrectedLinear(nn.Module):
         return one
 
     def forward(self, x: Tensor) -> Tensor:
-        start = affine(x, self.start_weight, self.start_bias)
         u = x.clamp(self.low, self.high) * self.per_input
         change = self.path(u) if self.correction is None else self.path(u) + self.correction(u)
-        return start + self.unit.unsqueeze(-2) * change
+        return self._changed(x, change)
+
+    def _changed(self, x: Tensor, change: Tensor) -> Tensor:
+        return affine(x, self.start_weight, self.start_bias) + self.unit.unsqueeze(-2) * change
+
+    def differentiable(self) -> Differentiable:
+        """Return the map with its gradients; beyond the range of the inputs those of the correction are zero."""
+        parts = [differentiable(part) for part in (self.path, self.correction) if part is not None]
+        low, high, per_input, unit = self.low, self.high, self.per_input, self.unit.unsqueeze(-2)
+
+        def apply(x: Tensor) -> tuple[Tensor, Pullback]:
+            inside = x.clamp(low, high)
+            changes, backs = zip(*[part(inside * per_input) for part in parts], strict=True)
+
+            def back(gradient: Tensor) -> Tensor:
+                of_change = unit * gradient
+                of_input = reduce(torch.add, [back(of_change) for back in backs]) * per_input
+                return gradient @ self.start_weight + of_input.masked_fill(~(inside == x), 0)
+
+            return self._changed(x, reduce(torch.add, changes)), back
+
+        return apply

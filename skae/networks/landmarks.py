@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+Terms = Callable[[Tensor], tuple[Tensor, Tensor]]
+
 
 class Landmarks(nn.Module):
     r"""Encodings of training samples, of which the best one for a sample is found by a matrix product.
@@ -28,7 +30,8 @@ class Landmarks(nn.Module):
 
     Shape
     -----
-    statistics (n, n_statistics) -> the best landmark of each sample, a row of ``codes``: (n, width).
+    statistics (n, n_statistics) -> the best landmark of each sample, a row of ``codes``: (n, width), and how well it
+    explains the sample: (n,), in float64, since it may be the small difference of large numbers.
     """
 
     codes: Tensor
@@ -46,8 +49,8 @@ class Landmarks(nn.Module):
         self._kept = {}
 
     @torch.no_grad()
-    def forward(self, statistics: Tensor, terms: Callable[[Tensor], tuple[Tensor, Tensor]], size: int) -> Tensor:
-        """Return the best landmark of each sample.
+    def forward(self, statistics: Tensor, terms: Terms, size: int) -> tuple[Tensor, Tensor]:
+        """Return the best landmark of each sample, and its sum.
 
         ``terms`` returns a (n_landmarks, n_statistics) and b (n_landmarks,) of codes cut to ``size`` components.
         """
@@ -55,4 +58,5 @@ class Landmarks(nn.Module):
             slopes, offsets = terms(self.codes)
         else:
             slopes, offsets = self._kept.get(size) or self._kept.setdefault(size, terms(self.codes))
-        return self.codes[(statistics @ slopes.T + offsets).argmax(1)]
+        best = torch.addmm(offsets.to(statistics), statistics, slopes.to(statistics).T).argmax(1)
+        return self.codes[best], (statistics.double() * slopes[best].double()).sum(1) + offsets[best].double()

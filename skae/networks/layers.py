@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "logistic": nn.Sigmoid,
     "identity": nn.Identity,
 }
+# Maps the gradient by an output to that by the input; and a function that returns one with its output.
+Pullback = Callable[[Tensor], Tensor]
+Differentiable = Callable[[Tensor], tuple[Tensor, Pullback]]
 
 
 def linear(n_in: int, n_out: int, generator: torch.Generator, fan_in: int | None = None) -> nn.Linear:
@@ -43,6 +47,40 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if weight.ndim == 2:
         return nn.functional.linear(x, weight, bias)
     return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
+
+
+def differentiable(module: nn.Module) -> Differentiable:
+    """Return a module as a function that also returns how to map gradients back.
+
+    Layers with a formula use it, which takes a third of the time of torch's autograd for one sample. A module may have
+    a method ``differentiable``. The weights are those of the module now.
+    """
+    own: Callable[[Any], Differentiable] = getattr(type(module), "differentiable", _by_autograd)
+    return _FORMULAS.get(type(module), own)(module)
+
+
+def _by_autograd(module: nn.Module) -> Differentiable:
+    def apply(x: Tensor) -> tuple[Tensor, Pullback]:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            out = module(leaf).requires_grad_()  # it may not depend on x
+
+        @torch.enable_grad()
+        def back(gradient: Tensor) -> Tensor:  # of a sum: to pass a gradient makes torch import sympy
+            return torch.autograd.grad((out * gradient).sum(), leaf, materialize_grads=True)[0]
+
+        return out.detach(), back
+
+    return apply
+
+
+def _linear_map(layer: Any) -> Differentiable:
+    weight, bias = layer.weight, layer.bias
+    return lambda x: (affine(x, weight, bias), lambda gradient: gradient @ weight)
+
+
+def _gelu(layer: Any) -> Differentiable:
+    return lambda x: (nn.functional.gelu(x), lambda gradient: torch.ops.aten.gelu_backward.default(gradient, x))
 
 
 class StackedLinear(nn.Module):
@@ -123,6 +161,18 @@ class MLP(nn.Sequential):
         layers[::2] = [layer.at(level) for layer in layers[::2]]  # activations are in between
         return Headed(nn.Sequential(*layers[:-1]), layers[-1])
 
+    def differentiable(self) -> Differentiable:
+        layers = list(map(differentiable, self))
+
+        def apply(x: Tensor) -> tuple[Tensor, Pullback]:
+            backs = []
+            for layer in layers:
+                x, back = layer(x)
+                backs.append(back)
+            return x, lambda gradient: reduce(lambda g, back: back(g), reversed(backs), gradient)
+
+        return apply
+
     def silence(self) -> None:
         """Set the last layer, and so the output, to zero."""
         set_to_zero(self[-1])
@@ -196,3 +246,7 @@ def set_to_zero(layer: nn.Module) -> None:
     """Set all parameters of a layer to zero."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
+
+
+# How layers of skae's own networks map gradients back; user's modules may have hooks and are left to autograd.
+_FORMULAS: dict[Any, Any] = {nn.Linear: _linear_map, StackedLinear: _linear_map, nn.GELU: _gelu}

@@ -16,6 +16,7 @@ from skae.linear.missing import mean_imputation
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.imputation import Imputer
 from skae.networks.landmarks import Landmarks
+from skae.networks.layers import Differentiable, Pullback, differentiable
 from skae.networks.preprocessing import CodeScaler, NewColumns, Scaler
 
 # From this number of samples on, passes over the samples become fewer, and batches larger.
@@ -380,9 +381,25 @@ class Model(nn.Module):
         """Decode codes cut to these sizes (n_levels, 1 or n), at each level: (n, k) or (n_levels, n, k) -> n_out."""
         if len(self.levels) == 1:
             return self.decoder(z)
+        return self.decoder(z * self._kept(z, sizes))
+
+    def _kept(self, z: Tensor, sizes: Tensor) -> Tensor:
+        """Return the mask of the columns of codes that are kept: (n_levels, 1 or n, k)."""
         column = torch.arange(z.shape[-1], device=z.device)
-        kept = (column < sizes.unsqueeze(-1)) | (column >= self.n_components)
-        return self.decoder(z * kept)
+        return (column < sizes.unsqueeze(-1)) | (column >= self.n_components)
+
+    def differentiable_outputs(self) -> Differentiable:
+        """Return the function of codes (n, k) that decodes them at each level, with its gradients."""
+        decoder = differentiable(self.decoder)
+        if len(self.levels) == 1:
+            return decoder
+
+        def apply(z: Tensor) -> tuple[Tensor, Pullback]:
+            kept = self._kept(z, self.sizes)
+            out, back = decoder(z * kept)
+            return out, lambda gradient: (back(gradient) * kept).sum(0)
+
+        return apply
 
     def training_sizes(self, counts: Tensor) -> Tensor:
         """Return the size to which codes are cut at each level, (n_levels, n).

@@ -13,10 +13,13 @@ WORTHWHILE = 0.01
 # Components that get a Sobol sequence, which is no better than random draws in many dimensions; and the least distance
 # of its points from 0 and 1.
 _SOBOL, _LEAST = 32, 1e-9
+# An objective's value for each sample (n,), and a function that returns its gradients by the point.
+Objective = Callable[..., tuple[Tensor, Callable[[], Sequence[Tensor]]]]
 
 
+@torch.no_grad()
 def descend(
-    objective: Callable[..., Tensor],
+    objective: Objective,
     direction: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]],
     point: Sequence[Tensor],
     n_steps: int,
@@ -30,7 +33,7 @@ def descend(
 
     Parameters
     ----------
-    objective : callable (\*point) -> Tensor of shape (n,)
+    objective : callable (\*point) -> Tensor of shape (n,), callable () -> gradients
     direction : callable (point, gradients) -> tensors like point
         Step from a point.
     point : sequence of Tensor of shape (n, k)
@@ -42,36 +45,34 @@ def descend(
     -------
     sequence of Tensor of shape (n, k)
     """
+    value, gradients = objective(*point)
+    value, step, n = value[:, None], torch.ones_like(value[:, None]), point[0].shape[1]
+    state = torch.cat([*point, *direction(point, gradients()), value], dim=1)
+    for left in reversed(range(n_steps)):
+        *both, value = state.split([n] * (2 * len(point)) + [1], dim=1)
+        proposal = [torch.addcmul(p, step, m) for p, m in zip(both[: len(point)], both[len(point) :], strict=True)]
+        new, gradients = objective(*proposal)
+        gain = (value - new[:, None]) / worthwhile(value)
+        is_taken, taken = gain > 0, gain.clamp_max(1)
+        if not left:  # no further step needs a direction
+            return [torch.where(is_taken, p.lerp(q, taken), p) for p, q in zip(both, proposal, strict=False)]
+        there = torch.cat([*proposal, *direction(proposal, gradients()), new[:, None]], dim=1)
+        state = torch.where(is_taken, state.lerp(there, taken), state)  # there may be infinite or nan
+        step = step * torch.where(is_taken, 0.25 + 0.95 * taken, 0.25)
+    return [p.detach() for p in point]
 
-    def at(point: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+
+def by_autograd(objective: Callable[..., Tensor]) -> Objective:
+    """Return an objective with gradients by torch's autograd from one without."""
+
+    def apply(*point: Tensor) -> tuple[Tensor, Callable[[], Sequence[Tensor]]]:
         with torch.enable_grad():
             leaves = [p.detach().requires_grad_() for p in point]
             value = objective(*leaves)
-            gradients = torch.autograd.grad(value.sum(), leaves)
-        with torch.no_grad():
-            return value.detach()[:, None], list(direction(leaves, gradients))
+            total = value.sum()
+        return value.detach(), lambda: torch.autograd.grad(total, leaves)
 
-    point = [p.detach() for p in point]  # no gradients flow into the result
-    value, move = at(point)
-    step = torch.ones_like(value)
-    for left in reversed(range(n_steps)):
-        proposal = [p + step * m for p, m in zip(point, move, strict=True)]
-        if left:
-            new_value, new_move = at(proposal)
-        else:  # no further step needs a direction
-            with torch.no_grad():
-                new_value, new_move = objective(*proposal)[:, None], move
-        taken = ((value - new_value) / worthwhile(value)).nan_to_num(0.0).clamp(0, 1)
-        point = [_towards(p, q, taken) for p, q in zip(point, proposal, strict=True)]
-        move = [_towards(m, new, taken) for m, new in zip(move, new_move, strict=True)]
-        value = _towards(value, new_value, taken)
-        step = step * torch.lerp(torch.full_like(taken, 0.25), torch.full_like(taken, 1.2), taken)
-    return point
-
-
-def _towards(old: Tensor, new: Tensor, taken: Tensor) -> Tensor:
-    """Interpolate from old to new by ``taken`` (n, 1); where it is 0, return old even if new is not finite."""
-    return torch.where(taken > 0, old.lerp(new, taken), old)
+    return apply
 
 
 def inverse_of(curvature: Tensor) -> Tensor:

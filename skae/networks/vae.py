@@ -21,7 +21,7 @@ from skae.networks.imputation import Imputer
 from skae.networks.layers import Headed, linear_at_levels
 from skae.networks.model import Model, Pace, derivatives
 from skae.networks.preprocessing import NewColumns, Scaler
-from skae.networks.refinement import WORTHWHILE, descend, sign_draws
+from skae.networks.refinement import WORTHWHILE, by_autograd, descend, sign_draws
 from skae.objectives import (
     LIKELIHOODS,
     ColumnMoments,
@@ -526,8 +526,9 @@ class SizedVAE:
 
         if self.uses_landmarks:
             with torch.no_grad():
-                other = self._best_landmark(x)
-                is_better = (cost(*other) < cost(*q).nan_to_num(nan=torch.inf)).unsqueeze(1)
+                other, explained = self._best_landmark(x)
+                of_other = cost(*other) if has_missing(x) else -explained  # which is of imputed samples
+                is_better = (of_other < cost(*q).nan_to_num(nan=torch.inf)).unsqueeze(1)
                 q = Posterior(*(torch.where(is_better, new, old) for new, old in zip(other, q, strict=True)))
 
         def natural(q: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -537,10 +538,11 @@ class SizedVAE:
             rounding = 16 * torch.finfo(cost.dtype).eps * cost.abs()
             return rounding.clamp_min(WORTHWHILE)
 
-        return Posterior(*descend(cost, natural, q, self.n_refinements, worthwhile)) if self.n_refinements else q
+        n_steps = self.n_refinements
+        return Posterior(*descend(by_autograd(cost), natural, q, n_steps, worthwhile)) if n_steps else q
 
-    def _best_landmark(self, x: Tensor) -> Posterior:
-        """Return the q of each sample's best landmark."""
+    def _best_landmark(self, x: Tensor) -> tuple[Posterior, Tensor]:
+        """Return the q of each sample's best landmark, and its bound if no value is missing."""
 
         def terms(codes: Tensor) -> tuple[Tensor, Tensor]:
             q = self.leading(Posterior(*codes.chunk(2, dim=-1)))
@@ -548,7 +550,8 @@ class SizedVAE:
             return slopes.mean(0), offsets.mean(0) - gaussian_kl(*q).sum(1)
 
         statistics = self.likelihood.statistics(self.vae.imputer.fill(x))
-        return self.leading(Posterior(*self.vae.landmarks(statistics, terms, self.size).chunk(2, dim=-1)))
+        codes, explained = self.vae.landmarks(statistics, terms, self.size)
+        return self.leading(Posterior(*codes.chunk(2, dim=-1))), explained
 
     def __call__(self, x: Tensor, noise: Tensor) -> VAEOutput:
         """Return the output for standard normal draws ``noise`` (n_draws, n or 1, size)."""

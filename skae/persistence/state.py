@@ -20,6 +20,7 @@ from skae._version import __version__
 TRUSTED_TYPES = [
     "skae._autoencoder.AutoencoderTransformer",
     "skae._imputer.ModelImputer",
+    "skae._resampled.ResampledGenerator",
     "skae._search.LatentSizeCV",
     "skae._search.own_score",
     "skae._vae.VAEGenerator",

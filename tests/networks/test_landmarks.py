@@ -34,9 +34,10 @@ def test_the_best_landmark_has_the_largest_sum(is_prepared, generator):
             calls.append(size)
             return z @ maps[size], z.square().sum(1)
 
-        found = landmarks(x, terms, size)
-        best = (x @ maps[size].T @ landmarks.codes.T + landmarks.codes.square().sum(1)).argmax(1)
+        found, explained = landmarks(x, terms, size)
+        most, best = (x @ maps[size].T @ landmarks.codes.T + landmarks.codes.square().sum(1)).max(1)
         assert torch.equal(found, landmarks.codes[best])
+        torch.testing.assert_close(explained, most)
     assert calls == ([1, 2] if is_prepared else [1, 2, 1])
     assert len(landmarks) == 9
     assert not landmarks.state_dict()
@@ -157,7 +158,7 @@ def test_landmarks_are_searched_for_by_imputed_samples_where_values_are_missing(
     assert is_landmark[1::2].any()
     complete = gaussian_vae(net.encoder, net.decoder, n_refinements=0, likelihoods=net.likelihoods).eval()
     complete.landmarks.codes = net.landmarks.codes
-    best = complete.at(2)._best_landmark(net.imputer.fill(x)).mean
+    best = complete.at(2)._best_landmark(net.imputer.fill(x))[0].mean
     torch.testing.assert_close(found.mean[is_landmark], best[is_landmark])
 
 

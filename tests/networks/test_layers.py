@@ -4,8 +4,18 @@ import pytest
 import torch
 from network_cases import LEVELS, fill_at_random, normal
 
+from skae.networks.corrected import CorrectedLinear
 from skae.networks.images import ImageDecoder, ImageEncoder
-from skae.networks.layers import ACTIVATIONS, MLP, Gated, Headed, StackedLinear, linear, linear_at_levels
+from skae.networks.layers import (
+    ACTIVATIONS,
+    MLP,
+    Gated,
+    Headed,
+    StackedLinear,
+    differentiable,
+    linear,
+    linear_at_levels,
+)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +118,43 @@ def test_building_layers_leaves_the_global_generator_alone(generator):
     ImageEncoder((2, 5, 7), [6, 3], "gelu", generator)
     ImageDecoder((2, 5, 9), [3, 6], 2, "gelu", generator, LEVELS).at(1)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def assert_gradients_of_autograd(module, x, generator):
+    leaf = x.clone().requires_grad_()
+    expected, (out, back) = module(leaf), differentiable(module)(x)
+    gradient = torch.randn(out.shape, generator=generator, dtype=out.dtype)
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(back(gradient), torch.autograd.grad(expected, leaf, gradient)[0])
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("levels", [(), LEVELS])
+@pytest.mark.parametrize("has_correction", [False, True])
+def test_a_differentiable_map_has_the_gradients_of_autograd(activation, levels, has_correction, generator):
+    correction = MLP([4, 6, 7, 5], activation, generator, levels) if has_correction else None
+    net = CorrectedLinear(linear_at_levels(levels or [4], 4, 5, generator), correction).double()
+    unit = net.unit.clone().uniform_(generator=generator)
+    net.start_at(torch.ones_like(net.start_weight), None, 2.0, unit, torch.tensor([[-0.5] * 4, [0.5] * 4]))
+    with torch.no_grad():  # the start has set the last layer to zero
+        for parameter in net.parameters():
+            parameter.uniform_(-1, 1, generator=generator)
+    x = torch.randn((*map(len, [levels] if levels else []), 9, 4), generator=generator, dtype=torch.float64)
+    assert (x.abs() > 0.5).any()  # the correction is constant there
+    assert_gradients_of_autograd(net, x, generator)
+
+
+def test_of_other_modules_autograd_has_the_gradients(generator):
+    x = torch.randn(9, 4, generator=generator, dtype=torch.float64)
+    assert_gradients_of_autograd(torch.nn.Sequential(torch.nn.Tanh(), torch.nn.Softmax(1)), x, generator)
+
+
+class Constant(torch.nn.Module):
+    def forward(self, x):
+        return torch.ones(len(x), 3).to(x)
+
+
+def test_a_module_that_ignores_its_input_has_gradients_of_zero(generator):
+    out, back = differentiable(Constant())(torch.randn(9, 4, generator=generator))
+    assert torch.equal(out, torch.ones(9, 3))
+    assert torch.equal(back(torch.ones(9, 3)), torch.zeros(9, 4))

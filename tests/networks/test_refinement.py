@@ -6,7 +6,7 @@ from network_cases import autoencoder, normal, ordered_decoder, unsilenced
 
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.layers import linear
-from skae.networks.refinement import descend, fixed_draws, inverse_of, sign_draws
+from skae.networks.refinement import by_autograd, descend, fixed_draws, inverse_of, sign_draws
 
 
 def test_a_step_that_did_not_help_is_not_taken_and_a_quarter_next():
@@ -17,7 +17,7 @@ def test_a_step_that_did_not_help_is_not_taken_and_a_quarter_next():
 
     def after(n_steps):
         start = [torch.ones(2, 1, dtype=torch.float64, requires_grad=True)]
-        (p,) = descend(objective, lambda p, _: [-10 * p[0]], start, n_steps, lambda value: 0.01 * value)
+        (p,) = descend(by_autograd(objective), lambda p, _: [-10 * p[0]], start, n_steps, lambda value: 0.01 * value)
         assert not p.requires_grad
         return p[:, 0].tolist()
 
@@ -29,7 +29,9 @@ def test_a_step_that_did_not_help_is_not_taken_and_a_quarter_next():
 def test_a_step_that_hardly_helped_is_taken_in_part():
     start = [torch.ones(1, 1, dtype=torch.float64)]
     one, two = (
-        descend(lambda p: p.square().sum(1), lambda p, _: [-p[0]], start, n, lambda value: 2 * value)[0].item()
+        descend(by_autograd(lambda p: p.square().sum(1)), lambda p, _: [-p[0]], start, n, lambda value: 2 * value)[
+            0
+        ].item()
         for n in (1, 2)
     )
     assert one == 0.5  # the gain is half of what is worthwhile

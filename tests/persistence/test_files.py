@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skae
-from skae import TRUSTED_TYPES, AutoencoderTransformer, LatentSizeCV, ModelImputer, VAEGenerator
+from skae import TRUSTED_TYPES, AutoencoderTransformer, LatentSizeCV, ModelImputer, ResampledGenerator, VAEGenerator
 from skae._search import own_score
 
 skops = pytest.importorskip("skops.io")
@@ -80,7 +80,8 @@ def test_skops_holds_a_pipeline(fitted):
 
 
 def test_trusted_types_are_what_they_are_called():
-    things = [AutoencoderTransformer, LatentSizeCV, ModelImputer, VAEGenerator, skae.reconstruction_scorer, own_score]
+    things = [AutoencoderTransformer, LatentSizeCV, ModelImputer, ResampledGenerator, VAEGenerator]
+    things += [skae.reconstruction_scorer, own_score]
     assert sorted(f"{thing.__module__}.{thing.__name__}" for thing in things) == sorted(TRUSTED_TYPES)
 
 

@@ -1,0 +1,236 @@
+"""Generators whose samples are resampled so that they are closer to real ones."""
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.utils import _safe_indexing, check_random_state, get_tags
+from sklearn.utils.validation import check_is_fitted
+
+from skae.data.checks import check_weights
+from skae.data.columns import kinds_in_own_units
+from skae.data.context import ClassContext, NoContext
+from skae.data.dataframes import library_of, unmasked
+from skae.data.parameters import check_integer
+from skae.data.tables import OneHotTable
+from skae.persistence import state as stored
+
+# Candidates that are drawn at once, and the least probability of a class.
+_AT_ONCE, _LEAST = 50_000, 1e-6
+# Most trees of the default classifier, and the fewest samples for which it stops early.
+_TREES, _LEAST_VALIDATED = 300, 50
+
+
+class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
+    """Generator whose samples a classifier resamples, so that they are harder to distinguish from real ones.
+
+    Parameters
+    ----------
+    estimator : VAEGenerator or AutoencoderTransformer
+        Estimator with a method `sample`. A clone of it is fitted.
+    classifier : classifier, default=None
+        Classifier with a method `predict_proba`, which distinguishes real from drawn samples. Clones of it are fitted.
+        It gets categories as indicators, and nan for missing values. None is `HistGradientBoostingClassifier` with at
+        most 300 trees and early stopping.
+    n_rounds : int, default=3
+        Number of classifiers. Each one is fitted to samples that are resampled by those before.
+    n_candidates : int, default=25
+        Number of samples that are drawn for each sample that is kept.
+    random_state : int, RandomState instance or None, default=None
+        Source of draws in `fit`, and of the default classifier's.
+
+    Attributes
+    ----------
+    estimator_ : object
+        The fitted clone of ``estimator``.
+    classifiers_ : list of object
+        The fitted classifiers.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns. Only if all are strings.
+
+    See Also
+    --------
+    evaluate_synthetic : Measures how close new samples are to real ones.
+
+    Notes
+    -----
+    The odds of a classifier that distinguishes real from drawn samples, as many of each, estimate the ratio of their
+    densities. Of ``n_candidates`` samples that the estimator draws, one is kept, with a probability in proportion to
+    this ratio: sampling-importance resampling by likelihood-free importance weights (Grover et al. 2019,
+    arXiv:1906.09531). With several classifiers, their odds are multiplied.
+
+    `score_samples` of the estimator is not the log-density of the resampled samples. In training samples with missing
+    values, drawn samples get the same values missing before a classifier is fitted, as if they were missing at random.
+    A file of skops is opened with `TRUSTED_TYPES` and the types of the classifiers, which
+    ``skops.io.get_untrusted_types`` lists.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.model_selection import train_test_split
+    >>> from skae import ResampledGenerator, VAEGenerator, evaluate_synthetic
+    >>> train, test = train_test_split(load_breast_cancer().data, test_size=0.5, random_state=0)
+    >>> vae = VAEGenerator(4, max_iter=20, random_state=0)
+    >>> model = ResampledGenerator(vae, random_state=0).fit(train)
+    >>> for generator in (model.estimator_, model):
+    ...     new = generator.sample(300, random_state=0)
+    ...     print(f"{evaluate_synthetic(train, new, test).c2st:.1f}")
+    0.4
+    0.8
+    """
+
+    def __init__(self, estimator, classifier=None, *, n_rounds=3, n_candidates=25, random_state=None):
+        self.estimator = estimator
+        self.classifier = classifier
+        self.n_rounds = n_rounds
+        self.n_candidates = n_candidates
+        self.random_state = random_state
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit a clone of the estimator, and classifiers to its samples.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Training samples, nan where a value is missing.
+        y : array-like of shape (n_samples,), default=None
+            Classes, which an estimator with ``conditional=True`` needs. Classifiers get them as a further column.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of samples; None weights all alike.
+
+        Returns
+        -------
+        self : object
+            The fitted generator.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no method `sample`, or X is sparse.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, ResampledGenerator
+        >>> model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0), n_rounds=1, random_state=0)
+        >>> len(model.fit(load_iris().data).classifiers_)
+        1
+        """
+        if not hasattr(self.estimator, "sample"):
+            raise TypeError(
+                f"estimator={self.estimator!r} has no method sample. Use a VAEGenerator or an AutoencoderTransformer."
+            )
+        if issparse(X):
+            raise TypeError("X is sparse, but classifiers of single values need a dense array. Use X.toarray().")
+        n_rounds, random_state = check_integer("n_rounds", self.n_rounds, 1), check_random_state(self.random_state)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        self.estimator_ = clone(self.estimator).fit(X, y, **weights)
+        self._table = _new_table()
+        real = self._table.open(self, X, reset=True)[:]
+        n, is_missing, self.classifiers_ = len(real), np.isnan(real), []
+        real = np.hstack([real, self._context.encode(y, n)])
+        checked = check_weights(sample_weight, real)
+        shares = np.append(np.ones(n) if checked is None else checked / checked.mean(), np.ones(n))
+        for _ in range(n_rounds):
+            blocks = self._resampled(n, None, random_state, {})
+            drawn = np.vstack([np.hstack([self._table.encode(X), context]) for X, context in blocks])
+            drawn[:, : is_missing.shape[1]][is_missing[random_state.permutation(n)]] = np.nan
+            classifier = self._unfitted(n, random_state)
+            classifier.fit(np.vstack([real, drawn]), np.repeat([1, 0], n), sample_weight=shares)
+            self.classifiers_.append(classifier)
+        return self
+
+    def sample(self, n_samples=1, *, y=None, random_state=None, **options):
+        """Draw new samples.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of samples.
+        y : label or array-like of shape (n_samples,), default=None
+            Class of all samples, or of each, for a conditional estimator. None draws classes with their frequencies in
+            the training samples.
+        random_state : int, RandomState instance or None, default=None
+            An int gives the same samples at each call, None different ones.
+        **options : dict
+            Passed to the estimator's `sample`, such as ``given``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_), or DataFrame
+            As the estimator's `sample` returns them.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skae import AutoencoderTransformer, ResampledGenerator
+        >>> model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0), n_rounds=1, random_state=0)
+        >>> model.fit(load_iris().data).sample(3, random_state=0).shape
+        (3, 4)
+        """
+        check_is_fitted(self)
+        n_samples, random_state = check_integer("n_samples", n_samples, 1), check_random_state(random_state)
+        blocks = [X for X, _ in self._resampled(n_samples, y, random_state, options)]
+        return library_of(blocks[0]).stacked(blocks)
+
+    def _resampled(self, n_samples, y, random_state, options):
+        """Yield blocks of resampled samples, and their encoded classes."""
+        n_candidates = check_integer("n_candidates", self.n_candidates, 1) if self.classifiers_ else 1
+        classes, at_once = self._context, max(1, _AT_ONCE // n_candidates)
+        contexts = classes.draw(y, n_samples, random_state)
+        for start in range(0, n_samples, at_once):
+            context = contexts[start : start + at_once].repeat(n_candidates, axis=0)
+            if classes.width:
+                options = options | {"y": classes.classes[context.argmax(axis=1)]}
+            X = unmasked(self.estimator_.sample(len(context), random_state=random_state, **options))
+            log_odds = self._log_odds(np.hstack([self._table.encode(X), context]))
+            # The largest of the sums is at i with a probability in proportion to the odds (Gumbel 1954).
+            sums = (log_odds + random_state.gumbel(size=len(context))).reshape(-1, n_candidates)
+            kept = np.arange(len(sums)) * n_candidates + sums.argmax(axis=1)
+            yield _safe_indexing(X, kept), context[kept]
+
+    def _log_odds(self, samples):
+        """Return the sum over classifiers of the log-odds that encoded samples are real: (n_samples,)."""
+        log_odds = np.zeros(len(samples))
+        for classifier in self.classifiers_:
+            drawn, real = np.log(classifier.predict_proba(samples).clip(_LEAST)).T
+            log_odds += real - drawn
+        return log_odds
+
+    @property
+    def _context(self):
+        """The classes of a conditional estimator."""
+        if not hasattr(self.estimator_, "classes_"):
+            return NoContext()
+        return ClassContext(self.estimator_.classes_, self.estimator_.class_count_)
+
+    def _unfitted(self, n_samples, random_state):
+        """Return a classifier, which can stop early only if it has enough samples for validation."""
+        if self.classifier is not None:
+            return clone(self.classifier)
+        seed, is_enough = int(random_state.randint(2**31 - 1)), n_samples >= _LEAST_VALIDATED
+        return HistGradientBoostingClassifier(max_iter=_TREES, early_stopping=is_enough, random_state=seed)
+
+    def __getstate__(self):
+        state = stored.with_version(super().__getstate__())
+        return state | {name: table.to_state() for name, table in state.items() if name == "_table"}
+
+    def __setstate__(self, state):
+        state = stored.without_version(state, type(self))
+        stored.check_names(state, type(self))
+        if "_table" in state:
+            state["_table"] = _new_table().restore(state["_table"], stored.fault)
+        super().__setstate__(state)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = get_tags(self.estimator).input_tags.allow_nan
+        tags.target_tags.required = get_tags(self.estimator).target_tags.required
+        return tags
+
+
+def _new_table():
+    """Return the encoder of samples for classifiers."""
+    return OneHotTable("auto", "indicate", kinds_in_own_units("squared_error"))

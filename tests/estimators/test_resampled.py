@@ -1,0 +1,176 @@
+"""Samples that classifiers resample, so that they are closer to real ones."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_array
+from scipy.stats import kstest
+from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_iris
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import check_random_state
+
+import skae
+from skae import AutoencoderTransformer, ResampledGenerator, VAEGenerator
+
+pytestmark = [
+    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+X, y = load_iris(return_X_y=True)
+N = 2000
+
+
+class Uniform(BaseEstimator):
+    """Generator of uniform numbers in (0, 1), whatever the training samples are."""
+
+    def fit(self, X, y=None):
+        self.n_features_in_ = np.shape(X)[1]
+        return self
+
+    def sample(self, n_samples=1, random_state=None):
+        return check_random_state(random_state).uniform(size=(n_samples, self.n_features_in_))
+
+
+def triangular(seed, n=N):
+    """Samples whose first column has the density 2x on (0, 1), and whose second one is uniform."""
+    uniform = np.random.RandomState(seed).uniform(size=(n, 2))
+    return np.column_stack([np.sqrt(uniform[:, 0]), uniform[:, 1]])
+
+
+def distances(generator):
+    """Kolmogorov-Smirnov distances of new samples from the distributions of `triangular`."""
+    new = generator.sample(2 * N, random_state=10)
+    return np.array([kstest(new[:, 0], np.square).statistic, kstest(new[:, 1], "uniform").statistic])
+
+
+@pytest.mark.parametrize("n_rounds", [1, 3])
+def test_resampled_samples_have_the_distribution_of_the_training_samples(n_rounds):
+    model = ResampledGenerator(Uniform(), n_rounds=n_rounds, random_state=0).fit(triangular(0))
+    assert distances(model.estimator_)[0] > 0.2
+    assert distances(model).max() < 0.07
+    assert len(model.classifiers_) == n_rounds
+
+
+def test_odds_of_the_true_densities_give_the_true_distribution():
+    """The log-odds of 2x against 1 are log x + log 2, which logistic regression has in log x."""
+
+    class Logs(LogisticRegression):
+        def fit(self, X, y, sample_weight=None):
+            return super().fit(np.log(X), y, sample_weight)
+
+        def predict_proba(self, X):
+            return super().predict_proba(np.log(X))
+
+    few, many = (
+        ResampledGenerator(Uniform(), Logs(), n_rounds=1, n_candidates=n, random_state=0).fit(triangular(0))
+        for n in (2, 25)
+    )
+    np.testing.assert_allclose(many.classifiers_[0].coef_, [[1, 0]], atol=0.1)
+    assert distances(many).max() < 0.04
+    assert distances(many)[0] < distances(few)[0]  # one of two is too few
+
+
+def test_weights_of_samples_count():
+    """Uniform samples with weights 2x have the density 2x."""
+    uniform = np.random.RandomState(30).uniform(size=(N, 2))
+
+    class Weighted(Uniform):
+        def fit(self, X, y=None, sample_weight=None):
+            return super().fit(X)
+
+    model = ResampledGenerator(Weighted(), n_rounds=1, random_state=0).fit(uniform, sample_weight=2 * uniform[:, 0])
+    assert distances(model).max() < 0.1
+
+
+def test_missing_values_are_no_sign_of_real_samples():
+    real = triangular(0)
+    real[np.random.RandomState(20).uniform(size=real.shape) < 0.3] = np.nan
+
+    class Complete(Uniform):
+        def __sklearn_tags__(self):
+            tags = super().__sklearn_tags__()
+            tags.input_tags.allow_nan = True
+            return tags
+
+    model = ResampledGenerator(Complete(), n_rounds=1, random_state=0).fit(real)
+    assert distances(model).max() < 0.07
+    share = model.classifiers_[0].predict_proba(np.full((1, 2), np.nan))[0, 1]
+    assert 0.3 < share < 0.7
+
+
+def frame(library):
+    columns = {f"c{j}": X[:, j] for j in range(4)} | {"kind": [f"k{label}" for label in y]}
+    if library == "pandas":
+        return pd.DataFrame(columns).astype({"kind": "category"})
+    polars = pytest.importorskip("polars")
+    return polars.DataFrame(columns).cast({"kind": polars.Categorical})
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_tables_stay_tables(library, monkeypatch):
+    monkeypatch.setattr(skae._resampled, "_AT_ONCE", 60)  # several blocks
+    table = frame(library)
+    vae = VAEGenerator(2, likelihood="auto", max_iter=2, random_state=0)
+    model = ResampledGenerator(vae, n_rounds=1, n_candidates=3, random_state=0).fit(table)
+    new = model.sample(50, random_state=0)
+    assert type(new) is type(table)
+    assert new.shape == (50, 5)
+    assert list(new.dtypes) == list(table.dtypes)
+    assert list(new.columns) == list(model.feature_names_in_)
+    if library == "pandas":
+        assert new.index.tolist() == list(range(50))
+
+
+def test_classes_are_those_asked_for_and_classifiers_see_them():
+    vae = VAEGenerator(2, conditional=True, max_iter=0, random_state=0)
+    model = ResampledGenerator(vae, n_rounds=1, random_state=0).fit(X, np.array(list("abc"))[y])
+    assert model.classifiers_[0].n_features_in_ == 4 + 3
+    means = [model.sample(300, y=label, random_state=0).mean(axis=0) for label in "abc"]
+    np.testing.assert_allclose(means, [X[y == k].mean(axis=0) for k in range(3)], atol=0.25)
+    mixed = model.sample(90, y=np.repeat(list("abc"), 30), random_state=0)
+    assert mixed[:30, 2].max() < mixed[30:, 2].min()
+    assert model.sample(5, random_state=0).shape == (5, 4)
+
+
+def test_given_values_are_kept():
+    model = ResampledGenerator(VAEGenerator(2, max_iter=0, random_state=0), n_rounds=1, random_state=0).fit(X)
+    assert (model.sample(7, given={0: 5.1}, random_state=0)[:, 0] == 5.1).all()
+
+
+def test_a_seed_gives_the_same_samples_and_pickles_keep_them():
+    model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0, random_state=0), random_state=0).fit(X)
+    new = model.sample(10, random_state=3)
+    np.testing.assert_array_equal(model.sample(10, random_state=3), new)
+    np.testing.assert_array_equal(clone(model).fit(X).sample(10, random_state=3), new)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).sample(10, random_state=3), new)
+    assert not np.allclose(model.sample(10), model.sample(10))
+    assert not hasattr(model.estimator, "n_features_in_")
+
+
+@pytest.mark.parametrize(
+    ("model", "samples", "message"),
+    [
+        (ResampledGenerator(PCA(2)), X, r"estimator=PCA\(.*\) has no method sample. Use a VAEGenerator"),
+        (ResampledGenerator(AutoencoderTransformer(2)), csr_array(X), "X is sparse, but classifiers"),
+    ],
+)
+def test_what_cannot_be_resampled_is_refused(model, samples, message):
+    with pytest.raises(TypeError, match=message):
+        model.fit(samples)
+
+
+@pytest.mark.parametrize("name", ["n_rounds", "n_candidates"])
+def test_numbers_of_rounds_and_candidates_are_positive(name):
+    model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0)).set_params(**{name: 0})
+    with pytest.raises(ValueError, match=f"{name}=0 must be an integer of at least 1"):
+        model.fit(X)
+
+
+def test_classes_need_a_conditional_estimator():
+    model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0), n_rounds=1, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="needs a model of each class"):
+        model.sample(3, y=1)
