@@ -16,12 +16,12 @@ from sklearn.utils.sparsefuncs import min_max_axis
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._vae import VAEGenerator
-from skae.data.checks import FLOATS
+from skae.data.checks import FLOATS, listed
 from skae.data.columns import kinds_in_own_units
 from skae.data.dataframes import library_of, unmasked
 from skae.data.statistics import column_moments, observed_columns
 from skae.data.tables import OneHotTable
-from skae.inspection.metrics import numeric_array, observed_values, reconstruction_error, squared_error
+from skae.inspection.metrics import numeric_array, observed_values, squared_error
 
 # What estimators of skae are set to for tables, if their parameters are the defaults.
 _FOR_TABLES = {
@@ -64,7 +64,8 @@ class ArraySamples:
         Columns left out.
     n_samples, n_features : int
     notes : list of str
-        The unit of errors where it is not that of X, and what estimators get that do not take such samples.
+        Columns left out, the unit of errors where it is not that of X, and what estimators get that do not take such
+        samples.
     """
 
     unit = "in units of X squared"
@@ -105,6 +106,10 @@ class ArraySamples:
         if not varying.any():
             raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
         self.constant, self.n_features = np.flatnonzero(~varying).tolist(), int(varying.sum())
+        if self.constant:
+            names = [self.names[j] for j in self.constant] if self.names else self.constant
+            which = listed(names) + " (counted from 0)" * (self.names is None)
+            self.notes = [f"Left out: columns {which}, constant in the training samples of a fold.", *self.notes]
         self.names = [name for name, varies in zip(self.names, varying, strict=True) if varies] if self.names else None
         self._select(varying)
 
@@ -117,39 +122,40 @@ class ArraySamples:
             return estimator
         return make_pipeline(MeanFiller(), estimator)
 
-    def errors(self, estimator, train, test):
-        """Return the held-out error of a fitted estimator, and that of the mean of the training samples."""
-        X, known = self.take(test), self.take(train)
-        mean = np.nanmean(known, axis=0) if self.has_missing else known.mean(0)
-        observed = observed_values(X)
-        return reconstruction_error(estimator, X), squared_error(observed, np.ravel(mean))
+    def code(self, train):
+        """Return what makes numbers of samples, fitted to training samples; None where they are numbers."""
+        return MeanFiller().fit(self.take(train)) if self.has_missing else None
 
     def numbers(self, train, test):
         """Return training and test samples as numbers, for predictions."""
-        filler = MeanFiller().fit(self.take(train)) if self.has_missing else None
-        return tuple(filler.transform(self.take(i)) if filler else self.take(i) for i in (train, test))
+        code = self.code(train)
+        return tuple(code.transform(self.take(i)) if code else self.take(i) for i in (train, test))
 
-    def shown(self, train, X):
+    def shown(self, code, X):
         """Return samples as numbers to be drawn, nan where missing."""
         return observed_values(X)
 
-    def shown_names(self, train):
+    def shown_names(self, code):
         """Return the names of the columns that are drawn, or None."""
         return self.names
 
-    def row_errors(self, estimator, train, test):
-        """Return the squared error of each value of test samples, 0 where it is missing."""
-        return np.nan_to_num(np.square(observed_values(self.take(test)) - self._decoded(estimator, test)))
+    def errors(self, code, test, X_hat):
+        """Return the error of each value of reconstructions of test samples, masked where it is missing."""
+        X = observed_values(self.take(test))
+        return np.ma.array(np.square(np.subtract(X, X_hat, dtype=np.float64)), mask=np.isnan(X))
 
-    def worst(self, estimator, train, test, n):
+    def error_of_mean(self, code, train, test):
+        """Return the error of test samples if each is taken for the mean of the training samples."""
+        known = self.take(train)
+        mean = np.nanmean(known, axis=0) if self.has_missing else known.mean(0)
+        return squared_error(observed_values(self.take(test)), np.ravel(mean))
+
+    def worst(self, errors, test, n):
         """Return the error, the name and the three worst columns of the n samples with the largest errors."""
-        errors = self.row_errors(estimator, train, test)
+        errors = np.ma.filled(errors, 0)
         means, names = errors.mean(axis=1), self.names or list(range(errors.shape[1]))
-        order = np.argsort(-np.ma.filled(means, 0))[:n]
-        return [(float(means[i]), self.index[test[i]], [names[j] for j in _largest(errors[i])]) for i in order]
-
-    def _decoded(self, estimator, test):
-        return estimator.inverse_transform(estimator.transform(self.take(test)))
+        order = np.argsort(-means)[:n]
+        return [(float(means[i]), self.index[test[i]], [names[j] for j in np.argsort(-errors[i])[:3]]) for i in order]
 
 
 class TableSamples(ArraySamples):
@@ -189,23 +195,21 @@ class TableSamples(ArraySamples):
                 return clone(estimator).set_params(**changed)
         return make_pipeline(TableCode(), estimator)
 
-    def errors(self, estimator, train, test):
-        code, X = TableCode().fit(self.take(train)), self.take(test)
-        mean = code.inverse_transform(np.zeros((len(X), code.table_.width)))
-        return code.errors(X, self._decoded(estimator, test)).mean(), code.errors(X, mean).mean()
+    def code(self, train):
+        return TableCode().fit(self.take(train))
 
-    def numbers(self, train, test):
-        code = TableCode().fit(self.take(train))
-        return code.transform(self.take(train)), code.transform(self.take(test))
+    def shown(self, code, X):
+        return code.transform(X)
 
-    def shown(self, train, X):
-        return TableCode().fit(self.take(train)).transform(X)
+    def shown_names(self, code):
+        return [label for column in code.table_.columns for label in column.labels]
 
-    def shown_names(self, train):
-        return [label for column in TableCode().fit(self.take(train)).table_.columns for label in column.labels]
+    def errors(self, code, test, X_hat):
+        return code.errors(self.take(test), X_hat)
 
-    def row_errors(self, estimator, train, test):
-        return TableCode().fit(self.take(train)).errors(self.take(test), self._decoded(estimator, test))
+    def error_of_mean(self, code, train, test):
+        mean = code.inverse_transform(np.zeros((len(test), code.table_.width)))
+        return self.errors(code, test, mean).mean()
 
 
 class TableCode(TransformerMixin, BaseEstimator):
@@ -252,11 +256,6 @@ def repeats(groups):
     n = len(groups) - len(np.unique(groups))
     said = f"{n:,} of {len(groups):,} samples repeat another one; samples with equal values are in the same fold."
     return [said] * (n > 0)
-
-
-def _largest(errors):
-    """Return the indices of the three largest errors."""
-    return np.argsort(-np.ma.filled(errors, 0))[:3]
 
 
 def _varies(X):

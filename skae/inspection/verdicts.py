@@ -105,7 +105,8 @@ class PredictionQuestion(Question):
         """Compare the codes to use with all columns, and with a constant prediction."""
         if not self.comparison.prediction.baselines:
             return
-        (everything, all_columns), (constant, dummy) = self.comparison.prediction.baselines.items()
+        found = self.comparison.prediction.baselines.items()
+        (everything, all_columns), (constant, dummy) = ((name, values[: len(scores)]) for name, values in found)
         lost, gained = _difference(scores, all_columns), _difference(scores, dummy)
         yield (
             f"The {self.comparison.prediction.label} from these codes is {_apart(lost)} that from {everything}, "

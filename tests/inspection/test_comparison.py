@@ -166,6 +166,12 @@ def test_codes_that_predict_no_better_than_a_constant_are_named():
     assert said not in predicted((0.7, 0.7, 0.7, 0.7)).answer()
 
 
+def test_baselines_are_of_the_folds_that_are_done():
+    comparison = predicted((0.7, 0.7, 0.7, 0.7))
+    comparison.prediction.baselines["all columns"] = np.array([0.8, 0.8, 0.8, 0.8, 0.8, 0.0, 0.0])
+    assert "is 0.100 below that from all columns, 0.800" in comparison.answer()
+
+
 def test_models_are_known_by_what_they_can_do_and_not_by_name():
     estimators = {"mine": VAEGenerator(max_iter=0), "FactorAnalysis": FactorAnalysis()}
     comparison = compare(IRIS[0], n_components=[2], cv=2, estimators=estimators)
@@ -182,6 +188,8 @@ def test_constant_columns_are_left_out_and_named():
     assert "Left out: columns 1, 4 (counted from 0), constant" in comparison.summary()
     for column in ("error", "log_likelihood"):
         np.testing.assert_array_equal(comparison.results[column], plain.results[column])
+    named = compare(pd.DataFrame(X, columns=list("abcdef")), n_components=[2], cv=2, estimators={"PCA": PCA()})
+    assert "Left out: columns 'b', 'e', constant" in named.summary()
 
 
 def test_a_pipelines_density_is_in_other_units_and_counts_as_none():
