@@ -55,8 +55,9 @@ def compare(
         named in the summary.
 
         - DataFrame with columns that are not numeric: errors of numbers are in squared standard deviations, those of
-          categories the share that is wrong. `AutoencoderTransformer` gets ``loss="auto"``, `VAEGenerator`
-          ``likelihood="auto"``. Other estimators get standardised numbers and indicators of categories.
+          categories the share that is wrong. `AutoencoderTransformer` gets ``loss="auto"``, but squared errors for
+          integers, and `VAEGenerator` ``likelihood="auto"``. Others get standardised numbers and indicators of
+          categories.
         - sparse matrix: only the test samples of a fold are made dense. PCA has no log-likelihood. Estimators that do
           not take sparse X are left out and named in the summary.
     y : array-like of shape (n_samples,), default=None
@@ -83,7 +84,7 @@ def compare(
     budget : "fast", "default", "thorough" or float, default=None
         Time that the comparison may take. A fit that takes longer than its share is ended early, and the summary counts
         such fits. If the time is over nevertheless, the folds that are done are returned as soon as two have the same
-        number of components, and ``stopped`` is True.
+        number of components, and ``stopped`` is True. Numbers of components with fewer folds than others are left out.
 
         - "fast": about a minute, with at most 1,000 samples, drawn at random, and 20 epochs.
         - "default": about ten minutes, with at most 4,000 samples, drawn at random.
@@ -101,8 +102,8 @@ def compare(
     Returns
     -------
     Comparison
-        The results. Ctrl-C ends the comparison early: the folds that are done are returned if two have the same number
-        of components, and ``stopped`` is True.
+        The results. Ctrl-C ends the comparison early: what is done is returned as at the end of the budget, if two folds
+        have the same number of components.
 
     Raises
     ------
@@ -221,7 +222,9 @@ class _Done:
         left_out = sorted({size for job in jobs for size in job.sizes}.difference(results["n_components"]))
         rest = f", and {', '.join(map(str, left_out))} components are left out" * bool(left_out)
         ended = f"The budget ended {self.n_ended} of {len(jobs)} fits early; a larger one may change results."
-        stopped = f"Stopped after {self.n_fits} of {len(jobs)} fits {self.stopped}; only folds that are done count{rest}."
+        stopped = (
+            f"Stopped after {self.n_fits} of {len(jobs)} fits {self.stopped}; only folds that are done count{rest}."
+        )
         return [ended] * (self.n_ended > 0) + [stopped] * bool(self.stopped)
 
 

@@ -23,11 +23,15 @@ from skae.data.statistics import column_moments, observed_columns
 from skae.data.tables import OneHotTable
 from skae.inspection.metrics import numeric_array, observed_values, squared_error
 
-# What estimators of skae are set to for tables, if their parameters are the defaults.
-_FOR_TABLES = {
-    AutoencoderTransformer: {"loss": ("squared_error", "auto"), "handle_unknown": ("error", "ignore")},
-    VAEGenerator: {"likelihood": ("gaussian", "auto"), "handle_unknown": ("error", "ignore")},
-}
+
+class SquaredErrors(dict):
+    """Squared errors, by which numbers are measured, as losses of the integers of X, which "auto" may take for counts.
+
+    Printed it is Python that makes it of X, a DataFrame of pandas.
+    """
+
+    def __repr__(self):
+        return 'dict.fromkeys(X.select_dtypes("integer"), "squared_error")'
 
 
 def samples_of(X):
@@ -173,7 +177,10 @@ class TableSamples(ArraySamples):
     )
 
     def __init__(self, X):
-        self.X, self.constant, self.names = X, [], list(library_of(X).names(X))
+        library = library_of(X)
+        self.X, self.constant, self.names = X, [], list(library.names(X))
+        families = [library.describe(column).family for column in library.columns(X)]
+        self.integers = [name for name, family in zip(self.names, families, strict=True) if family == "integer"]
         self.index = np.asarray(X.index) if hasattr(X, "index") else np.arange(len(X))
         self.n_samples, self.n_features = X.shape
 
@@ -188,12 +195,21 @@ class TableSamples(ArraySamples):
         self.X = _safe_indexing(self.X, np.flatnonzero(varying), axis=1)
 
     def adapt(self, estimator):
+        if type(estimator) not in (replaced := self._replaced()):
+            return make_pipeline(TableCode(), estimator)
         given = estimator.get_params(deep=False)
-        for kind, options in _FOR_TABLES.items():
-            if type(estimator) is kind:
-                changed = {name: new for name, (default, new) in options.items() if given[name] == default}
-                return clone(estimator).set_params(**changed)
-        return make_pipeline(TableCode(), estimator)
+        changed = {name: new for name, (default, new) in replaced[type(estimator)].items() if given[name] == default}
+        return clone(estimator).set_params(**changed)
+
+    def _replaced(self):
+        """Return by estimator what takes the place of parameters that have their default, and this default."""
+        kind = SquaredErrors if hasattr(self.X, "select_dtypes") else dict
+        losses = kind.fromkeys([name for name in self.integers if name in self.names], "squared_error")
+        known = {"handle_unknown": ("error", "ignore")}
+        return {
+            AutoencoderTransformer: {"loss": ("squared_error", losses or "auto")} | known,
+            VAEGenerator: {"likelihood": ("gaussian", "auto")} | known,
+        }
 
     def code(self, train):
         return TableCode().fit(self.take(train))
@@ -254,7 +270,7 @@ class TableCode(TransformerMixin, BaseEstimator):
 def repeats(groups):
     """Return a sentence on samples of the same group, in a list, or none."""
     n = len(groups) - len(np.unique(groups))
-    said = f"{n:,} of {len(groups):,} samples repeat another one; samples with equal values are in the same fold."
+    said = f"Samples that repeat another one, and are in its fold: {n:,} of {len(groups):,}."
     return [said] * (n > 0)
 
 

@@ -105,12 +105,13 @@ class PredictionQuestion(Question):
         """Compare the codes to use with all columns, and with a constant prediction."""
         if not self.comparison.prediction.baselines:
             return
-        found = self.comparison.prediction.baselines.items()
-        (everything, all_columns), (constant, dummy) = ((name, values[: len(scores)]) for name, values in found)
+        baselines = self.comparison.prediction.baselines.items()
+        (everything, all_columns), (constant, dummy) = ((name, values[: len(scores)]) for name, values in baselines)
         lost, gained = _difference(scores, all_columns), _difference(scores, dummy)
+        found = f", {_NO_DIFFERENCE}" * (lost.low <= 0 <= lost.high)
         yield (
             f"The {self.comparison.prediction.label} from these codes is {_apart(lost)} that from {everything}, "
-            f"{np.mean(all_columns):.3f} {_signed(lost)}, and {_apart(gained)} that of {constant}, "
+            f"{np.mean(all_columns):.3f} {_signed(lost)}{found}, and {_apart(gained)} that of {constant}, "
             f"{np.mean(dummy):.3f} {_signed(gained)}."
         )
         if gained.low <= 0:
@@ -255,9 +256,12 @@ class TimeQuestion(Question):
             yield f"Time: {fit}, one of {self.reference} {theirs:.2g} s."
 
     def headline(self):
-        cell = next(iter(self._others()), (self.reference, self.comparison.sizes[-1]))
-        mine, theirs = self._seconds(*cell)
-        return f"{mine:.2g} s", f"for a fit of {spoken(cell[0])}; {self.reference} takes {theirs:.2g} s"
+        size = self.comparison.sizes[-1]
+        slowest = max(self.comparison.names, key=lambda name: self._seconds(name, size)[0])
+        name, size = next(iter(self._others()), (slowest, size))
+        mine, theirs = self._seconds(name, size)
+        other = f"; {self.reference} takes {theirs:.2g} s" * (name != self.reference)
+        return f"{mine:.2g} s", f"for a fit of {spoken(name)}{other}"
 
     def _others(self):
         """Return the cells to use whose model is not the reference, each once."""

@@ -8,6 +8,8 @@ import pytest
 from scipy.sparse import csc_matrix
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skae import AutoencoderTransformer, VAEGenerator, compare
@@ -97,6 +99,9 @@ def test_budgets_limit_rows_epochs_and_seconds():
     assert limit(pca, clock) is pca
     assert (limit(few, clock).max_iter, limit(many, clock).max_iter) == (5, 20)
     assert (limit(few, clock).callbacks.end, limit(few, None).callbacks, limit(many, clock).callbacks) == (9, None, [])
+    piped = limit(make_pipeline(StandardScaler(), many), clock)[-1]
+    assert (piped.max_iter, piped.callbacks) == (20, [])
+    assert limit(make_pipeline(StandardScaler(), few), clock)[-1].callbacks.end == 9
     rows, labels, notes = Budget(40).draw(csc_matrix(X), Y)
     assert rows.shape == (40, 4)
     assert len(labels) == 40
@@ -110,7 +115,7 @@ def test_networks_share_the_time_that_is_left(monkeypatch):
     def limits(seconds, estimators, n_jobs):
         return [(clock.end, clock.least) for clock in Budget(seconds=seconds).clocks(estimators, 1000.0, n_jobs)]
 
-    mixed = [VAEGenerator(), PCA(), VAEGenerator(), VAEGenerator()]
+    mixed = [VAEGenerator(), PCA(), make_pipeline(StandardScaler(), VAEGenerator()), VAEGenerator()]
     np.testing.assert_allclose(limits(100, mixed, 1), [(end, 40 / 3) for end in (1060, 1060, 1080, 1100)])
     np.testing.assert_allclose(limits(100, mixed[:1] * 4, 2), [(end, 20) for end in (1070, 1070, 1100, 1100)])
     assert limits(9, mixed, 1) == [(1040, 0)] * 4  # all of it is used
