@@ -102,8 +102,8 @@ def compare(
     Returns
     -------
     Comparison
-        The results. Ctrl-C ends the comparison early: what is done is returned as at the end of the budget, if two folds
-        have the same number of components.
+        The results. Ctrl-C ends the comparison early: what is done is returned as at the end of the budget, if two
+        folds have the same number of components.
 
     Raises
     ------
