@@ -28,6 +28,7 @@ class NoReduction(TransformerMixin, BaseEstimator):
         self.n_components = n_components
 
     def fit(self, X, y=None):
+        self.n_features_in_ = np.shape(X)[1]  # a Pipeline's last step is fitted
         return self
 
     def transform(self, X):

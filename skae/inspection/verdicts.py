@@ -178,13 +178,15 @@ class ReconstructionQuestion(Question):
         return f"a gain of less than {100 - 100 * _LARGEST_GAINFUL_SHARE:.0f} %; " * any(s.high < 1 for s in shares)
 
     def _fewer_components(self, name):
-        """Say with how many components a model reaches the reference's error at the largest size."""
-        sizes = [size for size in self.comparison.sizes if len(self.comparison.folds("error", name, size))]
-        largest = sizes[-1]
-        target = self.comparison.folds("error", self.reference, largest).mean()
-        enough = [size for size in sizes if self.comparison.folds("error", name, size).mean() <= target]
-        if enough and enough[0] < largest:
-            yield f"It needs {components(enough[0])} for the error of {self.reference} with {largest}."
+        """Say with how many components a model certainly reaches the reference's error at the largest size."""
+        *smaller, largest = self.comparison.sizes
+        theirs = self.comparison.folds("error", self.reference, largest)
+        for size in smaller if (theirs > 0).all() else ():
+            share = corrected_interval(self.comparison.folds("error", name, size) / theirs)
+            if share.high <= 1:
+                of = f"{self.reference}'s error with {largest} {_percent(share)}"
+                yield f"With {components(size)} it has {100 * share.mean:.0f} % of {of}."
+                return
 
 
 class DensityQuestion(Question):
@@ -240,10 +242,9 @@ class DensityQuestion(Question):
         if not (lead := self.lead()):
             return None
         (name, size), (other, _), gain = lead
-        return (
-            f"{gain.mean:+.2f} nats",
-            f"log-likelihood a sample: {spoken(name)} with {components(size)} over {spoken(other)}",
-        )
+        found = "" if _is_lead(gain) else f", {_NO_DIFFERENCE}"
+        of = f"log-likelihood a sample: {spoken(name)} with {components(size)} over {spoken(other)}{found}"
+        return f"{gain.mean:+.2f} nats", of
 
 
 class TimeQuestion(Question):

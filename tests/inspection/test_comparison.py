@@ -17,7 +17,7 @@ from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare, reconstruction_error
 from skae.inspection.samples import TableCode, repeats, samples_of
 from skae.inspection.targets import Prediction
-from skae.inspection.verdicts import TimeQuestion, spoken
+from skae.inspection.verdicts import DensityQuestion, TimeQuestion, spoken
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -339,8 +339,18 @@ def test_missing_numbers_are_filled_only_for_estimators_that_do_not_take_them():
 def test_fewer_components_for_the_same_error_are_counted():
     results = {key: value * 2 for key, value in made_up([1.0, 1.0]).results.items()}
     results["n_components"] = [3] * 4 + [6] * 4
-    results["error"] = [8.0, 8.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0]
-    assert "It needs 3 components for the error of PCA with 6." in Comparison(results).answer()
+    results["error"] = [8.0, 8.0, 3.0, 3.0, 4.0, 4.0, 1.0, 1.0]
+    said = "With 3 components it has 75 % of PCA's error with 6 (95 % interval 75 to 75 %)."
+    assert said in Comparison(results).answer()
+    results["error"][2] = 3.9  # on average less, but not certainly
+    assert "of PCA's error with 6" not in Comparison(results).answer()
+    results["error"][4:6] = [0.0, 0.0]
+    assert "of PCA's error with 6" not in Comparison(results).answer()
+
+
+def test_the_headline_of_densities_says_where_no_difference_is_shown():
+    assert "no difference" in DensityQuestion(made_up([1.0] * 3, (-4.0, (-3.0, -4.9, -3.5)))).headline()[1]
+    assert "no difference" not in DensityQuestion(made_up([1.0] * 3, (-4.0, (-3.0, -3.1, -3.0)))).headline()[1]
 
 
 def test_a_numeric_target_is_predicted_by_regression(curve):

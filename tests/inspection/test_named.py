@@ -4,6 +4,7 @@ import re
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csc_matrix
 from sklearn.datasets import load_iris
@@ -55,6 +56,18 @@ def test_other_methods_are_compared_by_name():
     np.testing.assert_allclose(
         comparison.folds("target_score", "none", 2), comparison.prediction.baselines["all columns"]
     )
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("has_text", [False, True])
+def test_other_methods_take_missing_values_and_categories(has_text):
+    table = pd.DataFrame(X, columns=list("abcd"))
+    table.iloc[::9, 2] = np.nan
+    table = table.assign(kind=np.where(X[:, 0] > 6, "x", "y")) if has_text else table
+    names = [name for name in NAMED if name not in ("umap", "vae", "autoencoder")]
+    comparison = compare(table, Y, n_components=[2], cv=2, estimators=names)
+    assert len(comparison.names) == len(names)
+    assert min(comparison.results["target_score"]) > 0.5
 
 
 @pytest.mark.filterwarnings("ignore")
