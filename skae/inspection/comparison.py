@@ -141,13 +141,12 @@ def compare(
         for job, clock in zip(jobs, clocks, strict=True)
     )
     done = _collect(jobs, measured, Bar(len(jobs)) if verbose else Silent(), prediction, budget.is_over(began))
-    (train, test), *_ = folds
-    code = samples.code(train)
+    test = folds[0][1]
     drawn = {
-        "rows": samples.shown(code, samples.take(test[:_N_EXAMPLES])),
+        "rows": samples.shown(samples.take(test[:_N_EXAMPLES])),
         "target": None if y is None else target.y[test],
         "models": done.examples,
-        "names": samples.shown_names(code),
+        "names": samples.shown_names(),
         "worst": done.worst,
         "estimators": {name: samples.adapt(estimator) for name, estimator in estimators.items()},
     }
@@ -326,20 +325,20 @@ def _measure(estimator, sizes, samples, train, test, target, budget, clock):
 
 def _measure_fit(estimator, seconds, outcome, samples, train, test, target):
     """Return measures of a fit on the test samples, and examples of its codes, reconstructions and samples."""
-    X, code, began = samples.take(test), samples.code(train), time.perf_counter()
+    X, began = samples.take(test), time.perf_counter()
     codes = np.asarray(estimator.transform(X))
     transform_seconds = time.perf_counter() - began
     row = {"error": np.nan, "r2": np.nan, "log_likelihood": _log_likelihood(estimator, X)}
     row["is_ended"] = outcome == "callback"
     example = {"codes": codes}
     if hasattr(estimator, "inverse_transform"):
-        errors = samples.errors(code, test, estimator.inverse_transform(codes))
-        row["error"], total = float(errors.mean()), samples.error_of_mean(code, train, test)
+        errors = samples.errors(test, estimator.inverse_transform(codes))
+        row["error"], total = float(errors.mean()), samples.error_of_mean(train, test)
         row["r2"] = 1 - row["error"] / total if total > 0 else float(row["error"] == 0)
         example["worst"] = samples.worst(errors, test, _N_EXAMPLES)
-        example["reconstructions"] = samples.shown(code, estimator.inverse_transform(codes[:_N_EXAMPLES]))
+        example["reconstructions"] = samples.shown(estimator.inverse_transform(codes[:_N_EXAMPLES]))
     if isinstance(estimator, VAEGenerator):
-        example["samples"] = samples.shown(code, estimator.sample(2 * _N_EXAMPLES, random_state=0))
+        example["samples"] = samples.shown(estimator.sample(2 * _N_EXAMPLES, random_state=0))
     score = target.score((np.asarray(estimator.transform(samples.take(train))), codes), train, test)
     row |= {} if score is None else {"target_score": score}
     return row | {"fit_seconds": seconds, "transform_seconds": transform_seconds}, example

@@ -126,29 +126,25 @@ class ArraySamples:
             return estimator
         return make_pipeline(MeanFiller(), estimator)
 
-    def code(self, train):
-        """Return what makes numbers of samples, fitted to training samples; None where they are numbers."""
-        return MeanFiller().fit(self.take(train)) if self.has_missing else None
-
     def numbers(self, train, test):
         """Return training and test samples as numbers, for predictions."""
-        code = self.code(train)
-        return tuple(code.transform(self.take(i)) if code else self.take(i) for i in (train, test))
+        filler = MeanFiller().fit(self.take(train)) if self.has_missing else None
+        return tuple(filler.transform(self.take(i)) if filler else self.take(i) for i in (train, test))
 
-    def shown(self, code, X):
+    def shown(self, X):
         """Return samples as numbers to be drawn, nan where missing."""
         return observed_values(X)
 
-    def shown_names(self, code):
+    def shown_names(self):
         """Return the names of the columns that are drawn, or None."""
         return self.names
 
-    def errors(self, code, test, X_hat):
+    def errors(self, test, X_hat):
         """Return the error of each value of reconstructions of test samples, masked where it is missing."""
         X = observed_values(self.take(test))
         return np.ma.array(np.square(np.subtract(X, X_hat, dtype=np.float64)), mask=np.isnan(X))
 
-    def error_of_mean(self, code, train, test):
+    def error_of_mean(self, train, test):
         """Return the error of test samples if each is taken for the mean of the training samples."""
         known = self.take(train)
         mean = np.nanmean(known, axis=0) if self.has_missing else known.mean(0)
@@ -165,8 +161,9 @@ class ArraySamples:
 class TableSamples(ArraySamples):
     """Samples of a DataFrame with columns of different kinds; see `ArraySamples`.
 
-    An error is the mean over columns of squared deviations, in standard deviations of the training samples, and of
-    categories that are wrong.
+    An error is the mean over columns of squared deviations, in standard deviations of all samples, and of categories
+    that are wrong. Those of the training samples would be next to zero in a column that hardly varies, and one test
+    sample would then be all of the error.
     """
 
     unit = "in squared standard deviations, for categories the share that is wrong"
@@ -193,6 +190,7 @@ class TableSamples(ArraySamples):
 
     def _select(self, varying):
         self.X = _safe_indexing(self.X, np.flatnonzero(varying), axis=1)
+        self.code = TableCode().fit(self.X)
 
     def adapt(self, estimator):
         if type(estimator) not in (replaced := self._replaced()):
@@ -211,21 +209,22 @@ class TableSamples(ArraySamples):
             VAEGenerator: {"likelihood": ("gaussian", "auto")} | known,
         }
 
-    def code(self, train):
-        return TableCode().fit(self.take(train))
+    def numbers(self, train, test):
+        code = TableCode().fit(self.take(train))
+        return code.transform(self.take(train)), code.transform(self.take(test))
 
-    def shown(self, code, X):
-        return code.transform(X)
+    def shown(self, X):
+        return self.code.transform(X)
 
-    def shown_names(self, code):
-        return [label for column in code.table_.columns for label in column.labels]
+    def shown_names(self):
+        return [label for column in self.code.table_.columns for label in column.labels]
 
-    def errors(self, code, test, X_hat):
-        return code.errors(self.take(test), X_hat)
+    def errors(self, test, X_hat):
+        return self.code.errors(self.take(test), X_hat)
 
-    def error_of_mean(self, code, train, test):
-        mean = code.inverse_transform(np.zeros((len(test), code.table_.width)))
-        return self.errors(code, test, mean).mean()
+    def error_of_mean(self, train, test):
+        mean = np.ma.masked_invalid(self.code.scaled(self.take(train))).mean(axis=0)
+        return self.errors(test, self.code.inverse_transform(np.tile(np.ma.filled(mean, 0), (len(test), 1)))).mean()
 
 
 class TableCode(TransformerMixin, BaseEstimator):

@@ -317,6 +317,13 @@ def test_the_error_of_a_table_counts_each_column_alike(mixed):
     np.testing.assert_allclose(decoded["a"], mixed["a"])
 
 
+def test_one_sample_in_a_column_that_hardly_varies_is_not_all_of_the_error(mixed):
+    table = mixed.assign(rare=0.001 * np.random.RandomState(0).normal(size=120))
+    table.loc[7, "rare"] = 1000.0
+    comparison = compare(table, n_components=[2], cv=3, estimators={"PCA": PCA()})
+    assert max(comparison.results["error"]) < 2
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_missing_numbers_are_filled_only_for_estimators_that_do_not_take_them():
     X = IRIS[0].copy()
