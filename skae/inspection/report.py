@@ -186,15 +186,16 @@ def example_figures(comparison, feature_shape):
 def _shown_columns(rows, reconstructions, names):
     """Return the indices of the columns to draw, and what to say of them.
 
-    Of named columns those with the largest errors are drawn, as many as there is room to name.
+    Of named columns those with the largest errors are drawn, as many as there is room to name. The median error over
+    samples counts, since indicators of rare categories have large errors of few.
     """
     n = rows.shape[1]
     if names is None or n <= _MOST_COLUMN_NAMES:
         return np.arange(n), ""
-    squares = [np.nan_to_num(np.square(rows - X_hat)).sum(axis=0) for X_hat in reconstructions.values()]
-    errors = np.sum([np.zeros(n), *squares], axis=0)
+    errors = [np.median(np.nan_to_num(np.square(rows - X_hat)), axis=0) for X_hat in reconstructions.values()]
+    errors = np.sum([np.zeros(n), *errors], axis=0)
     largest = np.argsort(-errors, kind="stable")[:_MOST_COLUMN_NAMES]
-    return np.sort(largest), f": the {_MOST_COLUMN_NAMES} of {n} columns with the largest errors"
+    return np.sort(largest), f": the {_MOST_COLUMN_NAMES} of {n} columns with the largest median errors"
 
 
 def _grid_figure(lines, feature_shape, constant, names):
