@@ -5,10 +5,10 @@ its rows, and the nearer to 0.5 the area under the curve of one that tells its r
 CTGAN's, of the extra ``benchmark``; without it the table has no such line. The adversarial random forests of arfpy
 0.1.1 do not run on NumPy 2.4 and pandas 3.
 
-VAEs have ``likelihood="auto"`` and ``prior="mixture"``. TVAE learns the distribution of each column, too. The others are models of numbers. They get one-hot columns for the label, and a map of each column to normal
-scores, whose inverse makes new rows, as is common for tables (Kotelnikov et al. 2023, arXiv:2209.15421). The rows of
-all models are then brought to the table's format: clipped to the training rows' range, and rounded where all training
-rows are whole.
+VAEs have ``likelihood="auto"`` and ``prior="mixture"``. TVAE learns the distribution of each column, too. The others
+are models of numbers. They get one-hot columns for the label, and a map of each column to normal scores, whose inverse
+makes new rows, as is common for tables (Kotelnikov et al. 2023, arXiv:2209.15421). The rows of all models are then
+brought to the table's format: clipped to the training rows' range, and rounded where all training rows are whole.
 
 New rows must not be copies: beside these, the distance of new rows to the nearest training row, over that of real test
 rows (medians, in standard deviations of the columns). Far below 1 it tells of copying.
