@@ -1,13 +1,14 @@
 """Are new rows like real ones? Train on them, test on real rows; and try to tell the two apart.
 
-Five labelled tables, the label as one more column (one-hot columns for models of numbers). A model is better the higher
-the accuracy of a classifier trained on its rows, and the nearer to 0.5 the area under the curve of one that tells its
-rows from real test rows. TVAE is CTGAN's, of the extra ``benchmark``; without it the table has no such line.
+Five labelled tables, the label as one more column. A model is better the higher the accuracy of a classifier trained on
+its rows, and the nearer to 0.5 the area under the curve of one that tells its rows from real test rows. TVAE is
+CTGAN's, of the extra ``benchmark``; without it the table has no such line. The adversarial random forests of arfpy
+0.1.1 do not run on NumPy 2.4 and pandas 3.
 
-Columns far from normal are the same problem for every model, and TVAE solves it within: it learns each column as a
-mixture of normals. Models of numbers get a map of each column to normal scores instead, and its inverse for new rows,
-as is common for tables (Kotelnikov et al. 2023, arXiv:2209.15421). The rows of all models, TVAE's too, are then brought
-to the table's format: clipped to the training rows' range, and rounded where all training rows are whole.
+VAEs have ``likelihood="auto"`` and ``prior="mixture"``. TVAE learns the distribution of each column, too. The others
+are models of numbers. They get one-hot columns for the label, and a map of each column to normal scores, whose inverse
+makes new rows, as is common for tables (Kotelnikov et al. 2023, arXiv:2209.15421). The rows of all models are then
+brought to the table's format: clipped to the training rows' range, and rounded where all training rows are whole.
 
 New rows must not be copies: beside these, the distance of new rows to the nearest training row, over that of real test
 rows (medians, in standard deviations of the columns). Far below 1 it tells of copying.
@@ -38,11 +39,10 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import LabelBinarizer, StandardScaler
 from tables import known, listed
 
-from skae import AutoencoderTransformer, VAEGenerator
+from skae import AutoencoderTransformer, ResampledGenerator, VAEGenerator
 
 DEVELOPMENT, FINAL = (0, 1, 2), (100, 101, 102, 103, 104)
-MIXED = "VAEGenerator, mixture prior"
-MODELS = ("AutoencoderTransformer", "VAEGenerator", MIXED, "GaussianMixture", "TVAE")
+MODELS = ("AutoencoderTransformer", "VAEGenerator", "ResampledGenerator", "GaussianMixture", "TVAE")
 
 
 def tables():
@@ -83,30 +83,40 @@ def distance_ratio(rows, X, test):
     return float(new / real)
 
 
-def generate(name, X, y, seed):
-    """As many new rows and labels as there are real ones."""
+def of_tables(name, frame, size, seed):
+    """As many new rows as a table has, of a model of columns of all kinds."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
     if name == "TVAE":
         from ctgan import TVAE
 
-        torch.manual_seed(seed)
-        np.random.seed(seed)
-        frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])]).assign(label=y.astype(str))
         model = TVAE(enable_gpu=False)
         model.fit(frame, ["label"])
-        rows = model.sample(len(X))
-        return rows.drop(columns="label").to_numpy(), rows["label"].to_numpy()
+        return model.sample(len(frame))
+    model = VAEGenerator(size, likelihood="auto", prior="mixture", random_state=seed)
+    if name == "ResampledGenerator":
+        model = ResampledGenerator(model, random_state=seed)
+    return model.fit(frame).sample(len(frame), random_state=seed)
+
+
+def of_numbers(name, whole, size, seed):
+    """As many new rows as an array has, of a model of numbers."""
+    if name == "GaussianMixture":
+        return np.random.RandomState(seed).permutation(mixture(whole, seed).sample(len(whole))[0])  # they come sorted
+    return AutoencoderTransformer(size, random_state=seed).fit(whole).sample(len(whole), random_state=seed)
+
+
+def generate(name, X, y, seed):
+    """As many new rows and labels as there are real ones."""
+    size = max(k for k in SIZES if k < X.shape[1] * 2 / 3)
+    if name in ("VAEGenerator", "ResampledGenerator", "TVAE"):
+        label = pd.Categorical(y.astype(str))
+        frame = pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])]).assign(label=label)
+        rows = of_tables(name, frame, size, seed)
+        return rows.drop(columns="label").to_numpy(), rows["label"].to_numpy().astype(str)
     binarizer, normal, scaler = LabelBinarizer().fit(y.astype(str)), NormalScores(), StandardScaler()
     whole = scaler.fit_transform(np.hstack([normal.fit_transform(X), binarizer.transform(y.astype(str))]))
-    size = max(k for k in SIZES if k < X.shape[1] * 2 / 3)
-    if name == "GaussianMixture":
-        rows = np.random.RandomState(seed).permutation(mixture(whole, seed).sample(len(X))[0])  # they come sorted
-    elif name in ("VAEGenerator", MIXED):
-        model = VAEGenerator(size, prior="mixture" if name == MIXED else "normal", random_state=seed).fit(whole)
-        rows = model.sample(len(X), random_state=seed)
-        # The label that a row's code means: noise on each one-hot column by itself would draw any other.
-        rows[:, X.shape[1] :] = model.sample(len(X), noise=False, random_state=seed)[:, X.shape[1] :]
-    else:
-        rows = AutoencoderTransformer(size, random_state=seed).fit(whole).sample(len(X), random_state=seed)
+    rows = of_numbers(name, whole, size, seed)
     rows, scores = np.split(scaler.inverse_transform(rows), [X.shape[1]], axis=1)
     two = len(binarizer.classes_) == 2
     labels = binarizer.classes_[(scores[:, 0] > 0.5).astype(int) if two else scores.argmax(axis=1)]

@@ -14,6 +14,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small nets gain nothing from more, and lose much on a busy machine
 
 import figures  # noqa: E402
+import report  # noqa: E402
 
 import skae  # noqa: E402
 
@@ -110,9 +111,10 @@ html_sidebars = {page: [] for page in ALONE}
 def to_pages(text):
     """Markdown whose links to scripts and results, right in the repository, lead to the site's pages of these."""
     text = re.sub(r"\]\((?:\.\./|docs/)*examples/(\w+)\.py\)", r"](/gallery/\1.rst)", text)
-    text = re.sub(r"\]\((?:\.\./)*(?:benchmarks/)?notes/([\w-]+)\.md\)", r"](/results/notes/\1.md)", text)
+    text = re.sub(r"\]\((?:\.\./)*(?:benchmarks/)?notes/([\w-]+)\.md(#[\w-]+)?\)", r"](/results/notes/\1.md\2)", text)
     text = re.sub(r"\]\((?:\.\./)?CONTRIBUTING\.md\)", "](/contributing.md)", text)
-    return re.sub(r"\]\((?:\.\./)*(?:benchmarks/)?results/([\w-]+)\.md\)", r"](/results/\1.md)", text)
+    text = re.sub(r"\[([^\]]+)\]\(report\.py\)", r'<a href="_static/sample-report.html">\1</a>', text)
+    return re.sub(r"\]\((?:\.\./)*(?:benchmarks/)?results/([\w-]+)\.md(#[\w-]+)?\)", r"](/results/\1.md\2)", text)
 
 
 def copy_mathjax(app, exception):
@@ -122,6 +124,12 @@ def copy_mathjax(app, exception):
     fonts = "output/chtml/fonts"
     shutil.copytree(package / fonts, static / fonts, dirs_exist_ok=True)
     shutil.copy(package / "tex-chtml.js", static)
+
+
+def write_report(app, exception):
+    """Write the sample report to which the page on `compare` links."""
+    if exception is None:
+        report.write(Path(app.outdir, "_static/sample-report.html"))
 
 
 def copy_results():
@@ -185,3 +193,4 @@ def setup(app):
     app.connect("autodoc-skip-member", skip_member)
     app.connect("include-read", read_included)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", write_report)

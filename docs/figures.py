@@ -2,6 +2,8 @@
 
 import json
 import re
+from contextlib import redirect_stdout
+from io import StringIO
 
 import matplotlib
 
@@ -134,7 +136,8 @@ def draw_displays(page, folder):
     """The figures that the program of the guide's page on displays makes, under the names that it gives them."""
     program = re.search(r"```python\n(.+?)```", page, flags=re.DOTALL).group(1)
     names = {}
-    exec(program, names)
+    with redirect_stdout(StringIO()):
+        exec(program, names)
     for name, display in names.items():
         if hasattr(display, "figure_"):
             display.figure_.savefig(folder / f"{name}.png", dpi=80)

@@ -215,10 +215,10 @@ class AutoencoderTransformer(BaseNetTransformer):
         - "squared_error", "absolute_error": for real numbers.
         - "huber": squared for errors up to the root mean square of the centred X, absolute for larger ones. The
           threshold is 1 if own modules get X unscaled.
-        - "log_loss": Bernoulli cross-entropy for X in [0, 1]. Reconstructions are in (0, 1). The network encodes X
-          after a logit.
-        - "poisson": half the Poisson deviance, for X >= 0. Reconstructions are positive. The network encodes X after a
-          logarithm.
+        - "log_loss": Bernoulli cross-entropy for X in [0, 1]. Reconstructions are in (0, 1). The input of the network
+          is the logit of X.
+        - "poisson": half the Poisson deviance, for X >= 0. Reconstructions are positive. The input of the network is
+          the logarithm of X.
         - "cross_entropy": for categories.
         - "auto": a loss for each column of a DataFrame of pandas or polars, by its dtype. Bools get "log_loss",
           categories and strings "cross_entropy". Integers of at least 0 whose variance is about their mean or more get
@@ -231,8 +231,8 @@ class AutoencoderTransformer(BaseNetTransformer):
     start : {"pca", "random"}, default="pca"
         Weights before training.
 
-        - "pca": the linear path is PCA, the nonlinear path zero. This is exactly PCA for "squared_error",
-          "absolute_error" and "huber", and PCA of the linked samples for the other losses.
+        - "pca": the linear path is PCA and the nonlinear path is zero, see Notes. This is exactly PCA for
+          "squared_error", "absolute_error" and "huber". For other losses it is PCA of logits or logarithms of X.
         - "random": random weights. Own modules then get X unscaled, and are the whole network.
 
     ordered : bool, default=False
@@ -252,7 +252,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         summed over components. It is added to the mean loss of an entry of the scaled X.
 
     alpha : float, default=0.0
-        L2 penalty on the weights of the nonlinear part. Linear path and biases are not penalised.
+        L2 penalty on the weights of the nonlinear path, see Notes. The linear path and biases have no penalty.
 
     encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
         Builds your own half of the network. The encoder maps n_features to n_components columns, the decoder back.
@@ -389,6 +389,9 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     Notes
     -----
+    **Network.** The code of a sample x is z = A x + f(x), and its reconstruction B z + g(z). A and B are the linear
+    path; f and g, each a linear map and a multilayer perceptron, are the nonlinear path.
+
     **Objective.** Training minimises the mean of :math:`\ell(\hat x_{ij}, x_{ij})` over samples and columns of the
     scaled X, by Adam on a one-cycle schedule [2]_. X is centred and divided by a single scale, which keeps PCA's
     geometry. PCA is the best linear autoencoder [1]_.
@@ -404,7 +407,7 @@ class AutoencoderTransformer(BaseNetTransformer):
     chooses the number of steps and whether there are landmarks: the fastest choice whose loss is within 0.3 % of the
     lowest. Without a validation set, or if training has not improved on the start, there are four steps and no
     landmarks. During training the validation loss uses four steps and up to 128 landmarks. So ``best_loss_`` differs
-    from ``validation_loss_curve_``, and may be less than all of it.
+    from ``validation_loss_curve_``, and may be less than all its values.
 
     **Ordered components.** The gradient steps of the refinement then lower the sum over sizes of the reconstruction
     errors, each relative to PCA's. In training, a quarter of the samples have codes cut to a size between those of two
@@ -421,9 +424,9 @@ class AutoencoderTransformer(BaseNetTransformer):
     one for each category.
 
     **Text with a single loss.** The start is PCA of the numbers in their own units and of indicators of the categories,
-    as behind a `sklearn.preprocessing.OneHotEncoder` of the text.
+    as after a `sklearn.preprocessing.OneHotEncoder` of the text.
 
-    **Missing values** are left out of the loss and the scores. In front of the encoder they are replaced by their
+    **Missing values** are left out of the loss and the scores. Before the encoder they are replaced by their
     conditional means under a Gaussian model of all columns, estimated by EM from the observed values. If training
     samples had missing values, the encoder also gets the mask of missing values, and the start is PCA of samples whose
     missing values are drawn from that model. Without missing values in training, the start itself is the model. Own

@@ -32,7 +32,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         Classifier with a method `predict_proba`, which distinguishes real from drawn samples. Clones of it are fitted.
         It gets categories as indicators, and nan for missing values. None is `HistGradientBoostingClassifier` with at
         most 300 trees and early stopping.
-    n_rounds : int, default=2
+    n_rounds : int, default=3
         Number of classifiers. Each one is fitted to samples that are resampled by those before.
     n_candidates : int, default=25
         Number of samples that are drawn for each sample that is kept.
@@ -81,7 +81,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
     0.8
     """
 
-    def __init__(self, estimator, classifier=None, *, n_rounds=2, n_candidates=25, random_state=None):
+    def __init__(self, estimator, classifier=None, *, n_rounds=3, n_candidates=25, random_state=None):
         self.estimator = estimator
         self.classifier = classifier
         self.n_rounds = n_rounds

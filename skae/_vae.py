@@ -395,10 +395,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         - "gaussian": a mean and a noise variance, which both depend on the code. In the linear start only the mean
           does.
-        - "bernoulli": for X in [0, 1]. Scores are log-probabilities only if X consists of zeros and ones. The network
-          sees X after a logit.
-        - "poisson", "negative_binomial": for counts, which the network sees after a logarithm. "negative_binomial" has
-          a dispersion for each column, for counts that vary more than a Poisson of the same mean.
+        - "bernoulli": for X in [0, 1]. Scores are log-probabilities only if X consists of zeros and ones. The input
+          of the network is the logit of X.
+        - "poisson", "negative_binomial": for counts. The input of the network is their logarithm. "negative_binomial"
+          has a dispersion for each column, for counts whose variance is above their mean.
         - "multinomial": for counts conditional on their sum in a sample, such as word counts of documents. New samples
           take their sums from training samples.
         - "categorical": for categories.
@@ -414,8 +414,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         DataFrames with text or categories.
 
     start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
-        Weights before training. With a likelihood other than "gaussian" the linear model is fitted to the samples after
-        the logit or logarithm. The start is then a good beginning, but its bound is not exact.
+        Weights before training. With a likelihood other than "gaussian" the linear model is fitted to logits or
+        logarithms of X, and the bound of the start is then not exact.
 
         - "factor_analysis": scikit-learn's `FactorAnalysis`, run to convergence. Probabilistic PCA replaces it above
           200 columns, where EM would take long, and with no more samples than columns, where it would overfit. With at
@@ -451,9 +451,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     defensive : {"mixture", "linear"}, default="mixture"
         Simpler densities that are mixed with the network's in scores and new samples, see Notes. They have no effect on
-        codes and reconstructions, except that scores weight the codes of each class in a conditional model without y.
+        codes and reconstructions. One exception: in a conditional model without y, scores weight the codes of classes.
 
-        - "mixture": a Gaussian mixture of the samples, with the weight that held-out samples give it, and the linear
+        - "mixture": a Gaussian mixture of the samples, with a weight chosen on the validation set, and the linear
           models. Only for "gaussian", or "auto" if all columns are then Gaussian, and up to 100 columns that vary; else
           as "linear".
         - "linear": the linear start and probabilistic PCA, with weight 1 / (n + 2) for a validation set of n samples.
@@ -472,7 +472,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Activation after each hidden layer.
 
     alpha : float, default=0.0
-        L2 penalty on the weights of the nonlinear part. Linear path and biases are not penalised.
+        L2 penalty on the weights of the nonlinear path, see Notes. The linear path and biases have no penalty.
 
     encoder, decoder : callable (n_in, n_out) -> torch.nn.Module, default=None
         Builds a module that computes features of samples or of codes, of any width. skae adds the linear layer that
@@ -633,6 +633,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     Notes
     -----
+    **Network.** Encoder and decoder are each the sum of a linear path, in which training starts, and a nonlinear path,
+    which is zero at first.
+
     **Bound.** The evidence lower bound [1]_ of a sample is
 
     .. math:: \mathrm{ELBO}(x) = E_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, N(0, I)) \le \log p(x)
@@ -649,7 +652,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     steps and whether there are landmarks: the fastest choice whose loss is within 0.01 nats of the lowest. Without a
     validation set, in conditional models, or if training has not improved on the start, there are two steps and no
     landmarks. During training the validation loss uses two steps and up to 128 landmarks. So ``best_loss_`` differs
-    from ``validation_loss_curve_``, and may be less than all of it.
+    from ``validation_loss_curve_``, and may be less than all its values.
 
     **Prior.** With ``prior="mixture"``, p(z) is the mixture. In scores,
     :math:`E_{q(z|x)}[\log p(z) - \log q(z|x)]` over the same draws then replaces minus the KL. Scores are still lower
@@ -682,7 +685,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     of the largest size [6]_.
 
     **Missing values** are left out of the bound, which is then a bound on the log-density of the observed values [7]_.
-    In front of the encoder they are replaced by their conditional means under a Gaussian model of all columns,
+    Before the encoder they are replaced by their conditional means under a Gaussian model of all columns,
     estimated by EM from the observed values. If training samples had missing values, the encoder also gets the mask of
     missing values, and the start is fitted to samples whose missing values are drawn from that model. Without missing
     values in training, the start itself is the model.

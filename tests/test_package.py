@@ -93,5 +93,5 @@ def test_wheel_and_sdist_install_into_an_empty_environment(tmp_path):
     run(sys.executable, "-m", "venv", "empty")
     python, program = str(tmp_path / "empty/bin/python"), str(ROOT / "tests/installed.py")
     for file, options in ((wheel, []), (sdist, ["--no-deps", "--force-reinstall"])):
-        run(python, "-m", "pip", "install", "-c", str(ROOT / "constraints.txt"), *options, str(file))
-        assert run(python, program) == f"{skae.__version__} (200, 2) (3, 64)\n"
+        run(python, "-I", "-m", "pip", "install", "-c", str(ROOT / "constraints.txt"), *options, str(file))
+        assert run(python, "-I", program) == f"{skae.__version__} (200, 2) (3, 64)\n"

@@ -38,7 +38,7 @@ def site(tmp_path_factory):
     )
     for beside in ("benchmarks", "tests"):  # of which pages show files
         (folder / beside).symlink_to(ROOT / beside)
-    for page in ("CHANGELOG.md", "CONTRIBUTING.md"):
+    for page in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / page, folder)
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-D", "plot_gallery=0"]
     built = subprocess.run([*command, "docs", "html"], cwd=folder, capture_output=True, text=True, check=False)

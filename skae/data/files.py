@@ -265,10 +265,16 @@ _FORMATS = [
 
 
 def _encoding(content):
-    """Return the encoding of a text: UTF-16 if it is marked, UTF-8 if it is valid, else one that its words suggest."""
+    """Return the encoding of a text: UTF-16 if it is marked or if it shows in the bytes of digits and separators.
+
+    Else it is UTF-8 if that is valid, or one that its words suggest.
+    """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
-    if b"\0" in content[:_N_CHARACTERS]:
+    if b"\0" in (start := content[:_N_CHARACTERS]):
+        for high, encoding in enumerate(("utf-16-be", "utf-16-le")):
+            if not len(content) % 2 and start[high::2].count(0) > len(start) / 4 and 0 not in start[1 - high :: 2]:
+                return encoding
         raise ValueError("it is neither Parquet, Feather, Excel nor text; if it is text, pass --encoding, as utf-16-le")
     try:
         content.decode("utf-8")

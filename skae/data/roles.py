@@ -213,5 +213,5 @@ def _usable_samples(features, labels, numeric_only, note):
     if usable.sum() < 2:
         raise ValueError(f"The table has too few rows that can be used, {usable.sum()}. {lost}.")
     if n_repeats := int(features[usable].duplicated().sum()):
-        lost += f"; {n_repeats:,} of {usable.sum():,} rows repeat another one, and share its fold"
+        lost += f"; rows that repeat another one, and share its fold: {n_repeats:,} of {usable.sum():,}"
     return Columns(features[usable], None if labels is None else labels[usable], f"{lost}.")

@@ -55,8 +55,9 @@ def compare(
         named in the summary.
 
         - DataFrame with columns that are not numeric: errors of numbers are in squared standard deviations, those of
-          categories the share that is wrong. `AutoencoderTransformer` gets ``loss="auto"``, `VAEGenerator`
-          ``likelihood="auto"``. Other estimators get standardised numbers and indicators of categories.
+          categories the share that is wrong. `AutoencoderTransformer` gets ``loss="auto"``, but squared errors for
+          integers, and `VAEGenerator` ``likelihood="auto"``. Others get standardised numbers and indicators of
+          categories.
         - sparse matrix: only the test samples of a fold are made dense. PCA has no log-likelihood. Estimators that do
           not take sparse X are left out and named in the summary.
     y : array-like of shape (n_samples,), default=None
@@ -83,7 +84,7 @@ def compare(
     budget : "fast", "default", "thorough" or float, default=None
         Time that the comparison may take. A fit that takes longer than its share is ended early, and the summary counts
         such fits. If the time is over nevertheless, the folds that are done are returned as soon as two have the same
-        number of components, and ``stopped`` is True.
+        number of components, and ``stopped`` is True. Numbers of components with fewer folds than others are left out.
 
         - "fast": about a minute, with at most 1,000 samples, drawn at random, and 20 epochs.
         - "default": about ten minutes, with at most 4,000 samples, drawn at random.
@@ -101,8 +102,8 @@ def compare(
     Returns
     -------
     Comparison
-        The results. Ctrl-C ends the comparison early: the folds that are done are returned if two have the same number
-        of components, and ``stopped`` is True.
+        The results. Ctrl-C ends the comparison early: what is done is returned as at the end of the budget, if two
+        folds have the same number of components.
 
     Raises
     ------
@@ -140,18 +141,18 @@ def compare(
         for job, clock in zip(jobs, clocks, strict=True)
     )
     done = _collect(jobs, measured, Bar(len(jobs)) if verbose else Silent(), prediction, budget.is_over(began))
-    train, test = folds[0]
+    test = folds[0][1]
     drawn = {
-        "rows": samples.shown(train, samples.take(test[:_N_EXAMPLES])),
+        "rows": samples.shown(samples.take(test[:_N_EXAMPLES])),
         "target": None if y is None else target.y[test],
         "models": done.examples,
-        "names": samples.shown_names(train),
+        "names": samples.shown_names(),
         "worst": done.worst,
         "estimators": {name: samples.adapt(estimator) for name, estimator in estimators.items()},
     }
-    notes = [*notes, *repeats(groups), *target.notes(len(folds)), *samples.notes, *done.notes(len(jobs))]
-    left_out = skipped, prediction, drawn, samples.constant, done.refusals
-    return Comparison(done.results(list(estimators)), *left_out, notes, bool(done.stopped), samples.unit)
+    results, left_out = done.results(list(estimators)), (skipped, prediction, drawn, samples.constant, done.refusals)
+    notes += [*repeats(groups), *target.notes(len(folds)), *samples.notes, *done.notes(jobs, results)]
+    return Comparison(results, *left_out, notes, bool(done.stopped), samples.unit)
 
 
 class _Job(NamedTuple):
@@ -198,11 +199,15 @@ class _Done:
                 self.examples[job.name, size] = example
 
     def results(self, names):
-        """Return the columns of the table, without the folds of a size in which an estimator is not done."""
+        """Return the columns of the table, of the sizes that have most folds in which all estimators are done.
+
+        Means of different folds cannot be compared.
+        """
         names = [name for name in names if name not in self.refusals]
         n_done = Counter((size, fold) for size, _, fold in self.rows)
         whole = [(size, fold) for (size, fold), n in n_done.items() if n == len(names)]
-        enough = {size for size, n in Counter(size for size, _ in whole).items() if n > 1}
+        n_whole = Counter(size for size, _ in whole)
+        enough = {size for size, n in n_whole.items() if n == max(n_whole.values()) > 1}
         results = defaultdict(list)
         for size, name, fold in sorted(self.rows, key=lambda cell: (cell[0], names.index(cell[1]), cell[2])):
             if (size, fold) in whole and size in enough:
@@ -211,10 +216,14 @@ class _Done:
                     results[key].append(value)
         return dict(results)
 
-    def notes(self, n_jobs):
+    def notes(self, jobs, results):
         """Return sentences on fits that were ended, and on those that are not done."""
-        ended = f"The budget ended {self.n_ended} of {n_jobs} fits early; a larger one may change results."
-        stopped = f"Stopped after {self.n_fits} of {n_jobs} fits {self.stopped}; only folds that are done count."
+        left_out = sorted({size for job in jobs for size in job.sizes}.difference(results["n_components"]))
+        rest = f", and {', '.join(map(str, left_out))} components are left out" * bool(left_out)
+        ended = f"The budget ended {self.n_ended} of {len(jobs)} fits early; a larger one may change results."
+        stopped = (
+            f"Stopped after {self.n_fits} of {len(jobs)} fits {self.stopped}; only folds that are done count{rest}."
+        )
         return [ended] * (self.n_ended > 0) + [stopped] * bool(self.stopped)
 
 
@@ -323,12 +332,13 @@ def _measure_fit(estimator, seconds, outcome, samples, train, test, target):
     row["is_ended"] = outcome == "callback"
     example = {"codes": codes}
     if hasattr(estimator, "inverse_transform"):
-        row["error"], total = samples.errors(estimator, train, test)
+        errors = samples.errors(test, estimator.inverse_transform(codes))
+        row["error"], total = float(errors.mean()), samples.error_of_mean(train, test)
         row["r2"] = 1 - row["error"] / total if total > 0 else float(row["error"] == 0)
-        example["worst"] = samples.worst(estimator, train, test, _N_EXAMPLES)
-        example["reconstructions"] = samples.shown(train, estimator.inverse_transform(codes[:_N_EXAMPLES]))
+        example["worst"] = samples.worst(errors, test, _N_EXAMPLES)
+        example["reconstructions"] = samples.shown(estimator.inverse_transform(codes[:_N_EXAMPLES]))
     if isinstance(estimator, VAEGenerator):
-        example["samples"] = samples.shown(train, estimator.sample(2 * _N_EXAMPLES, random_state=0))
+        example["samples"] = samples.shown(estimator.sample(2 * _N_EXAMPLES, random_state=0))
     score = target.score((np.asarray(estimator.transform(samples.take(train))), codes), train, test)
     row |= {} if score is None else {"target_score": score}
     return row | {"fit_seconds": seconds, "transform_seconds": transform_seconds}, example
@@ -545,11 +555,6 @@ class Comparison:
             sizes = ", ".join(map(str, self.skipped))
             sentences.append(
                 f"Left out: {sizes} components, which do not reduce this table or exceed the samples of a fold."
-            )
-        if self.constant:
-            columns = ", ".join(map(str, self.constant))
-            sentences.append(
-                f"Left out: columns {columns} (counted from 0), constant in the training samples of a fold."
             )
         for name, error in (self.refusals or {}).items():
             sentences.append(f"Left out: {spoken(name)}, which does not take sparse X: {error}")

@@ -11,7 +11,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import NMF, PCA, FactorAnalysis, FastICA, KernelPCA
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.random_projection import GaussianRandomProjection
 from sklearn.utils import _safe_indexing
@@ -28,6 +28,7 @@ class NoReduction(TransformerMixin, BaseEstimator):
         self.n_components = n_components
 
     def fit(self, X, y=None):
+        self.n_features_in_ = np.shape(X)[1]  # a Pipeline's last step is fitted
         return self
 
     def transform(self, X):
@@ -156,7 +157,7 @@ class Budget(NamedTuple):
         n_jobs : int or None
             Fits that run in parallel.
         """
-        rounds = np.ceil(np.cumsum([bool(_trained(e)) for e in estimators]) / effective_n_jobs(n_jobs))
+        rounds = np.ceil(np.cumsum([bool(_trained(e)[1]) for e in estimators]) / effective_n_jobs(n_jobs))
         now = time.time()
         share = max(began + self.seconds - now, 0) / max(rounds[-1], 1)
         return [TimeLimit(now + share * n, 2 / 3 * share) if np.isfinite(share) else None for n in rounds]
@@ -167,18 +168,20 @@ class Budget(NamedTuple):
 
     def limit(self, estimator, clock):
         """Return an estimator that keeps to the budget, and to a `TimeLimit` or None."""
-        given, limits = _trained(estimator), {}
+        (step, given), limits = _trained(estimator), {}
         if given and self.max_iter is not None and (given["max_iter"] == "auto" or given["max_iter"] > self.max_iter):
             limits["max_iter"] = self.max_iter
         if given and clock and given["callbacks"] is None:
             limits["callbacks"] = clock
+        limits = {step + name: value for name, value in limits.items()}
         return clone(estimator).set_params(**limits) if limits else estimator
 
 
 def _trained(estimator):
-    """Return the parameters of an estimator that trains a network; none of others."""
-    given = estimator.get_params(deep=False)
-    return given if {"callbacks", "max_iter"} <= given.keys() else {}
+    """Return what names of parameters begin with, and the parameters, of a last step that trains a network; or none."""
+    step = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
+    given = {name.removeprefix(step): value for name, value in estimator.get_params().items() if name.startswith(step)}
+    return step, given if {"callbacks", "max_iter"} <= given.keys() else {}
 
 
 BUDGETS = {"fast": Budget(1000, 60, 20), "default": Budget(4000, 480), "thorough": Budget()}

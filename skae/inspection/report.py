@@ -162,30 +162,48 @@ def _figures(comparison, feature_shape):
 def example_figures(comparison, feature_shape):
     """Yield reconstructions, generated samples and two-dimensional codes of the first fold, each with its caption."""
     size, held_out = comparison.sizes[-1], {"held-out samples": comparison.examples["rows"]}
+    names = None if feature_shape else comparison.examples.get("names")
 
     def found(kind):
         models = {name: comparison.examples["models"][name, size] for name in comparison.names}
         return {name: model[kind] for name, model in models.items() if kind in model}
 
-    def draw(lines):
-        return _grid_figure(held_out | lines, feature_shape, comparison.constant, comparison.examples.get("names"))
+    shown, which = _shown_columns(held_out["held-out samples"], found("reconstructions"), names)
 
-    yield f"Held-out samples, and what {size} components keep of them", draw(found("reconstructions"))
+    def draw(lines):
+        drawn = {label: samples[:, shown] for label, samples in (held_out | lines).items()}
+        return _grid_figure(drawn, feature_shape, comparison.constant, names and [names[j] for j in shown])
+
+    yield f"Held-out samples, and what {size} components keep of them{which}", draw(found("reconstructions"))
     for name, samples in found("samples").items():
         half = len(samples) // 2
         lines = {f"samples of\n{name}": samples[:half], "more": samples[half:]}
-        yield f"Samples drawn from {name} with {size} components", draw(lines)
+        yield f"Samples drawn from {name} with {size} components{which}", draw(lines)
     if 2 in comparison.sizes:
         yield "Codes of two components, of held-out samples", codes_figure(comparison)
 
 
-def _grid_figure(lines, feature_shape, constant, names=None):
+def _shown_columns(rows, reconstructions, names):
+    """Return the indices of the columns to draw, and what to say of them.
+
+    Of named columns those with the largest errors are drawn, as many as there is room to name. The median error over
+    samples counts, since indicators of rare categories have large errors of few.
+    """
+    n = rows.shape[1]
+    if names is None or n <= _MOST_COLUMN_NAMES:
+        return np.arange(n), ""
+    errors = [np.median(np.nan_to_num(np.square(rows - X_hat)), axis=0) for X_hat in reconstructions.values()]
+    errors = np.sum([np.zeros(n), *errors], axis=0)
+    largest = np.argsort(-errors, kind="stable")[:_MOST_COLUMN_NAMES]
+    return np.sort(largest), f": the {_MOST_COLUMN_NAMES} of {n} columns with the largest median errors"
+
+
+def _grid_figure(lines, feature_shape, constant, names):
     """Draw labelled lines of samples on the scale of the first line, left-out columns as blank pixels.
 
-    Columns are named where there is room for it, of fewer samples then.
+    If columns are named, fewer samples are drawn.
     """
-    is_named = names is not None and feature_shape is None and len(names) <= _MOST_COLUMN_NAMES
-    n = min(*map(len, lines.values()), _N_NAMED if is_named else np.inf)
+    n = min(*map(len, lines.values()), _N_NAMED if names else np.inf)
     reference = next(iter(lines.values()))
     samples = np.stack([line[:n] for line in lines.values()])
     if feature_shape is not None:
@@ -194,10 +212,10 @@ def _grid_figure(lines, feature_shape, constant, names=None):
         samples = images
     limits = np.nanmin(reference), np.nanmax(reference)
     ax, axes, _ = draw_grid(None, samples, feature_shape, limits, [escape_math(label) for label in lines])
-    for axis in axes[-1] if is_named else ():
+    for axis in axes[-1] if names else ():
         short = [escape_math(_shortened(str(name))) for name in names]
         axis.set_xticks(range(len(names)), short, rotation=90, fontsize="xx-small")
-    if is_named:
+    if names:
         ax.figure.set_size_inches(10, 1.3 * len(samples))
     return ax.figure
 

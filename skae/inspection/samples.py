@@ -16,18 +16,22 @@ from sklearn.utils.sparsefuncs import min_max_axis
 
 from skae._autoencoder import AutoencoderTransformer
 from skae._vae import VAEGenerator
-from skae.data.checks import FLOATS
+from skae.data.checks import FLOATS, listed
 from skae.data.columns import kinds_in_own_units
 from skae.data.dataframes import library_of, unmasked
 from skae.data.statistics import column_moments, observed_columns
 from skae.data.tables import OneHotTable
-from skae.inspection.metrics import numeric_array, observed_values, reconstruction_error, squared_error
+from skae.inspection.metrics import numeric_array, observed_values, squared_error
 
-# What estimators of skae are set to for tables, if their parameters are the defaults.
-_FOR_TABLES = {
-    AutoencoderTransformer: {"loss": ("squared_error", "auto"), "handle_unknown": ("error", "ignore")},
-    VAEGenerator: {"likelihood": ("gaussian", "auto"), "handle_unknown": ("error", "ignore")},
-}
+
+class SquaredErrors(dict):
+    """Squared errors, by which numbers are measured, as losses of the integers of X, which "auto" may take for counts.
+
+    Printed it is Python that makes it of X, a DataFrame of pandas.
+    """
+
+    def __repr__(self):
+        return 'dict.fromkeys(X.select_dtypes("integer"), "squared_error")'
 
 
 def samples_of(X):
@@ -64,7 +68,8 @@ class ArraySamples:
         Columns left out.
     n_samples, n_features : int
     notes : list of str
-        The unit of errors where it is not that of X, and what estimators get that do not take such samples.
+        Columns left out, the unit of errors where it is not that of X, and what estimators get that do not take such
+        samples.
     """
 
     unit = "in units of X squared"
@@ -105,6 +110,10 @@ class ArraySamples:
         if not varying.any():
             raise ValueError("No column of X varies in every training fold, so there is nothing to reduce.")
         self.constant, self.n_features = np.flatnonzero(~varying).tolist(), int(varying.sum())
+        if self.constant:
+            names = [self.names[j] for j in self.constant] if self.names else self.constant
+            which = listed(names) + " (counted from 0)" * (self.names is None)
+            self.notes = [f"Left out: columns {which}, constant in the training samples of a fold.", *self.notes]
         self.names = [name for name, varies in zip(self.names, varying, strict=True) if varies] if self.names else None
         self._select(varying)
 
@@ -117,46 +126,44 @@ class ArraySamples:
             return estimator
         return make_pipeline(MeanFiller(), estimator)
 
-    def errors(self, estimator, train, test):
-        """Return the held-out error of a fitted estimator, and that of the mean of the training samples."""
-        X, known = self.take(test), self.take(train)
-        mean = np.nanmean(known, axis=0) if self.has_missing else known.mean(0)
-        observed = observed_values(X)
-        return reconstruction_error(estimator, X), squared_error(observed, np.ravel(mean))
-
     def numbers(self, train, test):
         """Return training and test samples as numbers, for predictions."""
         filler = MeanFiller().fit(self.take(train)) if self.has_missing else None
         return tuple(filler.transform(self.take(i)) if filler else self.take(i) for i in (train, test))
 
-    def shown(self, train, X):
+    def shown(self, X):
         """Return samples as numbers to be drawn, nan where missing."""
         return observed_values(X)
 
-    def shown_names(self, train):
+    def shown_names(self):
         """Return the names of the columns that are drawn, or None."""
         return self.names
 
-    def row_errors(self, estimator, train, test):
-        """Return the squared error of each value of test samples, 0 where it is missing."""
-        return np.nan_to_num(np.square(observed_values(self.take(test)) - self._decoded(estimator, test)))
+    def errors(self, test, X_hat):
+        """Return the error of each value of reconstructions of test samples, masked where it is missing."""
+        X = observed_values(self.take(test))
+        return np.ma.array(np.square(np.subtract(X, X_hat, dtype=np.float64)), mask=np.isnan(X))
 
-    def worst(self, estimator, train, test, n):
+    def error_of_mean(self, train, test):
+        """Return the error of test samples if each is taken for the mean of the training samples."""
+        known = self.take(train)
+        mean = np.nanmean(known, axis=0) if self.has_missing else known.mean(0)
+        return squared_error(observed_values(self.take(test)), np.ravel(mean))
+
+    def worst(self, errors, test, n):
         """Return the error, the name and the three worst columns of the n samples with the largest errors."""
-        errors = self.row_errors(estimator, train, test)
+        errors = np.ma.filled(errors, 0)
         means, names = errors.mean(axis=1), self.names or list(range(errors.shape[1]))
-        order = np.argsort(-np.ma.filled(means, 0))[:n]
-        return [(float(means[i]), self.index[test[i]], [names[j] for j in _largest(errors[i])]) for i in order]
-
-    def _decoded(self, estimator, test):
-        return estimator.inverse_transform(estimator.transform(self.take(test)))
+        order = np.argsort(-means)[:n]
+        return [(float(means[i]), self.index[test[i]], [names[j] for j in np.argsort(-errors[i])[:3]]) for i in order]
 
 
 class TableSamples(ArraySamples):
     """Samples of a DataFrame with columns of different kinds; see `ArraySamples`.
 
-    An error is the mean over columns of squared deviations, in standard deviations of the training samples, and of
-    categories that are wrong.
+    An error is the mean over columns of squared deviations, in standard deviations of all samples, and of categories
+    that are wrong. Those of the training samples would be next to zero in a column that hardly varies, and one test
+    sample would then be all of the error.
     """
 
     unit = "in squared standard deviations, for categories the share that is wrong"
@@ -167,7 +174,10 @@ class TableSamples(ArraySamples):
     )
 
     def __init__(self, X):
-        self.X, self.constant, self.names = X, [], list(library_of(X).names(X))
+        library = library_of(X)
+        self.X, self.constant, self.names = X, [], list(library.names(X))
+        families = [library.describe(column).family for column in library.columns(X)]
+        self.integers = [name for name, family in zip(self.names, families, strict=True) if family == "integer"]
         self.index = np.asarray(X.index) if hasattr(X, "index") else np.arange(len(X))
         self.n_samples, self.n_features = X.shape
 
@@ -180,32 +190,41 @@ class TableSamples(ArraySamples):
 
     def _select(self, varying):
         self.X = _safe_indexing(self.X, np.flatnonzero(varying), axis=1)
+        self.code = TableCode().fit(self.X)
 
     def adapt(self, estimator):
+        if type(estimator) not in (replaced := self._replaced()):
+            return make_pipeline(TableCode(), estimator)
         given = estimator.get_params(deep=False)
-        for kind, options in _FOR_TABLES.items():
-            if type(estimator) is kind:
-                changed = {name: new for name, (default, new) in options.items() if given[name] == default}
-                return clone(estimator).set_params(**changed)
-        return make_pipeline(TableCode(), estimator)
+        changed = {name: new for name, (default, new) in replaced[type(estimator)].items() if given[name] == default}
+        return clone(estimator).set_params(**changed)
 
-    def errors(self, estimator, train, test):
-        code, X = TableCode().fit(self.take(train)), self.take(test)
-        mean = code.inverse_transform(np.zeros((len(X), code.table_.width)))
-        return code.errors(X, self._decoded(estimator, test)).mean(), code.errors(X, mean).mean()
+    def _replaced(self):
+        """Return by estimator what takes the place of parameters that have their default, and this default."""
+        kind = SquaredErrors if hasattr(self.X, "select_dtypes") else dict
+        losses = kind.fromkeys([name for name in self.integers if name in self.names], "squared_error")
+        known = {"handle_unknown": ("error", "ignore")}
+        return {
+            AutoencoderTransformer: {"loss": ("squared_error", losses or "auto")} | known,
+            VAEGenerator: {"likelihood": ("gaussian", "auto")} | known,
+        }
 
     def numbers(self, train, test):
         code = TableCode().fit(self.take(train))
         return code.transform(self.take(train)), code.transform(self.take(test))
 
-    def shown(self, train, X):
-        return TableCode().fit(self.take(train)).transform(X)
+    def shown(self, X):
+        return self.code.transform(X)
 
-    def shown_names(self, train):
-        return [label for column in TableCode().fit(self.take(train)).table_.columns for label in column.labels]
+    def shown_names(self):
+        return [label for column in self.code.table_.columns for label in column.labels]
 
-    def row_errors(self, estimator, train, test):
-        return TableCode().fit(self.take(train)).errors(self.take(test), self._decoded(estimator, test))
+    def errors(self, test, X_hat):
+        return self.code.errors(self.take(test), X_hat)
+
+    def error_of_mean(self, train, test):
+        mean = np.ma.masked_invalid(self.code.scaled(self.take(train))).mean(axis=0)
+        return self.errors(test, self.code.inverse_transform(np.tile(np.ma.filled(mean, 0), (len(test), 1)))).mean()
 
 
 class TableCode(TransformerMixin, BaseEstimator):
@@ -250,13 +269,8 @@ class TableCode(TransformerMixin, BaseEstimator):
 def repeats(groups):
     """Return a sentence on samples of the same group, in a list, or none."""
     n = len(groups) - len(np.unique(groups))
-    said = f"{n:,} of {len(groups):,} samples repeat another one; samples with equal values are in the same fold."
+    said = f"Samples that repeat another one, and are in its fold: {n:,} of {len(groups):,}."
     return [said] * (n > 0)
-
-
-def _largest(errors):
-    """Return the indices of the three largest errors."""
-    return np.argsort(-np.ma.filled(errors, 0))[:3]
 
 
 def _varies(X):

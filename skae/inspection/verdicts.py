@@ -105,11 +105,13 @@ class PredictionQuestion(Question):
         """Compare the codes to use with all columns, and with a constant prediction."""
         if not self.comparison.prediction.baselines:
             return
-        (everything, all_columns), (constant, dummy) = self.comparison.prediction.baselines.items()
+        baselines = self.comparison.prediction.baselines.items()
+        (everything, all_columns), (constant, dummy) = ((name, values[: len(scores)]) for name, values in baselines)
         lost, gained = _difference(scores, all_columns), _difference(scores, dummy)
+        found = f", {_NO_DIFFERENCE}" * (lost.low <= 0 <= lost.high)
         yield (
             f"The {self.comparison.prediction.label} from these codes is {_apart(lost)} that from {everything}, "
-            f"{np.mean(all_columns):.3f} {_signed(lost)}, and {_apart(gained)} that of {constant}, "
+            f"{np.mean(all_columns):.3f} {_signed(lost)}{found}, and {_apart(gained)} that of {constant}, "
             f"{np.mean(dummy):.3f} {_signed(gained)}."
         )
         if gained.low <= 0:
@@ -176,13 +178,15 @@ class ReconstructionQuestion(Question):
         return f"a gain of less than {100 - 100 * _LARGEST_GAINFUL_SHARE:.0f} %; " * any(s.high < 1 for s in shares)
 
     def _fewer_components(self, name):
-        """Say with how many components a model reaches the reference's error at the largest size."""
-        sizes = [size for size in self.comparison.sizes if len(self.comparison.folds("error", name, size))]
-        largest = sizes[-1]
-        target = self.comparison.folds("error", self.reference, largest).mean()
-        enough = [size for size in sizes if self.comparison.folds("error", name, size).mean() <= target]
-        if enough and enough[0] < largest:
-            yield f"It needs {components(enough[0])} for the error of {self.reference} with {largest}."
+        """Say with how many components a model certainly reaches the reference's error at the largest size."""
+        *smaller, largest = self.comparison.sizes
+        theirs = self.comparison.folds("error", self.reference, largest)
+        for size in smaller if (theirs > 0).all() else ():
+            share = corrected_interval(self.comparison.folds("error", name, size) / theirs)
+            if share.high <= 1:
+                of = f"{self.reference}'s error with {largest} {_percent(share)}"
+                yield f"With {components(size)} it has {100 * share.mean:.0f} % of {of}."
+                return
 
 
 class DensityQuestion(Question):
@@ -238,10 +242,9 @@ class DensityQuestion(Question):
         if not (lead := self.lead()):
             return None
         (name, size), (other, _), gain = lead
-        return (
-            f"{gain.mean:+.2f} nats",
-            f"log-likelihood a sample: {spoken(name)} with {components(size)} over {spoken(other)}",
-        )
+        found = "" if _is_lead(gain) else f", {_NO_DIFFERENCE}"
+        of = f"log-likelihood a sample: {spoken(name)} with {components(size)} over {spoken(other)}{found}"
+        return f"{gain.mean:+.2f} nats", of
 
 
 class TimeQuestion(Question):
@@ -254,9 +257,12 @@ class TimeQuestion(Question):
             yield f"Time: {fit}, one of {self.reference} {theirs:.2g} s."
 
     def headline(self):
-        cell = next(iter(self._others()), (self.reference, self.comparison.sizes[-1]))
-        mine, theirs = self._seconds(*cell)
-        return f"{mine:.2g} s", f"for a fit of {spoken(cell[0])}; {self.reference} takes {theirs:.2g} s"
+        size = self.comparison.sizes[-1]
+        slowest = max(self.comparison.names, key=lambda name: self._seconds(name, size)[0])
+        name, size = next(iter(self._others()), (slowest, size))
+        mine, theirs = self._seconds(name, size)
+        other = f"; {self.reference} takes {theirs:.2g} s" * (name != self.reference)
+        return f"{mine:.2g} s", f"for a fit of {spoken(name)}{other}"
 
     def _others(self):
         """Return the cells to use whose model is not the reference, each once."""

@@ -5,6 +5,7 @@ from functools import singledispatch
 
 import numpy as np
 from numpy.random import RandomState
+from scipy.linalg import helmert
 from scipy.special import expit
 from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
@@ -30,7 +31,7 @@ def factor_analysis(X: np.ndarray, scale: np.ndarray, n_components: int, random_
 
     EM takes long on many columns, and overfits with no more samples than columns.
 
-    EM depends on the samples only through their covariance, so it is run on 2 n_features samples with the same
+    EM depends on the samples only through their covariance, so it is run on n_features + 1 samples with the same
     covariance. It converges to a local optimum, so it is run twice: from equal noise variances of X and of ``X *
     scale``.
 
@@ -102,13 +103,14 @@ def _factor_analysis(X, noises, n_components, tolerance):
 
 @singledispatch
 def _same_covariance(X):
-    """Return at most 2 n_features samples with mean zero and the covariance of the centred samples X."""
+    """Return at most n_features + 1 samples with mean zero and the covariance of the centred samples X."""
     n_samples, n_features = X.shape
-    return X if n_samples <= 2 * n_features else _mirrored(X)
+    return X if n_samples <= n_features + 1 else _fewest(X)
 
 
 @_same_covariance.register
-def _mirrored(X: Centred):
+def _fewest(X: Centred):
+    n_features = X.shape[1]
     values, vectors = np.linalg.eigh(covariance(X))
-    half = (vectors * np.sqrt(np.maximum(values, 0) * X.shape[1])).T
-    return np.vstack([half, -half])
+    rows = (vectors * np.sqrt(np.maximum(values, 0) * (n_features + 1))).T
+    return helmert(n_features + 1).T @ rows  # orthonormal columns, whose sums are 0

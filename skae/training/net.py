@@ -40,7 +40,7 @@ class Net(NeuralNet):
     width : int
         Values per sample, times draws, times copies that refinements hold. It determines the batch size of evaluations.
     alpha : float
-        L2 penalty on the weights of the nonlinear part.
+        L2 penalty on the weights of the nonlinear path.
     relative : bool
         Whether gradients are those of the loss divided by its value at the start, for losses that have a unit.
     averaged : bool

@@ -174,6 +174,8 @@ def test_grouped_dates_are_no_numbers(written):
         ("名前|身長|体重", "shift_jis"),
         ("ηλικία|ύψος|βάρος", "cp1253"),
         ("größe|b|c", "utf-16"),
+        ("größe|b|c", "utf-16-le"),
+        ("名前|身長|体重", "utf-16-be"),
         ("größe|b|c", "utf-8-sig"),
     ],
 )

@@ -94,7 +94,7 @@ def test_only_numeric_columns_and_complete_rows_on_request():
 
 
 def test_rows_that_repeat_are_counted():
-    said = "3 of 60 rows repeat another one, and share its fold."
+    said = "rows that repeat another one, and share its fold: 3 of 60."
     table = pd.DataFrame(PLAIN)
     table.loc[[9, 30, 50]] = table.loc[0].to_numpy()
     assert choose_columns(table).note.endswith(said)

@@ -17,6 +17,7 @@ from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 from skae import AutoencoderTransformer, Comparison, VAEGenerator, compare, reconstruction_error
 from skae.inspection.samples import TableCode, repeats, samples_of
 from skae.inspection.targets import Prediction
+from skae.inspection.verdicts import DensityQuestion, TimeQuestion, spoken
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -166,6 +167,27 @@ def test_codes_that_predict_no_better_than_a_constant_are_named():
     assert said not in predicted((0.7, 0.7, 0.7, 0.7)).answer()
 
 
+def test_a_score_from_all_columns_within_noise_is_no_difference():
+    said = r"from all columns, 0\.950 \(95 % interval [^)]*\), no difference that these samples can show, and"
+    assert re.search(said, predicted((0.95, 0.7, 0.7, 0.7)).answer())
+    assert not re.search(said, predicted((0.7, 0.7, 0.7, 0.7)).answer())
+
+
+def test_the_headline_of_time_is_of_a_model_beside_the_reference():
+    comparison = made_up([1.0] * 5)
+    others = [name for name in comparison.names if name != "PCA"]
+    comparison.results["fit_seconds"] = [0.5 if name == "PCA" else 3.0 for name in comparison.results["estimator"]]
+    assert TimeQuestion(comparison).headline() == ("3 s", f"for a fit of {spoken(others[0])}; PCA takes 0.5 s")
+    alone = compare(IRIS[0], n_components=[2], cv=2, estimators={"PCA": PCA()})
+    assert TimeQuestion(alone).headline()[1] == "for a fit of PCA"
+
+
+def test_baselines_are_of_the_folds_that_are_done():
+    comparison = predicted((0.7, 0.7, 0.7, 0.7))
+    comparison.prediction.baselines["all columns"] = np.array([0.8, 0.8, 0.8, 0.8, 0.8, 0.0, 0.0])
+    assert "is 0.100 below that from all columns, 0.800" in comparison.answer()
+
+
 def test_models_are_known_by_what_they_can_do_and_not_by_name():
     estimators = {"mine": VAEGenerator(max_iter=0), "FactorAnalysis": FactorAnalysis()}
     comparison = compare(IRIS[0], n_components=[2], cv=2, estimators=estimators)
@@ -182,6 +204,8 @@ def test_constant_columns_are_left_out_and_named():
     assert "Left out: columns 1, 4 (counted from 0), constant" in comparison.summary()
     for column in ("error", "log_likelihood"):
         np.testing.assert_array_equal(comparison.results[column], plain.results[column])
+    named = compare(pd.DataFrame(X, columns=list("abcdef")), n_components=[2], cv=2, estimators={"PCA": PCA()})
+    assert "Left out: columns 'b', 'e', constant" in named.summary()
 
 
 def test_a_pipelines_density_is_in_other_units_and_counts_as_none():
@@ -255,6 +279,31 @@ def test_tables_of_mixed_columns_with_missing_values_are_compared(mixed, library
     comparison.to_html(tmp_path / "report.html")
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_autoencoder_of_a_table_is_trained_for_the_errors_that_are_measured(mixed, library, tmp_path):
+    """Integers have squared errors, whatever "auto" would take them for; the program of the report does the same."""
+    table = mixed[["a", "sign"]].assign(n=np.random.RandomState(0).poisson(np.exp(mixed["a"])), flat=1)
+    table = table if library == "pandas" else pytest.importorskip("polars").from_pandas(table)
+    autoencoder = AutoencoderTransformer(max_iter=1, random_state=0)
+    for loss in ("squared_error", "auto"):
+        estimators = {"autoencoder": clone(autoencoder).set_params(loss=loss)}
+        comparison = compare(table, n_components=[1], cv=2, estimators=estimators)
+        used = comparison.examples["estimators"]["autoencoder"]
+        assert used.loss == {"squared_error": {"n": "squared_error"}, "auto": "auto"}[loss]
+        made = eval(repr(used), {"X": table, "AutoencoderTransformer": AutoencoderTransformer})
+        expected = {
+            "a": "squared_error",
+            "sign": "cross_entropy",
+            "n": "poisson" if loss == "auto" else "squared_error",
+        }
+        assert expected.items() <= made.set_params(n_components=1).fit(table).losses_.items()
+    assert (
+        compare(mixed, n_components=[1], cv=2, estimators=QUICK).examples["estimators"]["AutoencoderTransformer"].loss
+        == "auto"
+    )
+
+
 def test_the_error_of_a_table_counts_each_column_alike(mixed):
     code = TableCode().fit(mixed[["a", "sign"]])
     guessed = mixed[["a", "sign"]].assign(a=lambda table: table["a"] + table["a"].std(ddof=0), sign="up")
@@ -266,6 +315,13 @@ def test_the_error_of_a_table_counts_each_column_alike(mixed):
     decoded = code.inverse_transform(code.transform(mixed[["a", "sign"]]))
     pd.testing.assert_series_equal(decoded["sign"][known], mixed["sign"][known])
     np.testing.assert_allclose(decoded["a"], mixed["a"])
+
+
+def test_one_sample_in_a_column_that_hardly_varies_is_not_all_of_the_error(mixed):
+    table = mixed.assign(rare=0.001 * np.random.RandomState(0).normal(size=120))
+    table.loc[7, "rare"] = 1000.0
+    comparison = compare(table, n_components=[2], cv=3, estimators={"PCA": PCA()})
+    assert max(comparison.results["error"]) < 2
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -290,8 +346,18 @@ def test_missing_numbers_are_filled_only_for_estimators_that_do_not_take_them():
 def test_fewer_components_for_the_same_error_are_counted():
     results = {key: value * 2 for key, value in made_up([1.0, 1.0]).results.items()}
     results["n_components"] = [3] * 4 + [6] * 4
-    results["error"] = [8.0, 8.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0]
-    assert "It needs 3 components for the error of PCA with 6." in Comparison(results).answer()
+    results["error"] = [8.0, 8.0, 3.0, 3.0, 4.0, 4.0, 1.0, 1.0]
+    said = "With 3 components it has 75 % of PCA's error with 6 (95 % interval 75 to 75 %)."
+    assert said in Comparison(results).answer()
+    results["error"][2] = 3.9  # on average less, but not certainly
+    assert "of PCA's error with 6" not in Comparison(results).answer()
+    results["error"][4:6] = [0.0, 0.0]
+    assert "of PCA's error with 6" not in Comparison(results).answer()
+
+
+def test_the_headline_of_densities_says_where_no_difference_is_shown():
+    assert "no difference" in DensityQuestion(made_up([1.0] * 3, (-4.0, (-3.0, -4.9, -3.5)))).headline()[1]
+    assert "no difference" not in DensityQuestion(made_up([1.0] * 3, (-4.0, (-3.0, -3.1, -3.0)))).headline()[1]
 
 
 def test_a_numeric_target_is_predicted_by_regression(curve):
@@ -356,7 +422,7 @@ def test_samples_with_equal_values_are_in_the_same_fold(y):
     y = y if y is None else np.concatenate([y, y[::-1][:60]])
     comparison = compare(X, y, n_components=[2], cv=3, estimators={"once": Recall(), "PCA": PCA()})
     assert min(comparison.folds("error", "once", 2)) > 10  # none is recalled
-    said = "60 of 210 samples repeat another one; samples with equal values are in the same fold."
+    said = "Samples that repeat another one, and are in its fold: 60 of 210."
     assert said in comparison.answer()
 
 

@@ -4,10 +4,13 @@ import re
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csc_matrix
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from skae import AutoencoderTransformer, VAEGenerator, compare
@@ -55,6 +58,18 @@ def test_other_methods_are_compared_by_name():
     )
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("has_text", [False, True])
+def test_other_methods_take_missing_values_and_categories(has_text):
+    table = pd.DataFrame(X, columns=list("abcd"))
+    table.iloc[::9, 2] = np.nan
+    table = table.assign(kind=np.where(X[:, 0] > 6, "x", "y")) if has_text else table
+    names = [name for name in NAMED if name not in ("umap", "vae", "autoencoder")]
+    comparison = compare(table, Y, n_components=[2], cv=2, estimators=names)
+    assert len(comparison.names) == len(names)
+    assert min(comparison.results["target_score"]) > 0.5
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_umap_is_compared_where_it_is_installed():
     pytest.importorskip("umap")
@@ -97,6 +112,9 @@ def test_budgets_limit_rows_epochs_and_seconds():
     assert limit(pca, clock) is pca
     assert (limit(few, clock).max_iter, limit(many, clock).max_iter) == (5, 20)
     assert (limit(few, clock).callbacks.end, limit(few, None).callbacks, limit(many, clock).callbacks) == (9, None, [])
+    piped = limit(make_pipeline(StandardScaler(), many), clock)[-1]
+    assert (piped.max_iter, piped.callbacks) == (20, [])
+    assert limit(make_pipeline(StandardScaler(), few), clock)[-1].callbacks.end == 9
     rows, labels, notes = Budget(40).draw(csc_matrix(X), Y)
     assert rows.shape == (40, 4)
     assert len(labels) == 40
@@ -110,7 +128,7 @@ def test_networks_share_the_time_that_is_left(monkeypatch):
     def limits(seconds, estimators, n_jobs):
         return [(clock.end, clock.least) for clock in Budget(seconds=seconds).clocks(estimators, 1000.0, n_jobs)]
 
-    mixed = [VAEGenerator(), PCA(), VAEGenerator(), VAEGenerator()]
+    mixed = [VAEGenerator(), PCA(), make_pipeline(StandardScaler(), VAEGenerator()), VAEGenerator()]
     np.testing.assert_allclose(limits(100, mixed, 1), [(end, 40 / 3) for end in (1060, 1060, 1080, 1100)])
     np.testing.assert_allclose(limits(100, mixed[:1] * 4, 2), [(end, 20) for end in (1070, 1070, 1100, 1100)])
     assert limits(9, mixed, 1) == [(1040, 0)] * 4  # all of it is used
@@ -139,13 +157,14 @@ def test_a_comparison_goes_on_where_it_was_stopped(tmp_path):
     arguments = {"n_components": [1, 2], "cv": 4, "resume": tmp_path}
     stopped = compare(X, **arguments, estimators=estimators)
     assert stopped.stopped
-    assert len(stopped.results["error"]) == 4 + 2
-    assert "Stopped after 6 of 8 fits" in stopped.answer()
+    assert stopped.results["n_components"] == [1] * 4  # two folds of 2 components would be means of other samples
+    said = "Stopped after 6 of 8 fits by Ctrl-C; only folds that are done count, and 2 components are left out."
+    assert said in stopped.answer()
     stopped.to_html(tmp_path / "report.html")
     whole = compare(X, **arguments, estimators=estimators)
     assert len(FITS) == 7 + 2
     assert not whole.stopped
-    assert whole.results["error"][:6] == stopped.results["error"]
+    assert whole.results["error"][:4] == stopped.results["error"]
     plain = compare(X, n_components=[1, 2], cv=4, estimators={"PCA": PCA()})
     np.testing.assert_array_equal(whole.results["error"], plain.results["error"])
 
