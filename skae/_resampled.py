@@ -4,7 +4,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.utils import _safe_indexing, check_random_state, get_tags
+from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skae.data.checks import check_weights
@@ -98,7 +98,8 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         y : array-like of shape (n_samples,), default=None
             Classes, which an estimator with ``conditional=True`` needs. Classifiers get them as a further column.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of samples; None weights all alike.
+            Weights of samples; None weights all alike. Samples of weight 0 are left out. Estimator and classifier need
+            this parameter in `fit` only if weights differ from 1.
 
         Returns
         -------
@@ -108,7 +109,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If the estimator has no method `sample`, or X is sparse.
+            If the estimator has no method `sample`, the classifier no `predict_proba`, or X is sparse.
 
         Examples
         --------
@@ -124,21 +125,23 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
             )
         if issparse(X):
             raise TypeError("X is sparse, but classifiers of single values need a dense array. Use X.toarray().")
+        if self.classifier is not None and not hasattr(self.classifier, "predict_proba"):
+            raise TypeError(f"classifier={self.classifier!r} has no method predict_proba. Use a classifier with one.")
         n_rounds, random_state = check_integer("n_rounds", self.n_rounds, 1), check_random_state(self.random_state)
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        self.estimator_ = clone(self.estimator).fit(X, y, **weights)
-        self._table = _new_table()
+        check_integer("n_candidates", self.n_candidates, 1)
+        X, y, weights = _weighted(X, y, check_weights(sample_weight, X, is_training=True))
+        self.estimator_ = clone(self.estimator).fit(X, y, **_as_keyword(weights))
+        self._table, self.classifiers_ = _new_table(), []
         real = self._table.open(self, X, reset=True)[:]
-        n, is_missing, self.classifiers_ = len(real), np.isnan(real), []
+        n, is_missing = len(real), np.isnan(real)
         real = np.hstack([real, self._context.encode(y, n)])
-        checked = check_weights(sample_weight, real)
-        shares = np.append(np.ones(n) if checked is None else checked / checked.mean(), np.ones(n))
+        shares = None if weights is None else np.append(weights / weights.mean(), np.ones(n))
         for _ in range(n_rounds):
             blocks = self._resampled(n, None, random_state, {})
             drawn = np.vstack([np.hstack([self._table.encode(X), context]) for X, context in blocks])
             drawn[:, : is_missing.shape[1]][is_missing[random_state.permutation(n)]] = np.nan
             classifier = self._unfitted(n, random_state)
-            classifier.fit(np.vstack([real, drawn]), np.repeat([1, 0], n), sample_weight=shares)
+            classifier.fit(np.vstack([real, drawn]), np.repeat([1, 0], n), **_as_keyword(shares))
             self.classifiers_.append(classifier)
         return self
 
@@ -172,6 +175,8 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         n_samples, random_state = check_integer("n_samples", n_samples, 1), check_random_state(random_state)
+        if options.get("given") and self._context.width:
+            raise ValueError("given works with no conditional estimator: classifiers need the class of each sample.")
         blocks = [X for X, _ in self._resampled(n_samples, y, random_state, options)]
         return library_of(blocks[0]).stacked(blocks)
 
@@ -229,6 +234,20 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         tags.input_tags.allow_nan = get_tags(self.estimator).input_tags.allow_nan
         tags.target_tags.required = get_tags(self.estimator).target_tags.required
         return tags
+
+
+def _weighted(X, y, weights):
+    """Return samples, their classes and checked weights, without samples of weight 0."""
+    if weights is None:
+        return X, y, None
+    check_consistent_length(X, y)
+    kept = np.flatnonzero(weights)
+    return _safe_indexing(X, kept), None if y is None else _safe_indexing(y, kept), weights[kept]
+
+
+def _as_keyword(weights):
+    """Return the keywords of a fit with these weights, which it need not know if there are none."""
+    return {} if weights is None else {"sample_weight": weights}
 
 
 def _new_table():

@@ -11,6 +11,10 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 from sklearn.utils import check_random_state
 
 import skae
@@ -86,6 +90,31 @@ def test_weights_of_samples_count():
     assert distances(model).max() < 0.1
 
 
+@pytest.mark.parametrize("weight", [0, 1e-12])
+def test_samples_without_weight_are_left_out(weight):
+    """A class or a category that only they have is none."""
+    table, labels = frame("pandas"), np.array(list("abc"))[y]
+    weights = np.where(y == 2, weight, 1.0)
+    vae = VAEGenerator(2, likelihood="auto", conditional=True, max_iter=0, random_state=0)
+    model = ResampledGenerator(vae, n_rounds=1, random_state=0)
+    new = clone(model).fit(table, pd.Series(labels, table.index), sample_weight=weights).sample(20, random_state=0)
+    without = clone(model).fit(table[y < 2], labels[y < 2]).sample(20, random_state=0)
+    pd.testing.assert_frame_equal(new.astype({"kind": str}), without.astype({"kind": str}))
+
+
+def test_classes_and_weights_are_of_the_same_number_of_samples():
+    vae = VAEGenerator(2, conditional=True, max_iter=0, random_state=0)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        ResampledGenerator(vae, n_rounds=1).fit(X, np.append(y, 0), sample_weight=np.arange(150.0))
+
+
+@pytest.mark.parametrize("weights", [None, np.ones(150)])
+def test_classifiers_need_no_weights_where_all_are_equal(weights):
+    classifier = make_pipeline(StandardScaler(), KNeighborsClassifier())
+    model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0), classifier, n_rounds=2, random_state=0)
+    assert model.fit(X, sample_weight=weights).sample(3, random_state=0).shape == (3, 4)
+
+
 def test_missing_values_are_no_sign_of_real_samples():
     real = triangular(0)
     real[np.random.RandomState(20).uniform(size=real.shape) < 0.3] = np.nan
@@ -105,7 +134,7 @@ def test_missing_values_are_no_sign_of_real_samples():
 def frame(library):
     columns = {f"c{j}": X[:, j] for j in range(4)} | {"kind": [f"k{label}" for label in y]}
     if library == "pandas":
-        return pd.DataFrame(columns).astype({"kind": "category"})
+        return pd.DataFrame(columns).astype({"kind": "category"}).rename_axis(index="plant")
     polars = pytest.importorskip("polars")
     return polars.DataFrame(columns).cast({"kind": polars.Categorical})
 
@@ -122,7 +151,8 @@ def test_tables_stay_tables(library, monkeypatch):
     assert list(new.dtypes) == list(table.dtypes)
     assert list(new.columns) == list(model.feature_names_in_)
     if library == "pandas":
-        assert new.index.tolist() == list(range(50))
+        assert new.index.equals(pd.RangeIndex(50))
+        assert new.index.name == "plant"
 
 
 def test_classes_are_those_asked_for_and_classifiers_see_them():
@@ -141,6 +171,13 @@ def test_given_values_are_kept():
     assert (model.sample(7, given={0: 5.1}, random_state=0)[:, 0] == 5.1).all()
 
 
+def test_given_values_need_an_unconditional_estimator():
+    vae = VAEGenerator(2, conditional=True, max_iter=0, random_state=0)
+    model = ResampledGenerator(vae, n_rounds=1, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="given works with no conditional estimator"):
+        model.sample(7, given={0: 5.1})
+
+
 def test_a_seed_gives_the_same_samples_and_pickles_keep_them():
     model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0, random_state=0), random_state=0).fit(X)
     new = model.sample(10, random_state=3)
@@ -154,6 +191,7 @@ def test_a_seed_gives_the_same_samples_and_pickles_keep_them():
 @pytest.mark.parametrize(
     ("model", "samples", "message"),
     [
+        (ResampledGenerator(VAEGenerator(2), LinearSVC()), X, r"classifier=LinearSVC\(\) has no method predict_proba"),
         (ResampledGenerator(PCA(2)), X, r"estimator=PCA\(.*\) has no method sample. Use a VAEGenerator"),
         (ResampledGenerator(AutoencoderTransformer(2)), csr_array(X), "X is sparse, but classifiers"),
     ],
@@ -165,7 +203,7 @@ def test_what_cannot_be_resampled_is_refused(model, samples, message):
 
 @pytest.mark.parametrize("name", ["n_rounds", "n_candidates"])
 def test_numbers_of_rounds_and_candidates_are_positive(name):
-    model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0)).set_params(**{name: 0})
+    model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0), n_rounds=1).set_params(**{name: 0})
     with pytest.raises(ValueError, match=f"{name}=0 must be an integer of at least 1"):
         model.fit(X)
 
