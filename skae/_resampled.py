@@ -17,6 +17,8 @@ from skae.persistence import state as stored
 
 # Candidates that are drawn at once, and the least probability of a class.
 _AT_ONCE, _LEAST = 50_000, 1e-6
+# Patterns of missing values that each classifier sees of a drawn sample, if training samples have several.
+_PATTERNS = 5
 # Most trees of the default classifier, and the fewest samples for which it stops early.
 _TREES, _LEAST_VALIDATED = 300, 50
 
@@ -61,8 +63,10 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
     this ratio: sampling-importance resampling by likelihood-free importance weights (Grover et al. 2019,
     arXiv:1906.09531). With several classifiers, their odds are multiplied.
 
-    `score_samples` of the estimator is not the log-density of the resampled samples. In training samples with missing
-    values, drawn samples get the same values missing before a classifier is fitted, as if they were missing at random.
+    `score_samples` of the estimator is not the log-density of the resampled samples. If training samples have missing
+    values, drawn samples get their patterns of missing values at random before a classifier sees them, in `fit` and in
+    `sample`, where odds are means over patterns. So samples like those with missing values are kept as often as these
+    occur.
     A file of skops is opened with `TRUSTED_TYPES` and the types of the classifiers, which
     ``skops.io.get_untrusted_types`` lists.
 
@@ -133,13 +137,14 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         self.estimator_ = clone(self.estimator).fit(X, y, **_as_keyword(weights))
         self._table, self.classifiers_ = _new_table(), []
         real = self._table.open(self, X, reset=True)[:]
-        n, is_missing = len(real), np.isnan(real)
+        n = len(real)
         real = np.hstack([real, self._context.encode(y, n)])
+        self._missing = _patterns(np.isnan(real), weights)
         shares = None if weights is None else np.append(weights / weights.mean(), np.ones(n))
         for _ in range(n_rounds):
             blocks = self._resampled(n, None, random_state, {})
             drawn = np.vstack([np.hstack([self._table.encode(X), context]) for X, context in blocks])
-            drawn[:, : is_missing.shape[1]][is_missing[random_state.permutation(n)]] = np.nan
+            drawn = self._incomplete(drawn, random_state.uniform(size=n))
             classifier = self._unfitted(n, random_state)
             classifier.fit(np.vstack([real, drawn]), np.repeat([1, 0], n), **_as_keyword(shares))
             self.classifiers_.append(classifier)
@@ -190,18 +195,29 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
             if classes.width:
                 options = options | {"y": classes.classes[context.argmax(axis=1)]}
             X = unmasked(self.estimator_.sample(len(context), random_state=random_state, **options))
-            log_odds = self._log_odds(np.hstack([self._table.encode(X), context]))
+            log_odds = self._log_odds(np.hstack([self._table.encode(X), context]), random_state)
             # The largest of the sums is at i with a probability in proportion to the odds (Gumbel 1954).
             sums = (log_odds + random_state.gumbel(size=len(context))).reshape(-1, n_candidates)
             kept = np.arange(len(sums)) * n_candidates + sums.argmax(axis=1)
             yield _safe_indexing(X, kept), context[kept]
 
-    def _log_odds(self, samples):
-        """Return the sum over classifiers of the log-odds that encoded samples are real: (n_samples,)."""
-        log_odds = np.zeros(len(samples))
+    def _incomplete(self, samples, places):
+        """Return encoded samples in which values are missing in the patterns at these places in [0, 1)."""
+        patterns, ends = self._missing
+        return np.where(patterns[np.searchsorted(ends, places, side="right")], np.nan, samples)
+
+    def _log_odds(self, samples, random_state):
+        """Return the sum over classifiers of the log-odds that encoded samples are real: (n_samples,).
+
+        Odds are means over patterns of missing values, which are drawn anew for each classifier.
+        """
+        log_odds, n_patterns = np.zeros(len(samples)), _PATTERNS if len(self._missing[1]) else 1
         for classifier in self.classifiers_:
-            drawn, real = np.log(classifier.predict_proba(samples).clip(_LEAST)).T
-            log_odds += real - drawn
+            odds, places = 0.0, random_state.uniform(size=len(samples)) / n_patterns
+            for start in np.arange(n_patterns) / n_patterns:
+                drawn, real = classifier.predict_proba(self._incomplete(samples, start + places)).clip(_LEAST).T
+                odds += real / drawn
+            log_odds += np.log(odds)
         return log_odds
 
     @property
@@ -243,6 +259,14 @@ def _weighted(X, y, weights):
     check_consistent_length(X, y)
     kept = np.flatnonzero(weights)
     return _safe_indexing(X, kept), None if y is None else _safe_indexing(y, kept), weights[kept]
+
+
+def _patterns(is_missing, weights):
+    """Return the patterns of missing values, and where in [0, 1) the share of each but the last one ends."""
+    packed = [row.tobytes() for row in np.packbits(is_missing, axis=1)]  # much faster than rows of bools
+    _, first, index = np.unique(packed, return_index=True, return_inverse=True)
+    ends = np.bincount(index, weights).cumsum()
+    return is_missing[first], ends[:-1] / ends[-1]
 
 
 def _as_keyword(weights):

@@ -115,20 +115,45 @@ def test_classifiers_need_no_weights_where_all_are_equal(weights):
     assert model.fit(X, sample_weight=weights).sample(3, random_state=0).shape == (3, 4)
 
 
+class Complete(Uniform):
+    """`Uniform` that takes missing values and weights."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        return super().fit(X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
 def test_missing_values_are_no_sign_of_real_samples():
+    """A round learns only from what is observed, so that what is missing takes several."""
     real = triangular(0)
     real[np.random.RandomState(20).uniform(size=real.shape) < 0.3] = np.nan
-
-    class Complete(Uniform):
-        def __sklearn_tags__(self):
-            tags = super().__sklearn_tags__()
-            tags.input_tags.allow_nan = True
-            return tags
-
-    model = ResampledGenerator(Complete(), n_rounds=1, random_state=0).fit(real)
+    model = ResampledGenerator(Complete(), random_state=0).fit(real)
     assert distances(model).max() < 0.07
     share = model.classifiers_[0].predict_proba(np.full((1, 2), np.nan))[0, 1]
     assert 0.3 < share < 0.7
+
+
+@pytest.mark.parametrize("n_rounds", [1, 3])
+def test_samples_like_those_with_missing_values_are_kept(n_rounds):
+    """The second value is missing where the first is above 0.8, in a third of the samples: such samples still occur."""
+    real = triangular(0)
+    real[real[:, 0] > 0.8, 1] = np.nan
+    new = ResampledGenerator(Complete(), n_rounds=n_rounds, random_state=0).fit(real).sample(N, random_state=0)
+    np.testing.assert_allclose((new[:, 0] > 0.8).mean(), 1 - 0.8**2, atol=0.05)
+    assert kstest(new[:, 1], "uniform").statistic < 0.07
+
+
+def test_patterns_of_missing_values_count_by_weights():
+    real, is_missing = triangular(0), np.arange(N) % 2 == 0
+    real[is_missing, 1] = np.nan
+    model = ResampledGenerator(Complete(), n_rounds=1, random_state=0)
+    model.fit(real, sample_weight=np.where(is_missing, 0.05, 1.0))
+    shares = model.classifiers_[0].predict_proba(np.column_stack([np.linspace(0, 1, 50), np.full(50, np.nan)]))[:, 1]
+    assert 0.3 < shares.mean() < 0.7
 
 
 def frame(library):
