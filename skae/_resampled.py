@@ -203,15 +203,15 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
 
     def _incomplete(self, samples, places):
         """Return encoded samples in which values are missing in the patterns at these places in [0, 1)."""
-        patterns, ends = self._missing
-        return np.where(patterns[np.searchsorted(ends, places, side="right")], np.nan, samples)
+        index = np.searchsorted(self._missing["ends"], places, side="right")
+        return np.where(self._missing["patterns"][index], np.nan, samples)
 
     def _log_odds(self, samples, random_state):
         """Return the sum over classifiers of the log-odds that encoded samples are real: (n_samples,).
 
         Odds are means over patterns of missing values, which are drawn anew for each classifier.
         """
-        log_odds, n_patterns = np.zeros(len(samples)), _PATTERNS if len(self._missing[1]) else 1
+        log_odds, n_patterns = np.zeros(len(samples)), _PATTERNS if len(self._missing["ends"]) else 1
         for classifier in self.classifiers_:
             odds, places = 0.0, random_state.uniform(size=len(samples)) / n_patterns
             for start in np.arange(n_patterns) / n_patterns:
@@ -241,8 +241,9 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
     def __setstate__(self, state):
         state = stored.without_version(state, type(self))
         stored.check_names(state, type(self))
-        if "_table" in state:
-            state["_table"] = _new_table().restore(state["_table"], stored.fault)
+        if "estimator_" in state:
+            state["_table"] = _new_table().restore(stored.get(state, "_table"), stored.fault)
+            _check_fitted(state)
         super().__setstate__(state)
 
     def __sklearn_tags__(self):
@@ -266,12 +267,25 @@ def _patterns(is_missing, weights):
     packed = [row.tobytes() for row in np.packbits(is_missing, axis=1)]  # much faster than rows of bools
     _, first, index = np.unique(packed, return_index=True, return_inverse=True)
     ends = np.bincount(index, weights).cumsum()
-    return is_missing[first], ends[:-1] / ends[-1]
+    return {"patterns": is_missing[first], "ends": ends[:-1] / ends[-1]}
 
 
 def _as_keyword(weights):
     """Return the keywords of a fit with these weights, which it need not know if there are none."""
     return {} if weights is None else {"sample_weight": weights}
+
+
+def _check_fitted(state):
+    """Check the fitted attributes of a state, which may come from an altered file."""
+    estimator, classifiers = state["estimator_"], stored.get(state, "classifiers_")
+    if not hasattr(estimator, "sample"):
+        raise stored.fault("estimator_", f"is {type(estimator).__name__}, which has no method sample")
+    if type(classifiers) is not list or not all(hasattr(one, "predict_proba") for one in classifiers):
+        raise stored.fault("classifiers_", "are not a list of classifiers with a method predict_proba")
+    missing, width = stored.get(state, "_missing"), state["_table"].width + len(getattr(estimator, "classes_", ()))
+    n_patterns = stored.length_of(missing, "patterns", 0)
+    stored.check_array(missing, "patterns", (n_patterns, width), bool)
+    stored.check_array(missing, "ends", (n_patterns - 1,), low=0, high=1)
 
 
 def _new_table():

@@ -214,6 +214,24 @@ def test_a_seed_gives_the_same_samples_and_pickles_keep_them():
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("estimator_", PCA(2)),
+        ("_table", None),
+        ("classifiers_", None),
+        ("classifiers_", [PCA(2)]),
+        ("_missing", None),
+        ("_missing", {"patterns": np.zeros((2, 3), bool), "ends": np.array([0.5])}),
+        ("_missing", {"patterns": np.zeros((2, 4), bool), "ends": np.array([0.5, 0.6])}),
+    ],
+)
+def test_altered_files_are_refused(name, value):
+    model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0), n_rounds=1, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="The saved estimator is damaged or was changed"):
+        clone(model).__setstate__(model.__getstate__() | {name: value})
+
+
+@pytest.mark.parametrize(
     ("model", "samples", "message"),
     [
         (ResampledGenerator(VAEGenerator(2), LinearSVC()), X, r"classifier=LinearSVC\(\) has no method predict_proba"),
