@@ -4,7 +4,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.utils import _safe_indexing, check_random_state, get_tags
+from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skae.data.checks import check_weights
@@ -17,6 +17,8 @@ from skae.persistence import state as stored
 
 # Candidates that are drawn at once, and the least probability of a class.
 _AT_ONCE, _LEAST = 50_000, 1e-6
+# Patterns of missing values that each classifier sees of a drawn sample, if training samples have several.
+_PATTERNS = 5
 # Most trees of the default classifier, and the fewest samples for which it stops early.
 _TREES, _LEAST_VALIDATED = 300, 50
 
@@ -61,8 +63,10 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
     this ratio: sampling-importance resampling by likelihood-free importance weights (Grover et al. 2019,
     arXiv:1906.09531). With several classifiers, their odds are multiplied.
 
-    `score_samples` of the estimator is not the log-density of the resampled samples. In training samples with missing
-    values, drawn samples get the same values missing before a classifier is fitted, as if they were missing at random.
+    `score_samples` of the estimator is not the log-density of the resampled samples. If training samples have missing
+    values, drawn samples get their patterns of missing values at random before a classifier sees them, in `fit` and in
+    `sample`, where odds are means over patterns. So samples like those with missing values are kept as often as these
+    occur.
     A file of skops is opened with `TRUSTED_TYPES` and the types of the classifiers, which
     ``skops.io.get_untrusted_types`` lists.
 
@@ -98,7 +102,8 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         y : array-like of shape (n_samples,), default=None
             Classes, which an estimator with ``conditional=True`` needs. Classifiers get them as a further column.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of samples; None weights all alike.
+            Weights of samples; None weights all alike. Samples of weight 0 are left out. Estimator and classifier need
+            this parameter in `fit` only if weights differ from 1.
 
         Returns
         -------
@@ -108,7 +113,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If the estimator has no method `sample`, or X is sparse.
+            If the estimator has no method `sample`, the classifier no `predict_proba`, or X is sparse.
 
         Examples
         --------
@@ -124,21 +129,24 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
             )
         if issparse(X):
             raise TypeError("X is sparse, but classifiers of single values need a dense array. Use X.toarray().")
+        if self.classifier is not None and not hasattr(self.classifier, "predict_proba"):
+            raise TypeError(f"classifier={self.classifier!r} has no method predict_proba. Use a classifier with one.")
         n_rounds, random_state = check_integer("n_rounds", self.n_rounds, 1), check_random_state(self.random_state)
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        self.estimator_ = clone(self.estimator).fit(X, y, **weights)
-        self._table = _new_table()
+        check_integer("n_candidates", self.n_candidates, 1)
+        X, y, weights = _weighted(X, y, check_weights(sample_weight, X, is_training=True))
+        self.estimator_ = clone(self.estimator).fit(X, y, **_as_keyword(weights))
+        self._table, self.classifiers_ = _new_table(), []
         real = self._table.open(self, X, reset=True)[:]
-        n, is_missing, self.classifiers_ = len(real), np.isnan(real), []
+        n = len(real)
         real = np.hstack([real, self._context.encode(y, n)])
-        checked = check_weights(sample_weight, real)
-        shares = np.append(np.ones(n) if checked is None else checked / checked.mean(), np.ones(n))
+        self._missing = _patterns(np.isnan(real), weights)
+        shares = None if weights is None else np.append(weights / weights.mean(), np.ones(n))
         for _ in range(n_rounds):
             blocks = self._resampled(n, None, random_state, {})
             drawn = np.vstack([np.hstack([self._table.encode(X), context]) for X, context in blocks])
-            drawn[:, : is_missing.shape[1]][is_missing[random_state.permutation(n)]] = np.nan
+            drawn = self._incomplete(drawn, random_state.uniform(size=n))
             classifier = self._unfitted(n, random_state)
-            classifier.fit(np.vstack([real, drawn]), np.repeat([1, 0], n), sample_weight=shares)
+            classifier.fit(np.vstack([real, drawn]), np.repeat([1, 0], n), **_as_keyword(shares))
             self.classifiers_.append(classifier)
         return self
 
@@ -172,6 +180,8 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         n_samples, random_state = check_integer("n_samples", n_samples, 1), check_random_state(random_state)
+        if options.get("given") and self._context.width:
+            raise ValueError("given works with no conditional estimator: classifiers need the class of each sample.")
         blocks = [X for X, _ in self._resampled(n_samples, y, random_state, options)]
         return library_of(blocks[0]).stacked(blocks)
 
@@ -185,18 +195,29 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
             if classes.width:
                 options = options | {"y": classes.classes[context.argmax(axis=1)]}
             X = unmasked(self.estimator_.sample(len(context), random_state=random_state, **options))
-            log_odds = self._log_odds(np.hstack([self._table.encode(X), context]))
+            log_odds = self._log_odds(np.hstack([self._table.encode(X), context]), random_state)
             # The largest of the sums is at i with a probability in proportion to the odds (Gumbel 1954).
             sums = (log_odds + random_state.gumbel(size=len(context))).reshape(-1, n_candidates)
             kept = np.arange(len(sums)) * n_candidates + sums.argmax(axis=1)
             yield _safe_indexing(X, kept), context[kept]
 
-    def _log_odds(self, samples):
-        """Return the sum over classifiers of the log-odds that encoded samples are real: (n_samples,)."""
-        log_odds = np.zeros(len(samples))
+    def _incomplete(self, samples, places):
+        """Return encoded samples in which values are missing in the patterns at these places in [0, 1)."""
+        index = np.searchsorted(self._missing["ends"], places, side="right")
+        return np.where(self._missing["patterns"][index], np.nan, samples)
+
+    def _log_odds(self, samples, random_state):
+        """Return the sum over classifiers of the log-odds that encoded samples are real: (n_samples,).
+
+        Odds are means over patterns of missing values, which are drawn anew for each classifier.
+        """
+        log_odds, n_patterns = np.zeros(len(samples)), _PATTERNS if len(self._missing["ends"]) else 1
         for classifier in self.classifiers_:
-            drawn, real = np.log(classifier.predict_proba(samples).clip(_LEAST)).T
-            log_odds += real - drawn
+            odds, places = 0.0, random_state.uniform(size=len(samples)) / n_patterns
+            for start in np.arange(n_patterns) / n_patterns:
+                drawn, real = classifier.predict_proba(self._incomplete(samples, start + places)).clip(_LEAST).T
+                odds += real / drawn
+            log_odds += np.log(odds)
         return log_odds
 
     @property
@@ -220,8 +241,9 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
     def __setstate__(self, state):
         state = stored.without_version(state, type(self))
         stored.check_names(state, type(self))
-        if "_table" in state:
-            state["_table"] = _new_table().restore(state["_table"], stored.fault)
+        if "estimator_" in state:
+            state["_table"] = _new_table().restore(stored.get(state, "_table"), stored.fault)
+            _check_fitted(state)
         super().__setstate__(state)
 
     def __sklearn_tags__(self):
@@ -229,6 +251,41 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         tags.input_tags.allow_nan = get_tags(self.estimator).input_tags.allow_nan
         tags.target_tags.required = get_tags(self.estimator).target_tags.required
         return tags
+
+
+def _weighted(X, y, weights):
+    """Return samples, their classes and checked weights, without samples of weight 0."""
+    if weights is None:
+        return X, y, None
+    check_consistent_length(X, y)
+    kept = np.flatnonzero(weights)
+    return _safe_indexing(X, kept), None if y is None else _safe_indexing(y, kept), weights[kept]
+
+
+def _patterns(is_missing, weights):
+    """Return the patterns of missing values, and where in [0, 1) the share of each but the last one ends."""
+    packed = [row.tobytes() for row in np.packbits(is_missing, axis=1)]  # much faster than rows of bools
+    _, first, index = np.unique(packed, return_index=True, return_inverse=True)
+    ends = np.bincount(index, weights).cumsum()
+    return {"patterns": is_missing[first], "ends": ends[:-1] / ends[-1]}
+
+
+def _as_keyword(weights):
+    """Return the keywords of a fit with these weights, which it need not know if there are none."""
+    return {} if weights is None else {"sample_weight": weights}
+
+
+def _check_fitted(state):
+    """Check the fitted attributes of a state, which may come from an altered file."""
+    estimator, classifiers = state["estimator_"], stored.get(state, "classifiers_")
+    if not hasattr(estimator, "sample"):
+        raise stored.fault("estimator_", f"is {type(estimator).__name__}, which has no method sample")
+    if type(classifiers) is not list or not all(hasattr(one, "predict_proba") for one in classifiers):
+        raise stored.fault("classifiers_", "are not a list of classifiers with a method predict_proba")
+    missing, width = stored.get(state, "_missing"), state["_table"].width + len(getattr(estimator, "classes_", ()))
+    n_patterns = stored.length_of(missing, "patterns", 0)
+    stored.check_array(missing, "patterns", (n_patterns, width), bool)
+    stored.check_array(missing, "ends", (n_patterns - 1,), low=0, high=1)
 
 
 def _new_table():

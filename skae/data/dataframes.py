@@ -220,7 +220,7 @@ class Pandas(DataFrames):
         return table.set_axis(like.index) if library_of(like) is self else table
 
     def stacked(self, tables):
-        return import_module("pandas").concat(tables, ignore_index=True)
+        return import_module("pandas").concat(tables, ignore_index=True).rename_axis(index=tables[0].index.name)
 
 
 class Polars(DataFrames):

@@ -11,6 +11,10 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 from sklearn.utils import check_random_state
 
 import skae
@@ -86,26 +90,76 @@ def test_weights_of_samples_count():
     assert distances(model).max() < 0.1
 
 
+@pytest.mark.parametrize("weight", [0, 1e-12])
+def test_samples_without_weight_are_left_out(weight):
+    """A class or a category that only they have is none."""
+    table, labels = frame("pandas"), np.array(list("abc"))[y]
+    weights = np.where(y == 2, weight, 1.0)
+    vae = VAEGenerator(2, likelihood="auto", conditional=True, max_iter=0, random_state=0)
+    model = ResampledGenerator(vae, n_rounds=1, random_state=0)
+    new = clone(model).fit(table, pd.Series(labels, table.index), sample_weight=weights).sample(20, random_state=0)
+    without = clone(model).fit(table[y < 2], labels[y < 2]).sample(20, random_state=0)
+    pd.testing.assert_frame_equal(new.astype({"kind": str}), without.astype({"kind": str}))
+
+
+def test_classes_and_weights_are_of_the_same_number_of_samples():
+    vae = VAEGenerator(2, conditional=True, max_iter=0, random_state=0)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        ResampledGenerator(vae, n_rounds=1).fit(X, np.append(y, 0), sample_weight=np.arange(150.0))
+
+
+@pytest.mark.parametrize("weights", [None, np.ones(150)])
+def test_classifiers_need_no_weights_where_all_are_equal(weights):
+    classifier = make_pipeline(StandardScaler(), KNeighborsClassifier())
+    model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0), classifier, n_rounds=2, random_state=0)
+    assert model.fit(X, sample_weight=weights).sample(3, random_state=0).shape == (3, 4)
+
+
+class Complete(Uniform):
+    """`Uniform` that takes missing values and weights."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        return super().fit(X)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
 def test_missing_values_are_no_sign_of_real_samples():
+    """A round learns only from what is observed, so that what is missing takes several."""
     real = triangular(0)
     real[np.random.RandomState(20).uniform(size=real.shape) < 0.3] = np.nan
-
-    class Complete(Uniform):
-        def __sklearn_tags__(self):
-            tags = super().__sklearn_tags__()
-            tags.input_tags.allow_nan = True
-            return tags
-
-    model = ResampledGenerator(Complete(), n_rounds=1, random_state=0).fit(real)
+    model = ResampledGenerator(Complete(), random_state=0).fit(real)
     assert distances(model).max() < 0.07
     share = model.classifiers_[0].predict_proba(np.full((1, 2), np.nan))[0, 1]
     assert 0.3 < share < 0.7
 
 
+@pytest.mark.parametrize("n_rounds", [1, 3])
+def test_samples_like_those_with_missing_values_are_kept(n_rounds):
+    """The second value is missing where the first is above 0.8, in a third of the samples: such samples still occur."""
+    real = triangular(0)
+    real[real[:, 0] > 0.8, 1] = np.nan
+    new = ResampledGenerator(Complete(), n_rounds=n_rounds, random_state=0).fit(real).sample(N, random_state=0)
+    np.testing.assert_allclose((new[:, 0] > 0.8).mean(), 1 - 0.8**2, atol=0.05)
+    assert kstest(new[:, 1], "uniform").statistic < 0.07
+
+
+def test_patterns_of_missing_values_count_by_weights():
+    real, is_missing = triangular(0), np.arange(N) % 2 == 0
+    real[is_missing, 1] = np.nan
+    model = ResampledGenerator(Complete(), n_rounds=1, random_state=0)
+    model.fit(real, sample_weight=np.where(is_missing, 0.05, 1.0))
+    shares = model.classifiers_[0].predict_proba(np.column_stack([np.linspace(0, 1, 50), np.full(50, np.nan)]))[:, 1]
+    assert 0.3 < shares.mean() < 0.7
+
+
 def frame(library):
     columns = {f"c{j}": X[:, j] for j in range(4)} | {"kind": [f"k{label}" for label in y]}
     if library == "pandas":
-        return pd.DataFrame(columns).astype({"kind": "category"})
+        return pd.DataFrame(columns).astype({"kind": "category"}).rename_axis(index="plant")
     polars = pytest.importorskip("polars")
     return polars.DataFrame(columns).cast({"kind": polars.Categorical})
 
@@ -122,7 +176,8 @@ def test_tables_stay_tables(library, monkeypatch):
     assert list(new.dtypes) == list(table.dtypes)
     assert list(new.columns) == list(model.feature_names_in_)
     if library == "pandas":
-        assert new.index.tolist() == list(range(50))
+        assert new.index.equals(pd.RangeIndex(50))
+        assert new.index.name == "plant"
 
 
 def test_classes_are_those_asked_for_and_classifiers_see_them():
@@ -141,6 +196,13 @@ def test_given_values_are_kept():
     assert (model.sample(7, given={0: 5.1}, random_state=0)[:, 0] == 5.1).all()
 
 
+def test_given_values_need_an_unconditional_estimator():
+    vae = VAEGenerator(2, conditional=True, max_iter=0, random_state=0)
+    model = ResampledGenerator(vae, n_rounds=1, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="given works with no conditional estimator"):
+        model.sample(7, given={0: 5.1})
+
+
 def test_a_seed_gives_the_same_samples_and_pickles_keep_them():
     model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0, random_state=0), random_state=0).fit(X)
     new = model.sample(10, random_state=3)
@@ -152,8 +214,27 @@ def test_a_seed_gives_the_same_samples_and_pickles_keep_them():
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("estimator_", PCA(2)),
+        ("_table", None),
+        ("classifiers_", None),
+        ("classifiers_", [PCA(2)]),
+        ("_missing", None),
+        ("_missing", {"patterns": np.zeros((2, 3), bool), "ends": np.array([0.5])}),
+        ("_missing", {"patterns": np.zeros((2, 4), bool), "ends": np.array([0.5, 0.6])}),
+    ],
+)
+def test_altered_files_are_refused(name, value):
+    model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0), n_rounds=1, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="The saved estimator is damaged or was changed"):
+        clone(model).__setstate__(model.__getstate__() | {name: value})
+
+
+@pytest.mark.parametrize(
     ("model", "samples", "message"),
     [
+        (ResampledGenerator(VAEGenerator(2), LinearSVC()), X, r"classifier=LinearSVC\(\) has no method predict_proba"),
         (ResampledGenerator(PCA(2)), X, r"estimator=PCA\(.*\) has no method sample. Use a VAEGenerator"),
         (ResampledGenerator(AutoencoderTransformer(2)), csr_array(X), "X is sparse, but classifiers"),
     ],
@@ -165,7 +246,7 @@ def test_what_cannot_be_resampled_is_refused(model, samples, message):
 
 @pytest.mark.parametrize("name", ["n_rounds", "n_candidates"])
 def test_numbers_of_rounds_and_candidates_are_positive(name):
-    model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0)).set_params(**{name: 0})
+    model = ResampledGenerator(AutoencoderTransformer(2, max_iter=0), n_rounds=1).set_params(**{name: 0})
     with pytest.raises(ValueError, match=f"{name}=0 must be an integer of at least 1"):
         model.fit(X)
 
