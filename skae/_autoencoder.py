@@ -28,7 +28,7 @@ _FEWEST_CODES, _MOST_INPUTS = 1000, 2**24
 # What to use in place of attributes of PCA that are missing.
 _NO_NOISE = "An autoencoder has no model of the noise; VAEGenerator has one."
 _OF_PCA = {
-    "explained_variance_ratio_": "It is set by fit with ordered=True.",
+    "explained_variance_ratio_": "It is set by fit with ordered=True, or n_components='auto' or a share.",
     "explained_variance_": "The variances of codes are transform(X).var(axis=0, ddof=1).",
     "singular_values_": "They are the norms of the centred columns of transform(X).",
 } | dict.fromkeys(("noise_variance_", "get_covariance", "get_precision"), _NO_NOISE)
@@ -345,8 +345,8 @@ class AutoencoderTransformer(BaseNetTransformer):
     explained_variance_ratio_ : ndarray of shape (n_components_,)
         Increase of R^2 by each component, for the reconstruction of at most 1,000 samples of the validation set (of
         training samples, if there is none). The sum is the R^2 of all components. A component that improves the
-        reconstruction only together with further ones has 0. Constant columns do not count. Only with ordered
-        components.
+        reconstruction only together with further ones has 0. Constant columns do not count. Only with
+        ``ordered=True``, or if ``n_components`` is "auto" or a share.
 
     mean_ : ndarray of shape (n_features_in_,)
         Mean of the training samples.

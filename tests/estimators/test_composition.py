@@ -157,7 +157,7 @@ def test_clone_of_a_changed_estimator_is_changed_too():
 @pytest.mark.parametrize(
     ("name", "way_out"),
     [
-        ("explained_variance_ratio_", "It is set by fit with ordered=True."),
+        ("explained_variance_ratio_", "It is set by fit with ordered=True, or n_components='auto'"),
         ("explained_variance_", "The variances of codes are "),
         ("singular_values_", "They are the norms of "),
         ("noise_variance_", "VAEGenerator has one."),

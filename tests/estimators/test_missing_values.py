@@ -84,7 +84,9 @@ def test_samples_of_nothing_are_imputed_by_means(estimator, parameters, epochs, 
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("form", [np.asarray, torch.from_numpy, pd.DataFrame, "file"], ids=["array", "tensor", "frame", "file"])
+@pytest.mark.parametrize(
+    "form", [np.asarray, torch.from_numpy, pd.DataFrame, "file"], ids=["array", "tensor", "frame", "file"]
+)
 def test_samples_of_nothing_count_for_nothing_in_training(form, model, weighted, curve, tmp_path, monkeypatch):
     X, y, weights = with_missing(curve[:120]), np.arange(120) % 3 % 2, 1 + np.arange(120) % 2
     X[[0, 50, 51]] = np.nan
