@@ -300,7 +300,9 @@ def _prediction(parts, target):
     booster = HistGradientBoostingRegressor if kind is Values else HistGradientBoostingClassifier
     scores = {}
     for name in ("synthetic", "real"):
-        model = booster(random_state=0, min_samples_leaf=_least_in_leaf(len(y[name])))
+        # Early stopping stratifies its validation set by classes, which needs two samples of each.
+        may_stop = "auto" if classes is None or np.unique(y[name], return_counts=True)[1].min() > 1 else False
+        model = booster(random_state=0, min_samples_leaf=_least_in_leaf(len(y[name])), early_stopping=may_stop)
         if classes is not None and len(np.unique(y[name])) == 1:
             model = DummyClassifier().fit(classes, classes, classes == y[name][0])  # it knows the other classes
         else:

@@ -13,6 +13,8 @@ WORTHWHILE = 0.01
 # Components that get a Sobol sequence, which is no better than random draws in many dimensions; and the least distance
 # of its points from 0 and 1.
 _SOBOL, _LEAST = 32, 1e-9
+# Units in the last place of a value below which a gain is rounding.
+_ROUNDING = 4
 # An objective's value for each sample (n,), and a function that returns its gradients by the point.
 Objective = Callable[..., tuple[Tensor, Callable[[], Sequence[Tensor]]]]
 
@@ -47,13 +49,14 @@ def descend(
     """
     value, gradients = objective(*point)
     value, step, n = value[:, None], torch.ones_like(value[:, None]), point[0].shape[1]
+    rounding = _ROUNDING * torch.finfo(value.dtype).eps
     state = torch.cat([*point, *direction(point, gradients()), value], dim=1)
     for left in reversed(range(n_steps)):
         *both, value = state.split([n] * (2 * len(point)) + [1], dim=1)
         proposal = [torch.addcmul(p, step, m) for p, m in zip(both[: len(point)], both[len(point) :], strict=True)]
         new, gradients = objective(*proposal)
-        gain = (value - new[:, None]) / worthwhile(value)
-        is_taken, taken = gain > 0, gain.clamp_max(1)
+        gain = value - new[:, None]
+        is_taken, taken = gain > rounding * value.abs(), (gain / worthwhile(value)).clamp_max(1)
         if not left:  # no further step needs a direction
             return [torch.where(is_taken, p.lerp(q, taken), p) for p, q in zip(both, proposal, strict=False)]
         there = torch.cat([*proposal, *direction(proposal, gradients()), new[:, None]], dim=1)

@@ -111,6 +111,15 @@ def test_a_generator_of_one_class_alone_has_a_score():
     assert 0.3 < figures.trained_on_synthetic < 0.7
 
 
+def test_a_class_may_have_one_of_many_synthetic_samples():
+    """From 10,001 samples on, gradient boosting stops early by a validation set that is stratified by classes."""
+    X = np.random.RandomState(0).normal(size=(10_100, 1))
+    synthetic = np.column_stack([X, X[:, 0] > X[:, 0].max() - 1e-9])
+    real = np.column_stack([X, X[:, 0] > 1])[:300]
+    figures = evaluate_synthetic(real, synthetic, real, target=1)
+    assert figures.trained_on_synthetic < figures.trained_on_real
+
+
 @pytest.mark.parametrize("kind", ["ROC AUC", "balanced accuracy"])
 def test_a_generator_of_one_skewed_class_alone_is_as_good_as_chance(kind):
     limits = [182] if kind == "ROC AUC" else [160, 182]
