@@ -39,7 +39,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
     n_candidates : int, default=25
         Number of samples that are drawn for each sample that is kept.
     random_state : int, RandomState instance or None, default=None
-        Source of draws in `fit`, and of the default classifier's.
+        Source of the draws in `fit`, and seed of the default classifier.
 
     Attributes
     ----------
@@ -63,11 +63,13 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
     this ratio: sampling-importance resampling by likelihood-free importance weights (Grover et al. 2019,
     arXiv:1906.09531). With several classifiers, their odds are multiplied.
 
-    `score_samples` of the estimator is not the log-density of the resampled samples. If training samples have missing
-    values, drawn samples get their patterns of missing values at random before a classifier sees them, in `fit` and in
-    `sample`, where odds are means over patterns. So samples like those with missing values are kept as often as these
-    occur.
-    A file of skops is opened with `TRUSTED_TYPES` and the types of the classifiers, which
+    `score_samples` of the estimator is not the log-density of the resampled samples.
+
+    If training samples have missing values, drawn samples get the same patterns of missing values, at random, before a
+    classifier sees them. In `sample`, their odds are means over five patterns. Samples like those with missing values
+    are thus kept as often as they occur in training.
+
+    To open a file of skops, trust `TRUSTED_TYPES` and the types of the classifiers, which
     ``skops.io.get_untrusted_types`` lists.
 
     Examples
@@ -181,7 +183,9 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         n_samples, random_state = check_integer("n_samples", n_samples, 1), check_random_state(random_state)
         if options.get("given") and self._context.width:
-            raise ValueError("given works with no conditional estimator: classifiers need the class of each sample.")
+            raise ValueError(
+                "given does not work with a conditional estimator: classifiers need the class of each sample."
+            )
         blocks = [X for X, _ in self._resampled(n_samples, y, random_state, options)]
         return library_of(blocks[0]).stacked(blocks)
 
@@ -202,7 +206,11 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
             yield _safe_indexing(X, kept), context[kept]
 
     def _incomplete(self, samples, places):
-        """Return encoded samples in which values are missing in the patterns at these places in [0, 1)."""
+        """Remove values from encoded samples, by patterns of training samples.
+
+        The place of a sample in [0, 1) chooses its pattern. Each pattern has a part of this interval, as long as its
+        share.
+        """
         index = np.searchsorted(self._missing["ends"], places, side="right")
         return np.where(self._missing["patterns"][index], np.nan, samples)
 

@@ -88,6 +88,8 @@ def test_weights_of_samples_count():
 
     model = ResampledGenerator(Weighted(), n_rounds=1, random_state=0).fit(uniform, sample_weight=2 * uniform[:, 0])
     assert distances(model).max() < 0.1
+    scaled = clone(model).fit(uniform, sample_weight=128 * uniform[:, 0])
+    np.testing.assert_array_equal(scaled.sample(50, random_state=0), model.sample(50, random_state=0))
 
 
 @pytest.mark.parametrize("weight", [0, 1e-12])
@@ -191,6 +193,25 @@ def test_classes_are_those_asked_for_and_classifiers_see_them():
     assert model.sample(5, random_state=0).shape == (5, 4)
 
 
+def test_each_class_has_its_own_distribution():
+    """The density of the first column is 2x in one class, and 2 - 2x in the other."""
+
+    class OfClasses(Uniform):
+        def fit(self, X, y):
+            self.classes_, self.class_count_ = np.unique(y, return_counts=True)
+            return super().fit(X)
+
+        def sample(self, n_samples=1, y=None, random_state=None):
+            return super().sample(n_samples, random_state)
+
+    real, labels = triangular(0), np.arange(N) % 2
+    real[labels == 1, 0] = 1 - real[labels == 1, 0]
+    model = ResampledGenerator(OfClasses(), random_state=0).fit(real, labels)
+    rising, falling = (model.sample(N, y=label, random_state=10)[:, 0] for label in (0, 1))
+    assert kstest(rising, np.square).statistic < 0.1
+    assert kstest(1 - falling, np.square).statistic < 0.1
+
+
 def test_given_values_are_kept():
     model = ResampledGenerator(VAEGenerator(2, max_iter=0, random_state=0), n_rounds=1, random_state=0).fit(X)
     assert (model.sample(7, given={0: 5.1}, random_state=0)[:, 0] == 5.1).all()
@@ -199,7 +220,7 @@ def test_given_values_are_kept():
 def test_given_values_need_an_unconditional_estimator():
     vae = VAEGenerator(2, conditional=True, max_iter=0, random_state=0)
     model = ResampledGenerator(vae, n_rounds=1, random_state=0).fit(X, y)
-    with pytest.raises(ValueError, match="given works with no conditional estimator"):
+    with pytest.raises(ValueError, match="given does not work with a conditional estimator"):
         model.sample(7, given={0: 5.1})
 
 
