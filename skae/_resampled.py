@@ -183,9 +183,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         n_samples, random_state = check_integer("n_samples", n_samples, 1), check_random_state(random_state)
         if options.get("given") and self._context.width:
-            raise ValueError(
-                "given does not work with a conditional estimator: classifiers need the class of each sample."
-            )
+            raise ValueError("given does not work with a conditional estimator: classifiers need the classes.")
         blocks = [X for X, _ in self._resampled(n_samples, y, random_state, options)]
         return library_of(blocks[0]).stacked(blocks)
 
