@@ -118,7 +118,7 @@ class _Column(NamedTuple):
 _REASONS = {
     "more than half missing": _Column.is_mostly_missing,
     "constant": _Column.is_constant,
-    "date, of which --dates makes day numbers": _Column.is_date,
+    "date (--dates uses dates as day numbers)": _Column.is_date,
     "identifier": _Column.is_identifier,
     "text of too many values": _Column.is_free_text,
 }
