@@ -299,18 +299,18 @@ class FittedVAE(Fitted):
         self.noise = (noise / n).numpy(force=True) if model.likelihood.is_conjugate else None
 
     def _fit_prior(self, prior, training):
-        """Return the prior, fitted to one draw from q per training sample; q is refined as in scores."""
+        """Return the prior; one that is learned is fitted to a draw from the refined q of each training sample."""
         model = self.net.inference_module(torch.float64).at(self.n_components)
+        batches = self._drawn_inputs(training, self.net.width) if prior.is_learned else ()
         with torch.no_grad():
-            posteriors = [model.posterior(x.double()) for x in self._drawn_inputs(training, self.net.width)]
+            posteriors = [model.posterior(x.double()) for x in batches]
         return self._prior_of(prior, posteriors)
 
     def _prior_of(self, prior, posteriors):
-        generator, codes = torch.Generator().manual_seed(self.built.seed), []
-        for q in posteriors:
-            noise = torch.randn(q.mean.shape, generator=generator, dtype=torch.float64).to(q.mean)
-            codes.append(q.draw(noise))
-        return prior.fit(torch.cat(codes), self.built.seed)
+        generator = torch.Generator().manual_seed(self.built.seed)
+        noise = [torch.randn(q.mean.shape, generator=generator, dtype=torch.float64) for q in posteriors]
+        codes = [q.draw(draws.to(q.mean)) for q, draws in zip(posteriors, noise, strict=True)]
+        return prior.fit(torch.cat(codes), self.built.seed) if codes else prior
 
     def attributes(self):
         scaler, attributes = self.model.scaler, super().attributes()
@@ -611,6 +611,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     validation_loss_curve_ : list of float or None
         Validation loss of each epoch, with the defensive mixture; None without early stopping and after `partial_fit`.
+        Every second epoch is validated, and the others repeat the loss before, unless there are callbacks or few
+        epochs.
 
     best_loss_ : float or None
         Validation loss of the fitted network, see Notes; without early stopping, the lowest training loss. None after

@@ -16,7 +16,8 @@ from skae._torch import evaluation_batch_size
 from skae.data.parameters import callback_list, is_left_out, left_out
 from skae.training.checks import check_kept, check_parts, layers_of
 
-# Window of the running average of the weights in epochs, and its largest share of all epochs.
+# Window of the running average of the weights in epochs, and its largest share of all epochs. The average moves little
+# in an epoch, and is validated once in half a window.
 _LOOK_BACK, _SHARE_OF_EPOCHS = 10 / 3, 1 / 6
 # Largest increase of the reconstruction error over the start's, as a share of the variance.
 _LARGER_ERROR = 0.01
@@ -58,9 +59,12 @@ class BestWeights:
         if loss < self.loss and error <= self.start_error + _LARGER_ERROR:
             self.loss = loss
             self.weights = weights_of(module)
-        self._waited += 1
         if loss < self._bar - self.tol * abs(self._bar) or math.isinf(self._bar):
             self._bar, self._waited = loss, 0
+
+    def wait(self):
+        """Count an epoch."""
+        self._waited += 1
 
     def has_diverged(self, loss):
         """Return whether a loss is not finite, or so far above that of the start that training cannot return."""
@@ -98,19 +102,29 @@ class WeightAverage:
 
     def __init__(self, parameters, n_epochs):
         self.parameters = list(parameters)
-        self.share = 1 / max(1, min(_LOOK_BACK, _SHARE_OF_EPOCHS * n_epochs))
+        window = max(1, min(_LOOK_BACK, _SHARE_OF_EPOCHS * n_epochs)) if self.parameters else 1
+        self.share, self._every, self._n_epochs = 1 / window, max(1, round(window / 2)), n_epochs
         self.restart()
+
+    def is_due(self, epoch):
+        """Return whether the average is validated after this epoch; the first one, 0, and the last one are."""
+        return epoch % self._every == 0 or epoch == self._n_epochs - 1
 
     def restart(self):
         """Reset the average to the current parameters."""
         self.means = [p.detach().clone() for p in self.parameters]
 
+    def update(self):
+        """Move the average towards the current parameters."""
+        for mean, p in zip(self.means, self.parameters, strict=True):
+            mean.lerp_(p.detach(), self.share)
+
     @contextmanager
     def in_place(self):
-        """Update the average, and replace the parameters by it inside the block."""
+        """Replace the parameters by their average inside the block."""
         newest = [p.detach().clone() for p in self.parameters]
         for mean, p in zip(self.means, self.parameters, strict=True):
-            p.detach().copy_(mean.lerp_(p.detach(), self.share))
+            p.detach().copy_(mean)
         try:
             yield
         finally:
@@ -153,10 +167,15 @@ class Validation:
             drawn = torch.randperm(len(training), generator=generator)[:n]
             self._landmarks = net.processes.of_first(lambda: training[drawn][0]).to(net.device)
 
-    def encode_landmarks(self):
-        """Encode the landmarks by the current weights."""
+    def run(self):
+        """Validate the current weights, with landmarks that these encode; return the reconstruction error."""
         if self._landmarks is not None:
             self._net.module_.eval().use_landmarks(self._landmarks)
+        return self._net.run_single_epoch(self.batches, False, "valid", self._net.validation_step)
+
+    def repeat_loss(self):
+        """Record the last epoch's validation loss again, for an epoch that is not validated."""
+        self._net.history.record("valid_loss", self._net.history[-2, "valid_loss"])
 
     def choose_refinement(self, best):
         """Choose how codes are projected, if training has lowered the loss; Ctrl-C keeps the default."""
@@ -377,6 +396,11 @@ def explain(error, history):
             f"A callback needs the loss of a validation set, and there is none ({error}). Use early_stopping=True, "
             "or let the callback monitor 'train_loss'."
         ) from error
+
+
+def are_watching(net):
+    """Return whether callbacks read the loss of each epoch and batch, and the weights that are validated."""
+    return any(getattr(callback, "reads_training", True) for _, callback in net.callbacks_)
 
 
 def schedulers(net):

@@ -16,6 +16,8 @@ class TimeLimit(Callback):
         Seconds that training may take in any case.
     """
 
+    reads_training = False  # neither losses nor weights
+
     def __init__(self, end, least=0.0):
         self.end = end
         self.least = least

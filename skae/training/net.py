@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ class Net(NeuralNet):
 
     It is faster than `skorch.NeuralNet`: batches are slices, losses stay on the device until the epoch ends, and
     per-batch events fire only if there are callbacks. ``history`` has ``train_loss``, ``valid_loss`` and ``dur`` of
-    each epoch. The module is kept in float64, so that a closed-form start stays exact, and is trained in float32.
+    each epoch. If no callback reads losses, only every second epoch is validated, and the others repeat the
+    ``valid_loss`` before. The module is kept in float64, so that a closed-form start stays exact, and is trained in
+    float32.
 
     Parameters
     ----------
@@ -223,7 +225,7 @@ class Net(NeuralNet):
         n_done = checkpointing.begin(average, epochs, len(batches))
         with self.processes.stopping_together(self), callbacks.progress_bar(self, epochs, best, n_done) as tick:
             for epoch in range(n_done, epochs):
-                has_diverged = self._train_epoch(batches, validation, best, average)
+                has_diverged = self._train_epoch(batches, validation, best, average, average.is_due(epoch))
                 tick()
                 if has_diverged and (epoch + 1 == epochs or not best.go_back(self, average)):
                     self.outcome_ = "diverged"
@@ -235,23 +237,24 @@ class Net(NeuralNet):
         self.outcome_ = "budget"
         return self
 
-    def _train_epoch(self, batches, validation, best, average):
-        """Train on all samples once and validate; return whether training has diverged."""
+    def _train_epoch(self, batches, validation, best, average, is_due):
+        """Train on all samples once and, if it is due, validate; return whether training has diverged."""
         datasets = {"dataset_train": batches.samples, "dataset_valid": validation.samples}
         self.generators_.part_ways()
         self.notify("on_epoch_begin", **datasets)
-        began = time.perf_counter()
+        began, validates = time.perf_counter(), is_due or callbacks.are_watching(self)
         self.run_single_epoch(batches, True, "train", self.train_step)
         self.processes.average_buffers(self.module_)
-        with average.in_place():
-            validation.encode_landmarks()
-            error = self.run_single_epoch(validation.batches, False, "valid", self.validation_step)
+        average.update()
+        best.wait()
+        with average.in_place() if validates else nullcontext():
+            error = validation.run() if validates else validation.repeat_loss()
             loss = self.history[-1, "train_loss" if validation.samples is None else "valid_loss"]
             are_finite = callbacks.are_finite(self.module_.parameters())
             has_diverged = not are_finite or any(map(best.has_diverged, (loss, self.history[-1, "train_loss"])))
             callbacks.record_bests(self.history)
             self.history.record("dur", time.perf_counter() - began)
-            if not has_diverged:
+            if is_due and not has_diverged:
                 best.offer(loss, self.module_, error)
             self.notify("on_epoch_end", **datasets)
             self.processes.sums()  # a process may have requested a stop
@@ -262,15 +265,15 @@ class Net(NeuralNet):
         if iterator is None:
             return 0.0
         self._set_training(training)
-        total, errors = 0.0, 0.0
+        total, errors, is_watched = 0.0, 0.0, callbacks.are_watching(self)
         with known_complete(iterator.samples.is_complete):
             for batch in iterator:
-                if self.callbacks_:
+                if is_watched:
                     self.notify("on_batch_begin", batch=batch[:2], training=training)
                 step = step_fn(batch)
                 total = total + step["loss"] * len(batch[0])
                 errors = errors + step["error"] * len(batch[0])
-                if self.callbacks_:
+                if is_watched:
                     self.history.record_batch(prefix + "_loss", step["loss"].item())
                     self.history.record_batch(prefix + "_batch_size", len(batch[0]))
                     self.notify("on_batch_end", batch=batch[:2], training=training, **step)
@@ -286,7 +289,7 @@ class Net(NeuralNet):
         self.processes.average_gradients(self.module_, len(batch[0]))
         if self.clipped:
             self.optimizer_.clip_gradients()
-        if self.callbacks_:
+        if callbacks.are_watching(self):
             parameters = list(self.get_all_learnable_params())
             self.notify("on_grad_computed", named_parameters=parameters, batch=batch[:2], training=True)
         self.optimizer_.step()

@@ -1,5 +1,6 @@
 """The training of a net: its loop, its events and what it leaves."""
 
+import itertools
 import math
 import threading
 
@@ -39,6 +40,7 @@ from training_cases import (
 )
 
 from skae.training.callbacks import BestWeights, cloned
+from skae.training.limits import TimeLimit
 from skae.training.net import Net
 
 
@@ -48,9 +50,12 @@ def test_best_weights_keep_the_lowest_loss_and_count_patience():
     best.begin(1.0, "start")
     best.offer(1.5, module)
     assert best.weights == "start"
+    best.wait()
     best.offer(0.95, module)  # better, but by less than tol
     assert best.loss == 0.95
     assert best.weights != "start"
+    assert not best.over
+    best.wait()
     assert best.over
     best = BestWeights(patience=2, tol=0.1)
     best.begin(1.0, "start")
@@ -130,6 +135,31 @@ def test_a_running_average_of_the_weights_is_validated(curve, epochs, share):
         expected = [(1 - share) * mean + share * new for mean, new in zip(expected, newest, strict=True)]
     for mean, p in zip(expected, net.module_.parameters(), strict=True):
         torch.testing.assert_close(p.detach(), mean, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "epochs", "n_validated"),
+    [([], 20, 11), ([], 12, 12), ([TimeLimit(math.inf)], 20, 11), ([Callback()], 20, 20)],
+    ids=["none", "few epochs", "one that reads nothing", "one that may read losses"],
+)
+def test_the_average_is_validated_every_second_epoch(curve, callbacks, epochs, n_validated):
+    net = trained(curve, epochs=epochs, callbacks=callbacks)
+    validated = ["valid_batch_count" in row for row in net.history]
+    assert len(validated) == epochs
+    assert sum(validated) == n_validated
+    assert validated[0]
+    assert validated[-1]
+    losses = net.history[:, "valid_loss"]
+    repeats = [loss == last for last, loss in itertools.pairwise(losses)]
+    assert repeats == [not now for now in validated[1:]]
+    assert net.best.loss == min(losses)
+
+
+def test_callbacks_do_not_change_which_weights_are_kept(curve):
+    """They get the loss of each epoch; the choice is among the same epochs."""
+    plain, watched = (trained(curve, epochs=20, lr=0.03, callbacks=callbacks) for callbacks in ([], [Callback()]))
+    assert plain.best.loss == watched.best.loss
+    assert_same_weights(watched, plain)
 
 
 def test_layers_may_be_frozen_on_the_way(curve):
@@ -555,7 +585,7 @@ def test_a_loss_that_turns_nan_once_costs_an_epoch_and_no_training(module, valid
 
 @pytest.mark.parametrize("validates", [True, False])
 def test_training_that_diverges_each_time_ends_with_the_best_weights(validates, curve):
-    net = trained(curve, epochs=20, validates=validates, callbacks=[Poison(3, 5, 7, 8)])
+    net = trained(curve, epochs=12, validates=validates, callbacks=[Poison(3, 5, 7, 8)])
     assert (net.outcome_, net.returns_, len(net.history)) == ("diverged", 3, 8)
     finite = np.array(net.history[:, "valid_loss" if validates else "train_loss"])[[0, 1, 3, 5]]
     assert net.best.loss == finite.min()
