@@ -395,6 +395,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         - "gaussian": a mean and a noise variance, which both depend on the code. In the linear start only the mean
           does.
+        - "isotropic_gaussian": a mean, and one noise variance for all columns in units of X. With ``start="pca"`` the
+          reconstruction error is nearly an autoencoder's; the density is lower than with "gaussian".
         - "bernoulli": for X in [0, 1]. Scores are log-probabilities only if X consists of zeros and ones. The input
           of the network is the logit of X.
         - "poisson", "negative_binomial": for counts. The input of the network is their logarithm. "negative_binomial"
@@ -414,7 +416,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         DataFrames with text or categories.
 
     start : {"factor_analysis", "pca", "random"}, default="factor_analysis"
-        Weights before training. With a likelihood other than "gaussian" the linear model is fitted to logits or
+        Weights before training. With other likelihoods than Gaussian ones the linear model is fitted to logits or
         logarithms of X, and the bound of the start is then not exact.
 
         - "factor_analysis": scikit-learn's `FactorAnalysis`, run to convergence. Probabilistic PCA replaces it above
@@ -454,8 +456,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         codes and reconstructions. One exception: in a conditional model without y, scores weight the codes of classes.
 
         - "mixture": a Gaussian mixture of the samples, with a weight chosen on the validation set, and the linear
-          models. Only for "gaussian", or "auto" if all columns are then Gaussian, and up to 100 columns that vary; else
-          as "linear".
+          models. Only for Gaussian likelihoods, or "auto" if all columns are then Gaussian, and up to 100 columns that
+          vary; else as "linear".
         - "linear": the linear start and probabilistic PCA, with weight 1 / (n + 2) for a validation set of n samples.
           With other likelihoods a model of independent columns replaces these two.
 
@@ -491,8 +493,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Number of samples in a training step. "auto" is a power of two.
 
         - It is about a twelfth of all samples, from 32 to 128.
-        - With "gaussian" it is about a sixth, from 32 to 256, unless components are ordered, samples are images or the
-          start is random.
+        - With a Gaussian likelihood it is about a sixth, from 32 to 256, unless components are ordered, samples are
+          images or the start is random.
         - Above 20,000 samples the upper limit of 128 or 256 grows by the factor sqrt(n_samples / 20,000).
 
     learning_rate_init : "auto" or float, default="auto"
@@ -515,8 +517,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     validation_fraction : "auto" or float, default="auto"
         Share of the samples of X in the validation set, if `fit` gets no ``X_val``. "auto" is a tenth, at most 1,000
-        samples. With "gaussian" they are stratified by how well the linear start fits each sample; otherwise they are a
-        random subset. The linear start is fitted to all samples.
+        samples. With a Gaussian likelihood they are stratified by how well the linear start fits each sample; otherwise
+        they are a random subset. The linear start is fitted to all samples.
 
     n_iter_no_change : int, default=20
         Number of epochs without an improvement of more than ``tol`` after which training ends; with ordered components
@@ -581,7 +583,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     noise_variance_ : ndarray of shape (n_features_in_,)
         Noise variance of each column, in units of X squared: the mean over codes of at most 5,000 training samples. For
         constant columns it is the noise variance of probabilistic PCA with ``start="pca"``, else zero. Only for
-        "gaussian".
+        Gaussian likelihoods.
 
     kl_per_component_ : ndarray of shape (n_components_,)
         KL divergence of the encoder's posterior of each component from the standard normal, in nats: the mean over at
@@ -702,9 +704,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     sampled as constants. (Own modules with a random start reconstruct them themselves.) They are independent of the
     other columns. What they add to a score depends on the likelihood:
 
-    - "gaussian" and ``start="pca"``: a normal log-density with the noise variance of probabilistic PCA, so that `score`
+    - Gaussian and ``start="pca"``: a normal log-density with the noise variance of probabilistic PCA, so that `score`
       is `PCA.score` at ``max_iter=0``.
-    - "gaussian" and another start: 0 at the constant c, and :math:`-(x - c)^2 / 2 s^2` at another value x. The unit s
+    - Gaussian and another start: 0 at the constant c, and :math:`-(x - c)^2 / 2 s^2` at another value x. The unit s
       is a hundredth of \|c\| or of the smallest standard deviation of another column, whichever is less, but at least
       1e-7 \|c\|. If c is 0 it is a hundredth of that deviation, or 1/100 if no other column varies. In mixed tables s
       is between \|c\| / 200 and \|c\| / 100, or 1/100 if c is 0.
@@ -951,7 +953,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Raises
         ------
         AttributeError
-            If the likelihood is not "gaussian".
+            If the likelihood is not Gaussian.
 
         Notes
         -----

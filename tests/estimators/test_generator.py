@@ -252,9 +252,21 @@ def test_a_reconstruction_is_near_the_autoencoders(digits):
     noisy = digits + np.random.RandomState(0).uniform(size=digits.shape)
     train, test = noisy[:600], noisy[1000:1400]
     vae = reconstruction_error(quick(8, max_iter=30).fit(train), test)
+    isotropic = quick(8, likelihood="isotropic_gaussian", start="pca", max_iter=30).fit(train)
     autoencoder = reconstruction_error(AutoencoderTransformer(8, max_iter=30, random_state=0).fit(train), test)
     assert vae < 1.6 * autoencoder
+    assert reconstruction_error(isotropic, test) < 1.15 * autoencoder
     assert vae < 0.8 * reconstruction_error(PCA(8).fit(train), test)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_isotropic_noise_starts_at_pca_whatever_the_units(curve, ordered):
+    X = curve * np.geomspace(0.3, 3, curve.shape[1])
+    start = quick(2, likelihood="isotropic_gaussian", start="pca", ordered=ordered, max_iter=0).fit(X)
+    assert start.score(X) == pytest.approx(PCA(2).fit(X).score(X), rel=1e-9)
+    trained = quick(2, likelihood="isotropic_gaussian", start="pca", ordered=ordered, max_iter=20).fit(X)
+    np.testing.assert_allclose(trained.noise_variance_, trained.noise_variance_[0], rtol=1e-5)
+    assert trained.noise_variance_[0] != pytest.approx(start.noise_variance_[0], rel=1e-5)
 
 
 # A row's numbers are its own.

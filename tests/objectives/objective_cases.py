@@ -13,6 +13,8 @@ from torch.distributions import (
 
 from skae.objectives import LIKELIHOODS
 
+NORMAL = "gaussian", "isotropic_gaussian"
+
 
 def draws(seed, *shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -26,7 +28,7 @@ def start_noise(built, noise):
 
 def likelihood(name, n_features):
     built = LIKELIHOODS[name](n_features).double()
-    if name == "gaussian":
+    if name in NORMAL:
         start_noise(built, torch.linspace(0.5, 2, n_features, dtype=torch.float64))
     if name == "negative_binomial":
         start_noise(built, torch.linspace(0.1, 2, n_features, dtype=torch.float64))
@@ -40,7 +42,7 @@ def output(built, seed, n, n_features):
 
 def target(name, seed, *shape):
     x = draws(seed, *shape)
-    if name == "gaussian":
+    if name in NORMAL:
         return x
     if name == "categorical":
         return torch.nn.functional.one_hot(x.argmax(-1), shape[-1]).double()
@@ -52,8 +54,12 @@ def reference(built, name, eta):
         return Multinomial(7, logits=eta, validate_args=False)
     if name == "categorical":
         return OneHotCategorical(logits=eta)
+
+    def normal():
+        return Normal(built.mean(eta), built.variance(eta).sqrt())
+
     base = {
-        "gaussian": lambda: Normal(built.mean(eta), built.variance(eta).sqrt()),
+        **dict.fromkeys(NORMAL, normal),
         "bernoulli": lambda: Bernoulli(logits=eta),
         "poisson": lambda: Poisson(eta.exp()),
         "negative_binomial": lambda: NegativeBinomial(built.log_size.exp(), logits=eta - built.log_size),

@@ -1,7 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 import torch
-from objective_cases import draws, likelihood, output, reference, start_noise, target
+from objective_cases import NORMAL, draws, likelihood, output, reference, start_noise, target
 from torch.distributions import Multinomial, OneHotCategorical
 
 from skae.objectives import LIKELIHOODS, mixed_likelihood
@@ -166,7 +168,7 @@ def test_samples_are_drawn_from_the_generator(name, seed):
         one, two, three = (draw(torch.Generator().manual_seed(k)) for k in (seed, seed, seed + 1))
         assert torch.equal(one, two)
         assert not torch.equal(one, three)
-        if name != "gaussian":
+        if name not in NORMAL:
             assert torch.equal(one, one.round())
     assert torch.equal(before, torch.random.get_rng_state())
 
@@ -269,8 +271,34 @@ def test_a_fresh_likelihood_is_as_before_any_start(name):
     assert all(torch.equal(value, expected[key]) for key, value in fresh.state_dict().items())
 
 
-def test_only_the_normal_likelihood_is_conjugate():
-    assert [name for name in LIKELIHOODS if LIKELIHOODS[name].is_conjugate] == ["gaussian"]
+def test_only_normal_likelihoods_are_conjugate():
+    assert [name for name in LIKELIHOODS if LIKELIHOODS[name].is_conjugate] == ["gaussian", "isotropic_gaussian"]
+
+
+def test_isotropic_noise_is_the_same_in_units_of_X():
+    """It starts at the mean over columns that vary, training changes it for all at once, and eta has no part in it."""
+    built = LIKELIHOODS["isotropic_gaussian"](4).double()
+    scale = torch.tensor([1.0, 10, 100, 1e-3], dtype=torch.float64)
+    built.varies[3] = 0
+    built.start_at(torch.tensor([1.0, 2, 6, 1e9]).double() / scale.square(), 10 / scale.square(), scale)
+    eta = draws(0, 5, 4)
+    torch.testing.assert_close(built.variance(eta) * scale.square(), torch.full_like(eta, 3.0))
+    with torch.no_grad():
+        built.log_excess += 1
+    changed = built.variance(eta) * scale.square()
+    torch.testing.assert_close(changed, changed[:1, :1].expand_as(changed))
+    assert changed[0, 0].item() == pytest.approx(
+        3 * math.e, rel=0.1
+    )  # its floor, a ten-thousandth of the variance, stays
+    assert built.n_outputs == 4
+
+
+def test_isotropic_noise_of_constant_columns_is_positive():
+    built = LIKELIHOODS["isotropic_gaussian"](2).double()
+    built.varies.zero_()
+    ones = torch.ones(2, dtype=torch.float64)
+    built.start_at(ones, ones, ones)
+    torch.testing.assert_close(built.variance(torch.zeros(3, 2).double()), torch.ones(3, 2).double())
 
 
 def test_a_constant_of_real_columns_has_a_small_unit(seed):

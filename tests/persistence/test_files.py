@@ -43,6 +43,7 @@ def fits():
     gaps = np.where(np.arange(ROWS.size).reshape(ROWS.shape) % 7 == 0, np.nan, ROWS)
     yield "vae", VAEGenerator(2, prior="mixture", learning_rate_init=3e-3, **quick).fit(gaps), gaps
     yield "ordered vae", VAEGenerator(2, ordered=True, **quick).fit(ROWS), ROWS
+    yield "isotropic vae", VAEGenerator(2, likelihood="isotropic_gaussian", **quick).fit(ROWS), ROWS
     yield "mixed columns", VAEGenerator(2, likelihood="auto", **quick).fit(a_table()), a_table()
     yield "search", LatentSizeCV(AutoencoderTransformer(**quick), (1, 2), cv=2).fit(ROWS), ROWS
     yield "search of a VAE", LatentSizeCV(VAEGenerator(**quick), (1, 2), cv=2).fit(ROWS), ROWS

@@ -42,11 +42,6 @@ class Gaussian(Likelihood):
         """Start at this noise; training keeps it above a share of the variance, or half the start if that is less."""
         self._start_between(NOISE_FLOOR * variance, noise)
 
-    def independent(self, mean: Tensor, variance: Tensor, n_samples: float) -> Tensor:
-        variance = torch.where(variance > 0, variance, 1)
-        self._start_between(variance, variance)
-        return torch.cat([mean, torch.zeros_like(mean)])
-
     def of_constants(self, value: Tensor, deviation: Tensor, n_samples: float, noise: Tensor | None = None) -> Terms:
         """Return a normal density with this noise or, without one, the square of a distance in a small unit.
 
@@ -64,8 +59,9 @@ class Gaussian(Likelihood):
     @torch.no_grad()
     def _start_between(self, floor: Tensor, variance: Tensor) -> None:
         """Start at this variance; training keeps it above the floor, or above half of the start if that is less."""
-        self.floor.copy_(torch.minimum(floor, variance / 2))
-        self.log_excess.copy_((variance - self.floor).log())
+        floor = torch.minimum(floor, variance / 2)
+        self.floor.copy_(floor)
+        self.log_excess.copy_((variance - floor).log())
 
     def defensive(self, n_components: int, n_context: int) -> DefensiveMixture:
         return LinearModels(2, len(self.varies), n_components, n_context)
@@ -98,3 +94,38 @@ class Gaussian(Likelihood):
         mean = self.mean(eta)
         noise = torch.randn(mean.shape, generator=generator, dtype=eta.dtype, device=eta.device)
         return mean + self.variance(eta).sqrt() * noise
+
+
+class IsotropicGaussian(Gaussian):
+    r"""Normal with one noise variance for all columns in units of X, as in probabilistic PCA.
+
+    .. math:: \log p(x | \mu) = -\tfrac{d}{2} \log(2 \pi \sigma^2) - \frac{\lVert x - \mu \rVert^2}{2 \sigma^2}
+
+    eta is the mean. All squared errors have the same weight, so that training lowers the reconstruction error, too.
+
+    Shape
+    -----
+    eta: (..., n_features), x: (..., n_features) -> log_prob: (..., n_features).
+    """
+
+    n_parameters = 1
+    value_kinds = Gaussian.value_kinds | {"unit": "positive"}
+    unit: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__(n_features)
+        self.log_excess = nn.Parameter(torch.zeros(()))
+        self.register_buffer("unit", torch.ones(n_features))
+
+    def start_at(self, noise: Tensor, variance: Tensor, scale: Tensor) -> None:
+        """Start at the mean of this noise in units of X."""
+        self.unit.copy_(1 / scale.square())
+        counted = torch.where(self.varies.any(), self.varies, 1)
+        noise, variance = ((counted * part / self.unit).sum() / counted.sum() for part in (noise, variance))
+        self._start_between(NOISE_FLOOR * variance, noise)
+
+    def variance(self, eta: Tensor) -> Tensor:
+        return (self.unit * (self.floor + self.log_excess.exp())).expand_as(eta)
+
+    def mean(self, eta: Tensor) -> Tensor:
+        return eta

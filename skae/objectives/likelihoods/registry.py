@@ -8,6 +8,7 @@ from skae.objectives.likelihoods.mixed import Mixed
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "gaussian": gaussian.Gaussian,
+    "isotropic_gaussian": gaussian.IsotropicGaussian,
     "bernoulli": categorical.Bernoulli,
     "poisson": counts.Poisson,
     "negative_binomial": counts.NegativeBinomial,
