@@ -23,7 +23,7 @@ _TOLERANCE = 1e-6
 # Comparison with probabilistic PCA: the most samples for which it is made, its folds, and the tolerance of EM.
 _MAX_COMPARED = 1000
 _FOLDS = 5
-_ROUGH_TOLERANCE = 1e-5
+_ROUGH_TOLERANCE = 1e-4
 
 
 def factor_analysis(X: np.ndarray, scale: np.ndarray, n_components: int, random_state: RandomState) -> LinearGaussian:

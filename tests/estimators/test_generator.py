@@ -706,7 +706,7 @@ def test_noise_alone_leaves_the_linear_start(seed):
     [
         (
             {"likelihood": "normal"},
-            "likelihood='normal' is not known. Use one of 'gaussian', 'bernoulli', 'poisson'",
+            "likelihood='normal' is not known. Use one of 'gaussian', 'isotropic_gaussian', 'bernoulli'",
         ),
         ({"start": "fa"}, "start='fa' is not known. Use one of 'factor_analysis', 'pca', 'random'"),
         ({"beta": -1}, "beta=-1"),
