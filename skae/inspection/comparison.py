@@ -330,7 +330,7 @@ def _measure_fit(estimator, seconds, outcome, samples, train, test, target):
     transform_seconds = time.perf_counter() - began
     row = {"error": np.nan, "r2": np.nan, "log_likelihood": _log_likelihood(estimator, X)}
     row["is_ended"] = outcome == "callback"
-    example = {"codes": codes}
+    example = {"codes": codes, "loadings": samples.loadings(estimator, test)}
     if hasattr(estimator, "inverse_transform"):
         errors = samples.errors(test, estimator.inverse_transform(codes))
         row["error"], total = float(errors.mean()), samples.error_of_mean(train, test)
@@ -404,7 +404,7 @@ class Comparison:
 
         - "rows": ten samples of X.
         - "target": the target of all held-out samples.
-        - "models": codes, reconstructions and new samples for each estimator and number of components.
+        - "models": codes, loadings, reconstructions and new samples for each estimator and number of components.
         - "worst": the held-out samples with the largest errors, for each estimator and number of components.
         - "names": names of the columns of "rows", or None.
         - "estimators": the estimators, unfitted, by name.

@@ -65,6 +65,28 @@ def component_importance(estimator, X):
     return np.divide(lost, variance, out=np.zeros_like(lost), where=variance > 0)
 
 
+def has_loadings(estimator):
+    """Return whether an estimator has components of which `loadings_of` takes the loadings."""
+    model = split_pipeline(estimator)[1]
+    return hasattr(model, "local_components") or hasattr(model, "components_")
+
+
+def loadings_of(estimator, X):
+    """Return loadings, their spread over samples and codes, by the names of the parameters of `LoadingsDisplay`."""
+    before, model = split_pipeline(estimator)
+    check_fitted(model, "transform", advice=_ADVICE)
+    X = before.transform(X)
+    if hasattr(model, "local_components"):
+        components = model.local_components(X)
+    else:
+        check_fitted(model, "components_", advice=_ADVICE)
+        components = _linear_components(model)[None]
+    codes, observed = np.asarray(model.transform(X)), numeric_part(model, X)[2]
+    unit = np.nanstd(observed, axis=0)
+    scale = codes.std(axis=0)[:, None] / np.where(unit > 0, unit, 1)
+    return {"loadings": scale * components.mean(axis=0), "spread": scale * components.std(axis=0), "codes": codes}
+
+
 def _linear_components(model):
     """Return the slopes of the reconstruction; ``components_`` differ where codes are whitened or unmixed."""
     n = len(model.components_)
@@ -170,26 +192,9 @@ class LoadingsDisplay(Display):
         ValueError
             If ``kind`` is "biplot" and there is one component, or a parameter is invalid.
         """
-        before, model = split_pipeline(estimator)
-        check_fitted(model, "transform", advice=_ADVICE)
-        X = before.transform(to_array(X))
-        if hasattr(model, "local_components"):
-            components = model.local_components(X)
-        else:
-            check_fitted(model, "components_", advice=_ADVICE)
-            components = _linear_components(model)[None]
-        codes, observed = np.asarray(model.transform(X)), numeric_part(model, X)[2]
-        unit = np.nanstd(observed, axis=0)
-        scale = codes.std(axis=0)[:, None] / np.where(unit > 0, unit, 1)
+        found, model = loadings_of(estimator, to_array(X)), split_pipeline(estimator)[1]
         names = _check_feature_names_in(model) if feature_names is None else feature_names
-        display = cls(
-            loadings=scale * components.mean(axis=0),
-            spread=scale * components.std(axis=0),
-            codes=codes,
-            feature_names=names,
-            kind=kind,
-            most_features=most_features,
-        )
+        display = cls(**found, feature_names=names, kind=kind, most_features=most_features)
         return display.plot(ax)
 
     def _draw(self, ax):

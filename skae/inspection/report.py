@@ -14,6 +14,7 @@ import numpy as np
 from skae._version import __version__
 from skae.inspection.codes import LatentSpaceDisplay
 from skae.inspection.drawing import COLOURS, MARKERS, check_image_shape, draw_grid, escape_math, pyplot
+from skae.inspection.loadings import LoadingsDisplay
 from skae.inspection.named import with_size
 from skae.inspection.verdicts import QUESTIONS, best_cell, components, spoken
 from skae.inspection.winner import python_lines
@@ -181,6 +182,14 @@ def example_figures(comparison, feature_shape):
         yield f"Samples drawn from {name} with {size} components{which}", draw(lines)
     if 2 in comparison.sizes:
         yield "Codes of two components, of held-out samples", codes_figure(comparison)
+    best, size = best_cell(comparison)
+    for name in dict.fromkeys([comparison.reference, best]) if names else ():
+        if found := comparison.examples["models"][name, size]["loadings"]:
+            display = LoadingsDisplay(**found, feature_names=names).plot()
+            yield (
+                f"Loadings of {spoken(name)} with {components(size)}: how columns change with components",
+                display.figure_,
+            )
 
 
 def _shown_columns(rows, reconstructions, names):

@@ -21,7 +21,11 @@ from skae.data.columns import kinds_in_own_units
 from skae.data.dataframes import library_of, unmasked
 from skae.data.statistics import column_moments, observed_columns
 from skae.data.tables import OneHotTable
+from skae.inspection.loadings import has_loadings, loadings_of
 from skae.inspection.metrics import numeric_array, observed_values, squared_error
+
+# Test samples over which loadings are averaged, at most.
+_N_LOADED = 200
 
 
 class SquaredErrors(dict):
@@ -139,6 +143,11 @@ class ArraySamples:
         """Return the names of the columns that are drawn, or None."""
         return self.names
 
+    def loadings(self, estimator, test):
+        """Return the loadings of a fitted estimator on some test samples, or None without names or components."""
+        named = self.names is not None and has_loadings(estimator)
+        return loadings_of(estimator, self.take(test[:_N_LOADED])) if named else None
+
     def errors(self, test, X_hat):
         """Return the error of each value of reconstructions of test samples, masked where it is missing."""
         X = observed_values(self.take(test))
@@ -218,6 +227,9 @@ class TableSamples(ArraySamples):
 
     def shown_names(self):
         return [label for column in self.code.table_.columns for label in column.labels]
+
+    def loadings(self, estimator, test):
+        return None  # categories have no derivatives
 
     def errors(self, test, X_hat):
         return self.code.errors(self.take(test), X_hat)

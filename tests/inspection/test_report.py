@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, VAEGenerator, compare
 from skae.inspection.report import codes_figure, example_figures
-from skae.inspection.verdicts import PredictionQuestion
+from skae.inspection.verdicts import PredictionQuestion, best_cell, components
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -83,6 +83,24 @@ def test_rows_that_are_explained_worst_have_their_names_and_columns(tmp_path):
     assert "<d>" not in page
 
 
+def test_the_report_shows_loadings_of_named_columns(tmp_path):
+    """Of PCA and of the best model; the columns of an array have no names."""
+    table = pd.DataFrame(IRIS[0], columns=["a", "b", "c", "d"])
+    estimators = {"PCA": PCA(), "scaled": make_pipeline(StandardScaler(), PCA()), "ae": QUICK["AutoencoderTransformer"]}
+    comparison = compare(table, n_components=[1, 2], cv=3, estimators=estimators)
+    comparison.to_html(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    best, size = best_cell(comparison)
+    assert f"Loadings of PCA with {components(size)}" in page
+    assert page.count("<h2>Loadings of") == len({best, "PCA"})
+    for name in estimators:
+        found = comparison.examples["models"][name, 2]["loadings"]
+        assert found["loadings"].shape == found["spread"].shape == (2, 4)
+        assert bool(found["spread"].any()) == (name == "ae")
+    compare(IRIS[0], n_components=[2], cv=3, estimators=estimators).to_html(tmp_path / "report.html")
+    assert "Loadings of" not in (tmp_path / "report.html").read_text()
+
+
 def test_the_report_says_how_to_make_and_use_the_model(tmp_path):
     comparison = compare(*IRIS, n_components=[2], cv=3, estimators={"PCA": make_pipeline(StandardScaler(), PCA())})
     comparison.to_html(tmp_path / "report.html", command="python -m skae '<x>'")
@@ -127,7 +145,7 @@ def test_names_of_columns_do_not_overlap(n_columns):
     comparison = compare(table, n_components=[1], cv=2, estimators=estimators)
     shown = list(table)[:: n_columns // 20]  # those of the largest errors, if there are too many
     captions = []
-    for caption, figure in list(example_figures(comparison, None)):
+    for caption, figure in list(example_figures(comparison, None))[:2]:  # then loadings
         captions.append(caption)
         figure.canvas.draw()
         labels = figure.axes[0].child_axes[-1].get_xticklabels()
