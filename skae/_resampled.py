@@ -11,7 +11,7 @@ from skae.data.checks import check_weights
 from skae.data.columns import kinds_in_own_units
 from skae.data.context import ClassContext, NoContext
 from skae.data.dataframes import library_of, unmasked
-from skae.data.parameters import check_integer
+from skae.data.parameters import check_flag, check_integer
 from skae.data.tables import OneHotTable
 from skae.persistence import state as stored
 
@@ -67,7 +67,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
 
     If training samples have missing values, drawn samples get the same patterns of missing values, at random, before a
     classifier sees them. In `sample`, their odds are means over five patterns. Samples like those with missing values
-    are thus kept as often as they occur in training.
+    are thus kept as often as they occur in training. New samples are complete, unless ``missing=True``.
 
     To open a file of skops, trust `TRUSTED_TYPES` and the types of the classifiers, which
     ``skops.io.get_untrusted_types`` lists.
@@ -152,7 +152,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
             self.classifiers_.append(classifier)
         return self
 
-    def sample(self, n_samples=1, *, y=None, random_state=None, **options):
+    def sample(self, n_samples=1, *, y=None, missing=False, random_state=None, **options):
         """Draw new samples.
 
         Parameters
@@ -162,6 +162,9 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         y : label or array-like of shape (n_samples,), default=None
             Class of all samples, or of each, for a conditional estimator. None draws classes with their frequencies in
             the training samples.
+        missing : bool, default=False
+            Whether values are missing as often as in the training samples, and in samples like those in which they were
+            missing there.
         random_state : int, RandomState instance or None, default=None
             An int gives the same samples at each call, None different ones.
         **options : dict
@@ -184,7 +187,11 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         n_samples, random_state = check_integer("n_samples", n_samples, 1), check_random_state(random_state)
         if options.get("given") and self._context.width:
             raise ValueError("given does not work with a conditional estimator: classifiers need the classes.")
-        blocks = [X for X, _ in self._resampled(n_samples, y, random_state, options)]
+        blocks = self._resampled(n_samples, y, random_state, options)
+        if check_flag("missing", missing):
+            blocks = [self._without_some(*block, random_state) for block in blocks]
+        else:
+            blocks = [X for X, _ in blocks]
         return library_of(blocks[0]).stacked(blocks)
 
     def _resampled(self, n_samples, y, random_state, options):
@@ -198,10 +205,22 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
                 options = options | {"y": classes.classes[context.argmax(axis=1)]}
             X = unmasked(self.estimator_.sample(len(context), random_state=random_state, **options))
             log_odds = self._log_odds(np.hstack([self._table.encode(X), context]), random_state)
-            # The largest of the sums is at i with a probability in proportion to the odds (Gumbel 1954).
-            sums = (log_odds + random_state.gumbel(size=len(context))).reshape(-1, n_candidates)
-            kept = np.arange(len(sums)) * n_candidates + sums.argmax(axis=1)
+            kept = _drawn(log_odds, n_candidates, random_state)
             yield _safe_indexing(X, kept), context[kept]
+
+    def _without_some(self, X, context, random_state):
+        """Return a block of samples with missing values.
+
+        The pattern of a sample is drawn with a probability in proportion to its share of the training samples and to
+        the odds that the last classifier gives the sample with it. The other classifiers' odds would count again how
+        patterns depend on samples.
+        """
+        n_candidates = check_integer("n_candidates", self.n_candidates, 1)
+        encoded = np.hstack([self._table.encode(X), context]).repeat(n_candidates, axis=0)
+        encoded = self._incomplete(encoded, random_state.uniform(size=len(encoded)))
+        encoded = encoded[_drawn(np.log(_odds(self.classifiers_[-1], encoded)), n_candidates, random_state)]
+        gone = np.column_stack([np.isnan(encoded[:, place]).any(axis=1) for place in self._table.places])
+        return library_of(X).without(X, gone)
 
     def _incomplete(self, samples, places):
         """Remove values from encoded samples, by patterns of training samples.
@@ -221,8 +240,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         for classifier in self.classifiers_:
             odds, places = 0.0, random_state.uniform(size=len(samples)) / n_patterns
             for start in np.arange(n_patterns) / n_patterns:
-                drawn, real = classifier.predict_proba(self._incomplete(samples, start + places)).clip(_LEAST).T
-                odds += real / drawn
+                odds += _odds(classifier, self._incomplete(samples, start + places))
             log_odds += np.log(odds)
         return log_odds
 
@@ -257,6 +275,21 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         tags.input_tags.allow_nan = get_tags(self.estimator).input_tags.allow_nan
         tags.target_tags.required = get_tags(self.estimator).target_tags.required
         return tags
+
+
+def _odds(classifier, samples):
+    """Return the odds that encoded samples are real: (n_samples,)."""
+    drawn, real = classifier.predict_proba(samples).clip(_LEAST).T
+    return real / drawn
+
+
+def _drawn(log_odds, n_candidates, random_state):
+    """Return the index of one of each ``n_candidates`` candidates, drawn with a probability in proportion to its odds.
+
+    The largest of the sums with Gumbel noise is at a candidate with this probability (Gumbel 1954).
+    """
+    sums = (log_odds + random_state.gumbel(size=len(log_odds))).reshape(-1, n_candidates)
+    return np.arange(len(sums)) * n_candidates + sums.argmax(axis=1)
 
 
 def _weighted(X, y, weights):

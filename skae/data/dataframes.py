@@ -109,6 +109,10 @@ class Arrays:
         """Return one table of the samples of several."""
         return np.concatenate(tables)
 
+    def without(self, X, gone):
+        """Return a table whose values are missing where ``gone`` is True, an array of its shape."""
+        return np.where(gone, np.nan, X)
+
 
 class DataFrames(Arrays):
     """Base class for DataFrames of all libraries."""
@@ -222,6 +226,9 @@ class Pandas(DataFrames):
     def stacked(self, tables):
         return import_module("pandas").concat(tables, ignore_index=True).rename_axis(index=tables[0].index.name)
 
+    def without(self, X, gone):
+        return X.mask(gone)
+
 
 class Polars(DataFrames):
     """DataFrames of polars."""
@@ -268,6 +275,11 @@ class Polars(DataFrames):
 
     def stacked(self, tables):
         return import_module("polars").concat(tables)
+
+    def without(self, X, gone):
+        polars = import_module("polars")
+        kept = zip(X.columns, map(polars.Series, ~gone.T), strict=True)
+        return X.select(polars.when(is_kept).then(polars.col(name)).alias(name) for name, is_kept in kept)
 
 
 LIBRARIES = {library.name: library for library in (Arrays(), Pandas(), Polars())}

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from scipy.sparse import csr_array
 from scipy.stats import kstest
@@ -147,6 +148,42 @@ def test_samples_like_those_with_missing_values_are_kept(n_rounds):
     new = ResampledGenerator(Complete(), n_rounds=n_rounds, random_state=0).fit(real).sample(N, random_state=0)
     np.testing.assert_allclose((new[:, 0] > 0.8).mean(), 1 - 0.8**2, atol=0.05)
     assert kstest(new[:, 1], "uniform").statistic < 0.07
+
+
+@pytest.mark.parametrize("n_rounds", [1, 3])
+def test_values_are_missing_as_often_and_where_they_are_in_training(n_rounds):
+    """The second value is missing in 0.6 of the samples whose first value is above 1/2, and in no others."""
+    train = triangular(1)
+    large = train[:, 0] > 0.5
+    train[large & (np.random.RandomState(0).uniform(size=N) < 0.6), 1] = np.nan
+    model = ResampledGenerator(Uniform(), n_rounds=n_rounds, random_state=0).fit(train)
+    assert not np.isnan(model.sample(N, random_state=0)).any()
+    new = model.sample(2 * N, missing=True, random_state=0)
+    assert not np.isnan(new[:, 0]).any()
+    gone, is_large = np.isnan(new[:, 1]), new[:, 0] > 0.5
+    assert gone.mean() == pytest.approx(np.isnan(train).any(axis=1).mean(), abs=0.08)
+    assert gone[is_large].mean() == pytest.approx(0.6, abs=0.1)
+    assert gone[~is_large].mean() < 0.06  # by chance alone it would be 0.45
+
+
+@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
+def test_missing_values_of_tables_are_their_librarys(library):
+    table = {"a": [1.5, None, 2.5, 3.5] * 20, "b": ["x", "y", None, "x"] * 20, "c": [1, 2, 3, 4] * 20}
+    table["d"] = [True, False, None, None] * 20
+    vae = VAEGenerator(1, likelihood="auto", max_iter=1, random_state=0)
+    model = ResampledGenerator(vae, n_rounds=1, n_candidates=3, random_state=0).fit(library(table))
+    new = model.sample(200, missing=True, random_state=0)
+    assert isinstance(new, library)
+    assert list(new.columns) == list(table)
+    shares = {name: pd.isna(np.asarray(new[name], dtype=object)).mean() for name in table}
+    assert shares["c"] == 0
+    assert min(shares["a"], shares["b"]) > 0.1
+    assert shares["d"] > 0.3
+    assert {value for value in new["b"] if isinstance(value, str)} <= {"x", "y"}
+    whole = ResampledGenerator(clone(vae), n_rounds=1, n_candidates=3, random_state=0)
+    complete = whole.fit(library({"c": table["c"], "e": table["c"]})).sample(5, missing=True, random_state=0)
+    assert complete.shape == (5, 2)
+    assert not pd.isna(np.asarray(complete)).any()
 
 
 def test_patterns_of_missing_values_count_by_weights():
