@@ -132,8 +132,8 @@ def _add_options(command):
     add("--target", metavar="COLUMN", help="column to predict from the codes; the codes do not contain it")
     add("--cv", type=int, default=5, help="number of folds (default: 5)")
     add("--n-jobs", "--jobs", type=int, default=-1, help="number of fits in parallel (default: one for each core)")
-    add("--report", default="report.html", metavar="FILE", help="HTML report (default: report.html); none for none")
-    add("--ordered", action="store_true", help="fit one autoencoder with ordered components for all numbers")
+    add("--report", default="report.html", metavar="FILE", help="HTML report (default: report.html); none: no report")
+    add("--ordered", action="store_true", help="fit one autoencoder for all N, with ordered components")
     names = f"{', '.join(NAMED)} or module.Class (default: the first four)"
     add("--estimators", nargs="+", default=list(DEFAULTS), metavar="NAME", help=names)
     budgets = "fast (about a minute), default (about ten), thorough (no limit), or a number of seconds"

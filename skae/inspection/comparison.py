@@ -55,9 +55,9 @@ def compare(
         named in the summary.
 
         - DataFrame with columns that are not numeric: errors of numbers are in squared standard deviations, those of
-          categories the share that is wrong. `AutoencoderTransformer` gets ``loss="auto"``, but squared errors for
-          integers, and `VAEGenerator` ``likelihood="auto"``. Others get standardised numbers and indicators of
-          categories.
+          categories are the share of wrong predictions. `AutoencoderTransformer` gets ``loss="auto"``, but squared
+          errors for integers, and `VAEGenerator` ``likelihood="auto"``. Others get standardised numbers and indicators
+          of categories.
         - sparse matrix: only the test samples of a fold are made dense. PCA has no log-likelihood. Estimators that do
           not take sparse X are left out and named in the summary.
     y : array-like of shape (n_samples,), default=None
@@ -88,7 +88,7 @@ def compare(
 
         - "fast": about a minute, with at most 1,000 samples, drawn at random, and 20 epochs.
         - "default": about ten minutes, with at most 4,000 samples, drawn at random.
-        - float: so many seconds; otherwise as "default".
+        - float: a number of seconds; otherwise as "default".
         - "thorough", None: no limit.
     resume : str or path-like, default=None
         Folder in which each fit is stored when it is done, and from which it is taken if it is there. It holds pickles,
@@ -547,7 +547,7 @@ class Comparison:
         >>> from skae import compare
         >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
         >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
-        >>> comparison.answer().startswith("For densities: no difference")
+        >>> comparison.answer().startswith("For densities: no significant difference")
         True
         """
         sentences = [sentence for question in QUESTIONS for sentence in question(self).answer()]

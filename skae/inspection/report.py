@@ -96,11 +96,10 @@ def write_report(comparison, path, feature_shape=None, notes=(), command=None, l
 
 def _asked(comparison):
     """Return the question as a sentence."""
-    tasks = ["keep most of a sample in few components", "say how probable a sample is"]
+    tasks = ["reconstruct samples", "estimate their density"]
     tasks = ["predict the target", *tasks] if "target_score" in comparison.results else tasks
-    names = ", ".join(map(spoken, comparison.names))
-    sizes = ", ".join(map(str, comparison.sizes))
-    return f"Compared: {names} at {sizes} components, on held-out samples. Which is best to {', to '.join(tasks)}?"
+    names, sizes = (", ".join(map(str, listed)) for listed in (map(spoken, comparison.names), comparison.sizes))
+    return f"Compared on held-out samples: {names}, with {sizes} components. Which is best to {', to '.join(tasks)}?"
 
 
 def _html_worst(comparison):
@@ -175,13 +174,13 @@ def example_figures(comparison, feature_shape):
         drawn = {label: samples[:, shown] for label, samples in (held_out | lines).items()}
         return _grid_figure(drawn, feature_shape, comparison.constant, names and [names[j] for j in shown])
 
-    yield f"Held-out samples, and what {size} components keep of them{which}", draw(found("reconstructions"))
+    yield f"Held-out samples, and their reconstructions from {components(size)}{which}", draw(found("reconstructions"))
     for name, samples in found("samples").items():
         half = len(samples) // 2
         lines = {f"samples of\n{name}": samples[:half], "more": samples[half:]}
-        yield f"Samples drawn from {name} with {size} components{which}", draw(lines)
+        yield f"Samples drawn from {name} with {components(size)}{which}", draw(lines)
     if 2 in comparison.sizes:
-        yield "Codes of two components, of held-out samples", codes_figure(comparison)
+        yield "Codes of held-out samples, with two components", codes_figure(comparison)
     best, size = best_cell(comparison)
     for name in dict.fromkeys([comparison.reference, best]) if names else ():
         if found := comparison.examples["models"][name, size]["loadings"]:

@@ -175,11 +175,11 @@ class TableSamples(ArraySamples):
     sample would then be all of the error.
     """
 
-    unit = "in squared standard deviations, for categories the share that is wrong"
+    unit = "in squared standard deviations for numbers, and the share of wrong predictions for categories"
     has_missing = True
     notes = (
-        "Errors are in squared standard deviations, and for categories the share that is wrong.",
-        "Estimators other than skae's get standardised numbers, indicators, and means for missing values.",
+        "Errors of numbers are in squared standard deviations. Those of categories are the share of wrong predictions.",
+        "Estimators other than skae's get standardised numbers, indicators of categories and means for missing values.",
     )
 
     def __init__(self, X):

@@ -15,7 +15,7 @@ _SMALLEST_GAIN = 0.005
 # Names of the default estimators within a sentence.
 _SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
 _SPOKEN["none"] = "no reduction"
-_NO_DIFFERENCE = "no difference that these samples can show"
+_NO_DIFFERENCE = "no significant difference"
 
 
 def spoken(name):
@@ -83,12 +83,12 @@ class PredictionQuestion(Question):
         described = f"{_codes(chosen)}, {label} {cells[chosen].mean():.3f}"
         if chosen != best:
             others = f"{_codes(best)} has {cells[best].mean():.3f}"
-            described = f"stay with {described}; {others}, {_NO_DIFFERENCE} {_signed(gain)}"
+            described = f"stay with {described}. {others[0].upper()}{others[1:]}, {_NO_DIFFERENCE} {_signed(gain)}"
         elif chosen[0] == self.reference:
             described = f"stay with {described}, which no other codes exceed"
         elif gain.low > 0:
             described += f", {gain.mean:.3f} above the best of {self.reference} {_signed(gain)}"
-        yield f"For predicting the target by {prediction.predictor}: {described}."
+        yield f"For prediction by {prediction.predictor}: {described}."
         yield from self._baselines(cells[chosen])
 
     def choice(self):
@@ -111,7 +111,7 @@ class PredictionQuestion(Question):
         found = f", {_NO_DIFFERENCE}" * (lost.low <= 0 <= lost.high)
         yield (
             f"The {self.comparison.prediction.label} from these codes is {_apart(lost)} that from {everything}, "
-            f"{np.mean(all_columns):.3f} {_signed(lost)}{found}, and {_apart(gained)} that of {constant}, "
+            f"{np.mean(all_columns):.3f} {_signed(lost)}{found}. It is {_apart(gained)} that of {constant}, "
             f"{np.mean(dummy):.3f} {_signed(gained)}."
         )
         if gained.low <= 0:
@@ -234,8 +234,8 @@ class DensityQuestion(Question):
         if unbounded := self.unbounded():
             sizes = " and ".join(map(str, unbounded))
             yield (
-                f"No densities are compared at {sizes} components: a linear model finds a direction without any noise "
-                "there, as where columns repeat each other, and densities have no bound. Drop these, or add noise."
+                f"No densities are compared at {sizes} components: a linear model finds a direction without noise "
+                "there, so densities have no upper bound. Drop columns that repeat others, or add noise."
             )
 
     def headline(self):

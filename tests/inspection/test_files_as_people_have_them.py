@@ -129,7 +129,7 @@ def test_a_skewed_target_is_answered_first_and_the_program_of_the_report_runs(ve
     code, out, err = verdict(write, *QUICK, "--target", "label")
     assert code == 0, err
     assert "ROC AUC" in out
-    answer = out.rpartition("\n\nFor predicting the target by logistic regression")[2]
+    answer = out.rpartition("\n\nFor prediction by logistic regression")[2]
     assert "For reconstruction" in answer
     page = (tmp_path / "report.html").read_text()
     assert "<td>&lt;" in page  # rows by their identifiers
@@ -137,7 +137,7 @@ def test_a_skewed_target_is_answered_first_and_the_program_of_the_report_runs(ve
     exec(html.unescape(re.search(r"<h2>Use it</h2>\s*<pre>(.*?)</pre>", page, flags=re.DOTALL)[1]), names)
     assert names["codes"].shape == (60, 2)
     assert list(names["X"]) == list("abcd")
-    command = html.unescape(re.search(r"<h2>Do it again</h2>\s*<pre>(.*?)</pre>", page, flags=re.DOTALL)[1])
+    command = html.unescape(re.search(r"<h2>Reproduce this report</h2>\s*<pre>(.*?)</pre>", page, flags=re.DOTALL)[1])
     assert command.startswith("python -m skae compare ")
     assert command.endswith("--target label")
 

@@ -30,7 +30,7 @@ def test_names_with_dollars_and_models_with_nothing_to_draw_have_a_report(tmp_pa
 
     one_way = compare(IRIS[0], n_components=[2], cv=2, estimators={"x": NoInverse(whiten="unit-variance")})
     one_way.to_html(tmp_path / "b.html")
-    assert "Codes of two components" in (tmp_path / "b.html").read_text()
+    assert "Codes of held-out samples, with two components" in (tmp_path / "b.html").read_text()
 
 
 def test_the_report_is_one_file_without_a_network(tmp_path):
@@ -62,7 +62,7 @@ def test_the_report_begins_with_what_was_asked_the_answer_and_three_numbers(tmp_
     comparison = compare(*IRIS, n_components=[1, 2], cv=3, estimators=QUICK)
     comparison.to_html(tmp_path / "report.html")
     first, _, _ = (tmp_path / "report.html").read_text().partition("<h2>")
-    assert "Compared: PCA, the autoencoder at 1, 2 components" in first
+    assert "Compared on held-out samples: PCA, the autoencoder, with 1, 2 components." in first
     assert "to predict the target" in re.sub("Which is best to predict", "to predict", first)
     assert html.escape(comparison.answer().splitlines()[0]) in first
     assert len(re.findall(r"<li><b>[^<]+</b><span>[^<]+</span></li>", first)) == 3
@@ -105,7 +105,7 @@ def test_the_report_says_how_to_make_and_use_the_model(tmp_path):
     comparison = compare(*IRIS, n_components=[2], cv=3, estimators={"PCA": make_pipeline(StandardScaler(), PCA())})
     comparison.to_html(tmp_path / "report.html", command="python -m skae '<x>'")
     parts = sections((tmp_path / "report.html").read_text())
-    assert parts["Do it again"].strip().startswith("python -m skae '<x>'")
+    assert parts["Reproduce this report"].strip().startswith("python -m skae '<x>'")
     names = {}
     exec(
         parts["Use it"].strip().replace("...  # your samples, as they were compared", "samples"),
