@@ -186,8 +186,8 @@ class AutoencoderTransformer(BaseNetTransformer):
     n_components : int, float or "auto", default=2
         Latent dimension.
 
-        - int: at least 1, and at most the number of samples. It may exceed the number of columns (an over-complete
-          code), but then not 1,000.
+        - int: at least 1, and at most the number of samples. If it exceeds the number of columns (an over-complete
+          code), at most 1,000.
         - float in (0, 1): the fewest components that explain this share of the variance of the validation set. `fit`
           tries up to as many components as PCA needs for the share (1 + n_components) / 2 of the training samples. If
           these explain too little, all are kept, with a `ConvergenceWarning`.
@@ -249,7 +249,7 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     sparsity : float, default=0.0
         Weight of a scale-free L1 penalty on codes: the mean absolute value of each component over its root mean square,
-        summed over components. It is added to the mean loss of an entry of the scaled X.
+        summed over components. It is added to the loss, which is a mean over the entries of the scaled X.
 
     alpha : float, default=0.0
         L2 penalty on the weights of the nonlinear path, see Notes. The linear path and biases have no penalty.
@@ -286,9 +286,9 @@ class AutoencoderTransformer(BaseNetTransformer):
         with ordered components, 5e-3 for images, 3e-3 with a layer of more than 512 units, else 8e-3.
 
     max_iter : "auto" or int, default="auto"
-        Maximum number of epochs; with ordered components two fifths of it are run. "auto" is 100, and 140 where a layer
-        of more than 512 units sets the learning rate. Above 20,000 samples it is this number divided by
-        sqrt(n_samples / 20,000). 0 leaves the network at its start.
+        Maximum number of epochs; with ordered components two fifths of it are run. "auto" is 100, or 140
+        with a layer of more than 512 units, unless the start is random, components are ordered or samples are images.
+        Above 20,000 samples it is this number divided by sqrt(n_samples / 20,000). 0 leaves the network at its start.
 
     early_stopping : bool, default=True
         Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a
@@ -642,10 +642,11 @@ class AutoencoderTransformer(BaseNetTransformer):
 
         Notes
         -----
-        The Gaussian model is the one in front of the encoder. It is used if training improved on the start or training
-        samples had missing values, except with "log_loss" and "poisson". All entries share its weight in the average.
-        With ordered components there is a weight for each of 1, 2, 4, ... components. `fit` hides entries of training
-        samples and of the validation set, finds the weight of least squared error on each, and takes the larger one.
+        The Gaussian model is the one that replaces missing values before the encoder. It is used if training improved
+        on the start or training samples had missing values, except with "log_loss" and "poisson". Its weight in the
+        average is the same for all entries. With ordered components there is a weight for each of 1, 2, 4, ...
+        components. `fit` hides entries of training samples and of the validation set, finds the weight of least squared
+        error on each, and takes the larger one.
 
         Examples
         --------

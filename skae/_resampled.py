@@ -35,7 +35,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         It gets categories as indicators, and nan for missing values. None is `HistGradientBoostingClassifier` with at
         most 300 trees and early stopping.
     n_rounds : int, default=3
-        Number of classifiers. Each one is fitted to samples that are resampled by those before.
+        Number of classifiers. Each is fitted to samples that were resampled by the classifiers before it.
     n_candidates : int, default=25
         Number of samples that are drawn for each sample that is kept.
     random_state : int, RandomState instance or None, default=None

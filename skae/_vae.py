@@ -384,11 +384,11 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     n_components : int or "auto", default=2
         Latent dimension.
 
-        - int: at least 1, and at most the number of samples. It may exceed the number of columns, but then not 1,000.
-        - "auto": the fewest components whose bound is within one standard error of the best (of paired differences, on
-          the validation set or, without one, on training samples). `fit` tries up to as many components as PCA needs
-          for 99 % of the variance of the standardised columns: at most 64, and fewer than columns. It implies
-          ``ordered=True``.
+        - int: at least 1, and at most the number of samples. If it exceeds the number of columns, at most 1,000.
+        - "auto": the fewest components whose mean ELBO on the validation set (without one, on the training samples) is
+          within one standard error of the best. This is the standard error of the paired differences. `fit` tries up to
+          as many components as PCA needs for 99 % of the variance of the standardised columns: at most 64, and fewer
+          than columns. It implies ``ordered=True``.
 
     likelihood : str or mapping of columns to str, default="gaussian"
         Density of an entry given the code.
@@ -453,7 +453,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     defensive : {"mixture", "linear"}, default="mixture"
         Simpler densities that are mixed with the network's in scores and new samples, see Notes. They have no effect on
-        codes and reconstructions. One exception: in a conditional model without y, scores weight the codes of classes.
+        codes and reconstructions, with one exception: in a conditional model without y, a code is a mean over classes,
+        and their densities are its weights.
 
         - "mixture": a Gaussian mixture of the samples, with a weight chosen on the validation set, and the linear
           models. Only for Gaussian likelihoods, or "auto" if all columns are then Gaussian, and up to 100 columns that
@@ -1028,10 +1029,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         -----
         Codes are drawn from the encoder's q and weighted by p(x, z) / q(z | x), as in Mattei and Frellsen (2019,
         arXiv:1812.02633): 100 for each sample, without the defensive mixture. If training samples had missing values
-        and the likelihood is Gaussian, means are averaged with those of the Gaussian model in front of the encoder. All
-        entries share its weight in the average. With ordered components there is a weight for each of 1, 2, 4, ...
-        components. `fit` hides entries of training samples and of the validation set, finds the weight of least squared
-        error on each, and takes the larger one.
+        and the likelihood is Gaussian, means are averaged with those of the Gaussian model that replaces missing values
+        before the encoder. Its weight in the average is the same for all entries. With ordered components there is a
+        weight for each of 1, 2, 4, ... components. `fit` hides entries of training samples and of the validation set,
+        finds the weight of least squared error on each, and takes the larger one.
 
         Examples
         --------
