@@ -195,9 +195,7 @@ def _table(options):
         load += ["from sklearn.preprocessing import StandardScaler"]
         lines += ['X = StandardScaler().set_output(transform="pandas").fit_transform(X)']
         unit = "in squared standard deviations"
-        notes += [
-            f"Columns are standardised, once and before folds are made, so errors are {unit} (--raw to keep units)."
-        ]
+        notes += [f"Columns are standardised once, before folds are made, so errors are {unit} (--raw keeps units)."]
     return _Data(X, None if target is None else _labels(target), notes, [*load, *lines], unit)
 
 

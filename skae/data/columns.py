@@ -484,7 +484,7 @@ class Kinds(NamedTuple):
             insist = f", or set {self.parameter}={{{name!r}: {self.auto[family]!r}}} to use it as it is"
             raise ValueError(
                 f"Column {name!r} of X has {n_categories} categories in {len(values)} samples, such as {values[0]!r}: "
-                "it looks like an identifier or free text. Drop it, merge categories"
+                "it looks like an identifier or free text. Drop it or merge categories"
                 f"{insist if self.value is None else ''}."
             )
         return self.auto[family]

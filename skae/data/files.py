@@ -498,7 +498,7 @@ def _as_numbers(texts, decimal):
         if numbers.notna().mean() >= (_LEAST_SHARE_BESIDE_A_WORD if is_word else _LEAST_SHARE):
             is_percent = (parts["percent"] == "%").any()
             note = " in per cent, as fractions" if is_percent else " without currency and thousands separators"
-            return numbers, f" missing where it is {listed(others)}" if others else note
+            return numbers, f", where {listed(others)} counts as missing" if others else note
     measures = texts.str.extract(rf"\d({_MEASURE})$")[0]
     if measures.nunique(dropna=False) == 1 and measures.notna().all():
         numbers, _ = _as_numbers(texts.str.removesuffix(measures.iloc[0]), decimal)

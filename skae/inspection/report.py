@@ -96,10 +96,16 @@ def write_report(comparison, path, feature_shape=None, notes=(), command=None, l
 
 def _asked(comparison):
     """Return the question as a sentence."""
-    tasks = ["reconstruct samples", "estimate their density"]
-    tasks = ["predict the target", *tasks] if "target_score" in comparison.results else tasks
-    names, sizes = (", ".join(map(str, listed)) for listed in (map(spoken, comparison.names), comparison.sizes))
-    return f"Compared on held-out samples: {names}, with {sizes} components. Which is best to {', to '.join(tasks)}?"
+    predict = ["predict the target"] * ("target_score" in comparison.results)
+    tasks = _listed([*predict, "reconstruct samples", "estimate their density"], "or")
+    names, sizes = _listed(map(spoken, comparison.names)), _listed(comparison.sizes)
+    return f"Compared on held-out samples: {names}, with {sizes} components. Which is best to {tasks}?"
+
+
+def _listed(words, conjunction="and"):
+    """Return words as a list within a sentence."""
+    *first, last = map(str, words)
+    return f"{', '.join(first)} {conjunction} {last}" if first else last
 
 
 def _html_worst(comparison):

@@ -55,7 +55,7 @@ class Target:
         Name of the constant prediction.
     """
 
-    label, predictor, constant, scoring = "target R^2", "linear regression", "always predicting the mean", "r2"
+    label, predictor, constant, scoring = "target R^2", "linear regression", "predicting the mean", "r2"
     model, dummy = LinearRegression(), DummyRegressor()
 
     def __init__(self, y):
@@ -110,9 +110,8 @@ class Values(Target):
 class Classes(Target):
     """Classes, which are predicted by logistic regression."""
 
-    label, predictor, scoring = "accuracy", "logistic regression", "accuracy"
-    constant = "always predicting the commonest class"
-    model, dummy = LogisticRegression(max_iter=1000), DummyClassifier()
+    label, predictor, constant = "accuracy", "logistic regression", "predicting the commonest class"
+    scoring, model, dummy = "accuracy", LogisticRegression(max_iter=1000), DummyClassifier()
 
     def split(self, groups, cv):
         """Return folds as `Target.split`, stratified where each class has a group for each of them."""

@@ -155,7 +155,7 @@ def test_one_column_says_how_to_name_a_separator(written):
 
 def test_a_few_values_that_are_no_numbers_are_missing_and_named(written):
     _, found = read_table(written("x,y\n" + "1,2.5\n" * 40 + "1,<0.1\n"))
-    assert "Read as numbers: 'y' missing where it is '<0.1'." in found
+    assert "Read as numbers: 'y', where '<0.1' counts as missing." in found
 
 
 def test_grouped_dates_are_no_numbers(written):

@@ -128,7 +128,7 @@ def predicted(scores, baselines=(0.95, 0.5)):
     results["target_score"] = np.concatenate(
         [score + noise * sign for score, sign in zip(scores, (1, -1, 1, -1), strict=True)]
     ).tolist()
-    constant = {"all columns": baselines[0] + noise, "always predicting the commonest class": baselines[1] - noise}
+    constant = {"all columns": baselines[0] + noise, "predicting the commonest class": baselines[1] - noise}
     return Comparison(results, prediction=Prediction(baselines=constant))
 
 
@@ -149,7 +149,7 @@ def test_with_a_target_the_answer_begins_with_prediction(scores, said):
     assert first.startswith(f"For prediction by logistic regression: {said}")
     assert re.match(
         r"The accuracy from these codes is .* (above|below) that from all columns, 0.950 .* above that of "
-        r"always predicting the commonest class, 0.500 ",
+        r"predicting the commonest class, 0.500 ",
         second,
     )
     assert third.startswith("For reconstruction: the autoencoder")
@@ -162,7 +162,7 @@ def test_with_a_target_the_answer_begins_with_prediction(scores, said):
 
 
 def test_codes_that_predict_no_better_than_a_constant_are_named():
-    said = "These samples do not show that any codes here predict the target better than always predicting the "
+    said = "These samples do not show that any codes here predict the target better than predicting the "
     said += "commonest class."
     assert said in predicted((0.51, 0.5, 0.5, 0.52)).answer()
     assert said not in predicted((0.7, 0.7, 0.7, 0.7)).answer()

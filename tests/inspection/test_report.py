@@ -62,7 +62,7 @@ def test_the_report_begins_with_what_was_asked_the_answer_and_three_numbers(tmp_
     comparison = compare(*IRIS, n_components=[1, 2], cv=3, estimators=QUICK)
     comparison.to_html(tmp_path / "report.html")
     first, _, _ = (tmp_path / "report.html").read_text().partition("<h2>")
-    assert "Compared on held-out samples: PCA, the autoencoder, with 1, 2 components." in first
+    assert "Compared on held-out samples: PCA and the autoencoder, with 1 and 2 components." in first
     assert "to predict the target" in re.sub("Which is best to predict", "to predict", first)
     assert html.escape(comparison.answer().splitlines()[0]) in first
     assert len(re.findall(r"<li><b>[^<]+</b><span>[^<]+</span></li>", first)) == 3
