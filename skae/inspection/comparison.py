@@ -547,7 +547,7 @@ class Comparison:
         >>> from skae import compare
         >>> models = {"PCA": PCA(), "factor analysis": FactorAnalysis()}
         >>> comparison = compare(load_iris().data, n_components=[2], cv=3, estimators=models)
-        >>> comparison.answer().startswith("For densities: no significant difference")
+        >>> comparison.answer().startswith("For densities: no difference that these samples can show")
         True
         """
         sentences = [sentence for question in QUESTIONS for sentence in question(self).answer()]

@@ -15,7 +15,7 @@ _SMALLEST_GAIN = 0.005
 # Names of the default estimators within a sentence.
 _SPOKEN = {"AutoencoderTransformer": "the autoencoder", "VAEGenerator": "the VAE", "FactorAnalysis": "factor analysis"}
 _SPOKEN["none"] = "no reduction"
-_NO_DIFFERENCE = "no significant difference"
+_NO_DIFFERENCE = "no difference that these samples can show"
 
 
 def spoken(name):

@@ -82,11 +82,11 @@ def made_up(shares, densities=None):
     ("shares", "interval", "verdict"),
     [
         ([0.5, 0.6, 0.55, 0.5, 0.6], "46 to 64", "the autoencoder, which at 3 components has 55 % of PCA's error"),
-        ([1.0] * 5, "100 to 100", "no significant difference; stay with PCA."),
+        ([1.0] * 5, "100 to 100", "no difference that these samples can show; stay with PCA."),
         ([1.2, 1.4, 1.3, 1.2, 1.4], "111 to 149", "stay with PCA."),
-        ([0.8, 1.1, 0.8, 1.1, 0.9], "66 to 122", "no significant difference; stay with PCA."),
+        ([0.8, 1.1, 0.8, 1.1, 0.9], "66 to 122", "no difference that these samples can show; stay with PCA."),
         ([0.981, 0.985, 0.983, 0.981, 0.985], "98 to 99", "a gain of less than 2 %; stay with PCA."),
-        ([0.5, 0.7], "0 to 280", "no significant difference; stay with PCA."),
+        ([0.5, 0.7], "0 to 280", "no difference that these samples can show; stay with PCA."),
     ],
 )
 def test_the_verdict_stays_with_pca_where_nothing_is_gained(shares, interval, verdict):
@@ -107,8 +107,8 @@ def test_the_verdict_on_densities_minds_the_spread(vae, clear, n_folds):
     assert f"is that of {best}, " in comparison.summary()
     lead = f"For densities and new samples: {best} with 3 components, {abs(np.mean(vae) + 5):.2f} nats a sample above"
     assert (lead in comparison.answer()) == clear
-    assert ("For densities: no significant difference" in comparison.answer()) != clear
-    assert ("): no significant difference." in comparison.verdicts()[-1]) != clear
+    assert ("For densities: no difference that these samples can show" in comparison.answer()) != clear
+    assert ("): no difference that these samples can show." in comparison.verdicts()[-1]) != clear
 
 
 def test_densities_are_compared_at_each_models_best_size():
@@ -140,7 +140,7 @@ def predicted(scores, baselines=(0.95, 0.5)):
         (
             (0.7, 0.72, 0.6, 0.6),
             "stay with PCA with 2 components, accuracy 0.700. The autoencoder with 2 components has 0.720, no "
-            "significant difference",
+            "difference that these samples can show",
         ),
     ],
 )
@@ -169,7 +169,7 @@ def test_codes_that_predict_no_better_than_a_constant_are_named():
 
 
 def test_a_score_from_all_columns_within_noise_is_no_difference():
-    said = r"from all columns, 0\.950 \(95 % interval [^)]*\), no significant difference. It "
+    said = r"from all columns, 0\.950 \(95 % interval [^)]*\), no difference that these samples can show. It "
     assert re.search(said, predicted((0.95, 0.7, 0.7, 0.7)).answer())
     assert not re.search(said, predicted((0.7, 0.7, 0.7, 0.7)).answer())
 
@@ -249,7 +249,7 @@ def test_a_difference_of_rounding_is_no_lead():
     exact = {"estimator": ["PCA"] * 2 + ["VAE"] * 2, "n_components": [1] * 4, "fold": [0, 1] * 2, "error": [1.0] * 4}
     exact |= {"r2": [0.5] * 4, "log_likelihood": [-4.5, -4.3, -4.5 + 1e-15, -4.3 + 1e-15]}
     exact |= {"fit_seconds": [1.0] * 4, "transform_seconds": [1.0] * 4}
-    assert "For densities: no significant difference" in Comparison(exact).answer()
+    assert "For densities: no difference that these samples can show" in Comparison(exact).answer()
 
 
 @pytest.fixture
@@ -355,8 +355,8 @@ def test_fewer_components_for_the_same_error_are_counted():
 
 
 def test_the_headline_of_densities_says_where_no_difference_is_shown():
-    assert "no significant" in DensityQuestion(made_up([1.0] * 3, (-4.0, (-3.0, -4.9, -3.5)))).headline()[1]
-    assert "no significant" not in DensityQuestion(made_up([1.0] * 3, (-4.0, (-3.0, -3.1, -3.0)))).headline()[1]
+    assert "no difference" in DensityQuestion(made_up([1.0] * 3, (-4.0, (-3.0, -4.9, -3.5)))).headline()[1]
+    assert "no difference" not in DensityQuestion(made_up([1.0] * 3, (-4.0, (-3.0, -3.1, -3.0)))).headline()[1]
 
 
 def test_a_numeric_target_is_predicted_by_regression(curve):
