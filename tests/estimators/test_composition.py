@@ -367,7 +367,7 @@ def test_results_do_not_depend_on_the_number_of_threads_beyond_rounding(curve):
         codes = []
         for n in (1, 2):
             torch.set_num_threads(n)
-            codes.append(quick(max_iter=1).fit(curve[:120]).transform(curve))
+            codes.append(quick(max_iter=1, batch_size=60).fit(curve[:120]).transform(curve))
     finally:
         torch.set_num_threads(threads)
     np.testing.assert_allclose(codes[0], codes[1], atol=1e-3)

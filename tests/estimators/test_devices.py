@@ -164,7 +164,7 @@ def test_samples_stay_on_a_simulated_device(cls, parameters, device):
     X, weights = host.to(device), np.arange(n_samples) % 3 + 1
     if cls is VAEGenerator:
         parameters = parameters | {"defensive": "linear"}
-    model = cls(2, max_iter=1, random_state=0, device=device).set_params(**parameters)
+    model = cls(2, max_iter=1, batch_size=512, random_state=0, device=device).set_params(**parameters)
     simulated_device.COPIED.clear()
     model.fit(X, labels, sample_weight=weights, X_val=None if "conditional" in parameters else X[:100])
     with config_context(array_api_dispatch=True):

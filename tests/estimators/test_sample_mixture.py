@@ -64,11 +64,11 @@ def test_the_density_integrates_to_one(groups):
     X = groups[0][:, :2]
     model = quick().fit(X)
     assert model.mixture_weight_ > 0.5
-    sides = [np.linspace(*ends, 120) for ends in zip(X.min(axis=0) - 3, X.max(axis=0) + 3, strict=True)]
+    sides = [np.linspace(*ends, 80) for ends in zip(X.min(axis=0) - 3, X.max(axis=0) + 3, strict=True)]
     grid = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
     cell = np.prod([side[1] - side[0] for side in sides])
     assert np.exp(model.log_likelihood(grid, 20)).sum() * cell == pytest.approx(1, abs=0.02)
-    observed = np.c_[sides[0], np.full(120, np.nan)]
+    observed = np.c_[sides[0], np.full(80, np.nan)]
     assert np.exp(model.log_likelihood(observed, 20)).sum() * (sides[0][1] - sides[0][0]) == pytest.approx(1, abs=0.02)
 
 
