@@ -4,9 +4,11 @@ import gc
 import os
 import re
 from collections import Counter
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from hashlib import sha256
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 from sklearn.decomposition import FactorAnalysis
 from sklearn.preprocessing import scale
 
+import skae
 from skae.linear import factor_analysis
 
 # SKAE_TEST_SEEDS=20 runs every test that takes a seed with twenty of them.
@@ -34,8 +37,14 @@ def pytest_collection():
 
 
 def pytest_collection_modifyitems(items):
-    """Tests of joblib's worker processes come first: one process runs them in a row, and starts its workers once."""
+    """Tests of joblib's worker processes come first: one process runs them in a row, and starts its workers once.
+
+    Slow tests, which `make test-all` runs, have the default estimates.
+    """
     items.sort(key=lambda item: item.get_closest_marker("workers") is None)
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.fixturenames = [*item.fixturenames, "exact_estimates"]
 
 
 def pytest_make_parametrize_id(val):
@@ -85,22 +94,59 @@ def seed(request):
     return request.param
 
 
+# What the time of a short fit depends on most: sizes, and how exact the estimates are that it starts or ends with.
+NARROW = {
+    "skae.linear.mixture._MOST_COMPONENTS": 2,
+    "skae.networks.sample_mixture._MOST_COMPONENTS": 2,
+    "skae.networks.sample_mixture._LEAST_COMPONENTS": 2,
+    "skae.networks.model._WIDTHS": (32, 16),
+    "skae.networks.model._IMAGE_WIDTHS": (16, 32),
+}
+ROUGH = {
+    "skae.linear.factor_analysis._TOLERANCE": 1e-3,
+    "skae.linear.factor_analysis._ROUGH_TOLERANCE": 1e-3,
+    "skae.linear.missing._MAX_ROUNDS": 10,
+    "skae.linear.missing._MAX_ROUNDS_MORE": 10,
+    "skae._fitted._HIDDEN_SAMPLES": (50, 50),
+    "skae._vae._IMPUTATION_DRAWS": 20,
+}
+DEFAULTS = {name: attrgetter(name.removeprefix("skae."))(skae) for name in NARROW | ROUGH}
+
+
+@contextmanager
+def patched(values):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setattr(name, value)
+        yield
+
+
 @pytest.fixture(scope="module")
 def narrow_networks():
     """Small default widths and mixtures, for modules whose tests hold at any size: they take a third of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skae.linear.mixture._MOST_COMPONENTS", 2)
-        patch.setattr("skae.networks.model._WIDTHS", (32, 16))
-        patch.setattr("skae.networks.model._IMAGE_WIDTHS", (16, 32))
+    with patched(NARROW):
+        yield
+
+
+@pytest.fixture(scope="module")
+def rough_estimates():
+    """Few rounds of EM and few draws, for modules whose tests hold however good a fit is: they take half the time."""
+    with patched(ROUGH):
         yield
 
 
 @pytest.fixture
-def default_networks(monkeypatch):
-    """The default sizes again, for tests of such a module that hold at these."""
-    monkeypatch.setattr("skae.linear.mixture._MOST_COMPONENTS", 64)
-    monkeypatch.setattr("skae.networks.model._WIDTHS", (256, 128))
-    monkeypatch.setattr("skae.networks.model._IMAGE_WIDTHS", (128, 256))
+def exact_estimates():
+    """The default estimates again, for tests of such a module of how good a fit or an imputed value is."""
+    with patched({name: DEFAULTS[name] for name in ROUGH}):
+        yield
+
+
+@pytest.fixture
+def default_networks(exact_estimates):
+    """The default sizes again as well, for tests of such a module that hold at these."""
+    with patched({name: DEFAULTS[name] for name in NARROW}):
+        yield
 
 
 TABLES = {

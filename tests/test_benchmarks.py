@@ -14,7 +14,7 @@ from scipy.stats import nbinom
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 

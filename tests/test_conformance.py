@@ -20,7 +20,7 @@ from skae.data import parameters
 
 # Random rows have nothing to learn, and the estimators say so.
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, compare, reconstruction_error
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 pl = pytest.importorskip("polars")
 

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from skae import AutoencoderTransformer, VAEGenerator
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 DIGITS = load_digits().data[:200]
@@ -132,6 +132,7 @@ def test_the_unusual_column_scores_lowest():
         assert (model.score_features(odd).argmin(axis=1) == column).mean() > 0.9
 
 
+@pytest.mark.usefixtures("exact_estimates")
 def test_a_density_given_the_others_has_the_unit_of_its_column():
     scores = VAEGenerator(2, max_iter=0).fit(IRIS).score_features(IRIS)
     scaled = VAEGenerator(2, max_iter=0).fit(1000 * IRIS).score_features(1000 * IRIS)

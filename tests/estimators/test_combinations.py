@@ -23,7 +23,7 @@ from torch import nn
 from skae import TRUSTED_TYPES, AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruction_error, to_onnx
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 PAGE = Path(__file__).parents[2] / "docs/guide/search.md"

@@ -31,7 +31,7 @@ from skae.objectives import LIKELIHOODS, LOSSES
 
 # Five epochs are few: some fits here end at their linear start and say so.
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 

@@ -16,7 +16,7 @@ from torch.distributions import MultivariateNormal
 from skae import VAEGenerator
 from skae.data import rows as data_rows
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,7 @@ def less_class_means(X, y):
     return X - np.array([X[y == label].mean(axis=0) for label in np.unique(y)])[y]
 
 
+@pytest.mark.usefixtures("exact_estimates")
 @pytest.mark.parametrize(
     ("start", "reference"), [("pca", PCA(2)), ("factor_analysis", FactorAnalysis(2, tol=1e-6, max_iter=10_000))]
 )
@@ -89,6 +90,7 @@ def test_rows_are_sampled_by_class():
     assert (np.bincount(drawn, minlength=10) > 50).all()
 
 
+@pytest.mark.usefixtures("exact_estimates")
 def test_a_class_tells_the_net_more_than_its_mean():
     rng = np.random.default_rng(0)
     y = rng.integers(2, size=700)
@@ -110,6 +112,7 @@ def test_decoded_rows_are_of_the_class_or_the_mean_over_classes(wine, named):
     np.testing.assert_allclose(mixed, of_classes[[0, 1, 2, 0, 1], np.arange(5)])
 
 
+@pytest.mark.usefixtures("exact_estimates")
 def test_missing_values_are_imputed_whatever_the_class(wine):
     X, y = wine
     X = (X - X.mean(axis=0)) / X.std(axis=0)
@@ -192,6 +195,7 @@ def test_a_mixture_of_codes_serves_all_classes():
     np.testing.assert_allclose(means, [X[y == label].mean(axis=0) for label in range(3)], atol=0.5)
 
 
+@pytest.mark.usefixtures("exact_estimates")
 def test_without_conditional_y_changes_nothing(wine):
     X, y = wine
     plain, labelled = (VAEGenerator(2, max_iter=2, random_state=0).fit(X, *args) for args in ((), (y,)))
@@ -310,6 +314,7 @@ def test_samples_of_a_class_may_be_sparse_or_in_a_file(source, wine, tmp_path, m
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(trained)).transform(rows), trained.transform(rows))
 
 
+@pytest.mark.usefixtures("exact_estimates")
 def test_components_of_a_class_may_be_in_order(wine):
     X, y = wine
     options = {"conditional": True, "start": "pca"}
@@ -345,6 +350,7 @@ def test_images_may_have_classes(incomplete, monkeypatch):
     assert distances.argmin(axis=1).tolist() == [0, 1, 2]
 
 
+@pytest.mark.usefixtures("exact_estimates")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_batches_have_classes(wine):
     X, y = wine

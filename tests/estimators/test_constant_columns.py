@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 
 from skae import AutoencoderTransformer, VAEGenerator
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 KINDS = {
     "gaussian": lambda rng, n: rng.normal(size=(n, 3)) @ np.ones((3, 4)) + 0.1 * rng.normal(size=(n, 4)),

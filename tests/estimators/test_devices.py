@@ -16,7 +16,7 @@ from skae._torch import resolve_device
 from skae.training import distributed
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 X, y = load_iris(return_X_y=True)

@@ -29,7 +29,7 @@ from skae.objectives import (
 )
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks", "registered"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates", "registered"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 
@@ -155,6 +155,7 @@ def from_skops(model):
     return io.loads(data, trusted=untrusted)
 
 
+@pytest.mark.usefixtures("exact_estimates")
 def test_what_is_registered_is_fitted_scored_sampled_imputed_and_saved(estimator, curve):
     curve = curve[:150]
     X = np.where(np.random.RandomState(0).uniform(size=curve.shape) < 0.05, np.nan, curve)

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits, load_iris
 
 from skae import VAEGenerator
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 FIRST, OTHERS = [0, 2], [1, 3]

@@ -14,7 +14,7 @@ from sklearn.preprocessing import OneHotEncoder
 from skae import AutoencoderTransformer, reconstruction_scorer
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 REDUCERS = [PCA(), TruncatedSVD(), AutoencoderTransformer(max_iter=2, random_state=0)]

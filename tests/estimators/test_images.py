@@ -15,7 +15,7 @@ from skae.training.optim import split_parameters
 
 # A few epochs on few rows may gain nothing, and the estimators say so.
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 

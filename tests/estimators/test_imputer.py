@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from skae import AutoencoderTransformer, ModelImputer, VAEGenerator
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 COMPLETE, y = load_iris(return_X_y=True)

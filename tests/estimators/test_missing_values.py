@@ -17,7 +17,7 @@ from skae.data.rows import ArrayRows
 from skae.training.distributed import SINGLE_PROCESS
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
@@ -169,6 +169,7 @@ def test_a_code_of_an_incomplete_row_is_the_exact_posterior_mean_of_the_linear_m
         np.testing.assert_allclose(code, exact, atol=0.02)
 
 
+@pytest.mark.usefixtures("exact_estimates")
 def test_a_score_is_a_bound_of_what_is_observed(factors):
     model = VAEGenerator(2, max_iter=0).fit(factors)
     rows = with_missing(factors[:50], 0.4)
@@ -183,6 +184,7 @@ def test_a_score_is_a_bound_of_what_is_observed(factors):
     assert 0 < np.mean(exact - tighter) < 0.1
 
 
+@pytest.mark.usefixtures("exact_estimates")
 def test_a_missing_value_is_imputed_by_its_conditional_mean(factors):
     model = VAEGenerator(2, max_iter=0).fit(factors)
     row = factors[:1].copy()
@@ -200,6 +202,7 @@ def test_a_missing_value_is_imputed_by_its_conditional_mean(factors):
     assert 0.8 < draws.std() / np.sqrt(rest) < 1.2
 
 
+@pytest.mark.usefixtures("exact_estimates")
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_imputing_beats_column_means_and_leaves_what_is_observed(estimator, factors):
     factors = factors[:250]
@@ -379,6 +382,7 @@ def imputed(model, X):
     return model.impute(X), fitted.fill_by_network(x).numpy(), fitted.fill_by_normal(x).numpy()
 
 
+@pytest.mark.usefixtures("exact_estimates")
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_a_net_that_knows_little_leaves_imputation_to_the_gaussian_model(estimator, seed):
     X = normal_rows(seed)
@@ -395,6 +399,7 @@ def test_a_net_that_knows_little_leaves_imputation_to_the_gaussian_model(estimat
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).impute(incomplete), filled)
 
 
+@pytest.mark.usefixtures("exact_estimates")
 def test_a_net_that_knows_only_its_training_samples_leaves_others_to_the_gaussian_model(monkeypatch, seed):
     X = normal_rows(seed)
     incomplete = with_missing(X, 0.1, seed)
@@ -414,6 +419,7 @@ def test_a_net_that_knows_only_its_training_samples_leaves_others_to_the_gaussia
     assert shares_of_normal(model)[1] > 0.9
 
 
+@pytest.mark.usefixtures("exact_estimates")
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("is_passed", [False, True])
 def test_on_the_validation_set_the_error_of_imputation_is_at_most_the_gaussian_models(estimator, is_passed, seed):
@@ -426,6 +432,7 @@ def test_on_the_validation_set_the_error_of_imputation_is_at_most_the_gaussian_m
     assert shares_of_normal(model)[1] >= model._fitted._best_share(ArrayRows(incomplete[60:]), None, units) - 0.01
 
 
+@pytest.mark.usefixtures("exact_estimates")
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_share_is_that_of_the_size(estimator, seed):
     X = normal_rows(seed)
@@ -456,6 +463,7 @@ def test_the_share_of_own_modules_counts_columns_in_their_own_units(seed):
     assert min(shares_of_normal(model)[1] for model in (*models, mixed)) > 0.9
 
 
+@pytest.mark.usefixtures("exact_estimates")
 def test_a_net_that_knows_more_imputes_itself(seed):
     X = waves(seed)
     incomplete = with_missing(X, 0.1, seed)

@@ -20,7 +20,7 @@ from skae.objectives import LOSSES, Loss, register_loss
 pl = pytest.importorskip("polars")
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 KINDS = {

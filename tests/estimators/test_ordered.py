@@ -11,7 +11,7 @@ from torch import nn
 
 from skae import AutoencoderTransformer, reconstruction_error
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 SIZES = range(1, 13)
 

@@ -26,7 +26,7 @@ from sklearn.svm import SVC, LinearSVC
 from skae import AutoencoderTransformer
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits, load_iris
 
 from skae import VAEGenerator
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 DIGITS = load_digits().data[:300]
@@ -84,6 +84,7 @@ def test_frames_of_codes_come_with_arrays():
         model.transform(IRIS, return_std="yes")
 
 
+@pytest.mark.usefixtures("exact_estimates")
 @pytest.mark.parametrize("classes", [None, SPECIES])
 @pytest.mark.parametrize("size", [1e9, 1e100])
 def test_far_samples_have_standard_deviations(classes, size):

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skae import AutoencoderTransformer, VAEGenerator
 
+pytestmark = pytest.mark.usefixtures("rough_estimates")
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
 QUICK = {"max_examples": 10, "derandomize": True}
 THOROUGH = {"max_examples": 500}

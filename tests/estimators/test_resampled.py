@@ -22,7 +22,7 @@ import skae
 from skae import AutoencoderTransformer, ResampledGenerator, VAEGenerator
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 X, y = load_iris(return_X_y=True)

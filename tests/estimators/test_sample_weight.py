@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruction_error, reconstruction_scorer
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 X, y = load_iris(return_X_y=True)
@@ -179,6 +179,7 @@ def test_samples_of_large_weight_are_fitted_better(name):
     assert errors[0] > errors[1]
 
 
+@pytest.mark.usefixtures("exact_estimates")
 @pytest.mark.parametrize("sparsity", [0.0, 0.1])
 def test_all_options_train_with_weights(sparsity):
     incomplete = np.where(np.random.RandomState(0).uniform(size=X.shape) < 0.1, np.nan, X)

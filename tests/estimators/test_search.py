@@ -22,7 +22,7 @@ from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruct
 
 # Few epochs: some fits here end at their linear start and say so.
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 WINE = StandardScaler().fit_transform(load_wine().data)

@@ -19,7 +19,7 @@ from skae.data import rows as rows_module
 from skae.data.rows import SparseRows
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 COUNTS = ["poisson", "negative_binomial", "multinomial"]

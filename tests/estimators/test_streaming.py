@@ -18,7 +18,7 @@ from skae.data.rows import FileRows
 from skae.training.batches import Batches
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 ESTIMATORS = [AutoencoderTransformer, VAEGenerator]
@@ -144,6 +144,7 @@ ALL = [
 ]
 
 
+@pytest.mark.usefixtures("exact_estimates")
 @pytest.mark.parametrize(("estimator", "options"), ALL)
 def test_nothing_large_is_read_at_once(estimator, options, in_file, nothing_large):
     """Whatever the objective, the model is fitted and asked, and learns, in pieces of 1,024 numbers."""

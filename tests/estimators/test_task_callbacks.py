@@ -13,7 +13,7 @@ from skae import AutoencoderTransformer, VAEGenerator
 
 callbacks = pytest.importorskip("sklearn.callback")
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 MODELS = [

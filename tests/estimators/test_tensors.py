@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from skae import AutoencoderTransformer, LoadingsDisplay, VAEGenerator, component_importance, reconstruction_error
 
 pytestmark = [
-    pytest.mark.usefixtures("narrow_networks"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 X, y = load_iris(return_X_y=True)

@@ -17,7 +17,7 @@ from torch import nn
 
 from skae import AutoencoderTransformer, VAEGenerator, reconstruction_error
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 IDENTITY_LINKS = ["squared_error", "absolute_error", "huber"]
 

@@ -19,7 +19,7 @@ from skae.inspection.samples import TableCode, repeats, samples_of
 from skae.inspection.targets import Prediction
 from skae.inspection.verdicts import DensityQuestion, TimeQuestion, spoken
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 IRIS = load_iris(return_X_y=True)
 IRIS[0][142, 0] += 0.05  # which repeats another sample

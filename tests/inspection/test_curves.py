@@ -22,7 +22,7 @@ from skae import (
     reconstruction_error,
 )
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 SIZES = [2, 4, 8, 16]
 

@@ -18,7 +18,7 @@ from skae import (
     SampleDisplay,
 )
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 FROM_MODEL = {
     "losses": lambda model, X, **ax: LossCurveDisplay.from_estimator(model, **ax),

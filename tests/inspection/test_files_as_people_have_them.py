@@ -13,7 +13,7 @@ from skae.__main__ import main
 from skae.inspection import named
 from skae.inspection.named import Budget
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 RNG = np.random.RandomState(0)
 T = RNG.uniform(-2, 2, 60)

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, LoadingsDisplay, component_importance
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 WINE = load_wine(as_frame=True).data
 SCALED = StandardScaler().fit_transform(WINE)

@@ -18,7 +18,7 @@ from skae.__main__ import main
 from skae.inspection.named import BUDGETS, NAMED, Budget, named_estimators
 from skae.training.limits import TimeLimit
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 X, Y = load_iris(return_X_y=True)
 FITS = []

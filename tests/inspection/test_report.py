@@ -16,7 +16,7 @@ from skae import AutoencoderTransformer, VAEGenerator, compare
 from skae.inspection.report import codes_figure, example_figures
 from skae.inspection.verdicts import PredictionQuestion, best_cell, components
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 IRIS = load_iris(return_X_y=True)
 QUICK = {"PCA": PCA(), "AutoencoderTransformer": AutoencoderTransformer(max_iter=5, random_state=0)}

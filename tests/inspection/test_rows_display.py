@@ -13,7 +13,7 @@ from skae import (
     SampleDisplay,
 )
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 
 @pytest.fixture(params=["autoencoder", "vae", "pipeline"])

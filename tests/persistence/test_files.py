@@ -28,6 +28,7 @@ from skae import TRUSTED_TYPES, AutoencoderTransformer, LatentSizeCV, ModelImput
 from skae._search import own_score
 
 skops = pytest.importorskip("skops.io")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 ROWS = load_iris().data
 
 

@@ -20,6 +20,7 @@ from skae.objectives.losses import LOSSES
 
 pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 WINE, DIGITS = load_wine().data, load_digits().data[:300]
 # Without a way back to the linear start, where refined codes would be the encoder's.
 QUICK = {"hidden_layer_sizes": (16,), "max_iter": 20, "random_state": 0, "early_stopping": False}

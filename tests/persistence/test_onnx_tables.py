@@ -17,7 +17,7 @@ from skae.networks.export import PiecewiseLinear
 pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 pytestmark = [
-    pytest.mark.usefixtures("one_hidden_layer"),
+    pytest.mark.usefixtures("narrow_networks", "rough_estimates", "one_hidden_layer"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 

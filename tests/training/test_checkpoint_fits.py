@@ -19,7 +19,7 @@ from skae.training import checkpoint
 from skae.training.checkpoint import LOCK, NAME
 from skae.training.net import Net
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 
 class Killed(BaseException):

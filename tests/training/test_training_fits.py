@@ -31,7 +31,7 @@ from skae import AutoencoderTransformer, LatentSizeCV, VAEGenerator, reconstruct
 from skae.networks.model import Model
 from skae.training.net import Net
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = pytest.mark.usefixtures("narrow_networks", "rough_estimates")
 
 IMAGES = {"feature_shape": (1, 8, 8)}
 
