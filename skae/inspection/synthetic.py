@@ -58,6 +58,12 @@ class SyntheticEvaluation:
         target.
     score : str or None
         Name of that score: "ROC AUC", "accuracy", "balanced accuracy" or "target R^2". None without a target.
+
+    Notes
+    -----
+    SDMetrics has other names for some measures, with 1 as the best value. Its KSComplement (for numbers) and
+    TVComplement (for categories) are 1 minus the entries of ``marginals``. For tables of numbers its
+    CorrelationSimilarity, averaged over pairs of columns, is ``1 - correlations / 2``.
     """
 
     c2st: float
