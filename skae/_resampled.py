@@ -187,11 +187,8 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         n_samples, random_state = check_integer("n_samples", n_samples, 1), check_random_state(random_state)
         if options.get("given") and self._context.width:
             raise ValueError("given does not work with a conditional estimator: classifiers need the classes.")
-        blocks = self._resampled(n_samples, y, random_state, options)
-        if check_flag("missing", missing):
-            blocks = [self._without_some(*block, random_state) for block in blocks]
-        else:
-            blocks = [X for X, _ in blocks]
+        loses, drawn = check_flag("missing", missing), self._resampled(n_samples, y, random_state, options)
+        blocks = [self._without_some(X, context, random_state) if loses else X for X, context in drawn]
         return library_of(blocks[0]).stacked(blocks)
 
     def _resampled(self, n_samples, y, random_state, options):
