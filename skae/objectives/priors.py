@@ -22,7 +22,8 @@ def _finite(z: Tensor) -> Tensor:
 class Prior:
     """Density of codes, used in scores and new samples after training.
 
-    Subclasses define ``log_prob`` and ``sample``, and ``fit`` if they learn from codes.
+    Subclasses define ``log_prob`` and ``sample``. Those that learn from codes also define ``fit``, and
+    ``is_learned = True``.
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ def register_prior(name: str, prior: type[Prior]) -> None:
     name : str
         Name of the prior. A prior that has the name already is replaced.
     prior : type of Prior
-        The class, whose objects are fitted after training.
+        The class. Its objects are fitted after training if they are learned.
 
     Examples
     --------

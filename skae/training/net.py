@@ -28,9 +28,9 @@ class Net(NeuralNet):
 
     It is faster than `skorch.NeuralNet`: batches are slices, losses stay on the device until the epoch ends, and
     per-batch events fire only if there are callbacks. ``history`` has ``train_loss``, ``valid_loss`` and ``dur`` of
-    each epoch. If no callback reads losses, only every second epoch is validated, and the others repeat the
-    ``valid_loss`` before. The module is kept in float64, so that a closed-form start stays exact, and is trained in
-    float32.
+    each epoch. If weights are averaged and no callback reads losses, only every second epoch is validated, and the
+    others repeat the ``valid_loss`` before. The module is kept in float64, so that a closed-form start stays exact, and
+    is trained in float32.
 
     Parameters
     ----------
@@ -225,7 +225,8 @@ class Net(NeuralNet):
         n_done = checkpointing.begin(average, epochs, len(batches))
         with self.processes.stopping_together(self), callbacks.progress_bar(self, epochs, best, n_done) as tick:
             for epoch in range(n_done, epochs):
-                has_diverged = self._train_epoch(batches, validation, best, average, average.is_due(epoch))
+                best.wait()
+                has_diverged = self._train_epoch(batches, validation, best, average, average.is_due(epoch) or best.over)
                 tick()
                 if has_diverged and (epoch + 1 == epochs or not best.go_back(self, average)):
                     self.outcome_ = "diverged"
@@ -246,12 +247,12 @@ class Net(NeuralNet):
         self.run_single_epoch(batches, True, "train", self.train_step)
         self.processes.average_buffers(self.module_)
         average.update()
-        best.wait()
         with average.in_place() if validates else nullcontext():
             error = validation.run() if validates else validation.repeat_loss()
             loss = self.history[-1, "train_loss" if validation.samples is None else "valid_loss"]
             are_finite = callbacks.are_finite(self.module_.parameters())
-            has_diverged = not are_finite or any(map(best.has_diverged, (loss, self.history[-1, "train_loss"])))
+            losses = [self.history[-1, "train_loss"], *[loss] * is_due]  # a repeated loss is not of these weights
+            has_diverged = not are_finite or any(map(best.has_diverged, losses))
             callbacks.record_bests(self.history)
             self.history.record("dur", time.perf_counter() - began)
             if is_due and not has_diverged:

@@ -155,6 +155,24 @@ def test_the_average_is_validated_every_second_epoch(curve, callbacks, epochs, n
     assert net.best.loss == min(losses)
 
 
+@pytest.mark.parametrize("patience", [1, 2, 3, 4])
+def test_patience_ends_training_after_an_epoch_that_is_validated(patience, curve):
+    net = trained(curve, epochs=200, patience=patience)
+    assert net.outcome_ == "patience"
+    validated = [row["valid_loss"] for row in net.history if "valid_batch_count" in row]
+    assert "valid_batch_count" in net.history[-1]
+    assert len(net.history) - 1 - net.history[:, "valid_loss"].index(net.best.loss) == patience
+    assert len(validated) > 2
+
+
+@pytest.mark.parametrize("epoch", [4, 5])
+def test_a_loss_that_is_repeated_is_no_second_divergence(epoch, curve):
+    quiet = Poison(epoch)
+    quiet.reads_training = False
+    net = trained(curve, epochs=20, callbacks=[quiet])
+    assert (net.outcome_, net.returns_, len(net.history)) == ("budget", 1, 20)
+
+
 def test_callbacks_do_not_change_which_weights_are_kept(curve):
     """They get the loss of each epoch; the choice is among the same epochs."""
     plain, watched = (trained(curve, epochs=20, lr=0.03, callbacks=callbacks) for callbacks in ([], [Callback()]))
