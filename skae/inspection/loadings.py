@@ -65,10 +65,16 @@ def component_importance(estimator, X):
     return np.divide(lost, variance, out=np.zeros_like(lost), where=variance > 0)
 
 
-def has_loadings(estimator):
-    """Return whether an estimator has components of which `loadings_of` takes the loadings."""
-    model = split_pipeline(estimator)[1]
-    return hasattr(model, "local_components") or hasattr(model, "components_")
+def loadings_by_name(estimator, X, names):
+    """Return `loadings_of` and the names of the columns that the last step of a Pipeline gets, by those of X.
+
+    None is for an estimator without components or derivatives, and for steps that do not name their columns.
+    """
+    try:
+        names = split_pipeline(estimator)[0].get_feature_names_out(names)
+        return loadings_of(estimator, X) | {"feature_names": names}
+    except (AttributeError, TypeError, ValueError):  # no names, components or derivatives
+        return None
 
 
 def loadings_of(estimator, X):

@@ -3,7 +3,6 @@
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skae.data.checks import check_weights, weighted_samples
@@ -141,7 +140,7 @@ def split_pipeline(estimator):
 
     In place of a fitted search its best estimator is returned.
     """
-    before, last = FunctionTransformer().set_output(transform="default"), _best(estimator)
+    before, last = Pipeline([("identity", "passthrough")]), _best(estimator)
     if isinstance(last, Pipeline):
         before, last = last[:-1] if len(last) > 1 else before, last[-1]
     return before, _best(last)

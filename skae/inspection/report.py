@@ -190,7 +190,7 @@ def example_figures(comparison, feature_shape):
     best, size = best_cell(comparison)
     for name in dict.fromkeys([comparison.reference, best]) if names else ():
         if found := comparison.examples["models"][name, size]["loadings"]:
-            display = LoadingsDisplay(**found, feature_names=names).plot()
+            display = LoadingsDisplay(**found).plot()
             yield (
                 f"Loadings of {spoken(name)} with {components(size)}: how columns change with components",
                 display.figure_,

@@ -21,7 +21,7 @@ from skae.data.columns import kinds_in_own_units
 from skae.data.dataframes import library_of, unmasked
 from skae.data.statistics import column_moments, observed_columns
 from skae.data.tables import OneHotTable
-from skae.inspection.loadings import has_loadings, loadings_of
+from skae.inspection.loadings import loadings_by_name
 from skae.inspection.metrics import numeric_array, observed_values, squared_error
 
 # Test samples over which loadings are averaged, at most.
@@ -145,8 +145,7 @@ class ArraySamples:
 
     def loadings(self, estimator, test):
         """Return the loadings of a fitted estimator on some test samples, or None without names or components."""
-        named = self.names is not None and has_loadings(estimator)
-        return loadings_of(estimator, self.take(test[:_N_LOADED])) if named else None
+        return self.names and loadings_by_name(estimator, self.take(test[:_N_LOADED]), self.names)
 
     def errors(self, test, X_hat):
         """Return the error of each value of reconstructions of test samples, masked where it is missing."""

@@ -7,10 +7,12 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA, FastICA
+from sklearn.feature_selection import VarianceThreshold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skae import AutoencoderTransformer, VAEGenerator, compare
 from skae.inspection.report import codes_figure, example_figures
@@ -99,6 +101,30 @@ def test_the_report_shows_loadings_of_named_columns(tmp_path):
         assert bool(found["spread"].any()) == (name == "ae")
     compare(IRIS[0], n_components=[2], cv=3, estimators=estimators).to_html(tmp_path / "report.html")
     assert "Loadings of" not in (tmp_path / "report.html").read_text()
+
+
+def test_loadings_of_a_pipeline_are_of_the_columns_that_its_last_step_gets(tmp_path):
+    """Steps may leave out columns or change their order; there are none if a step does not name its columns."""
+    table = pd.DataFrame(IRIS[0], columns=["a", "b", "c", "d"])
+    turned = ColumnTransformer(
+        [("x", "passthrough", [3, 2]), ("y", "passthrough", [0])], verbose_feature_names_out=False
+    )
+    steps = {"fewer": VarianceThreshold(0.3), "turned": turned, "unnamed": FunctionTransformer(np.sqrt)}
+    found = {}
+    for name, step in steps.items():
+        comparison = compare(table, n_components=[2], cv=3, estimators={name: make_pipeline(step, PCA())})
+        comparison.to_html(tmp_path / "report.html")
+        loadings = comparison.examples["models"][name, 2]["loadings"]
+        assert ("Loadings of" in (tmp_path / "report.html").read_text()) == (loadings is not None)
+        found[name] = loadings and list(loadings["feature_names"])
+    assert found == {"fewer": ["a", "c", "d"], "turned": ["d", "c", "a"], "unnamed": None}
+
+
+@pytest.mark.parametrize("estimator", [AutoencoderTransformer(loss="auto"), VAEGenerator(likelihood="auto")])
+def test_an_estimator_of_each_column_by_itself_is_compared_without_loadings(estimator):
+    table = pd.DataFrame(IRIS[0].round(), columns=["a", "b", "c", "d"]).astype(int)
+    comparison = compare(table, n_components=[1], cv=2, estimators={"x": estimator.set_params(max_iter=1)})
+    assert comparison.examples["models"]["x", 1]["loadings"] is None
 
 
 def test_the_report_says_how_to_make_and_use_the_model(tmp_path):
