@@ -384,7 +384,7 @@ class VAE(Model):
         parts: Any = zip(self.likelihoods, self.constant, strict=True)
         deviation = self.scaler.spread * self.scaler.scale
         for likelihood, constant in parts:
-            likelihood.varies[new.began] = 1
+            likelihood.begin_columns(new.began, self.scaler.scale)
             noise = constant.noise if constant.offset.any() else None
             density = likelihood.of_constants(self.scaler.mean, deviation, float(shares.sum()), noise)
             constant.start_at(new.found, self.scaler.mean, *density)

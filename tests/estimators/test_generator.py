@@ -269,6 +269,13 @@ def test_isotropic_noise_starts_at_pca_whatever_the_units(curve, ordered):
     assert trained.noise_variance_[0] != pytest.approx(start.noise_variance_[0], rel=1e-5)
 
 
+def test_isotropic_noise_is_one_variance_for_columns_that_begin_to_vary_too(curve):
+    X = curve * np.geomspace(0.3, 3, curve.shape[1])
+    model = quick(2, likelihood="isotropic_gaussian", start="pca").partial_fit(np.where(np.arange(5) > 2, 1.0, X))
+    model.partial_fit(X)
+    np.testing.assert_allclose(model.noise_variance_, model.noise_variance_[0], rtol=1e-5)
+
+
 # A row's numbers are its own.
 
 

@@ -138,6 +138,10 @@ class Likelihood(nn.Module):
             Scale by which columns were divided.
         """
 
+    def begin_columns(self, began: Tensor, scale: Tensor) -> None:
+        """Count columns that begin to vary, a mask (n_features,), with the scale by which columns are divided now."""
+        self.varies[began] = 1
+
     def fit_sums(self, sums: Callable[[], Any]) -> None:
         """Fit to the sums of training samples over columns, which ``sums()`` returns as an array (n_samples,)."""
 

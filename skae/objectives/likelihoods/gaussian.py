@@ -124,6 +124,10 @@ class IsotropicGaussian(Gaussian):
         noise, variance = ((counted * part / self.unit).sum() / counted.sum() for part in (noise, variance))
         self._start_between(NOISE_FLOOR * variance, noise)
 
+    def begin_columns(self, began: Tensor, scale: Tensor) -> None:
+        super().begin_columns(began, scale)
+        self.unit[began] = 1 / scale[began].square()
+
     def variance(self, eta: Tensor) -> Tensor:
         return (self.unit * (self.floor + self.log_excess.exp())).expand_as(eta)
 
