@@ -188,7 +188,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         if options.get("given") and self._context.width:
             raise ValueError("given does not work with a conditional estimator: classifiers need the classes.")
         loses, drawn = check_flag("missing", missing), self._resampled(n_samples, y, random_state, options)
-        blocks = [self._without_some(X, context, random_state) if loses else X for X, context in drawn]
+        blocks = [self._without_some(*block, random_state, options) if loses else block[0] for block in drawn]
         return library_of(blocks[0]).stacked(blocks)
 
     def _resampled(self, n_samples, y, random_state, options):
@@ -205,8 +205,8 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
             kept = _drawn(log_odds, n_candidates, random_state)
             yield _safe_indexing(X, kept), context[kept]
 
-    def _without_some(self, X, context, random_state):
-        """Return a block of samples with missing values.
+    def _without_some(self, X, context, random_state, options):
+        """Return a block of samples with missing values; given ones stay.
 
         The pattern of a sample is drawn with a probability in proportion to its share of the training samples and to
         the odds that the last classifier gives the sample with it. The other classifiers' odds would count again how
@@ -217,7 +217,8 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         encoded = self._incomplete(encoded, random_state.uniform(size=len(encoded)))
         encoded = encoded[_drawn(np.log(_odds(self.classifiers_[-1], encoded)), n_candidates, random_state)]
         gone = np.column_stack([np.isnan(encoded[:, place]).any(axis=1) for place in self._table.places])
-        return library_of(X).without(X, gone)
+        is_given = np.isin(np.arange(gone.shape[1]), _places(X, options.get("given")))
+        return library_of(X).without(X, gone & ~is_given)
 
     def _incomplete(self, samples, places):
         """Remove values from encoded samples, by patterns of training samples.
@@ -272,6 +273,11 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         tags.input_tags.allow_nan = get_tags(self.estimator).input_tags.allow_nan
         tags.target_tags.required = get_tags(self.estimator).target_tags.required
         return tags
+
+
+def _places(X, given):
+    """Return the indices of the columns of X whose values are given."""
+    return [place for place, name in enumerate(library_of(X).names(X)) if name in (given or ())]
 
 
 def _odds(classifier, samples):

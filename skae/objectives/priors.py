@@ -145,6 +145,11 @@ def register_prior(name: str, prior: type[Prior]) -> None:
     prior : type of Prior
         The class. Its objects are fitted after training if they are learned.
 
+    Raises
+    ------
+    TypeError
+        If the prior defines ``fit``, but not ``is_learned = True``.
+
     Examples
     --------
     >>> import torch
@@ -159,4 +164,6 @@ def register_prior(name: str, prior: type[Prior]) -> None:
     >>> PRIORS.pop("uniform")().log_prob(torch.zeros(1, 2))
     tensor([-3.5835])
     """
+    if prior.fit is not Prior.fit and not prior.is_learned:
+        raise TypeError(f"{prior.__name__} defines fit, which is used only with is_learned = True. Set this attribute.")
     PRIORS[name] = prior

@@ -254,6 +254,19 @@ def test_given_values_are_kept():
     assert (model.sample(7, given={0: 5.1}, random_state=0)[:, 0] == 5.1).all()
 
 
+@pytest.mark.parametrize("kind", [np.asarray, lambda X: pd.DataFrame(X, columns=["a", "b", "c", "d"])])
+def test_given_values_are_never_missing(kind):
+    gaps = X.copy()
+    gaps[::2, :2] = np.nan
+    vae = VAEGenerator(1, max_iter=0, random_state=0)
+    model = ResampledGenerator(vae, n_rounds=1, n_candidates=3, random_state=0).fit(kind(gaps))
+    given = {getattr(kind(gaps), "columns", range(4))[1]: 3.0}
+    new = np.asarray(model.sample(100, missing=True, given=given, random_state=0))
+    assert (new[:, 1] == 3).all()
+    assert 0.2 < np.isnan(new[:, 0]).mean() < 0.8
+    assert not np.isnan(new[:, 2:]).any()
+
+
 def test_given_values_need_an_unconditional_estimator():
     vae = VAEGenerator(2, conditional=True, max_iter=0, random_state=0)
     model = ResampledGenerator(vae, n_rounds=1, random_state=0).fit(X, y)

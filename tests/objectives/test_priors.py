@@ -6,7 +6,7 @@ import torch
 from objective_cases import draws
 from torch.distributions import MultivariateNormal
 
-from skae.objectives import PRIORS
+from skae.objectives import PRIORS, Prior, register_prior
 from skae.objectives.priors import MixturePrior, StandardNormal
 
 
@@ -101,3 +101,13 @@ def test_a_prior_is_restored_from_its_density(groups):
 def test_fewer_codes_than_are_held_out_do(seed):
     prior = MixturePrior().fit(draws(seed, 3, 2), seed)
     assert prior.log_prob(draws(seed, 3, 2)).isfinite().all()
+
+
+def test_a_prior_that_would_never_be_fitted_is_refused():
+    class Forgetful(Prior):
+        def fit(self, codes, seed):
+            return self
+
+    with pytest.raises(TypeError, match="Forgetful defines fit, which is used only with is_learned = True"):
+        register_prior("forgetful", Forgetful)
+    assert "forgetful" not in PRIORS
