@@ -148,7 +148,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
             drawn = np.vstack([np.hstack([self._table.encode(X), context]) for X, context in blocks])
             drawn = self._incomplete(drawn, random_state.uniform(size=n))
             classifier = self._unfitted(n, random_state)
-            classifier.fit(np.vstack([real, drawn]), np.repeat([1, 0], n), **_as_keyword(shares))
+            classifier.fit(self._observed(np.vstack([real, drawn])), np.repeat([1, 0], n), **_as_keyword(shares))
             self.classifiers_.append(classifier)
         return self
 
@@ -215,7 +215,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         n_candidates = check_integer("n_candidates", self.n_candidates, 1)
         encoded = np.hstack([self._table.encode(X), context]).repeat(n_candidates, axis=0)
         encoded = self._incomplete(encoded, random_state.uniform(size=len(encoded)))
-        encoded = encoded[_drawn(np.log(_odds(self.classifiers_[-1], encoded)), n_candidates, random_state)]
+        encoded = encoded[_drawn(np.log(self._odds(self.classifiers_[-1], encoded)), n_candidates, random_state)]
         gone = np.column_stack([np.isnan(encoded[:, place]).any(axis=1) for place in self._table.places])
         is_given = np.isin(np.arange(gone.shape[1]), _places(X, options.get("given")))
         return library_of(X).without(X, gone & ~is_given)
@@ -238,9 +238,18 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         for classifier in self.classifiers_:
             odds, places = 0.0, random_state.uniform(size=len(samples)) / n_patterns
             for start in np.arange(n_patterns) / n_patterns:
-                odds += _odds(classifier, self._incomplete(samples, start + places))
+                odds += self._odds(classifier, self._incomplete(samples, start + places))
             log_odds += np.log(odds)
         return log_odds
+
+    def _odds(self, classifier, samples):
+        """Return the odds that encoded samples are real: (n_samples,)."""
+        drawn, real = classifier.predict_proba(self._observed(samples)).clip(_LEAST).T
+        return real / drawn
+
+    def _observed(self, samples):
+        """Return encoded samples with zeros in columns without any value in training, which classifiers may refuse."""
+        return np.where(self._missing["patterns"].all(axis=0), 0.0, samples)
 
     @property
     def _context(self):
@@ -278,12 +287,6 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
 def _places(X, given):
     """Return the indices of the columns of X whose values are given."""
     return [place for place, name in enumerate(library_of(X).names(X)) if name in (given or ())]
-
-
-def _odds(classifier, samples):
-    """Return the odds that encoded samples are real: (n_samples,)."""
-    drawn, real = classifier.predict_proba(samples).clip(_LEAST).T
-    return real / drawn
 
 
 def _drawn(log_odds, n_candidates, random_state):

@@ -186,6 +186,19 @@ def test_missing_values_of_tables_are_their_librarys(library):
     assert not pd.isna(np.asarray(complete)).any()
 
 
+def test_a_column_without_values_is_no_sign_of_real_samples():
+    gaps = X.copy()
+    gaps[:, 1] = np.nan
+    gaps[::3, 2] = np.nan
+    vae = VAEGenerator(1, max_iter=0, random_state=0)
+    model = ResampledGenerator(vae, n_rounds=1, n_candidates=3, random_state=0).fit(gaps)
+    assert model.sample(20, random_state=0).shape == (20, 4)
+    gone = np.isnan(model.sample(60, missing=True, random_state=0))
+    assert gone[:, 1].all()
+    assert 0.1 < gone[:, 2].mean() < 0.6
+    assert not gone[:, [0, 3]].any()
+
+
 def test_patterns_of_missing_values_count_by_weights():
     real, is_missing = triangular(0), np.arange(N) % 2 == 0
     real[is_missing, 1] = np.nan
