@@ -365,8 +365,8 @@ class AutoencoderTransformer(BaseNetTransformer):
 
     validation_loss_curve_ : list of float or None
         Validation loss of each epoch; None without early stopping and after `partial_fit`. Every second epoch is
-        validated, and the others repeat the loss before, unless the start is random, or there are callbacks or few
-        epochs.
+        validated, and the others repeat the last loss. With callbacks, fewer than 18 epochs or a random start, each
+        epoch is validated.
 
     best_loss_ : float or None
         Validation loss of the fitted network, see Notes; without early stopping, the lowest training loss. None after

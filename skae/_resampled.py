@@ -163,8 +163,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
             Class of all samples, or of each, for a conditional estimator. None draws classes with their frequencies in
             the training samples.
         missing : bool, default=False
-            Whether values are missing as often as in the training samples, and in samples like those in which they were
-            missing there.
+            Whether new samples have missing values, as often as training samples have, and in similar samples.
         random_state : int, RandomState instance or None, default=None
             An int gives the same samples at each call, None different ones.
         **options : dict
@@ -187,8 +186,8 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
         n_samples, random_state = check_integer("n_samples", n_samples, 1), check_random_state(random_state)
         if options.get("given") and self._context.width:
             raise ValueError("given does not work with a conditional estimator: classifiers need the classes.")
-        loses, drawn = check_flag("missing", missing), self._resampled(n_samples, y, random_state, options)
-        blocks = [self._without_some(*block, random_state, options) if loses else block[0] for block in drawn]
+        missing, drawn = check_flag("missing", missing), self._resampled(n_samples, y, random_state, options)
+        blocks = [self._with_missing(*block, random_state, options) if missing else block[0] for block in drawn]
         return library_of(blocks[0]).stacked(blocks)
 
     def _resampled(self, n_samples, y, random_state, options):
@@ -205,8 +204,8 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
             kept = _drawn(log_odds, n_candidates, random_state)
             yield _safe_indexing(X, kept), context[kept]
 
-    def _without_some(self, X, context, random_state, options):
-        """Return a block of samples with missing values; given ones stay.
+    def _with_missing(self, X, context, random_state, options):
+        """Return a block of samples with missing values, except in given columns.
 
         The pattern of a sample is drawn with a probability in proportion to its share of the training samples and to
         the odds that the last classifier gives the sample with it. The other classifiers' odds would count again how

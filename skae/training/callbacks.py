@@ -156,11 +156,14 @@ class Validation:
     ----------
     batches : Batches or None
         Of ``samples``.
+    losses : list of str
+        Names of the losses of an epoch; the last one is that of the choice of weights.
     """
 
     def __init__(self, net, training, samples=None):
         self.samples, self.batches = samples, None if samples is None else net.get_iterator(samples)
         self._net, self._landmarks = net, None
+        self.losses = ["train_loss"] if samples is None else ["train_loss", "valid_loss"]
         if samples is not None and net.module_.n_landmarks:
             generator = torch.Generator().manual_seed(net.iterator_train__generator.initial_seed())
             n = min(net.module_.n_landmarks, evaluation_batch_size(training.inputs.shape[1]))

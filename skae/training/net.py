@@ -29,7 +29,7 @@ class Net(NeuralNet):
     It is faster than `skorch.NeuralNet`: batches are slices, losses stay on the device until the epoch ends, and
     per-batch events fire only if there are callbacks. ``history`` has ``train_loss``, ``valid_loss`` and ``dur`` of
     each epoch. If weights are averaged and no callback reads losses, only every second epoch is validated, and the
-    others repeat the ``valid_loss`` before. The module is kept in float64, so that a closed-form start stays exact, and
+    others repeat the last ``valid_loss``. The module is kept in float64, so that a closed-form start stays exact, and
     is trained in float32.
 
     Parameters
@@ -126,8 +126,7 @@ class Net(NeuralNet):
                 self._build_optimizer()
                 if not callbacks.schedulers(self):
                     self.schedule_ = one_cycle(self.optimizer_, self.lr, epochs * len(self._training_batches(samples)))
-                losses = ["train_loss"] if validation is None else ["train_loss", "valid_loss"]
-                checkpointing = callbacks.Checkpointing(self, best, checkpoint, losses)
+                checkpointing = callbacks.Checkpointing(self, best, checkpoint, held_out.losses)
                 if not checkpointing.has_ended():
                     self.partial_fit(samples, epochs=epochs, validation=held_out, checkpointing=checkpointing)
                     checkpointing.end()
@@ -249,10 +248,9 @@ class Net(NeuralNet):
         average.update()
         with average.in_place() if validates else nullcontext():
             error = validation.run() if validates else validation.repeat_loss()
-            loss = self.history[-1, "train_loss" if validation.samples is None else "valid_loss"]
-            are_finite = callbacks.are_finite(self.module_.parameters())
+            loss = self.history[-1, validation.losses[-1]]
             losses = [self.history[-1, "train_loss"], *[loss] * is_due]  # a repeated loss is not of these weights
-            has_diverged = not are_finite or any(map(best.has_diverged, losses))
+            has_diverged = not callbacks.are_finite(self.module_.parameters()) or any(map(best.has_diverged, losses))
             callbacks.record_bests(self.history)
             self.history.record("dur", time.perf_counter() - began)
             if is_due and not has_diverged:

@@ -187,11 +187,11 @@ def test_missing_values_of_tables_are_their_librarys(library):
 
 
 def test_a_column_without_values_is_no_sign_of_real_samples():
-    gaps = X.copy()
-    gaps[:, 1] = np.nan
-    gaps[::3, 2] = np.nan
+    incomplete = X.copy()
+    incomplete[:, 1] = np.nan
+    incomplete[::3, 2] = np.nan
     vae = VAEGenerator(1, max_iter=0, random_state=0)
-    model = ResampledGenerator(vae, n_rounds=1, n_candidates=3, random_state=0).fit(gaps)
+    model = ResampledGenerator(vae, n_rounds=1, n_candidates=3, random_state=0).fit(incomplete)
     assert model.sample(20, random_state=0).shape == (20, 4)
     gone = np.isnan(model.sample(60, missing=True, random_state=0))
     assert gone[:, 1].all()
@@ -269,11 +269,11 @@ def test_given_values_are_kept():
 
 @pytest.mark.parametrize("kind", [np.asarray, lambda X: pd.DataFrame(X, columns=["a", "b", "c", "d"])])
 def test_given_values_are_never_missing(kind):
-    gaps = X.copy()
-    gaps[::2, :2] = np.nan
+    incomplete = X.copy()
+    incomplete[::2, :2] = np.nan
     vae = VAEGenerator(1, max_iter=0, random_state=0)
-    model = ResampledGenerator(vae, n_rounds=1, n_candidates=3, random_state=0).fit(kind(gaps))
-    given = {getattr(kind(gaps), "columns", range(4))[1]: 3.0}
+    model = ResampledGenerator(vae, n_rounds=1, n_candidates=3, random_state=0).fit(kind(incomplete))
+    given = {getattr(kind(incomplete), "columns", range(4))[1]: 3.0}
     new = np.asarray(model.sample(100, missing=True, given=given, random_state=0))
     assert (new[:, 1] == 3).all()
     assert 0.2 < np.isnan(new[:, 0]).mean() < 0.8
