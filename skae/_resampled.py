@@ -83,7 +83,7 @@ class ResampledGenerator(MetaEstimatorMixin, BaseEstimator):
     >>> for generator in (model.estimator_, model):
     ...     new = generator.sample(300, random_state=0)
     ...     print(f"{evaluate_synthetic(train, new, test).c2st:.1f}")
-    0.4
+    0.5
     0.8
     """
 

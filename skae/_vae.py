@@ -113,7 +113,7 @@ class FittedVAE(Fitted):
             return (found - jacobian + model.constant(x))[:, None]
 
         # Blocks are larger than elsewhere: with many draws a small block holds few samples, and each call has a cost.
-        times = max(-(-len(draws) // 4), self.model.at(self.n_components).n_simpler)
+        times = max(len(draws) // 2, self.model.at(self.n_components).n_simpler)
         return to_array(self.map(rows, densities, 1, width=times * self.built.n_features)[:, 0])
 
     @no_gradients()
@@ -647,17 +647,20 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     In scores the expectation is a mean over 32 draws, or two for each component if that is more. They are the same for
     all samples, and have mean zero and identity covariance. The mean is therefore exact for linear models, where the
-    bound equals :math:`\log p(x)` [2]_. Validation losses, and the refinement below, use fewer draws, with entries -1
-    and 1: 2 for one component, 4 for two, 8 for up to 8, 16 for up to 16, and so on.
+    bound equals :math:`\log p(x)` [2]_. Validation losses use fewer draws, with entries -1 and 1: 2 for one component,
+    4 for two, 8 for up to 8, 16 for up to 16, and so on.
 
-    **Refinement.** The encoder's q is a first estimate. With a linear start, the Gaussian likelihood and ``beta=1``, it
-    is refined in codes, scores and validation. Landmarks are the q of up to 512 training samples. If one of them has a
-    higher bound for the sample, refinement starts there. The mean and variance then take up to two steps along the
-    natural gradient of the sample's bound [3]_. At the end of a fit the validation set chooses the number of
-    steps and whether there are landmarks: the fastest choice whose loss is within 0.01 nats of the lowest. Without a
-    validation set, in conditional models, or if training has not improved on the start, there are two steps and no
-    landmarks. During training the validation loss uses two steps and up to 128 landmarks. So ``best_loss_`` differs
-    from ``validation_loss_curve_``, and may be less than all its values.
+    **Refinement.** The encoder's q is a first estimate. With a linear start, the Gaussian likelihood and ``beta=1``,
+    its mean is refined in codes, scores and validation. Landmarks are the q of up to 512 training samples. If one of
+    them explains the sample better, refinement starts there. Up to four gradient steps then raise the log-density of
+    the sample at the mean, minus the KL term [3]_. The variances of q scale the steps, and are not refined. Only those
+    of samples with missing values are computed anew, from the curvature of the log-density [10]_.
+
+    At the end of a fit the validation set chooses the number of steps and whether there are landmarks: the fastest
+    choice whose loss is within 0.01 nats of the lowest. Without a validation set, in conditional models, or if training
+    has not improved on the start, there are four steps and no landmarks. During training the validation loss uses four
+    steps and up to 128 landmarks. So ``best_loss_`` differs from ``validation_loss_curve_``, and may be less than all
+    its values.
 
     **Prior.** With ``prior="mixture"``, p(z) is the mixture. In scores,
     :math:`E_{q(z|x)}[\log p(z) - \log q(z|x)]` over the same draws then replaces minus the KL. Scores are still lower
@@ -760,6 +763,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     .. [9] Smyth, P. and Wolpert, D. (1999). Linearly combining density estimators via stacking. Machine Learning, 36,
        59-83.
+
+    .. [10] Opper, M. and Archambeau, C. (2009). The variational Gaussian approximation revisited. Neural Computation,
+       21, 786-792.
 
     Examples
     --------

@@ -153,11 +153,11 @@ class Autoencoder(Model):
         """Return codes that reconstruct complete samples better."""
         decoder, weights, shape = self.differentiable_outputs(), self._level_weights(), (len(self.levels), *x.shape)
 
-        def error(z: Tensor) -> tuple[Tensor, Callable[[], Sequence[Tensor]]]:
+        def error(z: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
             samples, back = decoder(z)
             rest = samples.reshape(shape) - x
             weighted = weights.unsqueeze(-1) * rest
-            return (weighted * rest).sum((0, 2)), lambda: [back((2 * weighted).reshape(samples.shape))]
+            return (weighted * rest).sum((0, 2)), lambda: back((2 * weighted).reshape(samples.shape))
 
         if len(self.landmarks):
             other, explained = self.landmarks(x, self._squared_errors, self.n_components)
@@ -169,14 +169,7 @@ class Autoencoder(Model):
         start = self.decoder.get_buffer("start_weight")
         squares = start.reshape(len(self.levels), -1, z.shape[1]).square().sum(1)
         inverse = inverse_of((weights * squares).sum(0))
-        (z,) = descend(
-            error,
-            lambda _, gradients: [-0.5 * gradients[0] * inverse],
-            [z],
-            self.n_refinements,
-            worthwhile=lambda error: WORTHWHILE * error,
-        )
-        return z
+        return descend(error, 0.5 * inverse[None], z, self.n_refinements, lambda error: WORTHWHILE * error)
 
     def _level_weights(self) -> Tensor:
         """Return the weight of each level's error in the projection, (n_levels, 1)."""

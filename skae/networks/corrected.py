@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from functools import reduce
 
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from skae.networks.layers import Differentiable, Pullback, StackedLinear, affine, differentiable, set_to_zero
+
+# Largest inputs of a correction in float32, whose squares do not overflow.
+_LARGEST = 1e15
 
 
 class CorrectedLinear(nn.Module):
@@ -113,8 +117,18 @@ class CorrectedLinear(nn.Module):
         one.per_input, one.unit, one.low, one.high = self.per_input, self.unit[level], self.low, self.high
         return one
 
+    def trained_part_in_float32(self) -> CorrectedLinear:
+        """Return a copy that computes path and correction in float32, as in training, and the start as before."""
+        other = copy.deepcopy(self)
+        other.low.clamp_(min=-_LARGEST)
+        other.high.clamp_(max=_LARGEST)
+        for part in (other.path, other.correction):
+            if part is not None:
+                part.float()
+        return other
+
     def forward(self, x: Tensor) -> Tensor:
-        u = x.clamp(self.low, self.high) * self.per_input
+        u = (x.clamp(self.low, self.high) * self.per_input).to(self.path.weight.dtype)
         change = self.path(u) if self.correction is None else self.path(u) + self.correction(u)
         return self._changed(x, change)
 

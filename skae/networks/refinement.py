@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -15,67 +15,49 @@ WORTHWHILE = 0.01
 _SOBOL, _LEAST = 32, 1e-9
 # Units in the last place of a value below which a gain is rounding.
 _ROUNDING = 4
-# An objective's value for each sample (n,), and a function that returns its gradients by the point.
-Objective = Callable[..., tuple[Tensor, Callable[[], Sequence[Tensor]]]]
+# An objective's value for each sample (n,), and a function that returns its gradient by z, (n, k).
+Objective = Callable[[Tensor], tuple[Tensor, Callable[[], Tensor]]]
 
 
 @torch.no_grad()
 def descend(
-    objective: Objective,
-    direction: Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]],
-    point: Sequence[Tensor],
-    n_steps: int,
-    worthwhile: Callable[[Tensor], Tensor],
-) -> Sequence[Tensor]:
-    r"""Minimise an objective by gradient descent, for each sample independently.
+    objective: Objective, inverse: Tensor, z: Tensor, n_steps: int, worthwhile: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Minimise an objective by scaled gradient descent, for each sample independently.
 
-    Each sample has its own step size along the direction, 1 at first. A step that does not lower the objective is not
-    taken, and the step size shrinks. A step that lowers it by little is taken in part, so that rounding does not decide
-    between two points.
+    Each sample has its own step size, 1 at first. A step that does not lower the objective is not taken, and the step
+    size shrinks. A step that lowers it by little is taken in part, so that rounding does not decide between two points.
 
     Parameters
     ----------
-    objective : callable (\*point) -> Tensor of shape (n,), callable () -> gradients
-    direction : callable (point, gradients) -> tensors like point
-        Step from a point.
-    point : sequence of Tensor of shape (n, k)
+    objective : callable (z) -> Tensor of shape (n,), callable () -> Tensor of shape (n, k)
+    inverse : Tensor of shape (n or 1, k)
+        Inverse curvature of the objective along each component: a step of size 1 is minus this times the gradient.
+    z : Tensor of shape (n, k)
     n_steps : int
     worthwhile : callable
         Maps the objective to the decrease from which on a step is taken in full.
 
     Returns
     -------
-    sequence of Tensor of shape (n, k)
+    Tensor of shape (n, k)
     """
-    value, gradients = objective(*point)
-    value, step, n = value[:, None], torch.ones_like(value[:, None]), point[0].shape[1]
+    value, gradient = objective(z)
+    value, step, n = value[:, None], torch.ones_like(value[:, None]), z.shape[1]
     rounding = _ROUNDING * torch.finfo(value.dtype).eps
-    state = torch.cat([*point, *direction(point, gradients()), value], dim=1)
+    state = torch.cat([z, -inverse * gradient(), value], dim=1)
     for left in reversed(range(n_steps)):
-        *both, value = state.split([n] * (2 * len(point)) + [1], dim=1)
-        proposal = [torch.addcmul(p, step, m) for p, m in zip(both[: len(point)], both[len(point) :], strict=True)]
-        new, gradients = objective(*proposal)
+        z, move, value = state.split([n, n, 1], dim=1)
+        proposal = torch.addcmul(z, step, move)
+        new, gradient = objective(proposal)
         gain = value - new[:, None]
         is_taken, taken = gain > rounding * value.abs(), (gain / worthwhile(value)).clamp_max(1)
-        if not left:  # no further step needs a direction
-            return [torch.where(is_taken, p.lerp(q, taken), p) for p, q in zip(both, proposal, strict=False)]
-        there = torch.cat([*proposal, *direction(proposal, gradients()), new[:, None]], dim=1)
+        if not left:  # no further step needs a gradient
+            return torch.where(is_taken, z.lerp(proposal, taken), z)
+        there = torch.cat([proposal, -inverse * gradient(), new[:, None]], dim=1)
         state = torch.where(is_taken, state.lerp(there, taken), state)  # there may be infinite or nan
         step = step * torch.where(is_taken, 0.25 + 0.95 * taken, 0.25)
-    return [p.detach() for p in point]
-
-
-def by_autograd(objective: Callable[..., Tensor]) -> Objective:
-    """Return an objective with gradients by torch's autograd from one without."""
-
-    def apply(*point: Tensor) -> tuple[Tensor, Callable[[], Sequence[Tensor]]]:
-        with torch.enable_grad():
-            leaves = [p.detach().requires_grad_() for p in point]
-            value = objective(*leaves)
-            total = value.sum()
-        return value.detach(), lambda: torch.autograd.grad(total, leaves)
-
-    return apply
+    return z
 
 
 def inverse_of(curvature: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,12 +16,13 @@ from skae.linear.gaussian import LinearGaussian, log_density_given_others
 from skae.linear.missing import n_imputation_components, pca_imputation
 from skae.linear.pca import probabilistic_pca
 from skae.networks.constant import ConstantColumns
+from skae.networks.corrected import CorrectedLinear
 from skae.networks.halves import NetworkSpec
 from skae.networks.imputation import Imputer
-from skae.networks.layers import Headed, linear_at_levels
+from skae.networks.layers import Differentiable, Headed, differentiable, linear_at_levels
 from skae.networks.model import Model, Pace, derivatives
 from skae.networks.preprocessing import NewColumns, Scaler
-from skae.networks.refinement import WORTHWHILE, by_autograd, descend, sign_draws
+from skae.networks.refinement import WORTHWHILE, descend, sign_draws
 from skae.objectives import (
     LIKELIHOODS,
     ColumnMoments,
@@ -31,7 +32,6 @@ from skae.objectives import (
     LinearBaselines,
     NegativeELBO,
     VAEOutput,
-    elbo,
     gaussian_kl,
     mixed_likelihood,
 )
@@ -90,7 +90,7 @@ class VAE(Model):
     """
 
     # Steps from the encoder's posterior, or a landmark's, towards the best one for each sample.
-    step_choices = (0, 1, 2)
+    step_choices = (0, 1, 2, 4)
 
     def __init__(
         self,
@@ -117,6 +117,7 @@ class VAE(Model):
         self.shrinking = nn.Parameter(torch.ones(n_sizes, n), requires_grad=n_sizes > 1)
         self.widening = nn.Parameter(torch.zeros(n_sizes, n), requires_grad=n_sizes > 1)
         self.n_steps_seen = 0  # in training
+        self.draw_decoder: nn.Module | None = None  # of `prepare`
 
     @classmethod
     def scaler_of(cls, n_features: int, links: str | tuple[str, ...], is_raw: bool) -> Scaler:
@@ -186,6 +187,12 @@ class VAE(Model):
         """
         for defensive in self.defensive:
             defensive.get_buffer("share").fill_(1 / (n_samples + 2))
+
+    def prepare(self) -> None:
+        super().prepare()
+        # The rounding of single draws averages out in the bound.
+        if isinstance(self.decoder, CorrectedLinear):
+            self.draw_decoder = self.decoder.trained_part_in_float32()
 
     def unpenalised(self) -> Sequence[nn.Parameter]:
         return [self.shrinking, self.widening]
@@ -500,6 +507,15 @@ class SizedVAE:
     def _decoder(self) -> nn.Module:
         return self.vae.decoder_of(self.size)
 
+    @cached_property
+    def _differentiable_decoder(self) -> Differentiable:
+        return differentiable(self._decoder)
+
+    @cached_property
+    def _draw_decoder(self) -> nn.Module:
+        decoder = self.vae.draw_decoder
+        return self._decoder if decoder is None else self.vae.decoder_of(self.size, decoder)
+
     def leading(self, q: Posterior) -> Posterior:
         """Return this size's q from the encoder's."""
         if len(self.vae.likelihoods) == 1:
@@ -510,44 +526,73 @@ class SizedVAE:
         return Posterior(q.mean[:, : self.size] * shrinking, torch.where(is_prior, 0, log_var))
 
     def posterior(self, x: Tensor) -> Posterior:
-        r"""Return q(z | x), in eval mode the best landmark's if it is better, and refined by natural gradient steps.
+        """Return q(z | x), in eval mode the best landmark's if it is better, with a refined mean.
 
-        The steps improve the mean and log-variance of each sample (Kim et al. 2018, arXiv:1802.02550; Amari 1998). If
-        the decoder is linear and q is the posterior, they do not change it.
+        The steps improve the mean of each sample (Kim et al. 2018, arXiv:1802.02550), by the log-density at the mean
+        minus the KL term. The variances of q, as an inverse curvature, scale them. If the decoder is linear and q is
+        the posterior, they do not change it.
         """
         q = self.leading(self.vae.guess(x))
         if self.vae.training or not (self.n_refinements or self.uses_landmarks):
             return q
-        draws, samples = self.draws.to(x), x[:, : x.shape[1] - self.vae.n_context]
+        samples = x[:, : x.shape[1] - self.vae.n_context]
 
-        def cost(mean: Tensor, log_var: Tensor) -> Tensor:
-            eta = self._decode_draws(self.vae.with_context(Posterior(mean, log_var).draw(draws), x))
-            return -elbo(self.likelihood(eta, samples), mean, log_var)
+        def cost(mean: Tensor, log_var: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+            log_density, gradient = self._log_density(mean[None], x)
+            return gaussian_kl(mean, log_var).sum(1) - log_density[0], lambda: mean - gradient()[0]
 
         if self.uses_landmarks:
-            with torch.no_grad():
-                other, explained = self._best_landmark(x)
-                of_other = cost(*other) if has_missing(x) else -explained  # which is of imputed samples
-                is_better = (of_other < cost(*q).nan_to_num(nan=torch.inf)).unsqueeze(1)
-                q = Posterior(*(torch.where(is_better, new, old) for new, old in zip(other, q, strict=True)))
-
-        def natural(q: Sequence[Tensor], gradients: Sequence[Tensor]) -> Sequence[Tensor]:
-            return [-q[1].exp() * gradients[0], (-2 * gradients[1]).clamp(-1, 1)]
+            other, explained = self._best_landmark(x)
+            of_other = cost(*other)[0] if has_missing(samples) else -explained  # which is of imputed samples
+            is_better = (of_other < cost(*q)[0].nan_to_num(nan=torch.inf)).unsqueeze(1)
+            q = Posterior(*(torch.where(is_better, new, old) for new, old in zip(other, q, strict=True)))
+        if not self.n_refinements:
+            return q
 
         def worthwhile(cost: Tensor) -> Tensor:
             rounding = 16 * torch.finfo(cost.dtype).eps * cost.abs()
             return rounding.clamp_min(WORTHWHILE)
 
-        n_steps = self.n_refinements
-        return Posterior(*descend(by_autograd(cost), natural, q, n_steps, worthwhile)) if n_steps else q
+        objective = partial(cost, log_var=q.log_var)
+        q = q._replace(mean=descend(objective, q.log_var.exp(), q.mean, self.n_refinements, worthwhile))
+        if has_missing(samples):  # the encoder's variances hardly depend on which values are missing
+            is_incomplete = samples.isnan().any(1, keepdim=True)
+            q = q._replace(log_var=torch.where(is_incomplete, self._local_log_var(q, x), q.log_var))
+        return q
+
+    def _local_log_var(self, q: Posterior, x: Tensor) -> Tensor:
+        """Return log-variances of a posterior with this mean from the curvature of the log-density at draws from q.
+
+        They are the best ones for a linear decoder (Opper and Archambeau 2009).
+        """
+        draws = self.draws.to(x)
+        _, gradient = self._log_density(q.draw(draws), x)
+        curvature = -(gradient() * draws).mean(0) * (-0.5 * q.log_var).exp()
+        return torch.where(curvature.isfinite(), -curvature.clamp_min(0).log1p(), q.log_var)  # far samples overflow
+
+    def _log_density(self, z: Tensor, x: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+        """Return the log-density of samples given codes z (n_draws, n, size), and a function for its gradient by z."""
+        samples = x[:, : x.shape[1] - self.vae.n_context]
+        padded = nn.functional.pad(z, (0, self.vae.n_components - self.size))
+        eta, back = self._differentiable_decoder(self.vae.with_context(padded, x).flatten(0, 1))
+        with torch.enable_grad():
+            eta = eta.requires_grad_()
+            found = self.likelihood(eta.unflatten(0, z.shape[:2]), samples)
+            total = found.sum()
+
+        def gradient() -> Tensor:
+            (of_eta,) = torch.autograd.grad(total, eta)
+            return back(of_eta).unflatten(0, z.shape[:2])[..., : self.size]
+
+        return found.detach(), gradient
 
     def _best_landmark(self, x: Tensor) -> tuple[Posterior, Tensor]:
         """Return the q of each sample's best landmark, and its bound if no value is missing."""
 
         def terms(codes: Tensor) -> tuple[Tensor, Tensor]:
             q = self.leading(Posterior(*codes.chunk(2, dim=-1)))
-            slopes, offsets = self.likelihood.natural(self._decode_draws(q.draw(self.draws.to(codes))))
-            return slopes.mean(0), offsets.mean(0) - gaussian_kl(*q).sum(1)
+            slopes, offsets = self.likelihood.natural(self.vae.decode(q.mean, self._decoder))
+            return slopes, offsets - gaussian_kl(*q).sum(1)
 
         statistics = self.likelihood.statistics(self.vae.imputer.fill(x))
         codes, explained = self.vae.landmarks(statistics, terms, self.size)
@@ -582,4 +627,4 @@ class SizedVAE:
         return log_density_given_others(rest, slopes.mT, noise)
 
     def _decode_draws(self, z: Tensor) -> Tensor:
-        return self.vae.decode(z.flatten(0, 1), self._decoder).reshape(*z.shape[:2], -1)
+        return self.vae.decode(z.flatten(0, 1), self._draw_decoder).reshape(*z.shape[:2], -1)

@@ -6,20 +6,32 @@ from network_cases import autoencoder, normal, ordered_decoder, unsilenced
 
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.layers import linear
-from skae.networks.refinement import by_autograd, descend, fixed_draws, inverse_of, sign_draws
+from skae.networks.refinement import descend, fixed_draws, inverse_of, sign_draws
+
+
+def with_gradient(function):
+    """An objective for `descend` from a function (n, k) -> (n,)."""
+
+    def objective(p):
+        with torch.enable_grad():
+            leaf = p.detach().requires_grad_()
+            value = function(leaf)
+            total = value.sum()
+        return value.detach(), lambda: torch.autograd.grad(total, leaf)[0]
+
+    return objective
 
 
 def test_a_step_that_did_not_help_is_not_taken_and_a_quarter_next():
     """Ten times too far from 1 to 0, for the square and for what has no value below zero: steps of 1, 1/4, 1/16, ..."""
 
-    def objective(p):
-        return torch.stack([p[0, 0].square(), (p[1, 0].sqrt() - 0.1).square()])
+    def function(p):
+        has_no_value = torch.tensor([False, True]) & (p[:, 0] < 0)
+        return p[:, 0].square().masked_fill(has_no_value, torch.nan)
 
     def after(n_steps):
-        start = [torch.ones(2, 1, dtype=torch.float64, requires_grad=True)]
-        (p,) = descend(by_autograd(objective), lambda p, _: [-10 * p[0]], start, n_steps, lambda value: 0.01 * value)
-        assert not p.requires_grad
-        return p[:, 0].tolist()
+        start, inverse = torch.ones(2, 1, dtype=torch.float64), torch.tensor([[5.0]], dtype=torch.float64)
+        return descend(with_gradient(function), inverse, start, n_steps, lambda value: 0.01 * value)[:, 0].tolist()
 
     assert after(0) == after(1) == after(2) == [1.0, 1.0]
     assert after(3) == [0.375, 0.375]
@@ -27,17 +39,21 @@ def test_a_step_that_did_not_help_is_not_taken_and_a_quarter_next():
 
 
 def test_a_step_that_hardly_helped_is_taken_in_part():
-    start = [torch.ones(1, 1, dtype=torch.float64)]
-    one, two = (
-        descend(by_autograd(lambda p: p.square().sum(1)), lambda p, _: [-p[0]], start, n, lambda value: 2 * value)[
-            0
-        ].item()
-        for n in (1, 2)
-    )
+    start, inverse = torch.ones(1, 1, dtype=torch.float64), torch.full((1, 1), 0.5, dtype=torch.float64)
+    square = with_gradient(lambda p: p.square().sum(1))
+    one, two = (descend(square, inverse, start, n, lambda value: 2 * value).item() for n in (1, 2))
     assert one == 0.5  # the gain is half of what is worthwhile
     proposal, step = 0.5 - 0.5 * (0.25 + 1.2) / 2, (0.25 + 1.2) / 2
     taken = (0.5 - (0.5 - 0.5 * step) ** 2) / (2 * 0.5)
     assert two == pytest.approx(0.5 + taken * (proposal - 0.5))
+
+
+def test_each_sample_has_its_own_inverse_curvature():
+    """Half of the inverse second derivative gives the minimum at once."""
+    scale = torch.tensor([[1.0, 4.0], [9.0, 0.25]], dtype=torch.float64)
+    start = torch.ones(2, 2, dtype=torch.float64)
+    bowls = with_gradient(lambda p: (scale * p.square()).sum(1))
+    assert torch.equal(descend(bowls, 0.5 / scale, start, 1, lambda value: 0.01 * value), 0 * start)
 
 
 def test_where_there_is_no_curvature_nothing_moves():
