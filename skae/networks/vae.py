@@ -32,6 +32,7 @@ from skae.objectives import (
     LinearBaselines,
     NegativeELBO,
     VAEOutput,
+    elbo,
     gaussian_kl,
     mixed_likelihood,
 )
@@ -226,12 +227,13 @@ class VAE(Model):
         return Posterior(*(torch.where(is_empty, 0, part) for part in q))
 
     def codes(self, x: Tensor, n_components: int) -> Tensor:
-        return self.at(self.n_components).posterior(x).mean[:, :n_components]
+        return self.at(self.n_components).with_refined_mean(x).mean[:, :n_components]
 
     def moments(self, X: Tensor, n_components: int, context: Tensor) -> Tensor:
         """Return means and variances of the codes of samples in units of X, in float64: (n, 2 n_components)."""
-        q = self.at(n_components).posterior(self.inputs(X, context).to(self._dtype))
-        return torch.cat([q.mean.double(), q.log_var.double().exp()], dim=1)
+        q = self.at(self.n_components).posterior(self.inputs(X, context).to(self._dtype))  # whose means are the codes
+        parts = q.mean.double(), q.log_var.double().exp()
+        return torch.cat([part[:, :n_components] for part in parts], dim=1)
 
     def given_others(self, X: Tensor, n_components: int, context: Tensor) -> Tensor:
         """Return the log-density of each value given the others of its sample, in units of X: (n, n_features)."""
@@ -526,7 +528,20 @@ class SizedVAE:
         return Posterior(q.mean[:, : self.size] * shrinking, torch.where(is_prior, 0, log_var))
 
     def posterior(self, x: Tensor) -> Posterior:
-        """Return q(z | x), in eval mode the best landmark's if it is better, with a refined mean.
+        """Return q(z | x), in eval mode with a refined mean, and with other variances where values are missing.
+
+        The encoder's variances hardly depend on which values are missing.
+        """
+        q = self.with_refined_mean(x)
+        is_incomplete = self._samples(x).isnan().any(1)
+        if self.vae.training or not (self.n_refinements and is_incomplete.any()):
+            return q
+        log_var, part = q.log_var.clone(), Posterior(*(part[is_incomplete] for part in q))
+        log_var[is_incomplete] = self._local_log_var(part, x[is_incomplete])
+        return q._replace(log_var=log_var)
+
+    def with_refined_mean(self, x: Tensor) -> Posterior:
+        """Return q, in eval mode the best landmark's if it is better, with a refined mean.
 
         The steps improve the mean of each sample (Kim et al. 2018, arXiv:1802.02550), by the log-density at the mean
         minus the KL term. The variances of q, as an inverse curvature, scale them. If the decoder is linear and q is
@@ -535,7 +550,6 @@ class SizedVAE:
         q = self.leading(self.vae.guess(x))
         if self.vae.training or not (self.n_refinements or self.uses_landmarks):
             return q
-        samples = x[:, : x.shape[1] - self.vae.n_context]
 
         def cost(mean: Tensor, log_var: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
             log_density, gradient = self._log_density(mean[None], x)
@@ -543,7 +557,7 @@ class SizedVAE:
 
         if self.uses_landmarks:
             other, explained = self._best_landmark(x)
-            of_other = cost(*other)[0] if has_missing(samples) else -explained  # which is of imputed samples
+            of_other = cost(*other)[0] if has_missing(self._samples(x)) else -explained  # which is of imputed samples
             is_better = (of_other < cost(*q)[0].nan_to_num(nan=torch.inf)).unsqueeze(1)
             q = Posterior(*(torch.where(is_better, new, old) for new, old in zip(other, q, strict=True)))
         if not self.n_refinements:
@@ -554,30 +568,31 @@ class SizedVAE:
             return rounding.clamp_min(WORTHWHILE)
 
         objective = partial(cost, log_var=q.log_var)
-        q = q._replace(mean=descend(objective, q.log_var.exp(), q.mean, self.n_refinements, worthwhile))
-        if has_missing(samples):  # the encoder's variances hardly depend on which values are missing
-            is_incomplete = samples.isnan().any(1, keepdim=True)
-            q = q._replace(log_var=torch.where(is_incomplete, self._local_log_var(q, x), q.log_var))
-        return q
+        return q._replace(mean=descend(objective, q.log_var.exp(), q.mean, self.n_refinements, worthwhile))
 
     def _local_log_var(self, q: Posterior, x: Tensor) -> Tensor:
-        """Return log-variances of a posterior with this mean from the curvature of the log-density at draws from q.
+        """Return log-variances from the curvature of the log-density at draws from q, where they raise the bound.
 
         They are the best ones for a linear decoder (Opper and Archambeau 2009).
         """
         draws = self.draws.to(x)
-        _, gradient = self._log_density(q.draw(draws), x)
+        log_density, gradient = self._log_density(q.draw(draws), x)
         curvature = -(gradient() * draws).mean(0) * (-0.5 * q.log_var).exp()
-        return torch.where(curvature.isfinite(), -curvature.clamp_min(0).log1p(), q.log_var)  # far samples overflow
+        other = q._replace(log_var=-curvature.clamp_min(0).log1p())
+        is_better = elbo(self._log_density(other.draw(draws), x)[0], *other) > elbo(log_density, *q)
+        return torch.where(is_better.unsqueeze(1), other.log_var, q.log_var)
+
+    def _samples(self, x: Tensor) -> Tensor:
+        """Return samples without their context."""
+        return x[:, : x.shape[1] - self.vae.n_context]
 
     def _log_density(self, z: Tensor, x: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
         """Return the log-density of samples given codes z (n_draws, n, size), and a function for its gradient by z."""
-        samples = x[:, : x.shape[1] - self.vae.n_context]
         padded = nn.functional.pad(z, (0, self.vae.n_components - self.size))
         eta, back = self._differentiable_decoder(self.vae.with_context(padded, x).flatten(0, 1))
         with torch.enable_grad():
             eta = eta.requires_grad_()
-            found = self.likelihood(eta.unflatten(0, z.shape[:2]), samples)
+            found = self.likelihood(eta.unflatten(0, z.shape[:2]), self._samples(x))
             total = found.sum()
 
         def gradient() -> Tensor:

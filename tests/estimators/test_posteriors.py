@@ -93,3 +93,10 @@ def test_far_samples_have_standard_deviations(classes, size):
     if classes is None:
         np.testing.assert_allclose(std[1], std[0])
     assert (std[1] > 0.01).all()
+
+
+def test_a_truncated_models_codes_with_their_deviations_are_its_codes():
+    few = VAEGenerator(3, ordered=True, max_iter=3, random_state=0).fit(IRIS).truncate(2)
+    codes, std = few.transform(IRIS, return_std=True)
+    np.testing.assert_array_equal(codes, few.transform(IRIS))
+    assert codes.shape == std.shape == (150, 2)

@@ -141,6 +141,17 @@ def test_variances_of_an_incomplete_sample_are_those_of_what_is_observed(generat
     assert torch.equal(found[1::2], net.at(2).posterior(x[1::2]).log_var)
 
 
+def test_variances_of_an_incomplete_sample_change_only_where_that_raises_the_bound():
+    """Of a density that is flat where q is, and steep around it: the curvature is 0 there."""
+    density = Function(lambda z, x: -1000 * (z.abs() - x[:, :2]).clamp_min(0).square().sum(-1))
+    net = gaussian_vae(torch.nn.Identity(), torch.nn.Identity(), n_refinements=1, likelihoods=[density]).eval()
+    net.guess = lambda x: Posterior(torch.zeros(2, 2).double(), torch.full((2, 2), -5.0).double())
+    half_width = torch.tensor([[0.5], [2.0]]).double().expand(2, 5).clone()
+    half_width[:, 4] = torch.nan
+    found = net.at(2).posterior(half_width).log_var
+    assert torch.equal(found, torch.tensor([[-5.0, -5.0], [0.0, 0.0]]).double())
+
+
 def test_variances_of_an_incomplete_sample_are_at_most_the_priors(generator):
     density = Function(lambda z, x: 2 * z.square().sum(-1))  # has no best posterior
     net = gaussian_vae(torch.nn.Identity(), torch.nn.Identity(), n_refinements=1, likelihoods=[density]).eval()
