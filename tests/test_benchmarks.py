@@ -298,7 +298,7 @@ def test_mnist_is_measured_on_the_images_of_an_archive(quality, monkeypatch, tmp
 
 
 @pytest.mark.slow
-def test_rivals_on_larger_tables_find_a_curve(quality, monkeypatch):
+def test_alternatives_on_larger_tables_find_a_curve(quality, monkeypatch):
     import larger
 
     monkeypatch.setattr(larger, "N_COMPONENTS", 1)
