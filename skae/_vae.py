@@ -653,9 +653,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     **Refinement.** The encoder's q is a first estimate. With a linear start, the Gaussian likelihood and ``beta=1``,
     its mean is refined in codes, scores and validation. Landmarks are the q of up to 512 training samples. If one of
     them explains the sample better, refinement starts there. Up to four gradient steps then raise the log-density of
-    the sample at the mean, minus the KL term [3]_. The variances of q scale the steps, and are not refined. Those of
-    samples with missing values are computed anew from the curvature of the log-density [10]_, where this raises the
-    bound.
+    the sample at the mean, minus the KL term [3]_. The variances of q scale the steps, and are not refined. If there
+    are steps, those of samples with missing values are computed anew from the curvature of the log-density [10]_, where
+    this raises the bound.
 
     At the end of a fit the validation set chooses the number of steps and whether there are landmarks: the fastest
     choice whose loss is within 0.01 nats of the lowest. Without a validation set, in conditional models, or if training

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skae.networks.layers import Differentiable, Pullback, StackedLinear, affine, differentiable, set_to_zero
 
-# Largest inputs of a correction in float32, whose squares do not overflow.
+# Bound of a correction's inputs in float32, so that their squares do not overflow.
 _LARGEST = 1e15
 
 

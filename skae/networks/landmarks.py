@@ -14,8 +14,8 @@ class Landmarks(nn.Module):
     r"""Encodings of training samples, of which the best one for a sample is found by a matrix product.
 
     How well landmark l explains a sample x has to be :math:`a_l^\top t(x) + b_l`, up to a term without l. With squared
-    errors :math:`\sum_m w_m \lVert g_m(z_l) - x \rVert^2` over levels m, t(x) is x itself. With the bound of a
-    variational autoencoder, t(x) are the sufficient statistics of its likelihood.
+    errors :math:`\sum_m w_m \lVert g_m(z_l) - x \rVert^2` over levels m, t(x) is x itself. With the log-density at
+    the mean of a variational autoencoder, t(x) are the sufficient statistics of its likelihood.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ class VAE(Model):
         self.shrinking = nn.Parameter(torch.ones(n_sizes, n), requires_grad=n_sizes > 1)
         self.widening = nn.Parameter(torch.zeros(n_sizes, n), requires_grad=n_sizes > 1)
         self.n_steps_seen = 0  # in training
-        self.draw_decoder: nn.Module | None = None  # of `prepare`
+        self.draw_decoder: nn.Module | None = None  # set by `prepare`
 
     @classmethod
     def scaler_of(cls, n_features: int, links: str | tuple[str, ...], is_raw: bool) -> Scaler:
@@ -191,7 +191,7 @@ class VAE(Model):
 
     def prepare(self) -> None:
         super().prepare()
-        # The rounding of single draws averages out in the bound.
+        # Draws are decoded in float32, since the rounding averages out in the bound; codes are computed in float64.
         if isinstance(self.decoder, CorrectedLinear):
             self.draw_decoder = self.decoder.trained_part_in_float32()
 
@@ -533,9 +533,9 @@ class SizedVAE:
         The encoder's variances hardly depend on which values are missing.
         """
         q = self.with_refined_mean(x)
-        is_incomplete = self._samples(x).isnan().any(1)
-        if self.vae.training or not (self.n_refinements and is_incomplete.any()):
+        if self.vae.training or not self.n_refinements or not has_missing(self._samples(x)):
             return q
+        is_incomplete = self._samples(x).isnan().any(1)
         log_var, part = q.log_var.clone(), Posterior(*(part[is_incomplete] for part in q))
         log_var[is_incomplete] = self._local_log_var(part, x[is_incomplete])
         return q._replace(log_var=log_var)
@@ -543,9 +543,9 @@ class SizedVAE:
     def with_refined_mean(self, x: Tensor) -> Posterior:
         """Return q, in eval mode the best landmark's if it is better, with a refined mean.
 
-        The steps improve the mean of each sample (Kim et al. 2018, arXiv:1802.02550), by the log-density at the mean
-        minus the KL term. The variances of q, as an inverse curvature, scale them. If the decoder is linear and q is
-        the posterior, they do not change it.
+        Gradient steps raise the log-density at the mean minus the KL term (Kim et al. 2018, arXiv:1802.02550). The
+        variances of q are the inverse curvature that scales the steps. If the decoder is linear and q is the posterior,
+        they do not change it.
         """
         q = self.leading(self.vae.guess(x))
         if self.vae.training or not (self.n_refinements or self.uses_landmarks):
@@ -573,7 +573,7 @@ class SizedVAE:
     def _local_log_var(self, q: Posterior, x: Tensor) -> Tensor:
         """Return log-variances from the curvature of the log-density at draws from q, where they raise the bound.
 
-        They are the best ones for a linear decoder (Opper and Archambeau 2009).
+        For a linear decoder with constant noise they are the best ones (Opper and Archambeau 2009).
         """
         draws = self.draws.to(x)
         log_density, gradient = self._log_density(q.draw(draws), x)
@@ -602,7 +602,7 @@ class SizedVAE:
         return found.detach(), gradient
 
     def _best_landmark(self, x: Tensor) -> tuple[Posterior, Tensor]:
-        """Return the q of each sample's best landmark, and its bound if no value is missing."""
+        """Return the q of each sample's best landmark, and minus its `cost` if no value is missing."""
 
         def terms(codes: Tensor) -> tuple[Tensor, Tensor]:
             q = self.leading(Posterior(*codes.chunk(2, dim=-1)))
@@ -630,7 +630,7 @@ class SizedVAE:
         -----
         (n, n_features + n_context) -> (n, n_features), for a likelihood that ``is_conjugate``.
         """
-        z = self.posterior(x).mean
+        z = self.with_refined_mean(x).mean
 
         def mean(z: Tensor) -> Tensor:
             return self.likelihood.mean(self.vae.decode(self.vae.with_context(z, x)))

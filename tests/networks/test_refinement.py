@@ -49,7 +49,7 @@ def test_a_step_that_hardly_helped_is_taken_in_part():
 
 
 def test_each_sample_has_its_own_inverse_curvature():
-    """Half of the inverse second derivative gives the minimum at once."""
+    """The inverse second derivative gives the minimum at once."""
     scale = torch.tensor([[1.0, 4.0], [9.0, 0.25]], dtype=torch.float64)
     start = torch.ones(2, 2, dtype=torch.float64)
     bowls = with_gradient(lambda p: (scale * p.square()).sum(1))

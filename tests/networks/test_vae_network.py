@@ -139,6 +139,7 @@ def test_variances_of_an_incomplete_sample_are_those_of_what_is_observed(generat
     of_rest = 1 / (1 + loadings[[0, 2, 3]].square().sum(0))
     torch.testing.assert_close(found[::2], of_rest.log().expand(15, 2))
     assert torch.equal(found[1::2], net.at(2).posterior(x[1::2]).log_var)
+    assert torch.equal(net.train().at(2).posterior(x).log_var, net.guess(x).log_var)
 
 
 def test_variances_of_an_incomplete_sample_change_only_where_that_raises_the_bound():
