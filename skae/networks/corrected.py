@@ -118,7 +118,7 @@ class CorrectedLinear(nn.Module):
         return one
 
     def trained_part_in_float32(self) -> CorrectedLinear:
-        """Return a copy that computes path and correction in float32, as in training, and the start as before."""
+        """Return a copy whose `forward` computes path and correction in float32, as in training, but not the start."""
         other = copy.deepcopy(self)
         other.low.clamp_(min=-_LARGEST)
         other.high.clamp_(max=_LARGEST)

@@ -360,13 +360,13 @@ class Model(nn.Module):
 
     # Levels.
 
-    def decoder_of(self, size: int, decoder: nn.Module | None = None) -> nn.Module:
+    def decoder_of(self, size: int, decoder: Any = None) -> nn.Module:
         """Return the decoder for codes of this size: that of the smallest level of at least this size.
 
         ``decoder`` is that of all levels, by default the network's own.
         """
         decoder = self.decoder if decoder is None else decoder
-        return decoder if len(self.levels) == 1 else decoder.at(bisect_left(self.levels, size))  # type: ignore[operator]
+        return decoder if len(self.levels) == 1 else decoder.at(bisect_left(self.levels, size))
 
     def decode(self, z: Tensor, decoder: nn.Module | None = None) -> Tensor:
         """Decode codes of any size, and their context: (n, size + n_context) -> (n, n_out).
