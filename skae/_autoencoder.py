@@ -199,15 +199,16 @@ class AutoencoderTransformer(BaseNetTransformer):
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Number of units of each hidden layer of the encoder; the decoder has them in reverse. At most 200 layers.
 
-        - "auto": (256, 128). With at least 20,000 samples and 257 to 4,096 columns it is (1000, 500, 250), unless
-          components are ordered. With ``feature_shape`` it is (128, 256).
+        - "auto": (192, 96) for fewer than 5,000 samples, unless components are ordered, the start is random or one
+          half is your own; else (256, 128). With at least 20,000 samples and 257 to 4,096 columns it is
+          (1000, 500, 250), unless components are ordered. With ``feature_shape`` it is (128, 256).
         - (): no hidden layer. The network is then linear within the range of the training samples.
 
         With ``feature_shape`` these layers lie between the convolutions and the code. Ignored for a half that is passed
         as ``encoder`` or ``decoder``.
 
-    activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
-        Activation after each hidden layer.
+    activation : {"silu", "gelu", "relu", "tanh", "elu", "logistic", "identity"}, default="silu"
+        Activation after each hidden layer. The initial weights of the first layer fit "silu", see Notes.
 
     loss : str or mapping of columns to str, default="squared_error"
         Reconstruction loss. It also fixes the range of the reconstructions.
@@ -283,12 +284,14 @@ class AutoencoderTransformer(BaseNetTransformer):
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
         "auto" is 3e-3 in `partial_fit`. In `fit` it is the first of these that applies: 3e-3 with a random start, 6e-3
-        with ordered components, 5e-3 for images, 3e-3 with a layer of more than 512 units, else 8e-3.
+        with ordered components, 5e-3 for images, 3e-3 with a layer of more than 512 units, 8e-3 with one of more than
+        192 units, else 1e-2.
 
     max_iter : "auto" or int, default="auto"
-        Maximum number of epochs; with ordered components two fifths of it are run. "auto" is 100, or 140
-        with a layer of more than 512 units, unless the start is random, components are ordered or samples are images.
-        Above 20,000 samples it is this number divided by sqrt(n_samples / 20,000). 0 leaves the network at its start.
+        Maximum number of epochs; with ordered components two fifths of it are run. "auto" is 120, 90 with a layer of
+        more than 192 units, and 140 with one of more than 512. It is 100 with a random start, with ordered components
+        and for images. Above 20,000 samples it is this number divided by sqrt(n_samples / 20,000). 0 leaves the network
+        at its start.
 
     early_stopping : bool, default=True
         Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a
@@ -364,7 +367,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         samples, except for "log_loss" and "poisson", and averaged over sizes.
 
     validation_loss_curve_ : list of float or None
-        Validation loss of each epoch; None without early stopping and after `partial_fit`. Every second epoch is
+        Validation loss of each epoch; None without early stopping and after `partial_fit`. Every third epoch is
         validated, and the others repeat the last loss. With callbacks, fewer than 18 epochs or a random start, each
         epoch is validated.
 
@@ -392,7 +395,9 @@ class AutoencoderTransformer(BaseNetTransformer):
     Notes
     -----
     **Network.** The code of a sample x is z = A x + f(x), and its reconstruction B z + g(z). A and B are the linear
-    path; f and g, each a linear map and a multilayer perceptron, are the nonlinear path.
+    path; f and g, each a linear map and a multilayer perceptron, are the nonlinear path. The initial weights and
+    biases of the first layer of f and g are torch's times a factor: 4 / sqrt(k / 2) for k components, between 1 and 4.
+    For images, ordered components, a random start and layers of more than 512 units it is 1.7.
 
     **Objective.** Training minimises the mean of :math:`\ell(\hat x_{ij}, x_{ij})` over samples and columns of the
     scaled X, by Adam on a one-cycle schedule [2]_. X is centred and divided by a single scale, which keeps PCA's
@@ -474,7 +479,7 @@ class AutoencoderTransformer(BaseNetTransformer):
         n_components=2,
         *,
         hidden_layer_sizes="auto",
-        activation="gelu",
+        activation="silu",
         loss="squared_error",
         start="pca",
         ordered=False,

@@ -465,13 +465,14 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Number of units of each hidden layer of the encoder; the decoder has them in reverse. At most 200 layers.
 
-        - "auto": (256, 128); with ``feature_shape`` (128, 256).
+        - "auto": (128, 64) for fewer than 5,000 samples with "gaussian", unless components are ordered, the
+          start is random or one half is your own; else (256, 128). With ``feature_shape`` it is (128, 256).
         - (): no hidden layer. The network is then linear within the range of the training samples.
 
         With ``feature_shape`` these layers lie between the convolutions and the code. Ignored for a half that is passed
         as ``encoder`` or ``decoder``.
 
-    activation : {"gelu", "relu", "tanh", "silu", "elu", "logistic", "identity"}, default="gelu"
+    activation : {"silu", "gelu", "relu", "tanh", "elu", "logistic", "identity"}, default="silu"
         Activation after each hidden layer.
 
     alpha : float, default=0.0
@@ -495,17 +496,23 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         - It is about a twelfth of all samples, from 32 to 128.
         - With a Gaussian likelihood it is about a sixth, from 32 to 256, unless components are ordered, samples are
-          images or the start is random.
+          images or the start is random. It is about a quarter if no layer has more than 128 units and ``max_iter`` is
+          "auto" or at least 75.
         - Above 20,000 samples the upper limit of 128 or 256 grows by the factor sqrt(n_samples / 20,000).
 
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of Adam's one-cycle schedule in `fit`, and the constant learning rate of `partial_fit`.
-        "auto" is 3e-3; in `fit` 6e-3 with ordered components, and 8e-3 where batches are a sixth of the samples.
+        "auto" is 3e-3 in `partial_fit`. In `fit` it is the first of these that applies.
+
+        - 6e-3 with ordered components;
+        - 3e-3 for images, a random start and other likelihoods than a Gaussian one;
+        - 8e-3 with a layer of more than 128 units;
+        - 1.2e-2 if ``max_iter`` is below 75, else 2e-2.
 
     max_iter : "auto" or int, default="auto"
-        Maximum number of epochs; with ordered components three tenths of it are run. "auto" is 200, and 150 where
-        batches are a sixth of the samples. Above 20,000 samples it is this number divided by sqrt(n_samples / 20,000).
-        0 leaves the network at its start: the linear model.
+        Maximum number of epochs; with ordered components three tenths of it are run. "auto" is 150 with a Gaussian
+        likelihood, and 200 with others, for images and with a random start or ordered components. Above 20,000 samples
+        it is this number divided by sqrt(n_samples / 20,000). 0 leaves the network at its start: the linear model.
 
     early_stopping : bool, default=True
         Whether to keep the weights with the lowest validation loss and to stop when it no longer improves. With a
@@ -614,7 +621,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     validation_loss_curve_ : list of float or None
         Validation loss of each epoch, with the defensive mixture; None without early stopping and after `partial_fit`.
-        Every second epoch is validated, and the others repeat the last loss. With callbacks, fewer than 18 epochs or a
+        Every third epoch is validated, and the others repeat the last loss. With callbacks, fewer than 18 epochs or a
         random start, each epoch is validated.
 
     best_loss_ : float or None
@@ -639,7 +646,8 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
     Notes
     -----
     **Network.** Encoder and decoder are each the sum of a linear path, in which training starts, and a nonlinear path,
-    which is zero at first.
+    which is zero at first. The initial weights and biases of the first layer of the nonlinear path are 1.7
+    times torch's.
 
     **Bound.** The evidence lower bound [1]_ of a sample is
 
@@ -659,9 +667,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     At the end of a fit the validation set chooses the number of steps and whether there are landmarks: the fastest
     choice whose loss is within 0.01 nats of the lowest. Without a validation set, in conditional models, or if training
-    has not improved on the start, there are four steps and no landmarks. During training the validation loss uses four
-    steps and up to 128 landmarks. So ``best_loss_`` differs from ``validation_loss_curve_``, and may be less than all
-    its values.
+    has not improved on the start, there are four steps and no landmarks. During training the validation loss uses two
+    steps, four in conditional models, and up to 128 landmarks. So ``best_loss_`` differs from
+    ``validation_loss_curve_``, and may be less than all its values.
 
     **Prior.** With ``prior="mixture"``, p(z) is the mixture. In scores,
     :math:`E_{q(z|x)}[\log p(z) - \log q(z|x)]` over the same draws then replaces minus the KL. Scores are still lower
@@ -798,7 +806,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         prior="normal",
         defensive="mixture",
         hidden_layer_sizes="auto",
-        activation="gelu",
+        activation="silu",
         alpha=0.0,
         encoder=None,
         decoder=None,

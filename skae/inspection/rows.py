@@ -232,7 +232,7 @@ class SampleDisplay(_GridDisplay):
     >>> from sklearn.datasets import load_digits
     >>> from skae import SampleDisplay, VAEGenerator
     >>> X, y = load_digits(return_X_y=True)
-    >>> vae = VAEGenerator(4, conditional=True, max_iter=5, random_state=0).fit(X, y)
+    >>> vae = VAEGenerator(4, conditional=True, max_iter=9, random_state=0).fit(X, y)
     >>> display = SampleDisplay.from_estimator(vae, 10, y=range(10), image_shape=(8, 8), random_state=0)
     >>> display.axes_.shape
     (2, 8)

@@ -25,7 +25,7 @@ _AS_GOOD = 0.003
 _SQUARES_DECAY = 0.95
 # Automatic widths on large tables, and most columns of these, which bound the memory of the first layer.
 _LARGE_WIDTHS, _MOST_COLUMNS = (1000, 500, 250), 4096
-# Networks with a layer of more units than this are trained at a lower rate.
+# Networks with a layer of more units than this are trained at the lowest rate.
 _WIDE = 512
 # Errors are relative to the variance that PCA leaves unexplained, or to this share of the total if that is larger.
 _LEAST_LEFT = 1e-7
@@ -74,6 +74,8 @@ class Autoencoder(Model):
     value_kinds = Model.value_kinds | {"decoded": "leading"}
     has_unit = True
     step_choices = (0, 1, 2, 4)
+    steps_in_training = 4  # with fewer, worse weights are kept
+    narrow_widths = (192, 96)
 
     def __init__(
         self,
@@ -103,9 +105,9 @@ class Autoencoder(Model):
     def auto_widths(cls, parameters: Mapping[str, Any], n_samples: int, n_features: int) -> tuple[int, ...]:
         """Return the automatic widths, larger for many samples and columns, unless components are ordered."""
         widths = super().auto_widths(parameters, n_samples, n_features)
-        is_plain = parameters["feature_shape"] is None and not parameters["ordered"]
+        may_be_large = parameters["feature_shape"] is None and not parameters["ordered"]
         is_large = n_samples >= MANY_SAMPLES and widths[0] < n_features <= _MOST_COLUMNS
-        return _LARGE_WIDTHS if is_plain and is_large else widths
+        return _LARGE_WIDTHS if may_be_large and is_large else widths
 
     @classmethod
     def pace(cls, spec: NetworkSpec) -> Pace:
@@ -116,9 +118,12 @@ class Autoencoder(Model):
             return Pace(rate=6e-3, epochs=0.4)
         if spec.parameters["feature_shape"]:
             return Pace(rate=5e-3, squares_decay=_SQUARES_DECAY)
-        if max(spec.parameters["hidden_layer_sizes"], default=0) > _WIDE:
+        widest = max(spec.parameters["hidden_layer_sizes"], default=0)
+        if widest > _WIDE:
             return Pace(passes=140)
-        return Pace(6, 256, rate=8e-3, squares_decay=_SQUARES_DECAY)
+        rate, passes = (1e-2, 120) if widest <= cls.narrow_widths[0] else (8e-3, 90)
+        gain = max(1.0, 4 * (2 / max(2, spec.n_components)) ** 0.5)
+        return Pace(6, 256, rate=rate, squares_decay=_SQUARES_DECAY, passes=passes, gain=gain)
 
     takes_any_width = False
 

@@ -99,11 +99,12 @@ class NetworkSpec:
         """Build the encoder: (n, n_features + n_context, twice that with a mask) -> (n, n_out)."""
         n_in = (self.n_features + self.n_context) * (2 if self.is_masked else 1)
         widths, shape = [*self.parameters["hidden_layer_sizes"], n_out], self.parameters["feature_shape"]
+        gain = model.pace(self).gain
 
         def correction(activation: str) -> nn.Module:
             if shape is None:
-                return MLP([n_in, *widths], activation, generator)
-            return ImageEncoder(shape, widths, activation, generator, 1 + self.is_masked, self.n_context)
+                return MLP([n_in, *widths], activation, generator, gain=gain)
+            return ImageEncoder(shape, widths, activation, generator, 1 + self.is_masked, self.n_context, gain)
 
         encoder = self._build("encoder", n_in, n_out, (), generator, model, correction)
         if self.is_masked:
@@ -115,11 +116,12 @@ class NetworkSpec:
         n_in = self.n_components + self.n_context
         levels = [level + self.n_context for level in self.levels] if len(self.levels) > 1 else []
         widths, shape = [n_in, *self.parameters["hidden_layer_sizes"][::-1]], self.parameters["feature_shape"]
+        gain = model.pace(self).gain
 
         def correction(activation: str) -> nn.Module:
             if shape is None:
-                return MLP([*widths, n_out], activation, generator, levels)
-            return ImageDecoder(shape, widths, n_out // self.n_features, activation, generator, levels)
+                return MLP([*widths, n_out], activation, generator, levels, gain)
+            return ImageDecoder(shape, widths, n_out // self.n_features, activation, generator, levels, gain)
 
         return self._build("decoder", n_in, n_out, levels, generator, model, correction)
 

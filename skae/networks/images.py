@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from skae.networks.layers import ACTIVATIONS, MLP, initialise, set_to_zero
+from skae.networks.layers import ACTIVATIONS, MLP, amplify, initialise, set_to_zero
 
 # Height and width of a patch in pixels, and channels of the convolutions over patches.
 _PATCH, _CHANNELS = 4, 32
@@ -47,6 +47,8 @@ class ImageEncoder(nn.Module):
         Number of images per sample: 2 if one is the mask of missing values.
     n_context : int, default=0
         Number of columns of context after each image, which the dense layers get.
+    gain : float, default=1.0
+        Factor of the initial weights and biases of the convolution.
 
     Shape
     -----
@@ -61,6 +63,7 @@ class ImageEncoder(nn.Module):
         generator: torch.Generator,
         n_images: int = 1,
         n_context: int = 0,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         channels, height, width = feature_shape
@@ -74,6 +77,7 @@ class ImageEncoder(nn.Module):
             ACTIVATIONS[activation](),
             nn.Flatten(),
         )
+        amplify(self.features[2], gain)
         n_features = _CHANNELS * n_down * n_across + n_images * n_context
         self.dense = MLP([n_features, *widths], activation, generator)
 
@@ -108,6 +112,8 @@ class ImageDecoder(nn.Module):
         As for `ImageEncoder`.
     levels : sequence of int, default=()
         As for `MLP`: each level has its own dense layers, and all levels share the convolutions.
+    gain : float, default=1.0
+        Factor of the initial weights and biases of the first dense layer.
 
     Shape
     -----
@@ -122,12 +128,13 @@ class ImageDecoder(nn.Module):
         activation: str,
         generator: torch.Generator,
         levels: Sequence[int] = (),
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.feature_shape = feature_shape
         self.grid = _grid_of(feature_shape)
         n_features = _CHANNELS * self.grid[0] * self.grid[1]
-        self.dense = MLP([*widths, n_features], activation, generator, levels)
+        self.dense = MLP([*widths, n_features], activation, generator, levels, gain)
         self.convolutions = nn.Sequential(
             ACTIVATIONS[activation](),
             _convolution(_CHANNELS, _CHANNELS, 3, generator),

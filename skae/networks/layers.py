@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "silu": nn.SiLU,
     "gelu": nn.GELU,
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
-    "silu": nn.SiLU,
     "elu": nn.ELU,
     "logistic": nn.Sigmoid,
     "identity": nn.Identity,
@@ -79,6 +79,10 @@ def _linear_map(layer: Any) -> Differentiable:
     return lambda x: (affine(x, weight, bias), lambda gradient: gradient @ weight)
 
 
+def _silu(layer: Any) -> Differentiable:
+    return lambda x: (nn.functional.silu(x), lambda gradient: torch.ops.aten.silu_backward.default(gradient, x))
+
+
 def _gelu(layer: Any) -> Differentiable:
     return lambda x: (nn.functional.gelu(x), lambda gradient: torch.ops.aten.gelu_backward.default(gradient, x))
 
@@ -131,6 +135,8 @@ class MLP(nn.Sequential):
         Source of the initial weights.
     levels : sequence of int, default=()
         Number of inputs at each level that are not always zero; empty for a single network.
+    gain : float, default=1.0
+        Factor of the initial weights and biases of the first layer.
 
     Shape
     -----
@@ -147,13 +153,19 @@ class MLP(nn.Sequential):
     """
 
     def __init__(
-        self, widths: Sequence[int], activation: str, generator: torch.Generator, levels: Sequence[int] = ()
+        self,
+        widths: Sequence[int],
+        activation: str,
+        generator: torch.Generator,
+        levels: Sequence[int] = (),
+        gain: float = 1.0,
     ) -> None:
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
             fan_ins = [n_in] * max(1, len(levels)) if layers or not levels else levels
             layers += [linear_at_levels(fan_ins, n_in, n_out, generator), ACTIVATIONS[activation]()]
         super().__init__(*layers[:-1])
+        amplify(self[0], gain)
 
     def at(self, level: int) -> Headed:
         """Return the network of one level, sharing these weights."""
@@ -242,6 +254,13 @@ def over_levels(module: nn.Module, x: Tensor) -> Tensor:
     return module(x) if x.ndim == 2 else module(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
 
 
+@torch.no_grad()
+def amplify(layer: nn.Module, gain: float) -> None:
+    """Multiply all parameters of a layer by a factor."""
+    for parameter in layer.parameters():
+        parameter.mul_(gain)
+
+
 def set_to_zero(layer: nn.Module) -> None:
     """Set all parameters of a layer to zero."""
     for parameter in layer.parameters():
@@ -249,4 +268,4 @@ def set_to_zero(layer: nn.Module) -> None:
 
 
 # How layers of skae's own networks map gradients back; user's modules may have hooks and are left to autograd.
-_FORMULAS: dict[Any, Any] = {nn.Linear: _linear_map, StackedLinear: _linear_map, nn.GELU: _gelu}
+_FORMULAS: dict[Any, Any] = {nn.Linear: _linear_map, StackedLinear: _linear_map, nn.SiLU: _silu, nn.GELU: _gelu}

@@ -21,8 +21,8 @@ from skae.networks.preprocessing import CodeScaler, NewColumns, Scaler
 
 # From this number of samples on, passes over the samples become fewer, and batches larger.
 MANY_SAMPLES = 20_000
-# Automatic widths of the encoder's hidden layers.
-_WIDTHS, _IMAGE_WIDTHS = (256, 128), (128, 256)
+# Automatic widths of the encoder's hidden layers; below this number of samples a model may have narrower ones.
+_WIDTHS, _IMAGE_WIDTHS, _FEW_SAMPLES = (256, 128), (128, 256), 5_000
 # Most landmarks: of a fitted network, and in the validations of training.
 _LANDMARKS, _IN_VALIDATION = 512, 128
 # A mean is scaled to less than this; far from it if the scaler's location is another column's, or changed.
@@ -60,6 +60,10 @@ class Pace(NamedTuple):
         Weight of the old average in Adam's average of squared gradients.
     passes : int
         Epochs where ``max_iter`` is "auto".
+    gain : float
+        Factor of the initial weights and biases of the first layer: the larger, the less linear a network is at first.
+    short : Pace or None
+        Schedule of fits of less than half of ``passes``; None for the same.
 
     Notes
     -----
@@ -74,10 +78,16 @@ class Pace(NamedTuple):
     epochs: float = 1.0
     squares_decay: float = 0.999
     passes: int = 100
+    gain: float = 1.7  # SiLU(1.7 x) / 1.7 is almost GELU(x)
+    short: Pace | None = None
 
     def auto_epochs(self, n_samples: int) -> int:
         """Return the number of epochs where ``max_iter`` is "auto", before ``epochs`` applies."""
         return math.ceil(self.passes / _times_as_many(n_samples))
+
+    def for_epochs(self, epochs: float) -> Pace:
+        """Return the schedule of a fit of this many epochs."""
+        return self.short if self.short and epochs < self.passes / 2 else self
 
     def auto_batch_size(self, n_samples: int) -> int:
         """Return the batch size: the power of two nearest to a part of the samples, from 32 to the largest."""
@@ -133,9 +143,11 @@ class Model(nn.Module):
     is_stratified = False
     # Draws of codes that all evaluations use, (n_draws, 1, n_components), if the model samples codes.
     evaluation_draws: Tensor | None = None
-    # Numbers of refinement steps among which the end of a fit chooses; the validations of training take the last one,
-    # since with fewer steps worse weights are kept there.
+    # Numbers of refinement steps among which the end of a fit chooses, and that of the validations of training.
     step_choices: tuple[int, ...] = (0,)
+    steps_in_training = 0
+    # Automatic widths of plain networks for few samples.
+    narrow_widths: tuple[int, ...] = _WIDTHS
     # Standard deviation of the noise that training adds to the inputs, (n_features,).
     input_noise: Tensor | None = None
 
@@ -182,7 +194,15 @@ class Model(nn.Module):
     @classmethod
     def auto_widths(cls, parameters: Mapping[str, Any], n_samples: int, n_features: int) -> tuple[int, ...]:
         """Return the widths where ``hidden_layer_sizes`` is "auto": of images, convolutions yield few features."""
-        return _WIDTHS if parameters["feature_shape"] is None else _IMAGE_WIDTHS
+        if parameters["feature_shape"] is not None:
+            return _IMAGE_WIDTHS
+        return cls.narrow_widths if cls.is_plain(parameters) and n_samples < _FEW_SAMPLES else _WIDTHS
+
+    @classmethod
+    def is_plain(cls, parameters: Mapping[str, Any]) -> bool:
+        """Return whether both halves are skae's dense layers of one level, which start at a linear model."""
+        others = ("ordered", "feature_shape", "encoder", "decoder")
+        return parameters["start"] != "random" and not any(parameters[name] for name in others)
 
     @classmethod
     def pace(cls, spec: Any) -> Pace:
@@ -197,6 +217,7 @@ class Model(nn.Module):
     @torch.no_grad()
     def use_landmarks(self, x: Tensor) -> None:
         """Use the encoder's output for the first of these training samples, in the validations of training."""
+        self.n_refinements = self.steps_in_training
         self.landmarks.codes = self.imputer(self.encoder, x[:_IN_VALIDATION])
 
     def reset_refinement(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
@@ -92,6 +92,8 @@ class VAE(Model):
 
     # Steps from the encoder's posterior, or a landmark's, towards the best one for each sample.
     step_choices = (0, 1, 2, 4)
+    steps_in_training = 2
+    narrow_widths = (128, 64)
 
     def __init__(
         self,
@@ -138,7 +140,15 @@ class VAE(Model):
         has_formula = is_conjugate(spec.parameters["likelihood"])
         if spec.is_random or spec.parameters["feature_shape"] or not has_formula:
             return Pace(passes=200)
-        return Pace(6, 256, rate=8e-3, squares_decay=0.95, passes=150)
+        pace = Pace(6, 256, rate=8e-3, squares_decay=0.95, passes=150)
+        if max(spec.parameters["hidden_layer_sizes"], default=0) > cls.narrow_widths[0]:
+            return pace
+        return pace._replace(batch_share=4, rate=2e-2, short=pace._replace(rate=1.2e-2))
+
+    @classmethod
+    def is_plain(cls, parameters: Mapping[str, Any]) -> bool:
+        """Return whether the network is plain with the "gaussian" likelihood, for which narrow widths were chosen."""
+        return super().is_plain(parameters) and parameters["likelihood"] == "gaussian"
 
     takes_any_width = True
 

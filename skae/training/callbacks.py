@@ -17,8 +17,8 @@ from skae.data.parameters import callback_list, is_left_out, left_out
 from skae.training.checks import check_kept, check_parts, layers_of
 
 # Window of the running average of the weights in epochs, and its largest share of all epochs. The average moves little
-# in an epoch, and is validated once in half a window.
-_LOOK_BACK, _SHARE_OF_EPOCHS = 10 / 3, 1 / 6
+# in an epoch, so that only every third one is validated, unless the window is shorter.
+_LOOK_BACK, _SHARE_OF_EPOCHS, _INTERVAL = 10 / 3, 1 / 6, 3
 # Largest increase of the reconstruction error over the start's, as a share of the variance.
 _LARGER_ERROR = 0.01
 # Increase of the loss from which on training has diverged, relative to that of the start or, if that is less, to 1:
@@ -103,7 +103,7 @@ class WeightAverage:
     def __init__(self, parameters, n_epochs):
         self.parameters = list(parameters)
         window = max(1, min(_LOOK_BACK, _SHARE_OF_EPOCHS * n_epochs)) if self.parameters else 1
-        self.share, self._every, self._n_epochs = 1 / window, max(1, round(window / 2)), n_epochs
+        self.share, self._every, self._n_epochs = 1 / window, _INTERVAL if window >= _INTERVAL else 1, n_epochs
         self.restart()
 
     def is_due(self, epoch):

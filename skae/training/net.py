@@ -28,7 +28,7 @@ class Net(NeuralNet):
 
     It is faster than `skorch.NeuralNet`: batches are slices, losses stay on the device until the epoch ends, and
     per-batch events fire only if there are callbacks. ``history`` has ``train_loss``, ``valid_loss`` and ``dur`` of
-    each epoch. If weights are averaged and no callback reads losses, only every second epoch is validated, and the
+    each epoch. If weights are averaged and no callback reads losses, only every third epoch is validated, and the
     others repeat the last ``valid_loss``. The module is kept in float64, so that a closed-form start stays exact, and
     is trained in float32.
 

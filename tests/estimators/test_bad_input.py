@@ -48,7 +48,7 @@ def quick(*args, **parameters):
         ({"hidden_layer_sizes": (8, 0)}, r"hidden_layer_sizes=\(8, 0\)"),
         ({"hidden_layer_sizes": "wide"}, "hidden_layer_sizes='wide'"),
         ({"hidden_layer_sizes": None}, "hidden_layer_sizes=None"),
-        ({"activation": "swish"}, "activation='swish' is not known. Use one of 'gelu', 'relu'"),
+        ({"activation": "swish"}, "activation='swish' is not known. Use one of 'silu', 'gelu'"),
         ({"loss": "l2"}, "loss='l2' is not known. Use one of 'squared_error'"),
         ({"start": "svd"}, "start='svd' is not known. Use one of 'pca', 'random'"),
         ({"noise": -0.1}, "noise=-0.1 must be a number in"),
@@ -288,7 +288,7 @@ class Poison(Callback):
 
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_a_loss_that_stays_nan_goes_back_to_the_best_weights_with_one_warning(curve, early_stopping):
-    parameters = {"max_iter": 20, "learning_rate_init": 1e-2, "early_stopping": early_stopping}
+    parameters = {"max_iter": 17, "learning_rate_init": 1e-2, "early_stopping": early_stopping}  # each one is validated
     with pytest.warns(ConvergenceWarning, match="no longer finite") as caught:
         model = quick(1, callbacks=[Poison()], **parameters).fit(curve)
     assert len(caught) == 1
@@ -317,7 +317,7 @@ class Interrupts(Callback):
 
 
 def test_ctrl_c_keeps_the_best_weights(curve):
-    model = quick(max_iter=50, learning_rate_init=1e-2, callbacks=[Interrupts()])
+    model = quick(max_iter=17, learning_rate_init=1e-2, callbacks=[Interrupts()])
     model.fit(curve[:200], X_val=curve[200:])
     assert model.n_iter_ == 3
     assert model.best_loss_ == pytest.approx(min(model.validation_loss_curve_), rel=0.01)

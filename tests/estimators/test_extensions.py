@@ -203,10 +203,10 @@ def test_densities_integrate_to_one(name, curve):
     X = curve[:, :2]
     model = VAEGenerator(1, max_iter=20, random_state=0, defensive="linear", **{name: "laplace"}).fit(X)
     assert name == "likelihood" or model.prior_.shape == (1,)
-    sides = [np.linspace(*ends, 45) for ends in zip(X.min(axis=0) - 3, X.max(axis=0) + 3, strict=True)]
+    sides = [np.linspace(*ends, 181) for ends in zip(X.min(axis=0) - 3, X.max(axis=0) + 3, strict=True)]
     grid = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
     cell = np.prod([side[1] - side[0] for side in sides])
-    assert np.exp(model.log_likelihood(grid, 20)).sum() * cell == pytest.approx(1, abs=0.05)
+    assert np.exp(model.log_likelihood(grid, 50)).sum() * cell == pytest.approx(1, abs=0.05)
     assert np.exp(model.score_samples(grid)).sum() * cell <= 1.01
 
 

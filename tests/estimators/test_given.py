@@ -74,7 +74,7 @@ def test_classes_follow_from_what_is_given():
 
 @pytest.mark.parametrize("parameters", [{"ordered": True}, {"prior": "mixture"}], ids=str)
 def test_other_models_take_given_values(parameters):
-    model = VAEGenerator(2, max_iter=20, random_state=0, **parameters).fit(IRIS * [1, 1, 3, 3])
+    model = VAEGenerator(2, max_iter=40, random_state=1, **parameters).fit(IRIS * [1, 1, 3, 3])
     X = model.sample(300, given={0: 7.5}, random_state=0)
     assert (X[:, 0] == 7.5).all()
     assert X[:, 2].mean() > 3 * IRIS[:, 2].mean() + 2  # long sepals, long petals

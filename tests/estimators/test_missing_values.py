@@ -505,7 +505,7 @@ def test_missing_values_of_columns_in_units_that_are_far_apart_are_imputed():
 def test_a_mixture_of_codes_fills_rows_of_float32(seed):
     rng = np.random.RandomState(seed)
     X = np.repeat([[-6.0], [6.0]], 60, axis=0) + rng.normal(size=(120, 4))
-    model = VAEGenerator(2, prior="mixture", max_iter=30, learning_rate_init=1e-2, random_state=0).fit(X.astype("f4"))
+    model = VAEGenerator(2, prior="mixture", max_iter=30, learning_rate_init=3e-3, random_state=0).fit(X.astype("f4"))
     assert model.prior_ is not None
     incomplete = with_missing(X)
     np.testing.assert_allclose(model.impute(incomplete.astype("f4")), model.impute(incomplete), atol=1e-2)

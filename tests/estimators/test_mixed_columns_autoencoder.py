@@ -166,7 +166,8 @@ def test_missing_values_are_imputed(loss):
     model = quick(3, loss=loss, max_iter=15).fit(incomplete)
     filled = model.impute(incomplete)
     assert not filled.isna().to_numpy().any()
-    assert (filled["city"] == X["city"])[::5].mean() > 0.6
+    commonest = X["city"].value_counts(normalize=True).iloc[0]
+    assert (filled["city"] == X["city"])[::5].mean() > commonest
     error = (filled["income"] - X["income"])[2::5]
     assert error.std() < 0.5 * X["income"].std()
 

@@ -154,7 +154,8 @@ def test_whatever_the_rows_answers_are_finite_in_many_trials(estimator):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_the_layout_of_rows_changes_no_answer(estimator, layout, curve):
     X = curve[:100]
-    model, like_it = (estimator(2, max_iter=2, random_state=0).fit(rows) for rows in (X, laid_out(X.copy(), layout)))
+    few = {"max_iter": 3, "learning_rate_init": 5e-3, "random_state": 0}
+    model, like_it = (estimator(2, **few).fit(rows) for rows in (X, laid_out(X.copy(), layout)))
     np.testing.assert_allclose(model.transform(X), like_it.transform(X), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(model.transform(X), model.transform(laid_out(X.copy(), layout)), atol=1e-12)
 
@@ -162,7 +163,7 @@ def test_the_layout_of_rows_changes_no_answer(estimator, layout, curve):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_eight_threads_get_the_answers_of_one(estimator, curve):
     """Casts of the net are made when the first rows of a precision come, here in all threads at once."""
-    model = estimator(2, max_iter=2, random_state=0).fit(curve[:100])
+    model = estimator(2, max_iter=30, random_state=0).fit(curve)
     rows = [curve[:100].astype(dtype) for dtype in (np.float32, np.float64)]
     expected = [(model.transform(X), model.score_samples(X)) for X in rows]
     for _ in range(2):

@@ -189,7 +189,7 @@ def test_by_default_a_tenth_is_held_out_and_1000_rows_at_most(n, held_out):
 @pytest.mark.parametrize(
     ("model", "n_epochs"),
     [
-        (AutoencoderTransformer(1), 100),
+        (AutoencoderTransformer(1), 120),
         (AutoencoderTransformer(2, ordered=True), 40),
         (VAEGenerator(1), 150),
         (VAEGenerator(1, start="random"), 200),
@@ -458,13 +458,13 @@ def test_rows_beyond_one_block_are_all_transformed(curve):
 
 @pytest.fixture(scope="module")
 def plain(curve):
-    return quick(1).fit(curve)
+    return quick(1, max_iter=30).fit(curve)
 
 
 @pytest.mark.parametrize("offset", [0, 1e9])
 @pytest.mark.parametrize("unit", [1e-12, 1, 1e12])
 def test_offsets_and_units_change_nothing_but_the_units(curve, plain, offset, unit):
-    moved = quick(1).fit((curve + offset) * unit)
+    moved = quick(1, max_iter=30).fit((curve + offset) * unit)
     # At an offset of 1e9 a float64 has about seven digits left for the signal.
     assert moved.score((curve + offset) * unit) == pytest.approx(plain.score(curve), abs=1e-2 if offset else 1e-4)
     assert moved.best_loss_ == pytest.approx(unit**2 * plain.best_loss_, rel=0.1 if offset else 1e-3)

@@ -8,9 +8,18 @@ from skae.networks.corrected import CorrectedLinear
 from skae.networks.halves import build_own
 from skae.networks.images import ImageDecoder, ImageEncoder
 from skae.networks.layers import Gated, Headed, StackedLinear, linear_at_levels
+from skae.networks.model import Pace
 
 
-class Gates:
+class Schedule:
+    """A model that multiplies the initial weights of first layers by three."""
+
+    @classmethod
+    def pace(cls, of):
+        return Pace(gain=3.0)
+
+
+class Gates(Schedule):
     """A model that puts own modules behind gates."""
 
     takes_any_width = False
@@ -20,7 +29,7 @@ class Gates:
         return Gated(module, n_out, n_levels)
 
 
-class Heads:
+class Heads(Schedule):
     """A model that puts heads on own modules of any width."""
 
     takes_any_width = True
@@ -76,6 +85,17 @@ def test_the_decoder_has_the_widths_of_the_encoder_backwards():
     assert isinstance(decoder.correction, ImageDecoder)
     assert decoder(torch.ones(3, 2)).shape == (3, 16)
     assert encoder(torch.ones(3, 8)).shape == (3, 4)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"ordered": True}, {"n_features": 8, "feature_shape": (1, 2, 4)}])
+def test_first_layers_alone_start_at_larger_weights(parameters):
+    kinds = torch.nn.Linear | torch.nn.Conv2d | StackedLinear
+    for half in halves(spec(**parameters)):
+        layers = [m for m in half.correction.modules() if isinstance(m, kinds)]
+        fan_ins = [layer.weight[0].numel() if layer.weight.ndim == 4 else layer.in_features for layer in layers]
+        largest = [float(layer.weight.detach().abs().max()) * n**0.5 for layer, n in zip(layers, fan_ins, strict=True)]
+        assert largest[0] > 2
+        assert largest[1] <= 1.001
 
 
 @pytest.mark.parametrize("has_missing", [False, True])

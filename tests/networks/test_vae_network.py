@@ -647,7 +647,7 @@ def test_independent_columns_of_real_values_are_those_of_scaled_samples(seed, mo
 
 def test_mixed_columns_have_likelihoods_of_their_own():
     table = SimpleNamespace(parts=[("gaussian", [1, 1]), ("bernoulli", [1])])
-    net = VAE.build(spec(3, likelihood=None), Scaler(3), table)
+    net = VAE.build(spec(3, likelihood="auto"), Scaler(3), table)
     assert isinstance(net.at(2).likelihood, Mixed)
     assert net.decoder.path.out_features == 5
 

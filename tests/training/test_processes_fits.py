@@ -68,7 +68,7 @@ def test_two_processes_end_with_one_model_as_good_as_that_of_one(tmp_path):
     from sklearn.datasets import load_digits
     digits = load_digits().data
     ae = AutoencoderTransformer(8, max_iter=5, device=device, random_state=0).fit(digits[:600])
-    vae = VAEGenerator(1, max_iter=3, device=device, random_state=0).fit(X)
+    vae = VAEGenerator(1, max_iter=9, device=device, random_state=0).fit(X)
     # At a low rate, since training at a high one amplifies the rounding of sums.
     large = {"batch_size": 405, "max_iter": 5, "learning_rate_init": 1e-3, "device": device, "random_state": 0}
     whole = AutoencoderTransformer(2, **large).fit(X).loss_curve_
@@ -222,7 +222,7 @@ def test_a_checkpoint_is_written_by_the_first_rank_and_taken_up_by_all(tmp_path)
 
 @pytest.mark.parametrize("estimator", [AutoencoderTransformer, VAEGenerator])
 def test_without_a_launcher_it_is_a_fit_of_one_process(estimator, curve):
-    few = {"max_iter": 2, "random_state": 0}
+    few = {"max_iter": 9, "random_state": 0}
     shared, alone = (estimator(1, device=device, **few).fit(curve) for device in ("accelerate", "auto"))
     np.testing.assert_array_equal(shared.transform(curve), alone.transform(curve))
 

@@ -89,12 +89,14 @@ def test_gradients_are_clipped_for_images_alone(kind, parameters, clipped):
 @pytest.mark.parametrize(
     ("kind", "parameters", "rate", "later"),
     [
-        (AutoencoderTransformer, {}, 8e-3, 3e-3),
+        (AutoencoderTransformer, {}, 1e-2, 3e-3),
+        (AutoencoderTransformer, {"hidden_layer_sizes": (256,)}, 8e-3, 3e-3),
         (AutoencoderTransformer, {"ordered": True}, 6e-3, 3e-3),
         (AutoencoderTransformer, IMAGES, 5e-3, 3e-3),
         (AutoencoderTransformer, {"start": "random"}, 3e-3, 3e-3),
         (AutoencoderTransformer, IMAGES | {"start": "random"}, 3e-3, 3e-3),
-        (VAEGenerator, {}, 8e-3, 3e-3),
+        (VAEGenerator, {}, 1.2e-2, 3e-3),
+        (VAEGenerator, {"hidden_layer_sizes": (256,)}, 8e-3, 3e-3),
         (VAEGenerator, {"likelihood": "auto"}, 3e-3, 3e-3),
         (VAEGenerator, IMAGES, 3e-3, 3e-3),
         (VAEGenerator, {"start": "random"}, 3e-3, 3e-3),
@@ -260,7 +262,8 @@ def test_no_step_waits_for_a_device(model, monkeypatch):
     X, counts = digits()[:320], []
     for batch_size in (32, 64):
         with Waits() as waits:
-            model.set_params(batch_size=batch_size, max_iter=2, random_state=0).fit(X[:300], X_val=X[300:])
+            model.set_params(batch_size=batch_size, max_iter=2, random_state=0, learning_rate_init=3e-3)
+            model.fit(X[:300], X_val=X[300:])
         counts.append(waits.count)
     assert counts[0] == counts[1] > 0
 
