@@ -343,7 +343,7 @@ class Fit:
 def new_net(estimator, model, built, n_samples, device):
     """Return the skorch net that trains a model, with an estimator's parameters."""
     parameters, noise, draws = built.parameters, model.input_noise, model.evaluation_draws
-    pace = model.pace(built).for_epochs(math.inf if check.is_auto(estimator.max_iter) else estimator.max_iter)
+    pace = model.pace(built)
     return Net(
         model,
         model.objective(),

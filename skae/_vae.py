@@ -496,8 +496,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         - It is about a twelfth of all samples, from 32 to 128.
         - With a Gaussian likelihood it is about a sixth, from 32 to 256, unless components are ordered, samples are
-          images or the start is random. It is about a quarter if no layer has more than 128 units and ``max_iter`` is
-          "auto" or at least 75.
+          images or the start is random.
         - Above 20,000 samples the upper limit of 128 or 256 grows by the factor sqrt(n_samples / 20,000).
 
     learning_rate_init : "auto" or float, default="auto"
@@ -506,8 +505,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         - 6e-3 with ordered components;
         - 3e-3 for images, a random start and other likelihoods than a Gaussian one;
-        - 8e-3 with a layer of more than 128 units;
-        - 1.2e-2 if ``max_iter`` is below 75, else 2e-2.
+        - 8e-3 with a layer of more than 128 units, else 1.2e-2.
 
     max_iter : "auto" or int, default="auto"
         Maximum number of epochs; with ordered components three tenths of it are run. "auto" is 150 with a Gaussian

@@ -62,8 +62,6 @@ class Pace(NamedTuple):
         Epochs where ``max_iter`` is "auto".
     gain : float
         Factor of the initial weights and biases of the first layer: the larger, the less linear a network is at first.
-    short : Pace or None
-        Schedule of fits of less than half of ``passes``; None for the same.
 
     Notes
     -----
@@ -79,15 +77,10 @@ class Pace(NamedTuple):
     squares_decay: float = 0.999
     passes: int = 100
     gain: float = 1.7  # SiLU(1.7 x) / 1.7 is almost GELU(x)
-    short: Pace | None = None
 
     def auto_epochs(self, n_samples: int) -> int:
         """Return the number of epochs where ``max_iter`` is "auto", before ``epochs`` applies."""
         return math.ceil(self.passes / _times_as_many(n_samples))
-
-    def for_epochs(self, epochs: float) -> Pace:
-        """Return the schedule of a fit of this many epochs."""
-        return self.short if self.short and epochs < self.passes / 2 else self
 
     def auto_batch_size(self, n_samples: int) -> int:
         """Return the batch size: the power of two nearest to a part of the samples, from 32 to the largest."""

@@ -140,10 +140,8 @@ class VAE(Model):
         has_formula = is_conjugate(spec.parameters["likelihood"])
         if spec.is_random or spec.parameters["feature_shape"] or not has_formula:
             return Pace(passes=200)
-        pace = Pace(6, 256, rate=8e-3, squares_decay=0.95, passes=150)
-        if max(spec.parameters["hidden_layer_sizes"], default=0) > cls.narrow_widths[0]:
-            return pace
-        return pace._replace(batch_share=4, rate=2e-2, short=pace._replace(rate=1.2e-2))
+        is_narrow = max(spec.parameters["hidden_layer_sizes"], default=0) <= cls.narrow_widths[0]
+        return Pace(6, 256, rate=1.2e-2 if is_narrow else 8e-3, squares_decay=0.95, passes=150)
 
     @classmethod
     def is_plain(cls, parameters: Mapping[str, Any]) -> bool:
