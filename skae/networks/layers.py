@@ -79,12 +79,8 @@ def _linear_map(layer: Any) -> Differentiable:
     return lambda x: (affine(x, weight, bias), lambda gradient: gradient @ weight)
 
 
-def _silu(layer: Any) -> Differentiable:
-    return lambda x: (nn.functional.silu(x), lambda gradient: torch.ops.aten.silu_backward.default(gradient, x))
-
-
-def _gelu(layer: Any) -> Differentiable:
-    return lambda x: (nn.functional.gelu(x), lambda gradient: torch.ops.aten.gelu_backward.default(gradient, x))
+def _activation(function: Callable[[Tensor], Tensor], backward: Callable[[Tensor, Tensor], Tensor]) -> Any:
+    return lambda layer: lambda x: (function(x), lambda gradient: backward(gradient, x))
 
 
 class StackedLinear(nn.Module):
@@ -268,4 +264,9 @@ def set_to_zero(layer: nn.Module) -> None:
 
 
 # How layers of skae's own networks map gradients back; user's modules may have hooks and are left to autograd.
-_FORMULAS: dict[Any, Any] = {nn.Linear: _linear_map, StackedLinear: _linear_map, nn.SiLU: _silu, nn.GELU: _gelu}
+_FORMULAS: dict[Any, Any] = {
+    nn.Linear: _linear_map,
+    StackedLinear: _linear_map,
+    nn.SiLU: _activation(nn.functional.silu, torch.ops.aten.silu_backward.default),
+    nn.GELU: _activation(nn.functional.gelu, torch.ops.aten.gelu_backward.default),
+}

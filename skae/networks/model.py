@@ -208,8 +208,11 @@ class Model(nn.Module):
     # The choice of how codes are refined.
 
     @torch.no_grad()
-    def use_landmarks(self, x: Tensor) -> None:
-        """Use the encoder's output for the first of these training samples, in the validations of training."""
+    def begin_validation(self, x: Tensor) -> None:
+        """Refine as validations in training do: in ``steps_in_training`` steps, from fewer landmarks.
+
+        The landmarks are the encodings of the first of these training samples.
+        """
         self.n_refinements = self.steps_in_training
         self.landmarks.codes = self.imputer(self.encoder, x[:_IN_VALIDATION])
 

@@ -137,8 +137,7 @@ class VAE(Model):
         """Return the schedule of training: with several levels fewer epochs, since these take longer."""
         if spec.is_ordered:  # with fewer epochs small sizes lose a nat on images, unlike autoencoders
             return Pace(rate=6e-3, epochs=0.3, passes=200)
-        has_formula = is_conjugate(spec.parameters["likelihood"])
-        if spec.is_random or spec.parameters["feature_shape"] or not has_formula:
+        if spec.is_random or spec.parameters["feature_shape"] or not is_conjugate(spec.parameters["likelihood"]):
             return Pace(passes=200)
         is_narrow = max(spec.parameters["hidden_layer_sizes"], default=0) <= cls.narrow_widths[0]
         return Pace(6, 256, rate=1.2e-2 if is_narrow else 8e-3, squares_decay=0.95, passes=150)

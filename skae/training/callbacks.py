@@ -173,7 +173,7 @@ class Validation:
     def run(self):
         """Validate the current weights, with landmarks that these encode; return the reconstruction error."""
         if self._landmarks is not None:
-            self._net.module_.eval().use_landmarks(self._landmarks)
+            self._net.module_.eval().begin_validation(self._landmarks)
         return self._net.run_single_epoch(self.batches, False, "valid", self._net.validation_step)
 
     def repeat_loss(self):

@@ -122,8 +122,9 @@ def test_training_continues_on_a_simulated_device(cls, mode, device):
 
 @pytest.mark.parametrize("cls", [AutoencoderTransformer, VAEGenerator])
 def test_a_validation_set_of_arrays_is_scaled_for_a_simulated_device(cls, device):
-    models = [new(cls, "plain").fit(X, X_val=X[:50]), new(cls, "plain", device=device).fit(X, X_val=X[:50])]
-    np.testing.assert_allclose(*(model.validation_loss_curve_ for model in models), rtol=1e-6)
+    # ReLU has no rounding of its own, which would depend on the layout in memory.
+    models = [new(cls, "plain", activation="relu", **on).fit(X, X_val=X[:50]) for on in ({}, {"device": device})]
+    np.testing.assert_allclose(*(model.validation_loss_curve_ for model in models))
 
 
 @pytest.mark.parametrize(("cls", "mode"), [case for case in CASES if "missing values" not in case.values])

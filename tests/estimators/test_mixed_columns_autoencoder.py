@@ -163,11 +163,10 @@ def test_missing_values_are_imputed(loss):
     incomplete = X.copy()
     incomplete.loc[::5, "city"] = None
     incomplete.loc[2::5, "income"] = np.nan
-    model = quick(3, loss=loss, max_iter=15).fit(incomplete)
+    model = quick(2, loss=loss, max_iter=15).fit(incomplete)
     filled = model.impute(incomplete)
     assert not filled.isna().to_numpy().any()
-    commonest = X["city"].value_counts(normalize=True).iloc[0]
-    assert (filled["city"] == X["city"])[::5].mean() > commonest
+    assert (filled["city"] == X["city"])[::5].mean() > 0.6
     error = (filled["income"] - X["income"])[2::5]
     assert error.std() < 0.5 * X["income"].std()
 

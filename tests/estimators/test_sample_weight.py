@@ -160,13 +160,14 @@ def test_equal_weights_are_none():
 
 def test_training_minimises_the_weighted_loss():
     """In one batch without noise and validation set, training with weights is that with repeated samples."""
-    one_batch = {"batch_size": 10**6, "early_stopping": False, "learning_rate_init": 0.01}
-    model = AutoencoderTransformer(hidden_layer_sizes=(16,), max_iter=15, random_state=0, **one_batch)
+    one_batch = {"batch_size": 10**6, "early_stopping": False, "learning_rate_init": 0.01, "max_iter": 30}
+    # Training hardly amplifies the rounding of this network.
+    model = AutoencoderTransformer(hidden_layer_sizes=(8,), activation="gelu", random_state=0, **one_batch)
     weighted = clone(model).fit(X, sample_weight=WEIGHTS)
     other = clone(model).fit(repeated(X, WEIGHTS))
-    assert weighted.best_loss_ == pytest.approx(other.best_loss_, rel=1e-3)
+    assert weighted.best_loss_ == pytest.approx(other.best_loss_, rel=1e-4)
     assert weighted.best_loss_ < 0.95 * weighted.linear_loss_
-    np.testing.assert_allclose(weighted.transform(X), other.transform(X), atol=3e-2)
+    np.testing.assert_allclose(weighted.transform(X), other.transform(X), atol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "ordered autoencoder", "vae"])

@@ -104,12 +104,25 @@ def test_a_copy_that_is_prepared_gives_the_same_codes(generator):
     net = autoencoder(unsilenced(5, 2, generator), unsilenced(2, 5, generator), 5, n_refinements=2).eval()
     x = normal(generator, 30, 5)
     net.prepare()
-    net.use_landmarks(x[:20])
+    net.begin_validation(x[:20])
     assert len(net.landmarks) == 20
     before = net.encode(x)
     net.prepare()
     assert torch.equal(net.encode(x), before)
     np.testing.assert_array_equal(net.encode(x[3:4]).detach().numpy(), before[3:4].detach().numpy())
+
+
+@pytest.mark.parametrize(
+    ("build", "n_codes", "n_out", "n_steps"), [(autoencoder, 2, 5, 4), (gaussian_vae, 4, 10, 2)], ids=["ae", "vae"]
+)
+def test_validations_in_training_have_steps_and_landmarks_of_their_own(build, n_codes, n_out, n_steps, generator):
+    net = build(unsilenced(5, n_codes, generator), unsilenced(2, n_out, generator), 5, n_refinements=4)
+    x = normal(generator, 300, 5)
+    net.eval().begin_validation(x)
+    assert net.n_refinements == n_steps
+    torch.testing.assert_close(net.landmarks.codes, net.encoder(x[:128]))
+    net.reset_refinement()
+    assert (net.n_refinements, len(net.landmarks)) == (4, 0)
 
 
 def ordered_gaussian_vae(generator, n_refinements):
