@@ -164,8 +164,9 @@ class Net(NeuralNet):
     def inference_module(self, dtype):
         """Return the module in eval mode, with weights of this dtype."""
         if dtype not in self._casts:
-            self._casts[dtype] = copy.deepcopy(self.module_).to(dtype).requires_grad_(False).eval()
-            self._casts[dtype].prepare()
+            module = copy.deepcopy(self.module_).to(dtype).requires_grad_(False).eval()
+            module.prepare()  # before other threads can see it
+            self._casts.setdefault(dtype, module)
         return self._casts[dtype]
 
     def get_state(self):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
@@ -177,3 +178,12 @@ def test_eight_threads_get_the_answers_of_one(estimator, curve):
             for codes, scores, answers in asked:
                 np.testing.assert_array_equal(codes.result(), answers[0])
                 np.testing.assert_array_equal(scores.result(), answers[1])
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_cast_is_prepared_before_other_threads_see_it(estimator, curve, monkeypatch):
+    net = pickle.loads(pickle.dumps(estimator(2, max_iter=0, random_state=0).fit(curve))).net_
+    prepare, seen = type(net.module_).prepare, []
+    monkeypatch.setattr(type(net.module_), "prepare", lambda cast: (seen.extend(net._casts), prepare(cast)))
+    assert net.inference_module(torch.float64) is net.inference_module(torch.float64)
+    assert seen == []
