@@ -16,13 +16,16 @@ from skae.networks.imputation import Imputer
 from skae.networks.layers import Gated
 from skae.networks.model import MANY_SAMPLES, Model, Pace
 from skae.networks.preprocessing import Scaler
-from skae.networks.refinement import WORTHWHILE, Objective, descend, inverse_of
+from skae.networks.refinement import WORTHWHILE, descend
 from skae.objectives import LOSSES, Loss, ReconstructionObjective, ReconstructionOutput, mixed_loss
 
 # A faster projection is as good if its validation loss is larger by at most this share.
-_AS_GOOD = 0.003
+_AS_GOOD = 0.01
 # Adam's average of squared gradients looks less far back than by default, since training takes few steps.
 _SQUARES_DECAY = 0.95
+# How many encodings of training samples scale the steps of the refinement: the most, times components, and the least;
+# and how far they are moved, relative to their standard deviation.
+_MOST_SCALED, _LEAST_SCALED, _SHIFT = 256, 8, 0.1
 # Automatic widths on large tables, and most columns of these, which bound the memory of the first layer.
 _LARGE_WIDTHS, _MOST_COLUMNS = (1000, 500, 250), 4096
 # Networks with a layer of more units than this are trained at the lowest rate.
@@ -71,10 +74,11 @@ class Autoencoder(Model):
     size_weights: Tensor
     decoded: Tensor
     n_seen: Tensor
+    step_scaling: Tensor
     value_kinds = Model.value_kinds | {"decoded": "leading"}
     has_unit = True
-    step_choices = (0, 1, 2, 4)
-    steps_in_training = 4  # with fewer, worse weights are kept
+    step_choices = (0, 1, 2, 3)
+    steps_in_training = 2
     narrow_widths = (192, 96)
 
     def __init__(
@@ -94,6 +98,7 @@ class Autoencoder(Model):
         self.loss, self.noise, self.sparsity, self.is_ordered = loss, noise, sparsity, is_ordered
         self.register_buffer("size_weights", torch.ones(levels[-1]))
         self.register_buffer("decoded", torch.arange(1, levels[-1] + 1))
+        self.register_buffer("step_scaling", torch.zeros(levels[-1], levels[-1]))
         self.register_buffer("n_seen", torch.zeros((), dtype=torch.long))  # samples, in training
 
     @classmethod
@@ -168,13 +173,31 @@ class Autoencoder(Model):
             other, explained = self.landmarks(x, self._squared_errors, self.n_components)
             is_nearer = weights.sum() * x.double().square().sum(1) - explained < error(z)[0]
             z = torch.where(is_nearer.unsqueeze(1), other, z)
-        return self._descend(error, z, weights) if self.n_refinements else z
+        n_steps = self.n_refinements
+        return descend(error, lambda slope: slope @ self.step_scaling, z, n_steps, lambda error: WORTHWHILE * error)
 
-    def _descend(self, error: Objective, z: Tensor, weights: Tensor) -> Tensor:
-        start = self.decoder.get_buffer("start_weight")
-        squares = start.reshape(len(self.levels), -1, z.shape[1]).square().sum(1)
-        inverse = inverse_of((weights * squares).sum(0))
-        return descend(error, 0.5 * inverse[None], z, self.n_refinements, lambda error: WORTHWHILE * error)
+    def begin_steps(self) -> None:
+        """Scale steps by the curvature at the start: with one level, a step of size 1 is PCA's projection."""
+        start = self.decoder.get_buffer("start_weight").reshape(len(self.levels), -1, self.n_components)
+        curvature = (self._level_weights() * start.square().sum(1)).sum(0)
+        self.step_scaling.copy_(torch.where(curvature > 0, 0.5 / curvature, 0).diag())
+
+    @torch.no_grad()
+    def scale_steps(self, codes: Tensor) -> None:
+        """Scale steps by the mean inverse of J'J plus its mean, where J are the decoder's derivatives at these codes.
+
+        They are those of finite differences. Where the decoder is linear, a step of size 1 is half of the way.
+        """
+        codes = codes[: max(_LEAST_SCALED, _MOST_SCALED // self.n_components)]
+        shift = _SHIFT * codes.std(0, correction=0)
+        shift = torch.where(shift > 0, shift, 1)
+        around = torch.cat([codes[None], codes + shift.diag().unsqueeze(1)])
+        eta = self.outputs(around.flatten(0, 1), self.sizes).reshape(len(self.levels), *around.shape[:2], -1)
+        slopes = (eta[:, 1:] - eta[:, :1]) * (self._level_weights().sqrt()[..., None, None] / shift[:, None, None])
+        curvature = torch.einsum("lkni,ljni->nkj", slopes, slopes)
+        if curvature.isfinite().all():
+            inverse = torch.linalg.pinv(curvature + curvature.mean(0), hermitian=True)
+            self.step_scaling.copy_(0.5 * inverse.mean(0))
 
     def _level_weights(self) -> Tensor:
         """Return the weight of each level's error in the projection, (n_levels, 1)."""
@@ -274,6 +297,7 @@ class Autoencoder(Model):
         self._start_encoder(low_high, torch.from_numpy(start.encoder), None, spread, code)
         input_range = torch.from_numpy(complete.range_along(start.encoder))
         self.decoder.start_at(weight, centre, unit=output * scale, input_range=input_range)  # type: ignore[operator]
+        self.begin_steps()
         self.code_scaler.scale.copy_(torch.from_numpy(start.code_scale) * self.scaler.unit)
         return start.as_imputation_model(self.scaler.spread.numpy())
 

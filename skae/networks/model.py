@@ -215,6 +215,7 @@ class Model(nn.Module):
         """
         self.n_refinements = self.steps_in_training
         self.landmarks.codes = self.imputer(self.encoder, x[:_IN_VALIDATION])
+        self.scale_steps(self.landmarks.codes)
 
     def reset_refinement(self) -> None:
         """Use no landmarks, and the number of steps of a fit without a validation set."""
@@ -254,6 +255,9 @@ class Model(nn.Module):
     def encode_landmarks(self, x: Tensor) -> Tensor:
         """Return the landmarks of a fitted network: (n_landmarks, n_features) -> rows of ``landmarks.codes``."""
         return self.imputer(self.encoder, x)
+
+    def scale_steps(self, codes: Tensor) -> None:
+        """Estimate how far a step of refinement goes, from the encoder's outputs for training samples."""
 
     def as_good(self, loss: float) -> float:
         """Return the highest validation loss at which a faster choice is preferred to one with this loss."""

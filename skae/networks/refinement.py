@@ -10,6 +10,9 @@ from torch import Tensor
 
 # A step is taken in full if it lowers a sample's error by this share, or raises its bound by this many nats.
 WORTHWHILE = 0.01
+# A step size is multiplied by at most the first number after a step that was not taken, by at most the second after one
+# that was, and by at least the third.
+_SHRINKING, _GROWTH, _LEAST_CHANGE = 0.25, 4.0, 0.1
 # Components that get a Sobol sequence, which is no better than random draws in many dimensions; and the least distance
 # of its points from 0 and 1.
 _SOBOL, _LEAST = 32, 1e-9
@@ -21,18 +24,23 @@ Objective = Callable[[Tensor], tuple[Tensor, Callable[[], Tensor]]]
 
 @torch.no_grad()
 def descend(
-    objective: Objective, inverse: Tensor, z: Tensor, n_steps: int, worthwhile: Callable[[Tensor], Tensor]
+    objective: Objective,
+    scaled: Callable[[Tensor], Tensor],
+    z: Tensor,
+    n_steps: int,
+    worthwhile: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Minimise an objective by scaled gradient descent, for each sample independently.
 
-    Each sample has its own step size, 1 at first. A step that does not lower the objective is not taken, and the step
-    size shrinks. A step that lowers it by little is taken in part, so that rounding does not decide between two points.
+    Each sample has its own step size, 1 at first. The next one is where the slope along the last step would be zero,
+    if it changed linearly (the secant method), within limits. A step that does not lower the objective is not taken. A
+    step that lowers it by little is taken in part, so that rounding does not decide between two points.
 
     Parameters
     ----------
     objective : callable (z) -> Tensor of shape (n,), callable () -> Tensor of shape (n, k)
-    inverse : Tensor of shape (n or 1, k)
-        Inverse curvature of the objective along each component: a step of size 1 is minus this times the gradient.
+    scaled : callable
+        Maps gradients (n, k) to steps of size 1, apart from the sign: gradients over an estimate of the curvature.
     z : Tensor of shape (n, k)
     n_steps : int
     worthwhile : callable
@@ -45,24 +53,22 @@ def descend(
     value, gradient = objective(z)
     value, step, n = value[:, None], torch.ones_like(value[:, None]), z.shape[1]
     rounding = _ROUNDING * torch.finfo(value.dtype).eps
-    state = torch.cat([z, -inverse * gradient(), value], dim=1)
+    state = torch.cat([z, gradient() if n_steps else z, value], dim=1)
     for left in reversed(range(n_steps)):
-        z, move, value = state.split([n, n, 1], dim=1)
-        proposal = torch.addcmul(z, step, move)
-        new, gradient = objective(proposal)
+        z, slope, value = state.split([n, n, 1], dim=1)
+        move = -step * scaled(slope)
+        new, gradient = objective(z + move)
         gain = value - new[:, None]
         is_taken, taken = gain > rounding * value.abs(), (gain / worthwhile(value)).clamp_max(1)
         if not left:  # no further step needs a gradient
-            return torch.where(is_taken, z.lerp(proposal, taken), z)
-        there = torch.cat([proposal, -inverse * gradient(), new[:, None]], dim=1)
+            return torch.where(is_taken, z.lerp(z + move, taken), z)
+        there = torch.cat([z + move, gradient(), new[:, None]], dim=1)
+        most = torch.where(is_taken, _SHRINKING + (_GROWTH - _SHRINKING) * taken, _SHRINKING)
+        before, after = (-(move * part).sum(1, keepdim=True) for part in (slope, there[:, n : 2 * n]))
+        secant = torch.where(before > after, before / (before - after), most)
+        step = step * secant.minimum(most).clamp_min(_LEAST_CHANGE)
         state = torch.where(is_taken, state.lerp(there, taken), state)  # there may be infinite or nan
-        step = step * torch.where(is_taken, 0.25 + 0.95 * taken, 0.25)
     return z
-
-
-def inverse_of(curvature: Tensor) -> Tensor:
-    """Return 1 / curvature, and 0 where it is not positive."""
-    return torch.where(curvature > 0, 1 / curvature, 0)
 
 
 @lru_cache(maxsize=8)

@@ -575,7 +575,8 @@ class SizedVAE:
             return rounding.clamp_min(WORTHWHILE)
 
         objective = partial(cost, log_var=q.log_var)
-        return q._replace(mean=descend(objective, q.log_var.exp(), q.mean, self.n_refinements, worthwhile))
+        variance = q.log_var.exp()
+        return q._replace(mean=descend(objective, variance.mul, q.mean, self.n_refinements, worthwhile))
 
     def _local_log_var(self, q: Posterior, x: Tensor) -> Tensor:
         """Return log-variances from the curvature of the log-density at draws from q, where they raise the bound.

@@ -26,6 +26,8 @@ _LARGER_ERROR = 0.01
 _FAR = 1e8
 # Settings of the optimiser that torch's schedules leave there, and expect if they begin in the middle.
 _OF_SCHEDULES = {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}
+# Training samples that scale the steps of the refinement where there is no validation set.
+_SCALING = 128
 # How often training returns to the best weights after it diverged, and the factor on the learning rate then.
 _RETURNS, _SMALLER = 3, 1 / 10
 
@@ -162,13 +164,18 @@ class Validation:
 
     def __init__(self, net, training, samples=None):
         self.samples, self.batches = samples, None if samples is None else net.get_iterator(samples)
-        self._net, self._landmarks = net, None
+        self._net, self._training = net, training
         self.losses = ["train_loss"] if samples is None else ["train_loss", "valid_loss"]
-        if samples is not None and net.module_.n_landmarks:
-            generator = torch.Generator().manual_seed(net.iterator_train__generator.initial_seed())
-            n = min(net.module_.n_landmarks, evaluation_batch_size(training.inputs.shape[1]))
-            drawn = torch.randperm(len(training), generator=generator)[:n]
-            self._landmarks = net.processes.of_first(lambda: training[drawn][0]).to(net.device)
+        n_landmarks = 0 if samples is None else net.module_.n_landmarks
+        self._landmarks = self._draw(n_landmarks) if n_landmarks else None
+
+    def _draw(self, n):
+        """Return the inputs of at most n training samples."""
+        net, training = self._net, self._training
+        generator = torch.Generator().manual_seed(net.iterator_train__generator.initial_seed())
+        n = min(n, evaluation_batch_size(training.inputs.shape[1]))
+        drawn = torch.randperm(len(training), generator=generator)[:n]
+        return net.processes.of_first(lambda: training[drawn][0]).to(net.device)
 
     def run(self):
         """Validate the current weights, with landmarks that these encode; return the reconstruction error."""
@@ -181,7 +188,7 @@ class Validation:
         self._net.history.record("valid_loss", self._net.history[-2, "valid_loss"])
 
     def choose_refinement(self, best):
-        """Choose how codes are projected, if training has lowered the loss; Ctrl-C keeps the default."""
+        """Choose how codes are refined, if training has lowered the loss; Ctrl-C keeps the default."""
         if self._landmarks is None:
             return
         module, net = self._net.module_.eval(), self._net
@@ -192,6 +199,13 @@ class Validation:
         try:
             best.loss = module.choose_refinement(self._landmarks, lambda: net.evaluate(self.batches)[0], best.loss)
         except KeyboardInterrupt:  # Ctrl-C keeps the best weights here, too
+            module.reset_refinement()
+
+    def scale_steps(self):
+        """Scale the steps of refinement for trained weights that no validation has scaled them for."""
+        module = self._net.module_
+        if self.samples is None and module.n_landmarks and self._net.outcome_ != "untrained":
+            module.begin_validation(self._draw(_SCALING).double())
             module.reset_refinement()
 
 

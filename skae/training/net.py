@@ -138,6 +138,7 @@ class Net(NeuralNet):
             held_out.choose_refinement(best)
         if best_is_kept:
             self.module_.load_state_dict(best.weights)
+        held_out.scale_steps()
         self.optimizer_ = self.schedule_ = None
 
     def train_once(self, samples):

@@ -124,10 +124,10 @@ def test_files_with_other_landmarks_are_refused(name, value, fitted):
 
 
 @pytest.mark.parametrize("parameters", [{"max_iter": 0}, {"early_stopping": False}])
-def test_without_a_choice_there_are_four_steps_and_no_landmarks(parameters, circle):
+def test_without_a_choice_there_are_three_steps_and_no_landmarks(parameters, circle):
     model = AutoencoderTransformer(1, random_state=0, **{"max_iter": 3} | parameters).fit(circle[:100])
     module = model.net_.module_
-    assert (module.n_refinements, len(module.landmarks)) == (4, 0)
+    assert (module.n_refinements, len(module.landmarks)) == (3, 0)
 
 
 def test_ctrl_c_during_the_choice_keeps_the_best_weights(circle, monkeypatch):
@@ -137,9 +137,18 @@ def test_ctrl_c_during_the_choice_keeps_the_best_weights(circle, monkeypatch):
     monkeypatch.setattr(Autoencoder, "choose_refinement", interrupted)
     model = AutoencoderTransformer(1, max_iter=20, random_state=0).fit(circle[:400])
     assert model.best_loss_ == min(model.validation_loss_curve_) < model.linear_loss_
-    assert (model.net_.module_.n_refinements, len(model.net_.module_.landmarks)) == (4, 0)
+    assert (model.net_.module_.n_refinements, len(model.net_.module_.landmarks)) == (3, 0)
 
 
 def test_other_losses_have_no_landmarks(circle):
     model = AutoencoderTransformer(1, loss="absolute_error", max_iter=5, random_state=0).fit(circle[:100])
     assert (model.net_.module_.n_refinements, len(model.net_.module_.landmarks)) == (0, 0)
+
+
+def test_steps_are_scaled_for_the_trained_decoder_with_and_without_a_validation_set(circle):
+    start = AutoencoderTransformer(1, max_iter=0).fit(circle[:400]).net_.module_.step_scaling
+    for early_stopping in (True, False):
+        model = AutoencoderTransformer(1, max_iter=60, early_stopping=early_stopping, random_state=0).fit(circle[:400])
+        assert model.net_.module_.step_scaling < start / 2  # the decoder is steeper than PCA's
+        again = pickle.loads(pickle.dumps(model))
+        assert torch.equal(again.net_.module_.step_scaling, model.net_.module_.step_scaling)

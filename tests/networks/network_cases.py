@@ -73,7 +73,10 @@ def autoencoder(encoder, decoder, n_features, levels=(2,), n_refinements=0, **op
         "imputer": Imputer(n_features, 4),
         "loss": LOSSES["squared_error"],
     } | options
-    return Autoencoder(encoder, decoder, levels, n_refinements=n_refinements, **options).double()
+    net = Autoencoder(encoder, decoder, levels, n_refinements=n_refinements, **options).double()
+    if n_refinements:
+        net.begin_steps()
+    return net
 
 
 def gaussian_vae(encoder, decoder, n_features=5, levels=(2,), n_refinements=0, n_context=0, **options):

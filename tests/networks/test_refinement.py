@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from network_cases import autoencoder, normal, ordered_decoder, unsilenced
+from network_cases import autoencoder, leveled, normal, ordered_decoder, unsilenced
 
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.layers import linear
-from skae.networks.refinement import descend, fixed_draws, inverse_of, sign_draws
+from skae.networks.refinement import descend, fixed_draws, sign_draws
 
 
 def with_gradient(function):
@@ -22,42 +22,47 @@ def with_gradient(function):
     return objective
 
 
-def test_a_step_that_did_not_help_is_not_taken_and_a_quarter_next():
-    """Ten times too far from 1 to 0, for the square and for what has no value below zero: steps of 1, 1/4, 1/16, ..."""
+def square(p):
+    return p.square().sum(1)
+
+
+def after(function, scaling, start, n_steps, worthwhile=lambda value: 0.01 * value):
+    """What `descend` finds from this start, with gradients times ``scaling`` as steps of size 1."""
+    start, scaling = (torch.as_tensor(part, dtype=torch.float64) for part in (start, scaling))
+    return descend(with_gradient(function), scaling.mul, start, n_steps, worthwhile)
+
+
+def test_a_step_that_did_not_help_is_not_taken_and_a_tenth_to_a_quarter_next():
+    """From 1, ten times too far for the square, whose slope tells how far; a function without values below 0.7."""
 
     def function(p):
-        has_no_value = torch.tensor([False, True]) & (p[:, 0] < 0)
+        has_no_value = torch.tensor([False, True]) & (p[:, 0] < 0.7)
         return p[:, 0].square().masked_fill(has_no_value, torch.nan)
 
-    def after(n_steps):
-        start, inverse = torch.ones(2, 1, dtype=torch.float64), torch.tensor([[5.0]], dtype=torch.float64)
-        return descend(with_gradient(function), inverse, start, n_steps, lambda value: 0.01 * value)[:, 0].tolist()
+    found = [after(function, 5.0, torch.ones(2, 1), n)[:, 0].tolist() for n in range(5)]
+    assert found[:2] == [[1.0, 1.0]] * 2
+    assert found[2] == pytest.approx([0.0, 1.0], abs=1e-12)  # 10 / 10, and -10 / 4 is too far
+    assert [part[1] for part in found[3:]] == pytest.approx([1.0, 1 - 10 / 64])
 
-    assert after(0) == after(1) == after(2) == [1.0, 1.0]
-    assert after(3) == [0.375, 0.375]
-    assert after(4) == pytest.approx([0.375 * (1 - 10 * 1.2 / 16)] * 2)
+
+def test_the_second_step_is_where_the_slope_would_be_zero():
+    """A tenth of the way, then as far as the slope tells, but at most four times the first step."""
+    assert after(square, 0.05, [[1.0]], 1).item() == pytest.approx(0.9)
+    assert after(square, 0.05, [[1.0]], 2).item() == pytest.approx(0.9 * (1 - 4 * 0.1))
+    assert after(square, 0.2, [[1.0]], 2).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_a_step_that_hardly_helped_is_taken_in_part():
-    start, inverse = torch.ones(1, 1, dtype=torch.float64), torch.full((1, 1), 0.5, dtype=torch.float64)
-    square = with_gradient(lambda p: p.square().sum(1))
-    one, two = (descend(square, inverse, start, n, lambda value: 2 * value).item() for n in (1, 2))
+    one, two = (after(square, 0.5, [[1.0]], n, lambda value: 2 * value).item() for n in (1, 2))
     assert one == 0.5  # the gain is half of what is worthwhile
-    proposal, step = 0.5 - 0.5 * (0.25 + 1.2) / 2, (0.25 + 1.2) / 2
-    taken = (0.5 - (0.5 - 0.5 * step) ** 2) / (2 * 0.5)
-    assert two == pytest.approx(0.5 + taken * (proposal - 0.5))
+    assert two == pytest.approx(0.5 - 0.5 * 0.5)  # from there the same again, as the secant has it
 
 
-def test_each_sample_has_its_own_inverse_curvature():
+def test_each_sample_has_its_own_curvature():
     """The inverse second derivative gives the minimum at once."""
     scale = torch.tensor([[1.0, 4.0], [9.0, 0.25]], dtype=torch.float64)
-    start = torch.ones(2, 2, dtype=torch.float64)
-    bowls = with_gradient(lambda p: (scale * p.square()).sum(1))
-    assert torch.equal(descend(bowls, 0.5 / scale, start, 1, lambda value: 0.01 * value), 0 * start)
-
-
-def test_where_there_is_no_curvature_nothing_moves():
-    assert inverse_of(torch.tensor([4.0, 0.0])).tolist() == [0.25, 0.0]
+    found = after(lambda p: (scale * p.square()).sum(1), 0.5 / scale, torch.ones(2, 2), 1)
+    assert torch.equal(found, torch.zeros_like(found))
 
 
 class Encoded(torch.nn.Module):
@@ -128,6 +133,7 @@ def test_the_weight_of_the_only_level_changes_no_code(generator):
     net = autoencoder(Encoded(z), decoder, 5, (2,), 4).eval()
     before = net.encode(x)
     net.size_weights.fill_(8.0)
+    net.begin_steps()
     torch.testing.assert_close(net.encode(x), before)
 
 
@@ -136,6 +142,7 @@ def test_codes_of_several_levels_are_projected_in_one_step(generator):
     x, z = normal(generator, 20, 6), 5 + normal(generator, 20, 4)  # so far away that the step counts in full
     net = autoencoder(Encoded(z), decoder, 6, (1, 2, 4), 1).eval()
     net.size_weights.copy_(torch.tensor([1.0, 3.0, 9.0, 0.5]))
+    net.begin_steps()
     expected = torch.cat([x @ torch.linalg.pinv(basis[:, :3]).T, z[:, 3:]], 1)
     torch.testing.assert_close(net.encode(x), expected)
 
@@ -176,3 +183,56 @@ def test_sign_draws_have_mean_zero_and_variance_one_and_are_hardly_correlated(n_
     correlation = z.T @ z / n_draws - torch.eye(n_components)
     assert correlation.abs().max() <= 0.5
     assert not correlation[: n_draws // 2, : n_draws // 2].any()
+
+
+def derivatives_of(net, codes):
+    """Derivatives of each level's outputs by a code, times the root of its weight: (n, n_levels * n_features, k)."""
+    weights = net.size_weights[net.sizes - 1].sqrt()
+
+    def outputs(z):
+        return (weights.unsqueeze(-1) * net.outputs(z[None], net.sizes).reshape(len(net.levels), 1, -1)).flatten()
+
+    return torch.stack([torch.autograd.functional.jacobian(outputs, z) for z in codes])
+
+
+@pytest.mark.parametrize("levels", [(4,), (1, 2, 4)])
+def test_steps_are_scaled_by_the_mean_inverse_curvature_at_codes(levels, generator):
+    decoder = leveled(generator, "layers") if len(levels) > 1 else unsilenced(4, 5, generator)
+    net = autoencoder(unsilenced(5, 4, generator), decoder, 5, levels, 3).eval()
+    net.size_weights.copy_(torch.tensor([4.0, 3.0, 2.0, 1.0]))
+    codes = 1e-4 * normal(generator, 99, 4)  # so near to each other that differences are derivatives
+    net.scale_steps(codes)
+    slopes = derivatives_of(net, codes[:64])
+    curvature = slopes.mT @ slopes
+    expected = 0.5 * torch.linalg.inv(curvature + curvature.mean(0)).mean(0)
+    torch.testing.assert_close(net.step_scaling, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_step_on_a_linear_decoder_is_half_of_the_way_and_the_second_all_of_it(generator):
+    decoder = CorrectedLinear(linear(2, 5, generator)).double()
+    decoder.start_at(normal(generator, 5, 2))
+    x, z = normal(generator, 30, 5), 9 + normal(generator, 30, 2)
+    net = autoencoder(Encoded(z), decoder, 5, (2,), 1).eval()
+    net.scale_steps(normal(generator, 40, 2))
+    best = x @ torch.linalg.pinv(decoder.start_weight).T
+    torch.testing.assert_close(net.encode(x), (z + best) / 2)
+    net.n_refinements = 2
+    torch.testing.assert_close(net.encode(x), best)
+
+
+@pytest.mark.parametrize("codes", [torch.zeros(9, 2), torch.full((9, 2), torch.nan)])
+def test_codes_without_spread_still_scale_steps_and_invalid_ones_do_not(codes, generator):
+    net = autoencoder(unsilenced(5, 2, generator), unsilenced(2, 5, generator), 5, (2,), 1).eval()
+    before = net.step_scaling.clone()
+    net.scale_steps(codes.double())
+    assert net.step_scaling.isfinite().all()
+    assert torch.equal(net.step_scaling, before) == bool(codes.isnan().any())
+
+
+def test_a_component_that_is_not_decoded_gets_no_step(generator):
+    decoder = CorrectedLinear(linear(2, 5, generator)).double()
+    decoder.start_at(normal(generator, 5, 2) * torch.tensor([1.0, 0.0]))
+    net = autoencoder(unsilenced(5, 2, generator), decoder, 5, (2,), 1).eval()
+    net.scale_steps(normal(generator, 40, 2))
+    assert net.step_scaling[0, 0] > 0
+    assert net.step_scaling[1].tolist() == [0, 0]
