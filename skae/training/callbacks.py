@@ -432,8 +432,8 @@ def weights_of(module):
 
 
 def are_finite(parameters):
-    """Return whether all weights are finite, with a single synchronisation with the device."""
-    return bool(torch.stack([torch.isfinite(p).all() for p in parameters]).all())
+    """Return whether all weights and their sums are finite, with a single synchronisation with the device."""
+    return bool(torch.stack([p.sum() for p in parameters]).isfinite().all())
 
 
 def record_bests(history):
