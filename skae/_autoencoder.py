@@ -410,12 +410,12 @@ class AutoencoderTransformer(BaseNetTransformer):
     **Refinement.** With ``start="pca"``, the default loss and neither noise nor sparsity, `transform` projects samples
     onto the curved surface of decoded codes, as PCA does onto a plane [3]_. In all other cases the code is the
     encoder's. The projection starts at the encoder's code or at the nearest landmark, whichever is nearer, and takes up
-    to three gradient steps, scaled by the mean curvature at codes of training samples. Landmarks are codes of up to 512
-    training samples. At the end of `fit` the validation set chooses the number of steps and whether there are
-    landmarks: the fastest choice whose loss is within 1 % of the lowest. Without a validation set, or if training has
-    not improved on the start, there are three steps and no landmarks. During training the validation loss uses two
-    steps and up to 128 landmarks. So ``best_loss_`` differs from ``validation_loss_curve_``, and may be less than all
-    its values.
+    to three gradient steps. The mean inverse curvature at codes of training samples scales them, and the secant method
+    sets their lengths. Landmarks are codes of up to 512 training samples. At the end of `fit` the validation set
+    chooses the number of steps and whether there are landmarks: the fastest choice whose loss is within 1 % of the
+    lowest. Without a validation set, or if training has not improved on the start, there are three steps and no
+    landmarks. During training the validation loss uses two steps and up to 128 landmarks. So ``best_loss_`` differs
+    from ``validation_loss_curve_``, and may be less than all its values.
 
     **Ordered components.** The gradient steps of the refinement then lower the sum over sizes of the reconstruction
     errors, each relative to PCA's. In training, a quarter of the samples have codes cut to a size between those of two

@@ -19,8 +19,6 @@ WIDENINGS = (0.0, 3e-3, 1e-2, 3e-2, 1e-1)
 _LEAST_WIDENING = 1e-3
 # Most samples that a mixture is fitted to, and most that it is selected on.
 MAX_CODES = 5000
-# Below this value the rounding of a product in float32 is less than the least widening.
-_NEAR = 30
 # Beyond this value of a sample the least widening of its component is lost in rounding.
 _FARTHEST = 1e5
 # One in this many codes is held out.
@@ -39,11 +37,7 @@ class MixtureChoice(NamedTuple):
         samples = samples if len(samples) > 1 else np.repeat(samples, 2, axis=0)
         with warnings.catch_warnings(), config_context(array_api_dispatch=False):  # it would refuse k-means
             warnings.simplefilter("ignore", ConvergenceWarning)  # fits are compared, and need not converge
-            in_float32 = np.abs(samples).max() < _NEAR  # in two thirds of the time
-            samples = samples.astype(np.float32 if in_float32 else np.float64, copy=False)
             fitted = GaussianMixture(n, reg_covar=_LEAST_WIDENING, random_state=seed).fit(samples)
-        fitted.weights_, fitted.means_ = fitted.weights_.astype(np.float64), fitted.means_.astype(np.float64)
-        fitted.weights_ /= fitted.weights_.sum()
         return _widened(fitted, self.widening)
 
 

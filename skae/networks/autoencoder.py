@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skae._torch import evaluation_batch_size
 from skae.linear.gaussian import LinearGaussian
 from skae.linear.missing import n_imputation_components
 from skae.linear.pca import PCAStart, leading, sum_of_squares
@@ -23,8 +24,8 @@ from skae.objectives import LOSSES, Loss, ReconstructionObjective, Reconstructio
 _AS_GOOD = 0.01
 # Adam's average of squared gradients looks less far back than by default, since training takes few steps.
 _SQUARES_DECAY = 0.95
-# How many encodings of training samples scale the steps of the refinement: the most, times components, and the least;
-# and how far they are moved, relative to their standard deviation.
+# Codes that scale the steps of the refinement: at most the first number over components, but at least the second. They
+# are moved by the third times their standard deviation.
 _MOST_SCALED, _LEAST_SCALED, _SHIFT = 256, 8, 0.1
 # Automatic widths on large tables, and most columns of these, which bound the memory of the first layer.
 _LARGE_WIDTHS, _MOST_COLUMNS = (1000, 500, 250), 4096
@@ -43,9 +44,10 @@ class Autoencoder(Model):
 
     .. math:: \min_z \sum_m w_m \, \lVert g_m(z_{1:m}) - x \rVert^2
 
-    by gradient steps that are divided by the curvature of this sum at PCA. With one level and a linear decoder one step
-    is the orthogonal projection. The first guess is the encoder's code or the nearest landmark, whichever is nearer.
-    Training uses no refinement: the encoder learns to reach the refined codes by itself.
+    by gradient steps. ``step_scaling`` scales them: at the start by the curvature of this sum at PCA, so that with one
+    level a step is the orthogonal projection, and after training by the decoder's. The first guess is the encoder's
+    code or the nearest landmark, whichever is nearer. Training uses no refinement: the encoder learns to reach the
+    refined codes by itself.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ class Autoencoder(Model):
 
     Attributes
     ----------
+    step_scaling : Tensor of shape (n_components, n_components)
+        Gradients times this are steps of size 1, apart from the sign.
     size_weights : Tensor of shape (n_components,)
         Weight of the error of codes cut to each size.
     decoded : Tensor of int of shape (n_components,)
@@ -184,11 +188,15 @@ class Autoencoder(Model):
 
     @torch.no_grad()
     def scale_steps(self, codes: Tensor) -> None:
-        """Scale steps by the mean inverse of J'J plus its mean, where J are the decoder's derivatives at these codes.
+        """Scale steps by the mean of (J'J + C)^-1 over these codes (n, n_components), where C is the mean of J'J.
 
-        They are those of finite differences. Where the decoder is linear, a step of size 1 is half of the way.
+        J are the decoder's derivatives at a code, by finite differences. If they are not finite, or take too much
+        memory, the scaling stays. With a linear decoder a step of size 1 goes half of the way.
         """
-        codes = codes[: max(_LEAST_SCALED, _MOST_SCALED // self.n_components)]
+        n, k = max(_LEAST_SCALED, _MOST_SCALED // self.n_components), self.n_components
+        codes = codes[: min(n, evaluation_batch_size(len(self.scaler.mean) * len(self.levels)) // (k + 1))]
+        if len(codes) < 2:
+            return
         shift = _SHIFT * codes.std(0, correction=0)
         shift = torch.where(shift > 0, shift, 1)
         around = torch.cat([codes[None], codes + shift.diag().unsqueeze(1)])
@@ -196,8 +204,11 @@ class Autoencoder(Model):
         slopes = (eta[:, 1:] - eta[:, :1]) * (self._level_weights().sqrt()[..., None, None] / shift[:, None, None])
         curvature = torch.einsum("lkni,ljni->nkj", slopes, slopes)
         if curvature.isfinite().all():
-            inverse = torch.linalg.pinv(curvature + curvature.mean(0), hermitian=True)
-            self.step_scaling.copy_(0.5 * inverse.mean(0))
+            curvature = curvature + curvature.mean(0)
+            unit = curvature.mean(0).diagonal()
+            unit = torch.where(unit > 0, unit.rsqrt(), 0)  # components of small variance count as much as others
+            units = unit[:, None] * unit
+            self.step_scaling.copy_(0.5 * units * torch.linalg.pinv(units * curvature, hermitian=True).mean(0))
 
     def _level_weights(self) -> Tensor:
         """Return the weight of each level's error in the projection, (n_levels, 1)."""

@@ -211,7 +211,7 @@ class Model(nn.Module):
     def begin_validation(self, x: Tensor) -> None:
         """Refine as validations in training do: in ``steps_in_training`` steps, from fewer landmarks.
 
-        The landmarks are the encodings of the first of these training samples.
+        The landmarks are the encodings of the first of these training samples. Steps are scaled anew at these.
         """
         self.n_refinements = self.steps_in_training
         self.landmarks.codes = self.imputer(self.encoder, x[:_IN_VALIDATION])
@@ -257,7 +257,7 @@ class Model(nn.Module):
         return self.imputer(self.encoder, x)
 
     def scale_steps(self, codes: Tensor) -> None:
-        """Estimate how far a step of refinement goes, from the encoder's outputs for training samples."""
+        """Scale the steps of refinement at the encoder's outputs for training samples, if a model does."""
 
     def as_good(self, loss: float) -> float:
         """Return the highest validation loss at which a faster choice is preferred to one with this loss."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 # A step is taken in full if it lowers a sample's error by this share, or raises its bound by this many nats.
 WORTHWHILE = 0.01
-# A step size is multiplied by at most the first number after a step that was not taken, by at most the second after one
-# that was, and by at least the third.
+# Factors on a step size: the most after a step that was not taken, the most after one that was taken in full, and the
+# least.
 _SHRINKING, _GROWTH, _LEAST_CHANGE = 0.25, 4.0, 0.1
 # Components that get a Sobol sequence, which is no better than random draws in many dimensions; and the least distance
 # of its points from 0 and 1.
@@ -32,9 +32,10 @@ def descend(
 ) -> Tensor:
     """Minimise an objective by scaled gradient descent, for each sample independently.
 
-    Each sample has its own step size, 1 at first. The next one is where the slope along the last step would be zero,
-    if it changed linearly (the secant method), within limits. A step that does not lower the objective is not taken. A
-    step that lowers it by little is taken in part, so that rounding does not decide between two points.
+    Each sample has its own step size, 1 at first. After a step, the size is changed so that the slope along this step
+    would become zero, if it changed linearly (the secant method). The change is limited. A step that does not lower the
+    objective is not taken. A step that lowers it by little is taken in part, so that rounding does not decide between
+    two points.
 
     Parameters
     ----------
@@ -50,23 +51,27 @@ def descend(
     -------
     Tensor of shape (n, k)
     """
+    if not n_steps:
+        return z
     value, gradient = objective(z)
     value, step, n = value[:, None], torch.ones_like(value[:, None]), z.shape[1]
     rounding = _ROUNDING * torch.finfo(value.dtype).eps
-    state = torch.cat([z, gradient() if n_steps else z, value], dim=1)
+    state = torch.cat([z, gradient(), value], dim=1)
     for left in reversed(range(n_steps)):
         z, slope, value = state.split([n, n, 1], dim=1)
         move = -step * scaled(slope)
-        new, gradient = objective(z + move)
+        proposal = z + move
+        new, gradient = objective(proposal)
         gain = value - new[:, None]
         is_taken, taken = gain > rounding * value.abs(), (gain / worthwhile(value)).clamp_max(1)
         if not left:  # no further step needs a gradient
-            return torch.where(is_taken, z.lerp(z + move, taken), z)
-        there = torch.cat([z + move, gradient(), new[:, None]], dim=1)
+            return torch.where(is_taken, z.lerp(proposal, taken), z)
+        next_slope = gradient()
         most = torch.where(is_taken, _SHRINKING + (_GROWTH - _SHRINKING) * taken, _SHRINKING)
-        before, after = (-(move * part).sum(1, keepdim=True) for part in (slope, there[:, n : 2 * n]))
+        before, after = (-(move * part).sum(1, keepdim=True) for part in (slope, next_slope))
         secant = torch.where(before > after, before / (before - after), most)
         step = step * secant.minimum(most).clamp_min(_LEAST_CHANGE)
+        there = torch.cat([proposal, next_slope, new[:, None]], dim=1)
         state = torch.where(is_taken, state.lerp(there, taken), state)  # there may be infinite or nan
     return z
 

@@ -567,8 +567,6 @@ class SizedVAE:
             of_other = cost(*other)[0] if has_missing(self._samples(x)) else -explained  # which is of imputed samples
             is_better = (of_other < cost(*q)[0].nan_to_num(nan=torch.inf)).unsqueeze(1)
             q = Posterior(*(torch.where(is_better, new, old) for new, old in zip(other, q, strict=True)))
-        if not self.n_refinements:
-            return q
 
         def worthwhile(cost: Tensor) -> Tensor:
             rounding = 16 * torch.finfo(cost.dtype).eps * cost.abs()

