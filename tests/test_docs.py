@@ -221,6 +221,18 @@ def test_the_page_on_pca_has_every_cell_that_the_autoencoder_does_not_win():
     assert shown == [lost, tied]
 
 
+def test_pages_have_the_counts_and_seconds_of_the_results():
+    pages = [(ROOT / page).read_text().replace("\n", " ") for page in PAGES]
+    lost = sum(np.exp(np.mean(np.log(ratios))) > 1.0005 for *_, ratios in losing_cells())
+    counts = [n for text in pages for n in re.findall(r"(?:above PCA's in|PCA won) (\d+)", text)]
+    assert len(counts) > 4
+    assert set(counts) == {str(lost)}
+    results = (ROOT / "benchmarks/results/quality-final.md").read_text()
+    seconds = [s for text in pages for s in re.findall(r"fit took ([\d.]+) seconds in the median", text)]
+    assert len(seconds) > 3
+    assert set(seconds) == set(re.findall(r"Seconds a fit, \w+: median ([\d.]+)", results))
+
+
 def test_the_reference_has_every_public_name():
     listed = re.findall(r"^   (\w+)$", (ROOT / "docs/api.md").read_text(), flags=re.M)
     assert sorted(listed) == sorted(PUBLIC)

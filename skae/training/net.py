@@ -116,7 +116,7 @@ class Net(NeuralNet):
         samples, validation = self._agree(samples, validation)
         held_out = callbacks.Validation(self, samples, validation)
         start = callbacks.weights_of(self.module_)
-        with self._in_float32(start):
+        with _in_float32(self, start):
             # The loss of a random start without a validation set is not needed, and it costs a pass.
             is_needed = validation is not None or self.averaged or not epochs
             loss, error = self._start_loss(samples, validation) if is_needed else (math.inf, math.inf)
@@ -147,7 +147,7 @@ class Net(NeuralNet):
         before = callbacks.weights_of(self.module_)
         if not _is_trainable(self.module_):
             return
-        with self._in_float32(before):
+        with _in_float32(self, before):
             if self.optimizer_ is None:
                 if self.relative:
                     self._set_gradient_scale(self._start_loss(samples, None)[0])
@@ -348,20 +348,6 @@ class Net(NeuralNet):
         share = self.processes.rank, self.processes.size
         return samples.share(*share), None if validation is None else validation.share(*share)
 
-    @contextmanager
-    def _in_float32(self, weights):
-        """Convert the module to float32 inside the block, then to float64; after an error restore these weights."""
-        self.module_.float()
-        try:
-            with torch.enable_grad():
-                yield
-        except BaseException:
-            self.module_.double().load_state_dict(weights)
-            raise
-        finally:
-            self.module_.double().eval()
-            self._casts = {}
-
     def _build_optimizer(self):
         options = self.get_params_for("optimizer")
         self.optimizer_ = build_optimizer(self.module_, self.lr, self.alpha * self.gradient_scale_, **options)
@@ -412,6 +398,21 @@ def snapshot(net):
     other = copy.copy(net)
     other.module_, other._casts = copy.deepcopy(net.module_).double().eval(), {}
     return other
+
+
+@contextmanager
+def _in_float32(net, weights):
+    """Convert the net's module to float32 inside the block, then to float64; after an error restore these weights."""
+    net.module_.float()
+    try:
+        with torch.enable_grad():
+            yield
+    except BaseException:
+        net.module_.double().load_state_dict(weights)
+        raise
+    finally:
+        net.module_.double().eval()
+        net._casts = {}
 
 
 @contextmanager
