@@ -62,6 +62,16 @@ CASES = {
 }
 
 
+# At PCA the gradients of the encoder are zero but for rounding, which Adam scales up to whole steps. After few epochs
+# these fits depend on the processor: codes differ by up to 14 % between two. After all epochs errors agree.
+_STATIONARY = {"autoencoder", "ordered autoencoder"}
+
+
+def numbers_of_epochs(name):
+    """Return the numbers of epochs after which the answers of a case are kept."""
+    return (0,) if name in _STATIONARY else (0, 5)
+
+
 def fitted(name, X, max_iter):
     """Return the estimator of a case fitted to X."""
     with warnings.catch_warnings():
@@ -96,11 +106,11 @@ def held_out_errors():
 
 
 def all_answers():
-    """Return the answers of all cases on all tables, without training, after five epochs and after all, by name."""
+    """Return the answers of all cases on all tables after 0 and 5 epochs, and held-out errors, by name."""
     found = {f"{name}/held-out error": error for name, error in held_out_errors().items()}
     for table, X in tables().items():
         for name in CASES:
-            for max_iter in (0, 5):
+            for max_iter in numbers_of_epochs(name):
                 for kind, array in answers(name, X, max_iter).items():
                     found[f"{name}/{table}/{max_iter}/{kind}"] = array
     return found

@@ -54,8 +54,7 @@ def check_net_state(state, module, losses=("train_loss",)):
     _check_history(stored.get(state, "history"), losses)
     stored.check_number(state, "gradient_scale", low=0, high=np.finfo(np.float32).max)
     if stored.get(state, "optimizer") is not None:
-        # In the order of the optimiser's groups, one or two.
-        _check_optimizer(state["optimizer"], [tuple(p.shape) for part in split_parameters(module) for p in part])
+        _check_optimizer(state["optimizer"], [sum(p.numel() for p in part) for part in split_parameters(module)])
 
 
 def layers_of(module):
@@ -148,18 +147,19 @@ def _check_history(history, losses):
             raise stored.fault("the history", "has a number of batches that is no integer")
 
 
-def _check_optimizer(state, shapes):
-    """Check the averages of Adam, for parameters of these shapes."""
+def _check_optimizer(state, sizes):
+    """Check the averages of Adam, for groups of parameters of these sizes, or for one of all."""
     stored.check_dict(state, "the optimiser's state", ("state", "param_groups", "mean_norm"))
     groups, moments = state["param_groups"], state["state"]
     if type(groups) is not list or not all(type(group) is dict for group in groups):
         raise stored.fault("param_groups", "is no list of dicts")
-    if type(moments) is not dict or not all(type(i) is int and 0 <= i < len(shapes) for i in moments):
-        raise stored.fault("the optimiser's state", f"has other keys than the indices of {len(shapes)} parameters")
+    sizes = sizes if len(groups) == len(sizes) else [sum(sizes)]
+    if type(moments) is not dict or not all(type(i) is int and 0 <= i < len(sizes) for i in moments):
+        raise stored.fault("the optimiser's state", f"has other keys than the indices of {len(sizes)} groups")
     for index, averages in moments.items():
-        stored.check_dict(averages, f"the optimiser's state of parameter {index}", ("step", "exp_avg", "exp_avg_sq"))
+        stored.check_dict(averages, f"the optimiser's state of group {index}", ("step", "exp_avg", "exp_avg_sq"))
         stored.check_array(averages, "step", (), np.float32, low=0)
-        stored.check_array(averages, "exp_avg", shapes[index], np.float32)
-        stored.check_array(averages, "exp_avg_sq", shapes[index], np.float32, low=0)
+        stored.check_array(averages, "exp_avg", (sizes[index],), np.float32)
+        stored.check_array(averages, "exp_avg_sq", (sizes[index],), np.float32, low=0)
     if state["mean_norm"] is not None:
         stored.check_array(state, "mean_norm", (), np.float32, low=0)

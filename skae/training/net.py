@@ -152,6 +152,7 @@ class Net(NeuralNet):
                 if self.relative:
                     self._set_gradient_scale(self._start_loss(samples, None)[0])
                 self._build_optimizer()
+            self.optimizer_.join()
             for group in self.optimizer_.param_groups:
                 group["lr"] = self.lr
             best = callbacks.BestWeights(patience=1, tol=0.0)
@@ -285,7 +286,7 @@ class Net(NeuralNet):
         return error
 
     def train_step(self, batch, **fit_params):
-        self.optimizer_.zero_grad(set_to_none=True)
+        self.optimizer_.zero_grad()
         loss, output = self._loss(*batch, training=True)
         (loss if self.gradient_scale_ == 1 else loss * self.gradient_scale_).backward()
         self.processes.average_gradients(self.module_, len(batch[0]))

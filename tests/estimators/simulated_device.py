@@ -40,6 +40,15 @@ class OnDevice(torch.Tensor):
     def __tensor_unflatten__(parts, meta, size, stride):
         return OnDevice(parts["held"])
 
+    @property
+    def data(self):
+        return torch.Tensor.data.__get__(self)
+
+    @data.setter
+    def data(self, other):
+        self.held = other.held
+        torch.Tensor.data.__set__(self, other)
+
     @classmethod
     def __torch_dispatch__(cls, operator, types, args=(), kwargs=None):
         return on_device(operator, *args, **(kwargs or {}))

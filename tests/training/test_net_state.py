@@ -60,6 +60,7 @@ def test_a_state_without_an_optimiser_is_one(state):
 
 
 FEW = np.zeros((3,))
+N_WEIGHTS = sum(p.numel() for p in Kept().parameters())
 
 
 @pytest.mark.parametrize(
@@ -86,9 +87,9 @@ FEW = np.zeros((3,))
         ("gradient_scale", -1.0, "gradient_scale is -1.0, not a number of at least 0"),
         ("optimizer", [], "the optimiser's state"),
         ("optimizer/state", {99: {}}, "the optimiser's state"),
-        ("optimizer/state/0/step", None, "parameter 0 has entries missing, or too many: step"),
+        ("optimizer/state/0/step", None, "group 0 has entries missing, or too many: step"),
         ("optimizer/state/0/exp_avg", FEW.astype(np.float32), "exp_avg is of float32 and shape"),
-        ("optimizer/state/1/exp_avg_sq", np.full((5, 8), -1, np.float32), "exp_avg_sq has -1, less than 0"),
+        ("optimizer/state/0/exp_avg_sq", np.full(N_WEIGHTS, -1, np.float32), "exp_avg_sq has -1, less than 0"),
         ("optimizer/mean_norm", np.float32(-1), "mean_norm is float32"),
         ("optimizer/mean_norm", np.array(-1, np.float32), "mean_norm has -1, less than 0"),
         ("optimizer/mean_norm", None, "the optimiser's state has entries missing, or too many: mean_norm"),
