@@ -17,8 +17,9 @@ _RATES = {"lr", "initial_lr", "max_lr", "min_lr", "betas"}
 class Adam(torch.optim.Adam):
     """torch's Adam, which updates all parameters of a group as one vector.
 
-    The calls of a step take longer than its arithmetic if the network is small. So the parameters are made views of one
-    vector, and their gradients of another. Updated values are those of torch's Adam.
+    The calls of a step take longer than its arithmetic if the network is small. So parameters become views of one
+    vector, and their gradients views of another. The updates are those of torch's Adam, where a parameter that the loss
+    does not use has a gradient of zero.
 
     This class also omits the wrappers that disable torch's compiler inside it. Nothing here is compiled, and the first
     call of such a wrapper imports the compiler. This takes one to two seconds and 70 MB, more than a fit of a small
@@ -54,7 +55,7 @@ class Adam(torch.optim.Adam):
         self.join()
 
     def join(self):
-        """Make the parameters views of the vector, with their current values; call it after a conversion, too."""
+        """Make the parameters views of one vector, with their values; again after the module's dtype has changed."""
         self._values.copy_(torch.cat([p.detach().flatten() for p in self._parameters]))
         vector_to_parameters(self._values, self._parameters)
         parts = self._gradient.split([p.numel() for p in self._parameters])

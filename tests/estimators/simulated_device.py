@@ -40,6 +40,7 @@ class OnDevice(torch.Tensor):
     def __tensor_unflatten__(parts, meta, size, stride):
         return OnDevice(parts["held"])
 
+    # An optimiser assigns it, to make parameters views of a vector.
     @property
     def data(self):
         return torch.Tensor.data.__get__(self)

@@ -207,6 +207,7 @@ def state_of(**further):
         ("optimizer/param_groups/0/lr", lambda part: NAN, "lr is nan"),
         ("optimizer/param_groups/0/betas", lambda part: [1.5, 0.999], r"betas are \[1\.5, 0\.999\], not less than 1"),
         ("optimizer/param_groups/0/amsgrad", lambda part: True, "amsgrad is True, not one of False"),
+        ("optimizer/param_groups", lambda part: part * 2, "exp_avg is of float32 and shape"),
         ("optimizer/param_groups", lambda part: part * 3, "param_groups is .*, not a list of 1"),
         ("optimizer", lambda part: None, "param_groups is missing"),
         ("generators/0", lambda part: part[:100], r"generators is of uint8 and shape \(100,\)"),
