@@ -447,9 +447,9 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
         - "normal": the standard normal.
         - "mixture": a Gaussian mixture fitted to codes of training samples after training. It has 1 to 64 components
-          with full covariances; 0.001 to 0.1 is added to their variances. Both are chosen by the likelihood of a
-          held-out fifth of the codes. It helps if samples form clusters, which a standard normal merges. No effect with
-          ``max_iter=0``.
+          with full covariances, at most one for ``n_components`` samples; 0.001 to 0.1 is added to their variances.
+          Both are chosen by the likelihood of a held-out fifth of the codes. It helps if samples form clusters, which a
+          standard normal merges. No effect with ``max_iter=0``.
 
     defensive : {"mixture", "linear"}, default="mixture"
         Simpler densities that are mixed with the network's in scores and new samples, see Notes. They have no effect on
@@ -685,9 +685,10 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
 
     **Mixture of the samples.** With ``defensive="mixture"`` and Gaussian columns, a Gaussian mixture of the samples is
     also part of that mixture. It has 1 to 64 components, up to 128 on few columns, with full covariances, for each
-    class if the model is conditional. In the fit 0.001 is added to the variances of scaled columns, and up to 0.1 after
-    it. This value and the number of components are those with the highest likelihood of the validation set. The weight
-    w of the mixture is (1 + s) / (n + 2), where s is the expected number of validation samples from it. It maximises
+    class if the model is conditional. There are at least as many samples for a component as columns, as its covariance
+    would be singular with fewer. In the fit 0.001 is added to the variances of scaled columns, and up to 0.1 after it.
+    This value and the number of components are those with the highest likelihood of the validation set. The weight w of
+    the mixture is (1 + s) / (n + 2), where s is the expected number of validation samples from it. It maximises
     the likelihood of the validation set and of two more samples, one from either part [9]_. Then the mixture is fitted
     to both training and validation samples, at most 5,000 of each, on few columns 20,000, with draws in place of
     missing values. The bound of a sample is at most log(1 / (1 - w)) nats below that without the mixture. It is added

@@ -31,9 +31,17 @@ class MixtureChoice(NamedTuple):
     n_components: int
     widening: float
 
+    @staticmethod
+    def most_components(n_samples: int, n_columns: int) -> int:
+        """Return the number of components that have two samples each, and as many samples as columns.
+
+        With fewer samples than columns a component's covariance is singular.
+        """
+        return max(1, n_samples // max(2, n_columns))
+
     def fit(self, samples: np.ndarray, seed: int) -> GaussianMixture:
-        """Fit a mixture, with fewer components if there are less than two samples for each."""
-        n = min(self.n_components, max(1, len(samples) // 2))
+        """Fit a mixture, with at most `most_components`."""
+        n = min(self.n_components, self.most_components(*samples.shape))
         samples = samples if len(samples) > 1 else np.repeat(samples, 2, axis=0)
         with warnings.catch_warnings(), config_context(array_api_dispatch=False):  # it would refuse k-means
             warnings.simplefilter("ignore", ConvergenceWarning)  # fits are compared, and need not converge
@@ -99,7 +107,7 @@ def select_mixture(
         scores = [_widened(fitted, widening).score_samples(held_out).mean() for widening in WIDENINGS]
         return [(score, MixtureChoice(n, w)) for score, w in zip(scores, WIDENINGS, strict=True)]
 
-    return select_size(candidates, min(_MOST_COMPONENTS, max(1, len(samples) // 2)), least)
+    return select_size(candidates, min(_MOST_COMPONENTS, MixtureChoice.most_components(*samples.shape)), least)
 
 
 def can_be_widened(samples: np.ndarray) -> bool:
@@ -135,8 +143,7 @@ def fit_mixture(codes: np.ndarray, seed: int, baseline: Callable | None = None) 
     """
     if len(codes) < _HELD_OUT:  # too few for a held-out fifth
         codes = np.repeat(codes, _HELD_OUT, axis=0)
-    order = np.random.RandomState(seed).permutation(len(codes))
-    held_out, rest = np.split(codes[order], [len(codes) // _HELD_OUT])
+    held_out, rest = np.split(np.random.RandomState(seed).permutation(codes), [len(codes) // _HELD_OUT])
     choice = select_mixture(rest, held_out, seed, -np.inf if baseline is None else baseline(held_out))
     return None if choice is None else choice.fit(codes, seed)
 

@@ -50,9 +50,10 @@ def most_samples(n_columns: int) -> int:
     return max(_LEAST_SAMPLES, min(n, _MOST_SAMPLES))
 
 
-def _most_components(n_samples: int, n_columns: int) -> int:
-    n = int(_MOST_PRODUCTS / (n_samples * n_columns**2))
-    return max(_LEAST_COMPONENTS, min(n, _MOST_COMPONENTS))
+def _most_components(samples: Complete, n_columns: int) -> int:
+    n = int(_MOST_PRODUCTS / (len(samples.x) * n_columns**2))
+    largest = max(map(len, samples.groups()))
+    return min(max(_LEAST_COMPONENTS, n), _MOST_COMPONENTS, MixtureChoice.most_components(largest, n_columns))
 
 
 @torch.no_grad()
@@ -107,8 +108,7 @@ def add_mixture(
         scores = [_log_densities(one[2], first, validation.x, validation.context).mean().item() for one in found]
         return list(zip(scores, found, strict=True))
 
-    most = min(max(map(len, rest.groups())) // 2, _most_components(len(rest.x), int(first.varies.sum())))
-    if (chosen := select_size(candidates, max(1, most))) is None:
+    if (chosen := select_size(candidates, _most_components(rest, int(first.varies.sum())))) is None:
         return
     n, widening, of_training = chosen
     both = Complete(*(torch.cat(parts) for parts in zip(rest, validation, strict=True)))

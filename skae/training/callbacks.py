@@ -96,15 +96,15 @@ class WeightAverage:
 
     Parameters
     ----------
-    parameters : iterable of Tensor
+    values : Tensor of shape (n_values,)
         Parameters at their start, which is the initial average; empty for no averaging.
     n_epochs : int
         Number of epochs of training; the window of the average grows with it, up to a limit.
     """
 
-    def __init__(self, parameters, n_epochs):
-        self.parameters = list(parameters)
-        window = max(1, min(_LOOK_BACK, _SHARE_OF_EPOCHS * n_epochs)) if self.parameters else 1
+    def __init__(self, values, n_epochs):
+        self.values = values
+        window = max(1, min(_LOOK_BACK, _SHARE_OF_EPOCHS * n_epochs)) if len(values) else 1
         self.share, self._every, self._n_epochs = 1 / window, _INTERVAL if window >= _INTERVAL else 1, n_epochs
         self.restart()
 
@@ -114,31 +114,27 @@ class WeightAverage:
 
     def restart(self):
         """Reset the average to the current parameters."""
-        self.means = [p.detach().clone() for p in self.parameters]
+        self.mean = self.values.clone()
 
     def update(self):
         """Move the average towards the current parameters."""
-        for mean, p in zip(self.means, self.parameters, strict=True):
-            mean.lerp_(p.detach(), self.share)
+        self.mean.lerp_(self.values, self.share)
 
     @contextmanager
     def in_place(self):
         """Replace the parameters by their average inside the block."""
-        newest = [p.detach().clone() for p in self.parameters]
-        for mean, p in zip(self.means, self.parameters, strict=True):
-            p.detach().copy_(mean)
+        newest = self.values.clone()
+        self.values.copy_(self.mean)
         try:
             yield
         finally:
-            for p, last in zip(self.parameters, newest, strict=True):
-                p.detach().copy_(last)
+            self.values.copy_(newest)
 
     def state_dict(self):
-        return self.means
+        return self.mean
 
-    def load_state_dict(self, means):
-        for mean, kept in zip(self.means, means, strict=True):
-            mean.copy_(kept)
+    def load_state_dict(self, mean):
+        self.mean.copy_(mean)
 
 
 class Validation:
@@ -430,11 +426,6 @@ def weights_of(module):
     """Return a copy of a module's state_dict, faster than by a deep copy."""
     values = module.state_dict().items()
     return {name: value.clone() if torch.is_tensor(value) else copy.deepcopy(value) for name, value in values}
-
-
-def are_finite(parameters):
-    """Return whether all weights and their sums are finite, with a single synchronisation with the device."""
-    return bool(torch.stack([p.sum() for p in parameters]).isfinite().all())
 
 
 def record_bests(history):

@@ -223,7 +223,8 @@ class Net(NeuralNet):
     def fit_loop(self, X, y=None, epochs=None, *, validation, checkpointing, **fit_params):
         """Train on the samples X until the budget of epochs or the patience is exhausted."""
         is_averaged = self.averaged and validation.samples is not None
-        average = callbacks.WeightAverage(self.module_.parameters() if is_averaged else (), epochs)
+        values = self.optimizer_.values
+        average = callbacks.WeightAverage(values if is_averaged else values[:0], epochs)
         batches, best, self.outcome_ = self._training_batches(X), checkpointing.best, "interrupted"
         n_done = checkpointing.begin(average, epochs, len(batches))
         with self.processes.stopping_together(self), callbacks.progress_bar(self, epochs, best, n_done) as tick:
@@ -254,7 +255,8 @@ class Net(NeuralNet):
             error = validation.run() if validates else validation.repeat_loss()
             loss = self.history[-1, validation.losses[-1]]
             losses = [self.history[-1, "train_loss"], *[loss] * is_due]  # a repeated loss is not of these weights
-            has_diverged = not callbacks.are_finite(self.module_.parameters()) or any(map(best.has_diverged, losses))
+            is_finite = bool(self.optimizer_.values.sum().isfinite())  # one synchronisation with the device
+            has_diverged = not is_finite or any(map(best.has_diverged, losses))
             callbacks.record_bests(self.history)
             self.history.record("dur", time.perf_counter() - began)
             if is_due and not has_diverged:

@@ -34,6 +34,8 @@ class Adam(torch.optim.Adam):
 
     Attributes
     ----------
+    values : Tensor of shape (n_values,)
+        All parameters; a change of it changes them.
     mean_norm : Tensor of shape () or None
         Running mean of the norm of all gradients together; None before the first call of `clip_gradients`.
     """
@@ -45,19 +47,19 @@ class Adam(torch.optim.Adam):
     def __init__(self, groups, **settings):
         self._parameters = [p for group in groups for p in group["params"]]
         of_groups = [sum(p.numel() for p in group["params"]) for group in groups]
-        self._values = torch.cat([p.detach().flatten() for p in self._parameters])
-        parts = self._values.split(of_groups)
+        self.values = torch.cat([p.detach().flatten() for p in self._parameters])
+        parts = self.values.split(of_groups)
         joined = [group | {"params": [part]} for group, part in zip(groups, parts, strict=True)]
         super().__init__(joined, fused=True, **settings)
-        self._gradient = torch.zeros_like(self._values)
+        self._gradient = torch.zeros_like(self.values)
         for part, gradient in zip(parts, self._gradient.split(of_groups), strict=True):
             part.grad = gradient
         self.join()
 
     def join(self):
         """Make the parameters views of one vector, with their values; again after the module's dtype has changed."""
-        self._values.copy_(torch.cat([p.detach().flatten() for p in self._parameters]))
-        vector_to_parameters(self._values, self._parameters)
+        self.values.copy_(torch.cat([p.detach().flatten() for p in self._parameters]))
+        vector_to_parameters(self.values, self._parameters)
         parts = self._gradient.split([p.numel() for p in self._parameters])
         self._gradients = [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
         self.zero_grad()

@@ -99,6 +99,14 @@ def test_the_mixture_that_fits_held_out_samples_best_is_selected(seed):
     assert select_mixture(samples[:1], samples[1:], 0).n_components == 1
 
 
+@pytest.mark.parametrize(("shape", "most"), [((40, 1), 20), ((40, 2), 20), ((40, 5), 8), ((9, 5), 1), ((4, 5), 1)])
+def test_a_component_has_at_least_as_many_samples_as_columns(shape, most):
+    samples = np.random.RandomState(0).normal(size=shape)
+    assert MixtureChoice(64, 0.0).fit(samples, 0).n_components == most
+    # Held-out samples that equal the training samples have the highest likelihood under the largest mixture.
+    assert select_mixture(samples, samples, 0).n_components == 2 ** int(np.log2(most))
+
+
 @pytest.mark.parametrize(
     ("scores", "most", "expected"),
     [([1, 2, 3, 2, 9], 16, 4), ([1, 2, 3, 2, 9], 2, 2), ([1, 1, 9], 16, 1), ([1, 2, 2, 9], 4, 2), ([-np.inf], 1, None)],
