@@ -42,7 +42,6 @@ class Adam(torch.optim.Adam):
 
     mean_norm = None
     add_param_group = unwrap(torch.optim.Adam.add_param_group)
-    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
 
     def __init__(self, groups, **settings):
         self._parameters = [p for group in groups for p in group["params"]]
@@ -62,6 +61,7 @@ class Adam(torch.optim.Adam):
         vector_to_parameters(self.values, self._parameters)
         parts = self._gradient.split([p.numel() for p in self._parameters])
         self._gradients = [part.view_as(p) for part, p in zip(parts, self._parameters, strict=True)]
+        self._addresses = [p.data_ptr() for p in self._parameters]
         self.zero_grad()
 
     def state_dict(self):
@@ -79,9 +79,19 @@ class Adam(torch.optim.Adam):
         self.mean_norm = None if mean is None else mean.to(self.param_groups[0]["params"][0])
 
     def zero_grad(self, set_to_none=False):  # always to zero
+        if self._addresses != [p.data_ptr() for p in self._parameters]:  # a callback has set their data
+            self.join()
         self._gradient.zero_()
         for p, gradient in zip(self._parameters, self._gradients, strict=True):
             p.grad = gradient  # a callback may have replaced it
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """Update the parameters, but those that a callback has frozen: their averages would move them."""
+        frozen = [(p, p.clone()) for p in self._parameters if not p.requires_grad]
+        unwrap(torch.optim.Adam.step)(self, closure)
+        for p, value in frozen:
+            p.copy_(value)
 
     @torch.no_grad()
     def clip_gradients(self):

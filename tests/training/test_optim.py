@@ -44,6 +44,36 @@ def test_parameters_of_a_converted_module_are_joined_again():
     assert torch.allclose(layer.weight, before - 0.1)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_a_frozen_parameter_stays_and_trains_on_when_it_is_unfrozen(decay):
+    layer = nn.Linear(3, 2)
+    optimizer = build_optimizer(layer, 0.1, decay)
+
+    def step():
+        optimizer.zero_grad()
+        layer(torch.ones(1, 3)).sum().backward()
+        before = layer.weight.clone(), layer.bias.clone()
+        optimizer.step()
+        return [not torch.equal(new, old) for new, old in zip((layer.weight, layer.bias), before, strict=True)]
+
+    assert step() == [True, True]
+    layer.weight.requires_grad_(False)
+    assert step() == [False, True]
+    layer.weight.requires_grad_(True)
+    assert step() == [True, True]
+
+
+def test_a_callback_may_set_the_data_of_parameters():
+    layer = nn.Linear(3, 2)
+    optimizer = build_optimizer(layer, 0.1, 0)
+    layer.weight.data = torch.full((2, 3), 5.0)
+    optimizer.zero_grad()
+    layer(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    assert torch.allclose(layer.weight, torch.tensor(4.9))
+    assert torch.equal(optimizer.values, torch.cat([layer.weight.flatten(), layer.bias]))
+
+
 def test_a_callback_may_drop_gradients():
     layer = nn.Linear(3, 2)
     optimizer = build_optimizer(layer, 0.1, 0)
