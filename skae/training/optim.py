@@ -87,11 +87,20 @@ class Adam(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """Update the parameters, but those that a callback has frozen: their averages would move them."""
-        frozen = [(p, p.clone()) for p in self._parameters if not p.requires_grad]
+        """Update the parameters, but those that are frozen or without a gradient: their averages would move them."""
+        self._gather()
+        kept = [(p, p.clone()) for p in self._parameters if p.grad is None or not p.requires_grad]
         unwrap(torch.optim.Adam.step)(self, closure)
-        for p, value in frozen:
+        for p, value in kept:
             p.copy_(value)
+
+    def _gather(self):
+        """Write gradients that a callback has set into the vector, zero for one that it has dropped."""
+        for p, gradient in zip(self._parameters, self._gradients, strict=True):
+            if p.grad is None:
+                gradient.zero_()
+            elif p.grad is not gradient:
+                gradient.copy_(p.grad)
 
     @torch.no_grad()
     def clip_gradients(self):

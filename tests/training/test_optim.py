@@ -63,6 +63,24 @@ def test_a_frozen_parameter_stays_and_trains_on_when_it_is_unfrozen(decay):
     assert step() == [True, True]
 
 
+def test_a_callback_may_set_or_drop_gradients_before_a_step():
+    layer = nn.Linear(3, 2)
+    optimizer = build_optimizer(layer, 0.1, 0)
+    for _ in range(2):
+        optimizer.zero_grad()
+        layer(torch.ones(1, 3)).sum().backward()
+        layer.weight.grad = -layer.weight.grad
+        weight, bias = layer.weight.clone(), layer.bias.clone()
+        optimizer.step()
+        assert torch.allclose(layer.weight, weight + 0.1)
+        assert torch.allclose(layer.bias, bias - 0.1)
+    optimizer.zero_grad()
+    layer(torch.ones(1, 3)).sum().backward()
+    layer.bias.grad = None
+    optimizer.step()
+    assert torch.allclose(layer.bias, bias - 0.1)
+
+
 def test_a_callback_may_set_the_data_of_parameters():
     layer = nn.Linear(3, 2)
     optimizer = build_optimizer(layer, 0.1, 0)
