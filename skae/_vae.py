@@ -431,7 +431,7 @@ class VAEGenerator(DensityMixin, BaseNetTransformer):
         Whether the components are ordered by importance: the first m columns of a code are the code of a model of m
         components, for every m, see `truncate`. Training maximises the mean bound of 1, 2, 4, ... and n_components
         components. Each size has its own decoder, and all share the encoder. Since each epoch takes longer, training
-        runs for three tenths of ``max_iter``, at twice the learning rate. Needs a linear start. An own ``decoder`` is
+        runs for three tenths of ``max_iter``. Needs a linear start. An own ``decoder`` is
         shared by all sizes and gets codes whose last columns are zero.
 
     beta : float, default=1.0
